@@ -1,0 +1,1 @@
+"""HTTP in, domain call, HTTP out. The only place that knows status codes, headers and multipart."""

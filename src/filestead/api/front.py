@@ -1,0 +1,141 @@
+"""What surrounds every request: request id, timing, common headers, last-resort errors, ending unread bodies."""
+
+import asyncio
+import logging
+import secrets
+from time import perf_counter
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from filestead.api.body import ClientGone
+from filestead.api.errors import Answer, RequestError, answer_for
+from filestead.domain.model import Principal
+
+log = logging.getLogger("filestead")
+
+OPENAI_VERSION = b"2020-10-01"
+DRAIN_SECONDS = 2.0
+DRAIN_BYTES = 8 * 1024 * 1024
+STRANGER_DRAIN_BYTES = 64 * 1024
+
+
+def new_request_id() -> str:
+    """A request id as the hosted service makes them."""
+    return "req_" + secrets.token_hex(16)
+
+
+class Front:
+    """The outermost ASGI layer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass the lifespan on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self  # the router then raises for what it cannot route, instead of answering in plain text
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except ClientGone:
+            pass
+        except Exception as error:
+            await exchange.fail(error)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._began = perf_counter()
+        self._request_id = new_request_id()
+        self._answered = False
+        self._drain = False
+        names = {name for name, _ in scope["headers"]}
+        self._has_body = b"content-length" in names or b"transfer-encoding" in names
+        self._waits_for_100 = b"expect" in names
+        scope.setdefault("state", {})["principal"] = None
+
+    async def receive(self) -> Message:
+        """As the server's, noting how much of the body is left."""
+        message = await self._receive()
+        self._waits_for_100 = False
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._has_body = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        """As the server's, adding the common headers."""
+        if message["type"] == "http.response.start":
+            self._answered = True
+            message = {**message, "headers": [*message["headers"], *self._headers(message["status"])]}
+            # The body that is still on its way would be taken for the next request.
+            self._drain = self._has_body and not _is_empty(self._scope)
+            if self._drain:
+                message["headers"].append((b"connection", b"close"))
+        elif self._drain and not message.get("more_body", False):
+            # The answer goes out first and the connection ends last: closing on unread bytes would reset it, and the
+            # client would lose the answer that says what is wrong.
+            await self._send({**message, "more_body": True})
+            await self._read_off()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    def _headers(self, status: int) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        principal: Principal | None = self._scope["state"]["principal"]
+        if principal is not None:
+            headers.append((b"openai-organization", _latin(principal.organization_name)))
+            headers.append((b"openai-project", principal.project_id.encode()))
+        if status != 401:
+            took = int((perf_counter() - self._began) * 1000)
+            headers.append((b"openai-version", OPENAI_VERSION))
+            headers.append((b"openai-processing-ms", str(took).encode()))
+        return headers
+
+    async def _read_off(self) -> None:
+        """Take in what the client is still sending, within bounds."""
+        if self._waits_for_100:
+            return
+        known = self._scope["state"]["principal"] is not None
+        left = DRAIN_BYTES if known else STRANGER_DRAIN_BYTES
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while left > 0 and self._has_body:
+                    message = await self.receive()
+                    left -= len(message.get("body", b""))
+        except TimeoutError:
+            pass
+
+    async def fail(self, error: Exception) -> None:
+        """Answer a failure that nothing below has answered."""
+        answer = _unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
+        if answer.status >= 500 and not isinstance(error, RequestError):
+            log.error("%s %s failed", self._request_id, self._scope["method"], exc_info=error)
+        if self._answered:
+            raise error  # the server cuts the connection, so that a short body cannot pass for a whole one
+        await answer.response()(self._scope, self.receive, self.send)
+
+
+def _unrouted(error: HTTPException, scope: Scope) -> Answer:
+    """The answer to an unknown path or a method that the path does not have."""
+    method, path = scope["method"], scope["path"][:200]
+    if error.status_code == 405:
+        hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
+        return Answer(405, f"Not allowed to {method} on {path}. {hint}", headers=error.headers or {})
+    return Answer(404, f"Invalid URL ({method} {path})")
+
+
+def _latin(text: str) -> bytes:
+    return text.encode("ascii", "replace")
+
+
+def _is_empty(scope: dict[str, Any] | Scope) -> bool:
+    return any(name == b"content-length" and value == b"0" for name, value in scope["headers"])

@@ -1,0 +1,162 @@
+"""Our own description of what we serve, OpenAPI 3.1, published at /openapi.json. The shapes come from `wire`."""
+
+import functools
+from typing import Any
+
+import msgspec
+
+from filestead import __version__, wire
+from filestead.domain import expiry
+from filestead.domain.purposes import ALL_PURPOSES, INPUT_PURPOSES
+
+FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
+REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
+
+
+@functools.cache
+def document() -> bytes:
+    """The description as JSON."""
+    _, schemas = msgspec.json.schema_components(
+        [wire.FileObject, wire.FileList, wire.FileDeleted, wire.ErrorBody], ref_template="#/components/schemas/{name}"
+    )
+    for name in ("FileObject", "FileList", "FileDeleted"):
+        _close(schemas[name])
+    schemas["FileObject"]["properties"]["purpose"] = {"enum": list(ALL_PURPOSES)}
+    schemas["FileObject"]["properties"]["status"] = {"enum": ["uploaded", "processed", "error"]}
+    schemas["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
+    description = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Filestead",
+            "version": __version__,
+            "description": "The OpenAI Files API, self-hosted. docs/compatibility.md says what differs and why.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"key": []}],
+        "paths": _paths(),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "responses": {"Error": _json("Any failure.", "ErrorBody")},
+        },
+    }
+    return msgspec.json.format(msgspec.json.encode(description)) + b"\n"
+
+
+def _close(schema: dict[str, Any]) -> None:
+    """Answers hold exactly these members, all of them."""
+    schema["additionalProperties"] = False
+    schema["required"] = list(schema["properties"])
+
+
+def _json(description: str, schema: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": REQUEST_ID,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+
+
+def _operation(summary: str, operation_id: str, good: dict[str, Any], *failures: int, **rest: Any) -> dict[str, Any]:
+    responses: dict[str, Any] = {str(status): answer for status, answer in good.items()}
+    for status in (*failures, 400, 401, 408, 500, 503):
+        responses[str(status)] = {"$ref": "#/components/responses/Error"}
+    return {"summary": summary, "operationId": operation_id, "tags": ["Files"], "responses": responses, **rest}
+
+
+def _paths() -> dict[str, Any]:
+    return {
+        "/v1/files": {
+            "get": _operation(
+                "List files", "listFiles", {"200": _json("A page of files.", "FileList")}, 404, parameters=_list_query()
+            ),
+            "post": _operation(
+                "Upload a file",
+                "createFile",
+                {"200": _json("The file.", "FileObject")},
+                *(413, 415, 429, 507),
+                requestBody=_form(),
+            ),
+        },
+        "/v1/files/{file_id}": {
+            "parameters": [FILE_ID],
+            "get": _operation("Retrieve a file", "retrieveFile", {"200": _json("The file.", "FileObject")}, 404),
+            "delete": _operation("Delete a file", "deleteFile", {"200": _json("Deleted.", "FileDeleted")}, 404),
+        },
+        "/v1/files/{file_id}/content": {
+            "parameters": [FILE_ID, *_conditions()],
+            "get": _operation(
+                "Download the content",
+                "downloadFile",
+                {
+                    "200": _bytes("The content."),
+                    "206": _bytes("The asked range."),
+                    "304": {"description": "Unchanged."},
+                },
+                *(404, 416),
+            ),
+        },
+        "/health": {"get": _public("The process answers", "health")},
+        "/health/ready": {"get": _public("Uploads can be taken", "ready")},
+    }
+
+
+def _list_query() -> list[dict[str, Any]]:
+    return [
+        _query("purpose", {"enum": ["", *ALL_PURPOSES]}, "Only files of this purpose; empty means all."),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}, "Files on a page."),
+        _query("order", {"enum": ["asc", "desc"], "default": "desc"}, "By `created_at`."),
+        _query("after", {"type": "string"}, "The id behind which the page starts; empty means the beginning."),
+    ]
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def _conditions() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        for name in ("Range", "If-Range", "If-None-Match")
+    ]
+
+
+def _form() -> dict[str, Any]:
+    seconds = {"type": "integer", "minimum": expiry.MIN_SECONDS, "maximum": expiry.MAX_SECONDS}
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["file", "purpose"],
+        "properties": {
+            "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+            "purpose": {
+                "enum": list(INPUT_PURPOSES),
+                "description": "A key with the scope `files:system` may also set the output purposes.",
+            },
+            "expires_after[anchor]": {"enum": ["created_at"]},
+            "expires_after[seconds]": seconds,
+        },
+        "dependentRequired": {
+            "expires_after[anchor]": ["expires_after[seconds]"],
+            "expires_after[seconds]": ["expires_after[anchor]"],
+        },
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _bytes(description: str) -> dict[str, Any]:
+    return {"description": description, "headers": REQUEST_ID, "content": {"application/octet-stream": {}}}
+
+
+def _public(summary: str, operation_id: str) -> dict[str, Any]:
+    status = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+    return {
+        "summary": summary,
+        "operationId": operation_id,
+        "tags": ["Operations"],
+        "security": [],
+        "responses": {
+            "200": {"description": "Yes.", "headers": REQUEST_ID, "content": {"application/json": {"schema": status}}},
+            "503": {"$ref": "#/components/responses/Error"},
+        },
+    }

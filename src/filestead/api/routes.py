@@ -1,0 +1,211 @@
+"""The routes: each reads a request, calls the domain once, and writes the answer."""
+
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from filestead import wire
+from filestead.api import content, openapi
+from filestead.api.body import Pace, read_body
+from filestead.api.errors import Answer, RequestError, bad_request, rate_headers
+from filestead.api.forms import FormUpload
+from filestead.domain import auth
+from filestead.domain.auth import Authenticator
+from filestead.domain.files import Files
+from filestead.domain.model import File, Page, Principal, Scope
+
+JSON = "application/json"
+SMALL_BYTES = 1024 * 1024
+MAX_LIMIT = 10_000
+INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+PUBLIC = ("/health", "/health/ready", "/openapi.json")
+"""The only paths that need no key."""
+
+Handler = Callable[[Request, Principal], Awaitable[Response]]
+Readiness = Callable[[], Awaitable[str | None]]
+"""Says what is wrong, or None when uploads can be taken."""
+
+
+@dataclass(slots=True)
+class Api:
+    """The handlers and what they need."""
+
+    files: Files
+    authenticator: Authenticator
+    pace: Pace
+    max_uploads: int
+    readiness: Readiness
+    uploads: int = 0
+    """How many are streaming now."""
+
+    def routes(self) -> list[Route]:
+        """The route table: everything but `PUBLIC` asks for a key with a scope."""
+        read, write = Scope.READ, Scope.WRITE
+        one = "/v1/files/{file_id}"
+        return [
+            self._guarded("/v1/files", GET=(read, self.list), POST=(write, self.create)),
+            self._guarded(one, GET=(read, self.retrieve), DELETE=(write, self.delete)),
+            self._guarded(f"{one}/content", GET=(read, self.content)),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/health/ready", self.ready, methods=["GET"]),
+            Route("/openapi.json", self.description, methods=["GET"]),
+        ]
+
+    def _guarded(self, path: str, **methods: tuple[Scope, Handler]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            scope, handler = methods["GET" if request.method == "HEAD" else request.method]
+            principal = await self.authenticator.authenticate(
+                _key_of(request),
+                organization=request.headers.get("openai-organization"),
+                project=request.headers.get("openai-project"),
+            )
+            request.state.principal = principal
+            auth.require(principal, scope)
+            return await handler(request, principal)
+
+        return Route(path, endpoint, methods=list(methods))
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    async def create(self, request: Request, principal: Principal) -> Response:
+        """POST /v1/files."""
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise RequestError(Answer(415, "Compressed request bodies are not accepted; send the file as it is."))
+        if self.uploads >= self.max_uploads:
+            raise RequestError(
+                Answer(503, "Too many uploads at once. Please try again in a moment.", headers={"retry-after": "1"})
+            )
+        length = request.headers.get("content-length")
+        async with aclosing(read_body(request.receive, self.pace)) as body:
+            source = FormUpload(request.headers.get("content-type", ""), int(length) if length else None, body)
+            self.uploads += 1
+            try:
+                created = await self.files.create(principal, source)
+            finally:
+                self.uploads -= 1
+        return Response(wire.encode(_shape(created.file)), 200, rate_headers(created.rate), JSON)
+
+    async def list(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/files."""
+        query = _query(request, ("purpose", "limit", "order", "after"))
+        page = await self.files.list(
+            principal,
+            purpose=query.get("purpose") or None,
+            after=query.get("after") or None,
+            limit=_limit(query.get("limit")),
+            newest_first=_newest_first(query.get("order")),
+        )
+        return Response(_page(page), media_type=JSON)
+
+    async def retrieve(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/files/{file_id}."""
+        file = await self.files.get(principal, request.path_params["file_id"])
+        return Response(wire.encode(_shape(file)), media_type=JSON)
+
+    async def delete(self, request: Request, principal: Principal) -> Response:
+        """DELETE /v1/files/{file_id}. The bytes go after the answer."""
+        file = await self.files.delete(principal, request.path_params["file_id"])
+        removal = BackgroundTask(self.files.reclaim, file)
+        return Response(wire.encode(wire.FileDeleted(id=file.id)), media_type=JSON, background=removal)
+
+    async def content(self, request: Request, principal: Principal) -> Response:
+        """GET and HEAD /v1/files/{file_id}/content."""
+        file = await self.files.get_for_download(principal, request.path_params["file_id"])
+        selection = content.select(file, request.headers)
+        headers = selection.headers
+        if selection.status == 304:
+            return Response(status_code=304, headers=headers)
+        length = selection.end - selection.start
+        headers["content-length"] = str(length)
+        if request.method == "HEAD":
+            return Response(status_code=selection.status, headers=headers)
+        blocks = self.files.read(file, selection.start, selection.end)
+        if length <= SMALL_BYTES:
+            return Response(b"".join([block async for block in blocks]), selection.status, headers)
+        return StreamingResponse(await content.prime(blocks), selection.status, headers)
+
+    # --- operations ---------------------------------------------------------------------------------------------
+
+    async def health(self, request: Request) -> Response:
+        """GET /health: the process answers."""
+        return Response(b'{"status": "ok"}\n', media_type=JSON)
+
+    async def ready(self, request: Request) -> Response:
+        """GET /health/ready: uploads can be taken now."""
+        if await self.readiness() is not None:
+            message = "Not ready: the storage cannot take uploads now."
+            return Answer(503, message, None, "not_ready", "server_error", {"retry-after": "2"}).response()
+        return Response(b'{"status": "ok"}\n', media_type=JSON)
+
+    async def description(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return Response(openapi.document(), media_type=JSON)
+
+
+def _key_of(request: Request) -> str | None:
+    """The key of a request: as Bearer token, or as the password of Basic authentication."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value or None
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None
+
+
+def _query(request: Request, names: tuple[str, ...]) -> dict[str, str]:
+    """The named parameters. Unknown ones are ignored and identical repeats accepted, as the hosted service does."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in names and found.setdefault(name, value) != value:
+            raise bad_request(f"'{name}' was given more than once", name)
+    return found
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return MAX_LIMIT
+    if not INTEGER.fullmatch(text):
+        raise bad_request(f"{text[:64]!r} is not of type 'integer' - 'limit'")
+    limit = int(text)
+    if limit < 1:
+        raise bad_request(f"{limit} is less than the minimum of 1 - 'limit'")
+    if limit > MAX_LIMIT:
+        raise bad_request(f"{limit} is greater than the maximum of {MAX_LIMIT} - 'limit'")
+    return limit
+
+
+def _newest_first(order: str | None) -> bool:
+    if order not in (None, "asc", "desc"):
+        raise bad_request(f"{order[:64]!r} is not one of ['asc', 'desc'] - 'order'")
+    return order != "asc"
+
+
+def _shape(file: File) -> wire.FileObject:
+    return wire.FileObject(
+        id=file.id,
+        purpose=file.purpose,
+        filename=file.filename,
+        bytes=file.bytes,
+        created_at=file.created_at,
+        expires_at=file.expires_at,
+        status=file.status,
+        status_details=file.status_details,
+    )
+
+
+def _page(page: Page) -> bytes:
+    ids = (page.files[0].id, page.files[-1].id) if page.files else (None, None)
+    data = [_shape(file) for file in page.files]
+    return wire.encode(wire.FileList(data=data, has_more=page.has_more, first_id=ids[0], last_id=ids[1]))

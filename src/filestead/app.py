@@ -1,0 +1,92 @@
+"""The composition root: settings -> stores -> services -> ASGI app. The only file that knows everything."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+import msgspec
+from starlette.routing import Router
+from starlette.types import ASGIApp
+
+from filestead.api.body import Pace
+from filestead.api.front import Front
+from filestead.api.routes import Api
+from filestead.blobs.local import new_key
+from filestead.domain.auth import Authenticator
+from filestead.domain.errors import FilesteadError
+from filestead.domain.files import LEASE_SECONDS, Files, Rules, Tools
+from filestead.domain.model import Limits, Quota
+from filestead.domain.sweep import Sweeper
+from filestead.installation import Stores, new_id
+from filestead.settings import Settings
+
+log = logging.getLogger("filestead")
+
+HASH_THREADS = 4
+
+
+def limits(settings: Settings) -> Limits:
+    """The domain's limits, as configured."""
+    return Limits(
+        max_file_bytes=int(settings.max_file_bytes),
+        max_batch_file_bytes=int(settings.max_batch_file_bytes),
+        quota=Quota(settings.project_quota, settings.organization_quota),
+        uploads_per_minute=settings.uploads_per_minute,
+        batch_expiry_seconds=settings.batch_expiry_seconds or None,
+    )
+
+
+def build(settings: Settings, stores: Stores) -> ASGIApp:
+    """The application on open stores; it closes them when it shuts down."""
+    hashing = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
+
+    def submit(function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(hashing, function, *args)
+
+    files = Files(
+        stores.records,
+        stores.blobs,
+        Rules(limits(settings), settings.validation, settings.downloads == "openai"),
+        Tools(lambda: new_id("file-"), new_key, msgspec.json.decode, submit),
+    )
+    sweeper = Sweeper(stores.records, stores.blobs)
+    api = Api(
+        files=files,
+        authenticator=Authenticator(stores.keys, monotonic=monotonic),
+        pace=Pace(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
+        max_uploads=settings.max_uploads,
+        readiness=stores.blobs.trouble,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        chores = [
+            asyncio.create_task(_every(settings.sweep_seconds, sweeper.sweep)),
+            asyncio.create_task(_every(LEASE_SECONDS / 4, files.renew_leases)),
+        ]
+        try:
+            yield
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            hashing.shutdown()
+            stores.close()
+
+    return Front(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
+
+
+async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None:
+    """Do a chore now and then, for ever; a failure is logged and the next turn tries again."""
+    while True:
+        try:
+            await chore()
+        except FilesteadError as error:
+            log.error("%s failed: %s", chore.__qualname__, error)
+        except Exception:
+            log.exception("%s failed", chore.__qualname__)
+        await asyncio.sleep(seconds)

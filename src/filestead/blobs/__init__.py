@@ -1,0 +1,1 @@
+"""Bytes: one module a store, each with the interface `stores.BlobStore`."""

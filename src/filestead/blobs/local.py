@@ -1,0 +1,303 @@
+"""Blobs on a local disk.
+
+Layout: `staging/<key>` while being written, `blobs/<first two characters>/<key>` once whole; `VOLUME` holds the id of
+the installation. Keys are random and ours; no name of a user ever reaches a path.
+Guarantees: staging file created exclusively, written, synced, renamed, directory synced, in this order; a failed sync
+is final: the file is dropped and never synced again. Needs one local POSIX file system for both folders.
+Permissions: folders 0700, files 0600. Limit: keeps `reserve_bytes` of the disk free for the database.
+"""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import os
+import re
+import secrets
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from filestead.domain.errors import BlobNotFound, CannotStart, StorageFailed, StorageFull
+from filestead.domain.model import Violation
+
+KEY = re.compile(r"[0-9a-z]{32}")
+SHARDS = tuple(f"{n:02x}" for n in range(256))
+THREADS = 16
+READ_BYTES = 1024 * 1024
+FLUSH_BYTES = 32 * 1024 * 1024
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the system's errors into the domain's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFull(f"{what}: {error.strerror}") from error
+        raise StorageFailed(f"{what}: {error.strerror}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def new_key() -> str:
+    """A fresh key: two characters of shard and 120 more random bits."""
+    return secrets.token_hex(16)
+
+
+class LocalBlobs:
+    """See `stores.BlobStore` for the contract."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int) -> None:
+        self._root = root
+        self._staging = root / "staging"
+        self._blobs = root / "blobs"
+        self._reserve_bytes = reserve_bytes
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-blobs")
+
+    # --- the volume ---------------------------------------------------------------------------------------------
+
+    def open(self, installation: str, *, fresh: bool) -> None:
+        """Make the folders of a fresh installation, or see to it that these are the folders of `installation`."""
+        volume = self._root / "VOLUME"
+        if not volume.exists():
+            if not fresh:
+                raise CannotStart(
+                    f"{self._root} has a database but no blobs (the file VOLUME is missing): this is the wrong volume "
+                    "or an emptied one. Mount the right one, or restore the blobs from the backup"
+                )
+            self._create(volume, installation)
+        found = volume.read_text().strip()
+        if found != installation:
+            raise CannotStart(
+                f"{self._root} holds the blobs of another installation ({found} instead of {installation}): "
+                "mount the volume that belongs to this database"
+            )
+
+    def _create(self, volume: Path, installation: str) -> None:
+        with translated("preparing the blob folders"):
+            self._staging.mkdir(mode=0o700, exist_ok=True)
+            self._blobs.mkdir(mode=0o700, exist_ok=True)
+            for shard in SHARDS:
+                (self._blobs / shard).mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._blobs)
+            fd = os.open(volume, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, f"{installation}\n".encode())
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_directory(self._root)
+
+    def close(self) -> None:
+        """Wait for what is running."""
+        self._pool.shutdown()
+
+    # --- the store ----------------------------------------------------------------------------------------------
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Store the chunks durably; all or nothing."""
+        first = await anext(chunks, b"")
+        second = await anext(chunks, None)
+        upload = _Upload(self._staging / key, self._path(key), self._require_room)
+        job: Future[Any] | None = None
+        try:
+            if second is None:  # most files are one block: one hop to a thread does it all
+                job = self._pool.submit(upload.store, first)
+            else:
+                job = self._pool.submit(upload.start, first)
+                await asyncio.wrap_future(job)
+                job = self._pool.submit(upload.write, second)
+                async for chunk in chunks:
+                    await asyncio.wrap_future(job)
+                    job = self._pool.submit(upload.write, chunk)
+                await asyncio.wrap_future(job)
+                job = self._pool.submit(upload.finish)
+            size: int = await asyncio.wrap_future(job)
+            return size
+        except BaseException:
+            await asyncio.shield(self._run(_give_up, upload, job))
+            raise
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
+        """The bytes from `start` to `end`."""
+        fd, size = await self._run(self._open, key)
+        try:
+            if end is not None and end > size:
+                raise BlobNotFound(key)
+            left = (size if end is None else end) - start
+            offset = start
+            while left > 0:
+                block = await self._run(self._read, fd, min(left, READ_BYTES), offset)
+                if not block:
+                    return
+                offset += len(block)
+                left -= len(block)
+                yield block
+        finally:
+            os.close(fd)
+
+    def _open(self, key: str) -> tuple[int, int]:
+        try:
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BlobNotFound(key) from None
+        except OSError as error:
+            raise StorageFailed(f"opening a blob: {error.strerror}") from error
+        return fd, os.fstat(fd).st_size
+
+    def _read(self, fd: int, size: int, offset: int) -> bytes:
+        with translated("reading a blob"):
+            return os.pread(fd, size, offset)
+
+    async def size(self, key: str) -> int | None:
+        """The blob's size."""
+        size: int | None = await self._run(self._size, key)
+        return size
+
+    def _size(self, key: str) -> int | None:
+        try:
+            status = os.lstat(self._path(key))
+        except FileNotFoundError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    async def exists(self, key: str) -> bool:
+        """Whether a whole or unfinished blob is there."""
+        paths = (self._path(key), self._staging / key)
+        found: bool = await self._run(lambda: any(map(os.path.lexists, paths)))
+        return found
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob and what an unfinished `put` left."""
+        await self._run(self._delete, key)
+
+    def _delete(self, key: str) -> None:
+        with translated("removing a blob"):
+            for path in (self._staging / key, self._path(key)):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+            # Also when nothing was there: the last removal of this name may not be durable yet.
+            sync_directory(self._path(key).parent)
+
+    async def stored_keys(self) -> AsyncGenerator[str]:
+        """Every key."""
+        for folder in (self._staging, *(self._blobs / shard for shard in SHARDS)):
+            for name in await self._run(os.listdir, folder):
+                if KEY.fullmatch(name):
+                    yield name
+
+    async def probe(self) -> None:
+        """Write, sync and remove a small blob."""
+        key = new_key()
+        upload = _Upload(self._staging / key, self._path(key), self._require_room)
+        await self._run(upload.store, b"probe")
+        await self.delete(key)
+
+    def inspect(self) -> list[Violation]:
+        """Foreign names, links and wrong modes in the folders."""
+        found = []
+        for folder in (self._staging, *(self._blobs / shard for shard in SHARDS)):
+            if stat.S_IMODE(folder.stat().st_mode) != 0o700:
+                found.append(_finding(folder, "the folder's mode is not 0700", f"chmod 0700 {folder}"))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if not KEY.fullmatch(entry.name) or not stat.S_ISREG(status.st_mode):
+                        found.append(_finding(Path(entry), "not a file of Filestead", "move it elsewhere"))
+                    elif stat.S_IMODE(status.st_mode) != 0o600:
+                        found.append(_finding(Path(entry), "the file's mode is not 0600", f"chmod 0600 {entry.path}"))
+        return found
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> Path:
+        if not KEY.fullmatch(key):  # a poisoned row must not become a path
+            raise StorageFailed("not a blob key")
+        return self._blobs / key[:2] / key
+
+    def _require_room(self, size: int) -> None:
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize < size + self._reserve_bytes:
+            raise StorageFull("the disk is full but for the database's reserve")
+
+    def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
+
+
+def _finding(path: Path, evidence: str, remedy: str) -> Violation:
+    return Violation("I-06", "B", str(path), evidence, remedy)
+
+
+class _Upload:
+    """One blob on its way to the disk. Its methods block and run on worker threads, never two at once."""
+
+    def __init__(self, staging: Path, target: Path, require_room: Callable[[int], None]) -> None:
+        self._staging = staging
+        self._target = target
+        self._require_room = require_room
+        self._fd: int | None = None
+        self._size = 0
+        self._renamed = False
+
+    def store(self, block: bytes) -> int:
+        """The whole blob in one go."""
+        self.start(block)
+        return self.finish()
+
+    def start(self, block: bytes) -> None:
+        with translated("creating a blob"):
+            self._require_room(len(block))
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self._staging, flags, 0o600)
+        self.write(block)
+
+    def write(self, block: bytes) -> None:
+        assert self._fd is not None
+        with translated("writing a blob"):
+            rest = memoryview(block)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            before, self._size = self._size, self._size + len(block)
+            if before // FLUSH_BYTES != self._size // FLUSH_BYTES:
+                self._require_room(0)
+
+    def finish(self) -> int:
+        """Sync the file, give it its name, sync the name."""
+        assert self._fd is not None
+        with translated("syncing a blob"):
+            os.fsync(self._fd)
+            fd, self._fd = self._fd, None
+            os.close(fd)
+            os.rename(self._staging, self._target)
+            self._renamed = True
+            sync_directory(self._target.parent)
+        return self._size
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        with translated("removing an unfinished blob"):
+            if self._fd is not None:
+                fd, self._fd = self._fd, None
+                os.close(fd)
+            for path in (self._staging, self._target) if self._renamed else (self._staging,):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+
+
+def _give_up(upload: _Upload, job: "Future[Any] | None") -> None:
+    # A cancelled caller may have left a write running.
+    if job is not None:
+        wait([job])
+    upload.abort()

@@ -1,0 +1,37 @@
+"""`filestead serve`: a flag for each setting but the secret ones."""
+
+import inspect
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from filestead import settings as table
+from filestead.server.run import serve as run
+
+
+def serve(**flags: Any) -> None:
+    """Serve the OpenAI Files API.
+
+    On an empty data directory this makes an installation and prints its first key, once.
+
+    Every flag is also an environment variable and a key of the TOML file that FILESTEAD_CONFIG names.
+    Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY, or FILESTEAD_BOOTSTRAP_KEY_FILE.
+    """
+    run(table.load(**flags))
+
+
+def _flags() -> inspect.Signature:
+    """The flags as the settings table has them; values stay text, and the table turns them into what they are."""
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, Parameter(help=help_text, show_default=False)],
+        )
+        for name, help_text in table.flags()
+    ]
+    return inspect.Signature(parameters)
+
+
+serve.__signature__ = _flags()  # type: ignore[attr-defined]

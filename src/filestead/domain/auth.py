@@ -1,0 +1,85 @@
+"""Keys: making, masking, hashing; and turning the key of a request into a principal."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+
+from filestead.domain.errors import MissingKey, MissingScope, OrganizationMismatch, ProjectMismatch, UnknownKey
+from filestead.domain.model import Principal, Scope
+from filestead.domain.stores import KeyRecords
+
+CACHE_SECONDS = 2.0
+"""How long a running server may go on trusting a key without looking; revocation is effective within this time."""
+
+CACHE_KEYS = 10_000
+
+
+def new_secret() -> str:
+    """A key with 256 random bits, in the shape that OpenAI tools expect."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """What is stored of a key. SHA-256 is enough for 256 random bits, and lets a key be looked up by its digest."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def mask(secret: str) -> str:
+    """What may be shown of a key: the first eight and last four characters, as the hosted service shows them.
+
+    Keys of 16 characters or fewer, which that would give away, show nothing.
+    """
+    if len(secret) <= 16:
+        return "*" * len(secret)
+    return f"{secret[:8]}{'*' * (len(secret) - 12)}{secret[-4:]}"
+
+
+def hint_of(secret: str) -> str:
+    """The short form that `keys list` shows."""
+    return f"{secret[:5]}...{secret[-4:]}" if len(secret) > 16 else "..."
+
+
+class Authenticator:
+    """Finds out who asks. Remembers good keys for `CACHE_SECONDS`, bad ones never."""
+
+    def __init__(self, keys: KeyRecords, *, monotonic: Callable[[], float]) -> None:
+        self._keys = keys
+        self._monotonic = monotonic
+        self._cache: dict[str, tuple[Principal, float]] = {}
+
+    async def authenticate(
+        self, secret: str | None, *, organization: str | None = None, project: str | None = None
+    ) -> Principal:
+        """The principal of a key. Raises `MissingKey`, `UnknownKey`, `OrganizationMismatch`, `ProjectMismatch`.
+
+        `organization` and `project` are what the request says it is for, by id or name; they must be the key's own.
+        """
+        if not secret:
+            raise MissingKey
+        principal = await self._find(secret)
+        if organization and organization not in (principal.organization_id, principal.organization_name):
+            raise OrganizationMismatch
+        if project and project not in (principal.project_id, principal.project_name):
+            raise ProjectMismatch
+        return principal
+
+    async def _find(self, secret: str) -> Principal:
+        digest = digest_of(secret)
+        cached = self._cache.get(digest)
+        now = self._monotonic()
+        if cached is not None and cached[1] > now:
+            return cached[0]
+        principal = await self._keys.find(digest)
+        if principal is None:
+            self._cache.pop(digest, None)
+            raise UnknownKey(mask(secret))
+        if len(self._cache) >= CACHE_KEYS:
+            self._cache.clear()
+        self._cache[digest] = (principal, now + CACHE_SECONDS)
+        return principal
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """`MissingScope` unless the key has the scope."""
+    if scope not in principal.scopes:
+        raise MissingScope(scope)

@@ -1,0 +1,217 @@
+"""Files: create, list, get, read, delete. The order of the steps lives here and only here.
+
+Upload: intent recorded (`begin`) -> bytes stored and synced (`put`) -> judged -> made visible (`publish`) -> answered.
+Delete runs the other way: made invisible and handed to the sweep in one transaction -> answered -> bytes removed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from filestead.domain import expiry, filenames, purposes
+from filestead.domain.errors import (
+    BlobNotFound,
+    FaultyLines,
+    FileCorrupt,
+    FilesteadError,
+    FileTooLarge,
+    NotBatchInput,
+    NotTrainingData,
+)
+from filestead.domain.metering import Meter, Submit
+from filestead.domain.model import (
+    Created,
+    Draft,
+    File,
+    FileStatus,
+    Intent,
+    Limits,
+    Page,
+    Principal,
+    UploadHead,
+    UploadSource,
+    UploadTerms,
+)
+from filestead.domain.purposes import Content
+from filestead.domain.stores import BlobStore, FileRecords
+from filestead.domain.validation import LineChecks, LineReport
+
+LEASE_SECONDS = 120
+"""How long an upload may be unheard of before a sweep takes it; renewed four times as often while it streams."""
+
+JSONL_CONTENTS = frozenset({Content.BATCH, Content.TRAINING, Content.EVALS})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator has chosen. `validation` is `openai`, `advise` or `strict`."""
+
+    limits: Limits
+    validation: str
+    downloads_as_hosted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the rules need from outside: fresh ids, a JSON decoder, and a thread to work on."""
+
+    new_file_id: Callable[[], str]
+    new_blob_key: Callable[[], str]
+    decode_json: Callable[[bytes], object]
+    submit: Submit
+
+
+class Files:
+    """The five operations on the files of a project."""
+
+    def __init__(self, records: FileRecords, blobs: BlobStore, rules: Rules, tools: Tools) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._rules = rules
+        self._tools = tools
+        self._streaming: set[str] = set()
+
+    async def create(self, principal: Principal, source: UploadSource) -> Created:
+        """Store an upload and make it visible. When this returns, the file survives a crash.
+
+        Raises what the form's reader raises, and the errors of `errors.py` under "what an upload may be", "limits" and
+        "storage". Whatever it raises, nothing of the upload stays behind.
+        """
+        limits = self._rules.limits
+        if source.at_least_bytes > limits.max_file_bytes:
+            raise FileTooLarge(limits.max_file_bytes)
+        key = self._tools.new_blob_key()
+        intent = Intent(
+            blob_key=key,
+            project_id=principal.project_id,
+            organization_id=principal.organization_id,
+            user_id=principal.user_id,
+            at_least_bytes=source.at_least_bytes,
+        )
+        rate = await self._records.begin(
+            intent, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
+        )
+        self._streaming.add(key)
+        try:
+            draft = await self._receive(principal, source, key)
+            file = await self._records.publish(draft, quota=limits.quota)
+        except BaseException:
+            await asyncio.shield(self._discard(key))
+            raise
+        finally:
+            self._streaming.discard(key)
+        return Created(file, rate)
+
+    async def _receive(self, principal: Principal, source: UploadSource, key: str) -> Draft:
+        """Store the bytes while counting, hashing and checking them, then judge the whole form."""
+        head = await source.head()
+        filename = filenames.clean(head.filename)
+        if head.expires_after is not None and head.expires_after.complete:
+            expiry.check(head.expires_after)
+        meter = self._meter(principal, head)
+        async with contextlib.aclosing(meter.measure(source.chunks())) as chunks:
+            await self._blobs.put(key, chunks)
+        terms = await source.terms()
+        return self._judge(principal, key, filename, terms, meter)
+
+    def _meter(self, principal: Principal, head: UploadHead) -> Meter:
+        """What watches the bytes: for a purpose that is not yet known, every check that may turn out to be needed."""
+        contents = JSONL_CONTENTS
+        if head.purpose is not None:
+            contents = frozenset({purposes.creatable(head.purpose, principal).content}) & JSONL_CONTENTS
+        limit = purposes.size_limit(head.purpose, self._rules.limits)
+        return Meter(limit, LineChecks(self._tools.decode_json, contents), self._tools.submit)
+
+    def _judge(self, principal: Principal, key: str, filename: str, terms: UploadTerms, meter: Meter) -> Draft:
+        rule = purposes.creatable(terms.purpose, principal)
+        expiry.check(terms.expires_after)
+        meter.require_at_most(purposes.size_limit(terms.purpose, self._rules.limits))
+        details = None
+        if rule.content is Content.EXTENSION:
+            purposes.require_extension(filename)
+        elif rule.content in JSONL_CONTENTS:
+            details = self._judge_lines(rule.content, meter.checks.report(rule.content))
+        return Draft(
+            id=self._tools.new_file_id(),
+            blob_key=key,
+            project_id=principal.project_id,
+            organization_id=principal.organization_id,
+            filename=filename,
+            purpose=terms.purpose,
+            bytes=meter.size,
+            sha256=meter.sha256,
+            expires_after_seconds=expiry.lifetime(terms.purpose, terms.expires_after, self._rules.limits),
+            status=FileStatus.ERROR if details else FileStatus.PROCESSED,
+            status_details=details,
+        )
+
+    def _judge_lines(self, content: Content, report: LineReport) -> str | None:
+        """Refuse what the hosted service refuses; beyond that, advise or be strict as configured."""
+        if content is Content.BATCH and not report.first_is_object:
+            raise NotBatchInput
+        if content is Content.TRAINING and (report.not_object or not report.lines):
+            raise NotTrainingData(*(report.not_object or (1, "")))
+        if self._rules.validation == "strict" and report.details:
+            raise FaultyLines(report.details)
+        return report.details if self._rules.validation == "advise" else None
+
+    async def _discard(self, key: str) -> None:
+        """Take back an upload that failed. If that fails too, its lease runs out and the sweep does it.
+
+        The ledger is asked first: where the answer to `publish` got lost, the file may be visible, and stays.
+        """
+        with contextlib.suppress(FilesteadError):
+            if await self._records.abandon(key):
+                await self._remove(key)
+
+    async def _remove(self, key: str) -> None:
+        await self._blobs.delete(key)
+        await self._records.forget([key])
+
+    async def renew_leases(self) -> None:
+        """Tell the ledger which uploads of this process are alive; to be called every `LEASE_SECONDS / 4`."""
+        if self._streaming:
+            await self._records.renew(sorted(self._streaming), lease_seconds=LEASE_SECONDS)
+
+    async def get(self, principal: Principal, file_id: str) -> File:
+        """A file of the principal's project; `FileNotFound`."""
+        return await self._records.get(principal.project_id, file_id)
+
+    async def list(
+        self, principal: Principal, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """A page of the project's files. `UnknownPurpose` is found before `CursorNotFound`."""
+        if purpose is not None:
+            purpose = purposes.listable(purpose)
+        return await self._records.page(
+            principal.project_id, purpose=purpose, after=after, limit=limit, newest_first=newest_first
+        )
+
+    async def get_for_download(self, principal: Principal, file_id: str) -> File:
+        """A file whose content may be read; `FileNotFound`, then `DownloadRefused`."""
+        file = await self.get(principal, file_id)
+        purposes.require_download(file.purpose, as_hosted=self._rules.downloads_as_hosted)
+        return file
+
+    async def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
+        """Exactly the bytes `start` to `end` of the content; `FileCorrupt` if the store cannot give them."""
+        left = end - start
+        try:
+            async with contextlib.aclosing(self._blobs.read(file.blob_key, start, end)) as blocks:
+                async for block in blocks:
+                    left -= len(block)
+                    yield block
+        except BlobNotFound:
+            raise FileCorrupt(file.id) from None
+        if left:
+            raise FileCorrupt(file.id)
+
+    async def delete(self, principal: Principal, file_id: str) -> File:
+        """Delete a file; `FileNotFound`. Its bytes go right after, or with the next sweep."""
+        return await self._records.delete(principal.project_id, file_id)
+
+    async def reclaim(self, file: File) -> None:
+        """Remove the bytes of a deleted file. If that fails, the next sweep does it."""
+        with contextlib.suppress(FilesteadError):
+            await self._remove(file.blob_key)

@@ -1,0 +1,123 @@
+"""Checks on the members of a decoded JSON object, with faults that name the member by its path.
+
+An optional member that is null counts as absent: clients dump their models with every member.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+JsonObject = dict[str, Any]
+Check = Callable[[JsonObject], object]
+"""Raises `LineFault` unless the object is as it should be."""
+MemberCheck = Callable[[JsonObject, str], object]
+"""Raises `LineFault` unless the object's member of that name is as it should be."""
+
+SHOWN = 40
+"""Characters of a user's value that a fault may repeat."""
+
+
+class LineFault(Exception):
+    """What is wrong with a line: the member, by its path in the line, and the rest of the sentence."""
+
+    def __init__(self, member: str, complaint: str) -> None:
+        super().__init__(f"'{member}' {complaint}" if member else complaint)
+        self.member = member
+        self.complaint = complaint
+
+    def within(self, holder: str) -> "LineFault":
+        """The same fault, seen from one level further out."""
+        return LineFault(f"{holder}.{self.member}" if self.member else holder, self.complaint)
+
+
+def given(holder: JsonObject, name: str) -> bool:
+    """Whether an optional member is there."""
+    return holder.get(name) is not None
+
+
+def check_given(holder: JsonObject, checks: Mapping[str, MemberCheck]) -> None:
+    """The optional members that are there pass their checks."""
+    for name, check in checks.items():
+        if holder.get(name) is not None:
+            check(holder, name)
+
+
+def require_string(holder: JsonObject, name: str) -> str:
+    """The member, which may be empty."""
+    value = holder.get(name)
+    if not isinstance(value, str):
+        raise unexpected(holder, name, "a string")
+    return value
+
+
+def require_text(holder: JsonObject, name: str) -> str:
+    """The member, which may not be empty."""
+    value = holder.get(name)
+    if not isinstance(value, str) or not value:
+        raise unexpected(holder, name, "a non-empty string")
+    return value
+
+
+def require_one_of(holder: JsonObject, name: str, choices: tuple[str, ...]) -> str:
+    """The member, which is one of these strings."""
+    value = holder.get(name)
+    if value not in choices:
+        names = ", ".join(f"'{choice}'" for choice in choices)
+        raise unexpected(holder, name, f"one of {names}" if len(choices) > 1 else names)
+    return str(value)
+
+
+def require_object(holder: JsonObject, name: str, check: Check | None = None) -> JsonObject:
+    """The member, an object that passes the check."""
+    value = holder.get(name)
+    if not isinstance(value, dict):
+        raise unexpected(holder, name, "an object")
+    if check is not None:
+        try:
+            check(value)
+        except LineFault as fault:
+            raise fault.within(name) from None
+    return value
+
+
+def require_objects(
+    holder: JsonObject, name: str, check: Check, *, least: int = 1, most: int | None = None
+) -> list[JsonObject]:
+    """The member, a list of objects that pass the check."""
+    value = holder.get(name)
+    if not isinstance(value, list) or len(value) < least:
+        raise unexpected(holder, name, "a non-empty list" if least else "a list")
+    if most is not None and len(value) > most:
+        raise LineFault(name, f"has {len(value)} members; expected at most {most}")
+    for index, item in enumerate(value):
+        try:
+            if not isinstance(item, dict):
+                raise LineFault("", f"is {shown(item)}; expected an object")
+            check(item)
+        except LineFault as fault:
+            raise fault.within(f"{name}[{index}]") from None
+    return value
+
+
+def unexpected(holder: JsonObject, name: str, expected: str) -> LineFault:
+    """The fault of a member that is missing or not what it should be."""
+    if name not in holder:
+        return LineFault(name, "is missing")
+    return LineFault(name, f"is {shown(holder[name])}; expected {expected}")
+
+
+def shown(value: object) -> str:
+    """A user's value as it may stand in a sentence."""
+    match value:
+        case str() if value:
+            text = repr(value[: SHOWN + 1])
+            return text if len(text) <= SHOWN + 2 else f"{text[: SHOWN - 2]}...{text[0]}"
+        case str():
+            return "an empty string"
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "an object"
+        case None | True | False:
+            return {None: "null", True: "true", False: "false"}[value]
+        case _:
+            return "a number"

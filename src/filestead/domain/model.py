@@ -1,0 +1,225 @@
+"""The nouns of the product as frozen dataclasses. Sizes are bytes and times Unix seconds, unless a name says more."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class FileStatus(StrEnum):
+    """`status` of the file object (deprecated by OpenAI, but required on the wire)."""
+
+    UPLOADED = "uploaded"
+    PROCESSED = "processed"
+    ERROR = "error"
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "files:read"
+    WRITE = "files:write"
+    SYSTEM = "files:system"
+
+
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A visible file: its whole blob is stored and its row is committed."""
+
+    id: str
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    status: str
+    status_details: str | None
+    sha256: str
+    """Hexadecimal digest of the content."""
+    blob_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, in the asked order."""
+
+    files: list[File]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the key, and the user, project and organization it belongs to."""
+
+    key_id: str
+    user_id: str
+    project_id: str
+    project_name: str
+    organization_id: str
+    organization_name: str
+    scopes: frozenset[Scope]
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as `keys list` shows it; the secret itself is never stored."""
+
+    id: str
+    hint: str
+    organization: str
+    project: str
+    user: str
+    scopes: frozenset[Scope]
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Bytes that may be stored; None means no limit."""
+
+    project_bytes: int | None
+    organization_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The configured limits that the domain enforces."""
+
+    max_file_bytes: int
+    max_batch_file_bytes: int
+    quota: Quota
+    uploads_per_minute: int
+    """Per user; 0 switches the limit off."""
+    batch_expiry_seconds: int | None
+    """Lifetime of a batch file that names none; None means it never expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateDecision:
+    """What the rate limiter said about one upload. Times in seconds from now."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset: float
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The ledger of one project."""
+
+    bytes_used: int
+    bytes_reserved: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An upload that is about to stream: recorded before its first byte is written, so that no blob is ever unknown."""
+
+    blob_key: str
+    project_id: str
+    organization_id: str
+    user_id: str
+    at_least_bytes: int
+    """Lower bound of the size, reserved from the quota; 0 when the client did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A fully stored upload that has passed every check and only waits to become visible."""
+
+    id: str
+    blob_key: str
+    project_id: str
+    organization_id: str
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    expires_after_seconds: int | None
+    status: FileStatus
+    status_details: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiresAfter:
+    """`expires_after` as the client sent it; ranges are judged in `expiry`."""
+
+    anchor: str | None
+    seconds: int | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether both members have arrived."""
+        return self.anchor is not None and self.seconds is not None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadHead:
+    """What is known when the file's first byte arrives. Fields that follow the file are still None."""
+
+    filename: str
+    purpose: str | None
+    expires_after: ExpiresAfter | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTerms:
+    """What is known when the whole form has been read."""
+
+    purpose: str
+    expires_after: ExpiresAfter | None
+
+
+class UploadSource(Protocol):
+    """An upload as it comes off the wire; called in this order, once each."""
+
+    @property
+    def at_least_bytes(self) -> int:
+        """Lower bound of the file's size from the declared length of the request, 0 if unknown."""
+
+    async def head(self) -> UploadHead:
+        """Read up to the file's first byte."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The file's bytes."""
+
+    async def terms(self) -> UploadTerms:
+        """Read what follows the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A published upload and the rate limiter's word on it."""
+
+    file: File
+    rate: RateDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One finding of `verify`. Class A: a promise was broken; B: a leak that a sweep mends; C: cosmetic."""
+
+    invariant: str
+    severity: str
+    subject: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What `verify` looked at and found."""
+
+    files: int = 0
+    bytes: int = 0
+    blobs: int = 0
+    violations: list[Violation] = field(default_factory=list)

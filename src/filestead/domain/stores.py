@@ -1,0 +1,152 @@
+"""The interfaces under the rules. Their docstrings are the contract, which `tests/conformance` tests on every backend.
+
+Any method may raise `StoreUnavailable`, `StorageFull` or `StorageFailed`; no driver's exception ever passes.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Protocol
+
+from filestead.domain.model import (
+    Draft,
+    File,
+    Intent,
+    Key,
+    Page,
+    Principal,
+    Quota,
+    RateDecision,
+    Scope,
+    Usage,
+    Violation,
+)
+
+
+class BlobStore(Protocol):
+    """Bytes under opaque keys (`[0-9a-z]{32}`, made by us, used once). Knows nothing of files."""
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Store the chunks durably under a fresh key and return their total size in bytes.
+
+        All or nothing: until this returns no reader sees any part of the blob, and when it raises (an exception of
+        `chunks` included, which passes unchanged) nothing of it is left. When it returns, the blob survives a crash.
+        """
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
+        """The bytes `start` to `end` (exclusive; None means the end of the blob) in order.
+
+        Raises `BlobNotFound` on the first step, also when the blob ends before `end`. A read that has
+        begun survives a `delete` of its key.
+        """
+
+    async def size(self, key: str) -> int | None:
+        """The blob's size in bytes; None if there is no such blob."""
+
+    async def exists(self, key: str) -> bool:
+        """Whether anything is stored under the key, a whole blob or what an unfinished `put` left."""
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob durably, with whatever an unfinished `put` left. Deleting nothing is fine."""
+
+    def stored_keys(self) -> AsyncIterator[str]:
+        """Every stored key, unfinished ones included, in no order. For `verify` and `sweep` only."""
+
+    async def probe(self) -> None:
+        """Write, sync and remove a small blob; raises if the store cannot take uploads now."""
+
+    def inspect(self) -> list[Violation]:
+        """Findings about the store itself: foreign names, wrong modes, links."""
+
+
+class FileRecords(Protocol):
+    """Rows. One method is one transaction is one promise: when it returns, its effect survives a crash.
+
+    Expiry and leases go by the database's clock. A file is *visible* from `publish` until `delete` or its expiry.
+    """
+
+    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> RateDecision:
+        """Count the upload against the user's `rate` per minute, reserve its bytes and record its blob as pending.
+
+        Raises `RateLimited` (then nothing is counted) or `QuotaExceeded` (then the request is still counted).
+        """
+
+    async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
+        """Extend the leases of pending blobs."""
+
+    async def publish(self, draft: Draft, *, quota: Quota) -> File:
+        """Make the file visible and turn its reservation into usage.
+
+        `created_at` is the database's now. Raises `QuotaExceeded` or `UploadLost`; the blob is then still pending
+        (or already taken by a sweep) and no usage was booked. Never lets the usage pass the quota, under any race.
+        """
+
+    async def abandon(self, blob_key: str) -> bool:
+        """Give a pending upload up, releasing its reservation. False if its file is visible, and nothing was done."""
+
+    async def get(self, project_id: str, file_id: str) -> File:
+        """The visible file; `FileNotFound` for unknown, deleted, expired and foreign ids alike."""
+
+    async def page(
+        self, project_id: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """Visible files by (`created_at`, order of publication), starting behind the visible file `after`.
+
+        `CursorNotFound` if `after` is not visible in this project (whatever its purpose).
+        """
+
+    async def delete(self, project_id: str, file_id: str) -> File:
+        """Make the file invisible, release its usage and hand its blob to the sweep. `FileNotFound` as in `get`."""
+
+    async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
+        """Claim up to `limit` blobs that nobody needs: of expired or deleted files, of uploads whose lease ran out.
+
+        Expired files become invisible for good, usage and reservations are released. Claimed blobs are not handed
+        out again for `lease_seconds`; a claimed upload can no longer be published.
+        """
+
+    async def forget(self, blob_keys: Sequence[str]) -> None:
+        """Drop pending or claimed blobs from the ledger once their bytes are gone. Blobs of visible files stay."""
+
+    async def release_pending(self) -> int:
+        """End the lease of every pending upload, as the only process of an installation may do when it starts."""
+
+    async def usage(self, project_id: str) -> Usage:
+        """The project's ledger."""
+
+    async def survey(self, after: str, limit: int) -> list[File]:
+        """Files of every project by id, expired ones included, from behind the id `after`. For `verify` only."""
+
+    async def states(self, blob_keys: Sequence[str]) -> dict[str, str]:
+        """Those of the keys that the ledger holds, each with `pending`, `live` (of a file) or `doomed`."""
+
+    async def check(self) -> list[Violation]:
+        """Findings about the rows themselves: sums, references, leases, integrity of the database."""
+
+
+class KeyRecords(Protocol):
+    """Keys and whom they belong to."""
+
+    async def create(
+        self,
+        *,
+        key_id: str,
+        digest: str,
+        hint: str,
+        organization: str,
+        project: str,
+        user: str | None,
+        scopes: frozenset[Scope],
+        expires_after_seconds: int | None,
+    ) -> Key:
+        """Store a key for the named project, creating organization, project and user as needed.
+
+        A key whose `digest` is already stored is left as it is and returned.
+        """
+
+    async def find(self, digest: str) -> Principal | None:
+        """The principal of a key that is neither revoked nor expired."""
+
+    async def list(self) -> list[Key]:
+        """Every key, oldest first."""
+
+    async def revoke(self, key_id: str) -> Key:
+        """Revoke a key; again is fine. `NoSuchKey` if there is none."""

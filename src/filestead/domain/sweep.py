@@ -1,0 +1,37 @@
+"""The sweep: removes the bytes of expired files, deleted files and uploads that were never finished."""
+
+import asyncio
+
+from filestead.domain.errors import FilesteadError
+from filestead.domain.stores import BlobStore, FileRecords
+
+CLAIM_SECONDS = 60
+BATCH = 500
+PARALLEL = 8
+
+
+class Sweeper:
+    """Any number may run at once: what one has claimed, no other is handed for `CLAIM_SECONDS`."""
+
+    def __init__(self, records: FileRecords, blobs: BlobStore) -> None:
+        self._records = records
+        self._blobs = blobs
+
+    async def sweep(self) -> int:
+        """Remove all that nobody needs now; returns how many blobs went."""
+        removed = 0
+        while keys := await self._records.leftovers(lease_seconds=CLAIM_SECONDS, limit=BATCH):
+            gate = asyncio.Semaphore(PARALLEL)
+            done = await asyncio.gather(*(self._remove(key, gate) for key in keys), return_exceptions=True)
+            gone = [key for key, failure in zip(keys, done, strict=True) if failure is None]
+            # Only what is gone is forgotten; the rest is claimed again when the claim has run out.
+            await self._records.forget(gone)
+            removed += len(gone)
+            for failure in done:
+                if failure is not None and not isinstance(failure, FilesteadError):
+                    raise failure
+        return removed
+
+    async def _remove(self, key: str, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            await self._blobs.delete(key)

@@ -1,0 +1,188 @@
+"""What a well-formed example of a fine-tuning file is: chat, reinforcement, preference or completions."""
+
+import sys
+from functools import partial
+from typing import ClassVar
+
+from filestead.domain.members import (
+    JsonObject,
+    LineFault,
+    MemberCheck,
+    check_given,
+    given,
+    require_object,
+    require_objects,
+    require_one_of,
+    require_string,
+    require_text,
+    unexpected,
+)
+
+MAX_IMAGES = 10
+MAX_FUNCTIONS = 128
+IMAGE_SCHEMES = ("http://", "https://", "data:")
+SCHEME_LENGTH = max(map(len, IMAGE_SCHEMES))
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+OUTPUT_ROLES = ("assistant", "tool")
+PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
+"""The content parts that a role may use, where it may use more than text."""
+INSTEAD_OF_CONTENT = ("tool_calls", "function_call", "refusal")
+"""With one of these an assistant's message needs no content."""
+
+SUPERVISED, REINFORCEMENT, PREFERENCE, COMPLETIONS = "supervised chat", "reinforcement", "preference", "completions"
+
+
+class TrainingLines:
+    """Examples of a fine-tuning file, all for the same method."""
+
+    max_lines: ClassVar[int] = sys.maxsize
+
+    def __init__(self) -> None:
+        self._methods: tuple[str, ...] = ()
+
+    def check(self, number: int, line: JsonObject) -> None:
+        """An example."""
+        methods = _methods(line)
+        # Many chat examples suit two methods: a file is mixed only when no single method suits all of its lines.
+        shared = tuple(method for method in self._methods or methods if method in methods)
+        if not shared:
+            kind, before = " or ".join(methods), " or ".join(self._methods)
+            raise LineFault("", f"this is a {kind} example; expected {before}, as in the lines before")
+        self._methods = shared
+
+
+def _methods(line: JsonObject) -> tuple[str, ...]:
+    """The methods that an example serves. `messages` is looked for first: beside it, any other member may stand."""
+    if "messages" in line:
+        return _chat(line)
+    if "preferred_completion" in line or "non_preferred_completion" in line:
+        return _preference(line, "preferred_completion", "non_preferred_completion")
+    if "input" in line or "preferred_output" in line or "non_preferred_output" in line:
+        return _preference(line, "preferred_output", "non_preferred_output")
+    if "prompt" in line or "completion" in line:
+        require_string(line, "prompt")
+        require_string(line, "completion")
+        return (COMPLETIONS,)
+    raise LineFault("", "there is no 'messages', no 'input' with two outputs, and no 'prompt' with 'completion'")
+
+
+def _chat(line: JsonObject) -> tuple[str, ...]:
+    roles = [message["role"] for message in _conversation(line)]
+    supervised = (SUPERVISED,) if "assistant" in roles else ()
+    reinforcement = (REINFORCEMENT,) if roles[-1] == "user" else ()
+    if not supervised and not reinforcement:
+        raise LineFault("messages", "has no assistant message; expected one, or a user message at the end")
+    return supervised + reinforcement
+
+
+def _preference(line: JsonObject, *outputs: str) -> tuple[str, ...]:
+    require_object(line, "input", _conversation)
+    for output in outputs:
+        require_objects(line, output, _output_message)
+    return (PREFERENCE,)
+
+
+def _conversation(holder: JsonObject) -> list[JsonObject]:
+    messages = require_objects(holder, "messages", _message)
+    check_given(holder, _BESIDE_MESSAGES)
+    contents = [content for message in messages if isinstance(content := message.get("content"), list)]
+    images = sum(part["type"] == "image_url" for content in contents for part in content)
+    if images > MAX_IMAGES:
+        raise LineFault("messages", f"has {images} images; expected at most {MAX_IMAGES}")
+    return messages
+
+
+def _output_message(message: JsonObject) -> None:
+    require_one_of(message, "role", OUTPUT_ROLES)
+    _message(message)
+
+
+def _message(message: JsonObject) -> None:
+    role = require_one_of(message, "role", ROLES)
+    if role == "assistant":
+        check_given(message, _BESIDE_ASSISTANT_CONTENT)
+    elif role == "tool":
+        require_text(message, "tool_call_id")
+    elif role == "function":
+        require_text(message, "name")
+    if not isinstance(message.get("content"), str) and not _does_without_content(message, role):
+        _parts(message, PARTS.get(role, ("text",)))
+
+
+def _does_without_content(message: JsonObject, role: str) -> bool:
+    if given(message, "content"):
+        return False
+    if role == "assistant":
+        return any(given(message, name) for name in INSTEAD_OF_CONTENT)
+    return role == "function" and "content" in message
+
+
+def _parts(message: JsonObject, kinds: tuple[str, ...]) -> None:
+    if not isinstance(message.get("content"), list):
+        raise unexpected(message, "content", "a string or a list of parts")
+
+    def part(value: JsonObject) -> None:
+        kind = require_one_of(value, "type", kinds)
+        if kind == "image_url":
+            _image(value)
+        else:
+            require_string(value, kind)
+
+    require_objects(message, "content", part)
+
+
+def _image(part: JsonObject) -> None:
+    if isinstance(part.get("image_url"), dict):
+        require_object(part, "image_url", lambda image: _image_address(image, "url"))
+    else:
+        _image_address(part, "image_url")
+
+
+def _image_address(holder: JsonObject, name: str) -> None:
+    address = holder.get(name)
+    if not isinstance(address, str) or not address[:SCHEME_LENGTH].lower().startswith(IMAGE_SCHEMES):
+        raise unexpected(holder, name, "an http, https or data URL")
+
+
+def _tool(tool: JsonObject) -> None:
+    require_one_of(tool, "type", ("function",))
+    require_object(tool, "function", _named)
+
+
+def _tool_call(call: JsonObject) -> None:
+    require_text(call, "id")
+    require_one_of(call, "type", ("function",))
+    require_object(call, "function", _function_call)
+
+
+def _function_call(call: JsonObject) -> None:
+    require_text(call, "name")
+    require_string(call, "arguments")
+
+
+def _named(function: JsonObject) -> None:
+    require_text(function, "name")
+
+
+def _weight(message: JsonObject, name: str) -> None:
+    if type(message[name]) is not int or message[name] not in (0, 1):
+        raise unexpected(message, name, "0 or 1")
+
+
+def _boolean(holder: JsonObject, name: str) -> None:
+    if not isinstance(holder[name], bool):
+        raise unexpected(holder, name, "true or false")
+
+
+_BESIDE_MESSAGES: dict[str, MemberCheck] = {
+    "tools": partial(require_objects, check=_tool, least=0),
+    "parallel_tool_calls": _boolean,
+    "functions": partial(require_objects, check=_named, most=MAX_FUNCTIONS),
+}
+_BESIDE_ASSISTANT_CONTENT: dict[str, MemberCheck] = {
+    "tool_calls": partial(require_objects, check=_tool_call),
+    "function_call": partial(require_object, check=_function_call),
+    "refusal": require_string,
+    "weight": _weight,
+}

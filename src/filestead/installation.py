@@ -1,0 +1,217 @@
+"""An installation on disk: opening it, making it on the first start, and refusing what is not one.
+
+Layout of the data directory (0700): `lock`, `filestead.db` (and its -wal, -shm), `VOLUME`, `staging/`, `blobs/`.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import stat
+import string
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filestead.blobs.guard import GuardedBlobs
+from filestead.blobs.local import LocalBlobs
+from filestead.domain import auth
+from filestead.domain.errors import CannotStart, FilesteadError
+from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
+from filestead.domain.stores import FileRecords, KeyRecords
+from filestead.metadata import schema
+from filestead.metadata.files import SqlFileRecords
+from filestead.metadata.keys import SqlKeyRecords
+from filestead.metadata.sqlite import SqliteDatabase, connect, translated
+from filestead.settings import Settings
+
+DATABASE = "filestead.db"
+LOCK = "lock"
+MAY_BE_THERE = {LOCK, "lost+found"}
+ALPHABET = string.ascii_letters + string.digits
+DEFAULT = "default"
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id: the prefix and 22 characters with 131 random bits, in the form the hosted service uses."""
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(22))
+
+
+@dataclass(slots=True)
+class Stores:
+    """The open stores of an installation."""
+
+    database: SqliteDatabase
+    records: FileRecords
+    keys: KeyRecords
+    blobs: GuardedBlobs
+    local: LocalBlobs
+
+    def close(self) -> None:
+        """Close them all."""
+        self.database.close()
+        self.local.close()
+
+
+class Lock:
+    """Held by the one server of a data directory, from before it touches anything until it has ended."""
+
+    def __init__(self, directory: Path) -> None:
+        self._fd = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
+            os.close(self._fd)
+            raise CannotStart(
+                f"another Filestead (process {holder or 'unknown'}) serves {directory}: stop it first, or give this "
+                "one another --data-dir"
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another server in."""
+        os.close(self._fd)
+
+
+def prepare(settings: Settings) -> Lock:
+    """Make or check the installation, migrate it, and keep the lock. `CannotStart` says what to do."""
+    directory = settings.data_dir
+    try:
+        os.umask(0o077)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(directory.stat().st_mode) != 0o700:
+            directory.chmod(0o700)
+        lock = Lock(directory)
+    except OSError as error:
+        raise CannotStart(
+            f"the data directory {directory} cannot be used ({error.strerror}): make it writable for this user, or "
+            "give another --data-dir"
+        ) from None
+    try:
+        _prepare_database(settings)
+    except FilesteadError as error:
+        lock.release()
+        raise CannotStart(str(error)) from error
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _prepare_database(settings: Settings) -> None:
+    directory = settings.data_dir
+    path = directory / DATABASE
+    if not path.exists():
+        strangers = {entry.name for entry in directory.iterdir()} - MAY_BE_THERE
+        if strangers & {"VOLUME", "blobs"}:
+            raise CannotStart(
+                f"{directory} holds blobs but the database {DATABASE} is missing: restore it from the backup, or give "
+                "another --data-dir"
+            )
+        if strangers:
+            raise CannotStart(
+                f"{directory} is not empty and is not a data directory of Filestead (it holds {min(strangers)}): give "
+                "an empty directory or one that Filestead has made"
+            )
+    with contextlib.closing(_connect(path)) as connection:
+        schema.upgrade(connection)
+        with translated():
+            row = connection.execute("SELECT id FROM installation").fetchone()
+            installation = str(row[0]) if row else new_id("inst-")
+            _blobs(settings).open(installation, fresh=row is None)
+            if row is None:
+                # Last, so that a first start that was cut off is a first start again.
+                connection.execute("INSERT INTO installation (id) VALUES (?)", (installation,))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with translated():
+        return connect(path, time.time)
+
+
+def _blobs(settings: Settings) -> LocalBlobs:
+    return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
+
+
+def open_stores(settings: Settings) -> Stores:
+    """The stores of an installation that has been prepared."""
+    path = settings.data_dir / DATABASE
+    if not path.exists():
+        raise CannotStart(f"{settings.data_dir} holds no installation: start `filestead serve` on it first")
+    database = SqliteDatabase(path)
+    local = _blobs(settings)
+    return Stores(database, SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), local)
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Stores]:
+    """The stores for a command, beside a running server or without one; a new installation is made first."""
+    if not _is_served(settings):
+        prepare(settings).release()
+    stores = open_stores(settings)
+    try:
+        yield stores
+    finally:
+        stores.close()
+
+
+def _is_served(settings: Settings) -> bool:
+    try:
+        Lock(settings.data_dir).release()
+    except CannotStart:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+async def create_key(
+    keys: KeyRecords,
+    secret: str,
+    *,
+    organization: str = DEFAULT,
+    project: str = DEFAULT,
+    user: str | None = None,
+    scopes: frozenset[Scope] = DEFAULT_SCOPES,
+    expires_after_seconds: int | None = None,
+) -> Key:
+    """Store a key under a fresh id."""
+    return await keys.create(
+        key_id=new_id("key_"),
+        digest=auth.digest_of(secret),
+        hint=auth.hint_of(secret),
+        organization=organization,
+        project=project,
+        user=user,
+        scopes=scopes,
+        expires_after_seconds=expires_after_seconds,
+    )
+
+
+def begin(settings: Settings) -> str | None:
+    """What a server does once before it serves, while it alone has the installation. Returns the first key, if new.
+
+    No upload can be alive now, so what an earlier process left half done is free for the sweep.
+    """
+
+    async def first_steps() -> str | None:
+        stores = open_stores(settings)
+        try:
+            await stores.records.release_pending()
+            if settings.bootstrap_key is not None:
+                await create_key(stores.keys, settings.bootstrap_key.get_secret_value())
+                return None
+            if await stores.keys.list():
+                return None
+            secret = auth.new_secret()
+            await create_key(stores.keys, secret)
+            return secret
+        finally:
+            stores.close()
+
+    return asyncio.run(first_steps())

@@ -1,0 +1,1 @@
+"""Rows: tables, statements, migrations. The only place with SQL."""

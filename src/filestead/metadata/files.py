@@ -1,0 +1,444 @@
+"""The files and the ledger of blobs: `stores.FileRecords` in SQL."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    and_,
+    asc,
+    bindparam,
+    case,
+    delete,
+    desc,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from filestead.domain import ratelimit
+from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded, RateLimited, UploadLost
+from filestead.domain.model import Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
+from filestead.metadata import audit
+from filestead.metadata.statements import Connection, Database, Statement, now, now_us
+from filestead.metadata.tables import blobs, files, projects, users
+
+FILE_COLUMNS = (
+    *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
+    *(files.c.status, files.c.status_details, files.c.sha256, files.c.blob_key),
+)
+EXPIRE_AT_ONCE = 500
+_UNLIMITED = 1 << 62
+
+
+def number(name: str) -> Any:
+    """A parameter that is a whole number."""
+    return bindparam(name, type_=BigInteger)
+
+
+def visible() -> Any:
+    """The condition under which a row of `files` may be seen."""
+    return or_(files.c.expires_at.is_(None), files.c.expires_at > now())
+
+
+def own(file_id: str = "id") -> Any:
+    """The condition that a file is visible and of the asking project; ownership is always part of the query itself."""
+    return and_(files.c.id == bindparam(file_id), files.c.project_id == bindparam("project_id"), visible())
+
+
+class SqlFileRecords:
+    """See `stores.FileRecords` for the contract. Each public method is one operation, and so one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._s = _Statements(database)
+
+    # --- uploads ------------------------------------------------------------------------------------------------
+
+    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> RateDecision:
+        """Count the upload, reserve its bytes, record its blob as pending."""
+
+        def operation(connection: Connection) -> RateDecision | QuotaExceeded:
+            decision = self._count(connection, intent.user_id, rate)
+            if exceeded := self._book(
+                connection, intent.project_id, intent.organization_id, quota, reserve=intent.at_least_bytes
+            ):
+                return exceeded  # not raised: the request stays counted
+            self._s.add_blob(
+                connection,
+                key=intent.blob_key,
+                project_id=intent.project_id,
+                bytes_reserved=intent.at_least_bytes,
+                lease_us=lease_seconds * 1_000_000,
+            )
+            return decision
+
+        outcome = await self._database.write(operation)
+        if isinstance(outcome, QuotaExceeded):
+            raise outcome
+        return outcome
+
+    def _count(self, connection: Connection, user_id: str, rate: int) -> RateDecision:
+        if not rate:
+            return ratelimit.UNLIMITED
+        interval = ratelimit.interval(rate)
+        row = self._s.count_upload(
+            connection, user_id=user_id, interval=interval, ahead=ratelimit.PERIOD - interval
+        ).fetchone()
+        if row is not None:
+            return ratelimit.allowed(rate, row[0], row[1])
+        arrival, now_ = _one(self._s.upload_arrival(connection, user_id=user_id).fetchone())
+        raise RateLimited(ratelimit.refused(rate, arrival, now_))
+
+    def _book(
+        self,
+        connection: Connection,
+        project_id: str,
+        organization_id: str,
+        quota: Quota,
+        *,
+        use: int = 0,
+        reserve: int = 0,
+    ) -> QuotaExceeded | None:
+        """Add to the ledger what fits into the quota. What has expired but is not swept yet makes room first."""
+        for last_try in (False, True):
+            exceeded = self._try_book(connection, project_id, organization_id, quota, use, reserve)
+            if exceeded is None or last_try or not self._expire(connection):
+                return exceeded
+        return None
+
+    def _try_book(  # noqa: PLR0917 - called once, right above
+        self, connection: Connection, project_id: str, organization_id: str, quota: Quota, use: int, reserve: int
+    ) -> QuotaExceeded | None:
+        if quota.organization_bytes is not None and use + reserve > 0:
+            (taken,) = _one(self._s.organization_taken(connection, organization_id=organization_id).fetchone())
+            if taken + use + reserve > quota.organization_bytes:
+                return QuotaExceeded("organization", quota.organization_bytes)
+        limit = _UNLIMITED if quota.project_bytes is None else quota.project_bytes
+        if self._s.book(connection, project_id=project_id, use=use, reserve=reserve, quota=limit).rowcount:
+            return None
+        return QuotaExceeded("project", limit)
+
+    async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
+        """Extend the leases of pending blobs."""
+
+        def operation(connection: Connection) -> None:
+            for key in blob_keys:
+                self._s.renew(connection, key=key, lease_us=lease_seconds * 1_000_000)
+
+        await self._database.write(operation)
+
+    async def publish(self, draft: Draft, *, quota: Quota) -> File:
+        """Turn the pending blob into a visible file and its reservation into usage."""
+
+        def operation(connection: Connection) -> File:
+            pending = self._s.enliven(connection, key=draft.blob_key).fetchone()
+            if pending is None:
+                raise UploadLost
+            self._s.release(connection, project_id=draft.project_id, used=0, reserved=pending[0])
+            if exceeded := self._book(connection, draft.project_id, draft.organization_id, quota, use=draft.bytes):
+                raise exceeded
+            created_at, expires_at = _one(
+                self._s.add_file(
+                    connection,
+                    id=draft.id,
+                    project_id=draft.project_id,
+                    filename=draft.filename,
+                    purpose=draft.purpose,
+                    bytes=draft.bytes,
+                    sha256=draft.sha256,
+                    status=str(draft.status),
+                    status_details=draft.status_details,
+                    blob_key=draft.blob_key,
+                    lifetime=draft.expires_after_seconds,
+                ).fetchone()
+            )
+            return File(
+                id=draft.id,
+                filename=draft.filename,
+                purpose=draft.purpose,
+                bytes=draft.bytes,
+                created_at=created_at,
+                expires_at=expires_at,
+                status=str(draft.status),
+                status_details=draft.status_details,
+                sha256=draft.sha256,
+                blob_key=draft.blob_key,
+            )
+
+        return await self._database.write(operation)
+
+    async def abandon(self, blob_key: str) -> bool:
+        """Give a pending upload up; False if its file is visible."""
+
+        def operation(connection: Connection) -> bool:
+            for project_id, reserved in self._s.doom_pending(connection, key=blob_key).fetchall():
+                self._unreserve(connection, blob_key, project_id, reserved)
+            row = self._s.blob_state(connection, key=blob_key).fetchone()
+            return row is None or row[0] != "live"
+
+        return await self._database.write(operation)
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    async def get(self, project_id: str, file_id: str) -> File:
+        """The visible file."""
+        row = await self._database.read(
+            lambda connection: self._s.get(connection, project_id=project_id, id=file_id).fetchone()
+        )
+        if row is None:
+            raise FileNotFound(file_id)
+        return File(*row)
+
+    async def page(
+        self, project_id: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """Visible files in order, from behind `after`."""
+        statement = self._s.page(purpose is not None, after is not None, newest_first)
+        values: dict[str, object] = {"project_id": project_id, "limit": limit + 1}
+        if purpose is not None:
+            values["purpose"] = purpose
+
+        def operation(connection: Connection) -> list[tuple[Any, ...]]:
+            if after is not None:
+                cursor = self._s.position(connection, project_id=project_id, id=after).fetchone()
+                if cursor is None:
+                    raise CursorNotFound(after)
+                values["created_at"], values["seq"] = cursor
+            found: list[tuple[Any, ...]] = statement(connection, **values).fetchall()
+            return found
+
+        rows = await self._database.read(operation)
+        return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+    async def delete(self, project_id: str, file_id: str) -> File:
+        """Make the file invisible and hand its blob to the sweep."""
+
+        def operation(connection: Connection) -> File:
+            row = self._s.delete(connection, project_id=project_id, id=file_id).fetchone()
+            if row is None:
+                raise FileNotFound(file_id)
+            file = File(*row)
+            self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
+            self._s.doom(connection, key=file.blob_key)
+            return file
+
+        return await self._database.write(operation)
+
+    # --- sweeping -----------------------------------------------------------------------------------------------
+
+    async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
+        """Claim blobs that nobody needs."""
+
+        def operation(connection: Connection) -> list[str]:
+            self._expire(connection)
+            rows = self._s.lapsed(connection, limit=limit).fetchall()
+            for key, project_id, reserved in rows:
+                self._s.claim(connection, key=key, lease_us=lease_seconds * 1_000_000)
+                self._unreserve(connection, key, project_id, reserved)
+            return [row[0] for row in rows]
+
+        return await self._database.write(operation)
+
+    def _expire(self, connection: Connection) -> int:
+        """Delete expired files for good; returns how many."""
+        rows = self._s.expired(connection, limit=EXPIRE_AT_ONCE).fetchall()
+        for seq, project_id, size, blob_key in rows:
+            self._s.drop_file(connection, seq=seq)
+            self._s.release(connection, project_id=project_id, used=size, reserved=0)
+            self._s.doom(connection, key=blob_key)
+        return len(rows)
+
+    def _unreserve(self, connection: Connection, key: str, project_id: str, reserved: int) -> None:
+        if reserved:
+            self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
+            self._s.clear_reservation(connection, key=key)
+
+    async def forget(self, blob_keys: Sequence[str]) -> None:
+        """Drop blobs whose bytes are gone from the ledger."""
+
+        def operation(connection: Connection) -> None:
+            for key in blob_keys:
+                for project_id, reserved in self._s.forget(connection, key=key).fetchall():
+                    self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
+
+        await self._database.write(operation)
+
+    async def release_pending(self) -> int:
+        """End the lease of every pending upload."""
+        return await self._database.write(lambda connection: self._s.release_pending(connection).rowcount)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    async def usage(self, project_id: str) -> Usage:
+        """The project's ledger."""
+        row = await self._database.read(lambda connection: self._s.usage(connection, project_id=project_id).fetchone())
+        return Usage(*_one(row))
+
+    async def survey(self, after: str, limit: int) -> list[File]:
+        """Files of every project by id."""
+        rows = await self._database.read(
+            lambda connection: self._s.survey(connection, id=after, limit=limit).fetchall()
+        )
+        return [File(*row) for row in rows]
+
+    async def states(self, blob_keys: Sequence[str]) -> dict[str, str]:
+        """Those of the keys that the ledger holds, with their states."""
+
+        def operation(connection: Connection) -> dict[str, str]:
+            rows = ((key, self._s.blob_state(connection, key=key).fetchone()) for key in blob_keys)
+            return {key: row[0] for key, row in rows if row}
+
+        return await self._database.read(operation)
+
+    async def check(self) -> list[Violation]:
+        """Findings about the rows themselves."""
+        return await self._database.read(audit.findings(self._database.dialect))
+
+
+def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    """A row that must exist, by a foreign key or by the form of the statement."""
+    if row is None:
+        raise LookupError("a row that is referenced is missing")
+    return row
+
+
+class _Statements:
+    """Every statement on files and blobs, compiled once."""
+
+    def __init__(self, database: Database) -> None:
+        def compiled(statement: Any) -> Statement:
+            return Statement(statement, database.dialect)
+
+        self._compiled = compiled
+        key = blobs.c.key == bindparam("key")
+        pending = blobs.c.state == "pending"
+        arrival = case((users.c.upload_arrival_us > now_us(), users.c.upload_arrival_us), else_=now_us())
+        taken = projects.c.bytes_used + projects.c.bytes_reserved
+        booked = number("use") + number("reserve")
+
+        self.count_upload = compiled(
+            update(users)
+            .where(users.c.id == bindparam("user_id"), arrival <= now_us() + number("ahead"))
+            .values(upload_arrival_us=arrival + number("interval"))
+            .returning(users.c.upload_arrival_us, now_us())
+        )
+        self.upload_arrival = compiled(
+            select(users.c.upload_arrival_us, now_us()).where(users.c.id == bindparam("user_id"))
+        )
+        self.book = compiled(
+            update(projects)
+            .where(
+                projects.c.id == bindparam("project_id"),
+                or_(booked == 0, taken + booked <= number("quota")),
+            )
+            .values(
+                bytes_used=projects.c.bytes_used + number("use"),
+                bytes_reserved=projects.c.bytes_reserved + number("reserve"),
+            )
+        )
+        self.organization_taken = compiled(
+            select(func.coalesce(func.sum(taken), 0)).where(projects.c.organization_id == bindparam("organization_id"))
+        )
+        self.release = compiled(
+            update(projects)
+            .where(projects.c.id == bindparam("project_id"))
+            .values(
+                bytes_used=projects.c.bytes_used - number("used"),
+                bytes_reserved=projects.c.bytes_reserved - number("reserved"),
+            )
+        )
+        self.add_blob = compiled(
+            insert(blobs).values(
+                key=bindparam("key"),
+                project_id=bindparam("project_id"),
+                state="pending",
+                bytes_reserved=number("bytes_reserved"),
+                lease_until_us=now_us() + number("lease_us"),
+            )
+        )
+        lease = now_us() + number("lease_us")
+        self.renew = compiled(update(blobs).where(key, pending).values(lease_until_us=lease))
+        # RETURNING shows the row as it is afterwards, so the reservation stays on the row of a live blob.
+        self.enliven = compiled(
+            update(blobs)
+            .where(key, pending)
+            .values(state="live", lease_until_us=null())
+            .returning(blobs.c.bytes_reserved)
+        )
+        self.doom_pending = compiled(
+            update(blobs)
+            .where(key, pending)
+            .values(state="doomed", lease_until_us=now_us())
+            .returning(blobs.c.project_id, blobs.c.bytes_reserved)
+        )
+        self.doom = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0))
+        self.clear_reservation = compiled(update(blobs).where(key).values(bytes_reserved=0))
+        self.blob_state = compiled(select(blobs.c.state).where(key))
+        self.lapsed = compiled(
+            select(blobs.c.key, blobs.c.project_id, blobs.c.bytes_reserved)
+            .where(blobs.c.lease_until_us <= now_us())
+            .order_by(blobs.c.lease_until_us)
+            .limit(number("limit"))
+        )
+        self.claim = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=lease))
+        self.forget = compiled(
+            delete(blobs).where(key, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
+        )
+        self.release_pending = compiled(update(blobs).where(pending).values(lease_until_us=0))
+        self._compile_files(compiled)
+
+    def _compile_files(self, compiled: Any) -> None:
+        self.add_file = compiled(
+            insert(files)
+            .values(
+                **{
+                    name: bindparam(name)
+                    for name in ("id", "project_id", "filename", "purpose", "sha256", "status", "blob_key")
+                },
+                bytes=number("bytes"),
+                status_details=bindparam("status_details"),
+                created_at=now(),
+                expires_at=now() + number("lifetime"),  # null plus anything is null
+            )
+            .returning(files.c.created_at, files.c.expires_at)
+        )
+        self.get = compiled(select(*FILE_COLUMNS).where(own()))
+        self.position = compiled(select(files.c.created_at, files.c.seq).where(own()))
+        self.delete = compiled(delete(files).where(own()).returning(*FILE_COLUMNS))
+        self.expired = compiled(
+            select(files.c.seq, files.c.project_id, files.c.bytes, files.c.blob_key)
+            .where(files.c.expires_at <= now())
+            .limit(number("limit"))
+        )
+        self.drop_file = compiled(delete(files).where(files.c.seq == number("seq")))
+        self.usage = compiled(
+            select(
+                projects.c.bytes_used,
+                projects.c.bytes_reserved,
+                select(func.count()).where(files.c.project_id == projects.c.id, visible()).scalar_subquery(),
+            ).where(projects.c.id == bindparam("project_id"))
+        )
+        self.survey = compiled(
+            select(*FILE_COLUMNS).where(files.c.id > bindparam("id")).order_by(files.c.id).limit(number("limit"))
+        )
+        self.page = cache(lambda *variant: compiled(_page(*variant)))
+
+
+def _page(by_purpose: bool, after: bool, newest_first: bool) -> Select[Any]:
+    """The listing. (`created_at`, `seq`) is a total order that an index of each form follows."""
+    statement = select(*FILE_COLUMNS).where(files.c.project_id == bindparam("project_id"), visible())
+    if by_purpose:
+        statement = statement.where(files.c.purpose == bindparam("purpose"))
+    if after:
+        place = tuple_(files.c.created_at, files.c.seq)
+        cursor = tuple_(number("created_at"), number("seq"))
+        statement = statement.where(place < cursor if newest_first else place > cursor)
+    direction = desc if newest_first else asc
+    return statement.order_by(direction(files.c.created_at), direction(files.c.seq)).limit(number("limit"))

@@ -1,0 +1,200 @@
+"""SQLite: the file, its connections, and the threads that run operations on them.
+
+Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
+Guarantee: `synchronous=FULL`, so a committed transaction survives a power cut (NORMAL was measured to lose them).
+One thread writes; it commits the operations that are waiting as one group, each in a savepoint of its own, so that a
+group costs one sync and a failing operation takes back only itself. A few threads read. Several processes may work on
+the same file; a writer waits up to `BUSY_SECONDS` for another process's.
+"""
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from filestead.domain.errors import FilesteadError, StorageFailed, StorageFull, StoreUnavailable
+from filestead.metadata.statements import Connection, T
+
+BUSY_SECONDS = 10.0
+GROUP = 64
+READERS = 2
+
+Clock = Callable[[], float]
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's exceptions into the domain's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull(f"the database's disk is full: {error}") from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreUnavailable(f"the database is busy: {error}") from error
+        raise StorageFailed(f"the database failed: {error}") from error
+
+
+def connect(path: Path, clock: Clock) -> sqlite3.Connection:
+    """A connection in autocommit mode with this project's settings."""
+    with contextlib.suppress(FileExistsError):
+        # SQLite gives its side files the mode of the database, so the database must not start out readable.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # Constant within a statement, which is all that `deterministic` asks of a function without arguments.
+    connection.create_function("filestead_now", 0, lambda: int(clock() * 1e6), deterministic=True)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class _Job:
+    """An operation, and the future (of some event loop) that waits for its outcome."""
+
+    __slots__ = ("error", "future", "loop", "operation", "result")
+
+    def __init__(self, operation: Callable[[Connection], Any]) -> None:
+        self.operation = operation
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, connection: Connection) -> None:
+        try:
+            with translated():
+                self.result = self.operation(connection)
+        except Exception as error:
+            self.error = error
+
+    def deliver(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _Worker:
+    """A thread with a connection that runs jobs in groups."""
+
+    def __init__(self, name: str, connection: Callable[[], sqlite3.Connection]) -> None:
+        self._open = connection
+        self._connection = connection()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+
+    def start(self, jobs: "queue.SimpleQueue[_Job | None]", *, group: int) -> None:
+        self._jobs = jobs
+        self._group = group
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+        self._connection.close()
+
+    def _loop(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            group = [first]
+            with contextlib.suppress(queue.Empty):
+                while len(group) < self._group:
+                    job = self._jobs.get_nowait()
+                    if job is None:
+                        self._jobs.put(None)
+                        break
+                    group.append(job)
+            self.run(group)
+            for loop in {job.loop for job in group}:
+                mine = [job for job in group if job.loop is loop]
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(_deliver, mine)
+
+    def run(self, group: list[_Job]) -> None:
+        for job in group:
+            job.run(self._connection)
+
+
+class _Writer(_Worker):
+    """The thread that writes: a group is one transaction, a job one savepoint."""
+
+    def run(self, group: list[_Job]) -> None:
+        connection = self._connection
+        try:
+            with translated():
+                connection.execute("BEGIN IMMEDIATE")
+                for job in group:
+                    connection.execute("SAVEPOINT job")
+                    job.run(connection)
+                    if job.error is not None:
+                        if not connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                            raise job.error
+                        connection.execute("ROLLBACK TO job")
+                    connection.execute("RELEASE job")
+                connection.execute("COMMIT")
+        except FilesteadError as error:
+            self._reopen()
+            for job in group:
+                job.error = job.error or error
+
+    def _reopen(self) -> None:
+        """A failed sync is final: nothing more goes through the handle that saw it."""
+        with contextlib.suppress(sqlite3.Error, FilesteadError):
+            self._connection.close()
+            self._connection = self._open()
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.deliver()
+
+
+class SqliteDatabase:
+    """The embedded database; see `statements.Database` for the contract."""
+
+    dialect: Dialect = sqlite_dialect.dialect(paramstyle="named")
+
+    def __init__(self, path: Path, clock: Clock = time.time) -> None:
+        def connection() -> sqlite3.Connection:
+            with translated():
+                return connect(path, clock)
+
+        self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer = _Writer("filestead-writer", connection)
+        self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
+        self._writer.start(self._writes, group=GROUP)
+        for reader in self._readers:
+            reader.start(self._reads, group=GROUP // READERS)
+
+    async def read(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation that only reads, on a reader's connection."""
+        return await self._submit(self._reads, operation)
+
+    async def write(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation as one durable transaction, on the writer's connection."""
+        return await self._submit(self._writes, operation)
+
+    async def _submit(self, jobs: "queue.SimpleQueue[_Job | None]", operation: Callable[[Connection], T]) -> T:
+        job = _Job(operation)
+        jobs.put(job)
+        result: T = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what is waiting and close every connection."""
+        self._writes.put(None)
+        for _ in self._readers:
+            self._reads.put(None)
+        self._writer.join()
+        for reader in self._readers:
+            reader.join()

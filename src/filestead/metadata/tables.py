@@ -1,0 +1,116 @@
+"""The tables, as SQLAlchemy Core describes them. A change here comes with a migration; a test compares the two.
+
+Amounts are bytes, times Unix seconds, unless a column ends in `_us` (microseconds).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# SQLite gives a hidden monotonic sequence only to an INTEGER primary key.
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+installation = Table(
+    "installation",
+    metadata,
+    Column(
+        "id", Text, primary_key=True, comment="also written into the blob store, to know that the two belong together"
+    ),
+)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("bytes_used", BigInteger, nullable=False, server_default="0", comment="of files"),
+    Column("bytes_reserved", BigInteger, nullable=False, server_default="0", comment="of pending blobs"),
+    UniqueConstraint("organization_id", "name"),
+    CheckConstraint("bytes_used >= 0 AND bytes_reserved >= 0", name="ledger_not_negative"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column(
+        "upload_arrival_us", BigInteger, nullable=False, server_default="0", comment="GCRA state of the upload rate"
+    ),
+    UniqueConstraint("organization_id", "name"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True, comment="SHA-256 of the key, hexadecimal"),
+    Column("hint", Text, nullable=False),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("scopes", Text, nullable=False, comment="separated by blanks"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+# The ledger of bytes: a blob has its row here before its first byte is written and until its last byte is gone.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column(
+        "state", Text, nullable=False, comment="pending (being uploaded), live (of a file) or doomed (to be removed)"
+    ),
+    Column("lease_until_us", BigInteger, comment="when a sweep may take it; null for a live one"),
+    Column("bytes_reserved", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("state IN ('pending', 'live', 'doomed')", name="state_known"),
+    CheckConstraint("(state = 'live') = (lease_until_us IS NULL)", name="lease_unless_live"),
+)
+
+# Only visible files are here (and expired ones until the sweep comes).
+files = Table(
+    "files",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True, comment="order of publication, never shown"),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("status", Text, nullable=False),
+    Column("status_details", Text),
+    Column("sha256", Text, nullable=False),
+    Column("blob_key", Text, ForeignKey("blobs.key"), nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+
+Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=blobs.c.lease_until_us.is_not(None))
+Index("files_by_time", files.c.project_id, files.c.created_at, files.c.seq)
+Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.created_at, files.c.seq)
+Index("files_by_expiry", files.c.expires_at, sqlite_where=files.c.expires_at.is_not(None))

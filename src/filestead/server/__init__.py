@@ -1,0 +1,1 @@
+"""How connections are served: the HTTP protocol under the ASGI app."""

@@ -1,0 +1,352 @@
+"""One HTTP/1.1 connection: uvicorn's httptools protocol plus the limits and refusals that neither it nor llhttp has.
+
+llhttp refuses bare LF, obs-fold, blanks before a colon, bad or repeated lengths, length with chunked, and bad chunk
+ends. Chunk extensions it checks (tokens or quoted strings) and skips unseen, so here they are only capped.
+"""
+
+import asyncio
+import fcntl
+import logging
+import re
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+Headers = list[tuple[bytes, bytes]]
+Refusal = Callable[[int, str], tuple[Headers, bytes]]
+
+LINGER_SECONDS = 1.0
+BYTES_PER_BODY_BYTE = 8
+OURS = frozenset({b"connection", b"content-length", b"retry-after"})
+TARGET = re.compile(rb"/[!\"$-~]*")
+HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What a peer may cost before the app knows of its request; `connections` is per process."""
+
+    head_seconds: float = 10.0
+    head_bytes: int = 32 * 1024
+    headers: int = 100
+    target_bytes: int = 8 * 1024
+    send_stall_seconds: float = 60.0
+    connections: int = 2048
+
+
+def protocol_class(limits: ConnectionLimits, refuse: Refusal) -> type[HttpToolsProtocol]:
+    """The class for `uvicorn.Config(http=...)`. `refuse(status, message)` gives an error answer's headers and body."""
+    return type("Connection", (LimitedProtocol,), {"limits": limits, "refusal": staticmethod(refuse)})
+
+
+class _Refused(Exception):
+    """Raised in a parser callback; the parser hands it back as the context of its own error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def _check_line(method: bytes, version: str, target: bytes) -> None:
+    if version not in {"1.0", "1.1"}:
+        raise _Refused(505, "Only HTTP/1.1 and HTTP/1.0 are served.")
+    if method in {b"CONNECT", b"TRACE"}:
+        raise _Refused(501, "This method is not served.")
+    if not TARGET.fullmatch(target):
+        raise _Refused(400, "The request target must be an absolute path.")
+
+
+def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise _Refused(400, "A request must have one Host header.")
+    if hosts and not HOST.fullmatch(hosts[0]):
+        raise _Refused(400, "The Host header is not a host and port.")
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings and version == "1.0":
+        raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding.")
+    if codings not in ([], [b"chunked"]):
+        raise _Refused(501, "The only Transfer-Encoding served is chunked.")
+    # llhttp takes what follows an upgrade for another protocol, so a body would be parsed as the next request.
+    if upgrade and (codings or any(name == b"content-length" and value != b"0" for name, value in headers)):
+        raise _Refused(400, "A request with a body cannot ask for an upgrade.")
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Refuses in the API's own error envelope, always with `connection: close`, always behind the answers still owed.
+
+    Three clocks: `_reading` runs while nothing is owed and a message is incomplete, uvicorn's keep-alive timer while
+    nothing is owed and nothing has come, `_sending` while written bytes wait for the peer.
+    """
+
+    limits: ClassVar[ConnectionLimits]
+    refusal: ClassVar["staticmethod[[int, str], tuple[Headers, bytes]]"]
+
+    _head_open = True  # the next byte belongs to a head, not to a body
+    _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
+    _fields = 0
+    _field_bytes = 0
+    _finished = False  # nothing more is read from this peer
+    _parting: tuple[int, str] | None = None
+    _answering: RequestResponseCycle | None = None
+    _reading: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+    _unsent = 0
+    _moved_at = 0.0
+    url = b""
+
+    # --- the connection ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.ws_protocol_class = None  # another protocol would leave every limit here behind
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503, "Too many connections. Please try again in a moment.")
+        else:
+            self._reading = self.loop.call_later(self.limits.head_seconds, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells only the newest request, which may be one that still waits behind the one being answered.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self._stop_reading_clock()
+        self._stop_sending_clock()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._watch_sending()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_sending()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while data and not self._finished:
+            piece, data = data, b""
+            if self._head_open:
+                # Cut at the limit, so that a head of exactly that size passes and one byte more does not.
+                room = self.limits.head_bytes - self._overhead
+                piece, data = piece[:room], piece[room:]
+            if piece:
+                self._feed(piece)
+            else:
+                self._refuse(431, "The request head is too large.")
+        if not self._finished:
+            self._watch_reading()
+
+    def _feed(self, data: bytes) -> None:
+        self._overhead += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._finished = True
+        except httptools.HttpParserError as error:
+            refused = error.__context__
+            if isinstance(refused, _Refused):
+                self._refuse(refused.status, refused.message)
+            elif isinstance(error, httptools.HttpParserCallbackError):
+                raise
+            else:
+                self._refuse(400, "The request is not valid HTTP/1.1.")
+        else:
+            if self._overhead > self.limits.head_bytes:
+                self._refuse(400, "The chunked body is mostly framing.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._overhead = self._overhead or 1  # begun behind another message in the same read: size unknown, but open
+        self._fields = self._field_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.limits.target_bytes:
+            raise _Refused(414, "The request target is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._field_bytes += len(name) + len(value) + len(b":\r\n")
+        if self._fields > self.limits.headers or self._field_bytes > self.limits.head_bytes:
+            raise _Refused(431, "The request has too many headers.")
+        if self._head_open:  # else it is a trailer, which must not change the request the app already has
+            super().on_header(name, value.rstrip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        upgrade = self.parser.should_upgrade()
+        _check_line(self.parser.get_method(), version, self.url)
+        _check_headers(version, self.headers, upgrade)
+        if version == "1.0":
+            self.expect_100_continue = False
+        super().on_headers_complete()
+        if upgrade:
+            self.cycle.keep_alive = False
+        self._head_open = False
+        self._overhead = self._fields = self._field_bytes = 0
+        self._stop_reading_clock()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._overhead = max(0, self._overhead - BYTES_PER_BODY_BYTE * len(body))
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head_open = True
+        self._overhead = 0
+        self._stop_reading_clock()
+
+    def _watch_reading(self) -> None:
+        if self._owes_answer() or self.transport.is_closing():
+            return
+        if self._head_open and not self._overhead:
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+        else:
+            self._unset_keepalive_if_required()
+            # Absolute: a byte now and then must not move it. It also ends a body that nobody waits for any more.
+            if self._reading is None:
+                self._reading = self.loop.call_later(self.limits.head_seconds, self._too_slow)
+
+    def _stop_reading_clock(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _too_slow(self) -> None:
+        self._reading = None
+        if self._head_open and self._overhead:
+            self._refuse(408, "The request head did not arrive in time.")
+        else:
+            self._close()
+
+    # --- answering --------------------------------------------------------------------------------------------------
+
+    def _owes_answer(self) -> bool:
+        cycle = self._answering
+        return cycle is not None and not cycle.response_complete and not cycle.disconnected
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_sending()
+        elif self._parting is None:
+            self._watch_reading()
+        elif not self._owes_answer():
+            self._part(*self._parting)
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._finished = True
+        self._stop_reading_clock()
+        logger.info("refused a request: %d %s", status, message)
+        if not self._head_open and self._withdraw(self.cycle):
+            self._close()
+        elif self._owes_answer():
+            self._parting = (status, message)
+            self.flow.pause_reading()
+        else:
+            self._part(status, message)
+
+    def _withdraw(self, cycle: RequestResponseCycle) -> bool:
+        """Take a request whose body is broken away from the app. True if it has an answer, whole or begun."""
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started
+
+    def _part(self, status: int, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        headers, body = self.refusal(status, message)
+        headers = self.server_state.default_headers + [field for field in headers if field[0].lower() not in OURS]
+        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        if overloaded := status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"1"))
+        if self.url and self.parser.get_method() == b"HEAD":
+            body = b""
+        lines = b"".join(b"%b: %b\r\n" % field for field in headers)
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        if overloaded or not self.transport.can_write_eof():
+            self._close()
+            return
+        # A socket closed over unread input is reset, which can overtake the answer: read on for a moment.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._reading = self.loop.call_later(LINGER_SECONDS, self._close)
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_sending()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():  # a closing connection has a last part that can stall as well
+            self._stop_sending_clock()
+
+    def _stop_sending_clock(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+    def _watch_sending(self) -> None:
+        if self._sending is None and self.transport.get_write_buffer_size():
+            self._unsent = sys.maxsize
+            self._check_sending()
+
+    def _check_sending(self) -> None:
+        self._sending = None
+        if not self.transport.get_write_buffer_size():
+            return
+        now, unsent = self.loop.time(), self._outstanding()
+        if unsent < self._unsent:
+            self._unsent, self._moved_at = unsent, now
+        elif now - self._moved_at >= self.limits.send_stall_seconds:
+            logger.info("cut off a peer that reads nothing")
+            # Reset, or the kernel goes on offering what it has queued long after we have forgotten the connection.
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+            return
+        pause = min(1.0, self.limits.send_stall_seconds / 4)
+        self._sending = self.loop.call_later(pause, self._check_sending)
+
+    def _outstanding(self) -> int:
+        """Bytes that the peer has not acknowledged: the kernel's queue too, as it refills from ours in large steps."""
+        size = self.transport.get_write_buffer_size()
+        try:
+            queued = fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return size
+        return size + int.from_bytes(queued, sys.byteorder)
+
+    def _socket(self) -> socket.socket:
+        found: socket.socket = self.transport.get_extra_info("socket")
+        return found

@@ -1,0 +1,205 @@
+"""Every setting, once. Environment, configuration file and flags are read here and nowhere else.
+
+The table below makes the environment variables (`FILESTEAD_*`), the keys of the TOML file, the flags of `serve`, and
+docs/configuration.md. A name that is not in it is an error, so that a typing mistake cannot pass as a choice.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ByteSize, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from filestead.domain.errors import CannotStart
+
+PREFIX = "FILESTEAD_"
+MIB = 1024**2
+TIB = 1024**4
+NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
+"""Names in our part of the environment that mean something else: the configuration file, and the data of our tests."""
+
+
+def _setting(default: Any, unit: str, description: str, **limits: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
+
+
+class Settings(BaseSettings):
+    """The settings of an installation. Sizes take a number of bytes or a text such as `512MiB`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    data_dir: Path = _setting(Path("data"), "folder", "Where the database and the files are kept.")
+    host: str = _setting("127.0.0.1", "address", "The address to listen on.")
+    port: int = _setting(8080, "port", "The port to listen on; 0 takes a free one.", ge=0, le=65535)
+    workers: int = _setting(1, "processes", "Server processes on this machine.", ge=1, le=64)
+    bootstrap_key: SecretStr | None = _setting(
+        None, "key", "A key of any shape that is valid for the default project from the first start on."
+    )
+    max_file_bytes: ByteSize = _setting(ByteSize(512 * MIB), "bytes", "Largest file.", ge=1)
+    max_batch_file_bytes: ByteSize = _setting(
+        ByteSize(200 * MIB), "bytes", "Largest file with the purpose `batch`.", ge=1
+    )
+    project_quota_bytes: ByteSize = _setting(
+        ByteSize(5 * TIB // 2), "bytes", "All files of one project together; 0 means no limit."
+    )
+    organization_quota_bytes: ByteSize = _setting(
+        ByteSize(0), "bytes", "All files of one organization together; 0 means no limit."
+    )
+    uploads_per_minute: int = _setting(
+        1000, "uploads a minute", "Uploads of one user; 0 means no limit.", ge=0, le=1_000_000
+    )
+    validation: Literal["openai", "advise", "strict"] = _setting(
+        "advise",
+        "mode",
+        "What happens to JSONL files with faulty lines: `openai` refuses what the hosted service refuses at upload, "
+        "`advise` also checks every line and reports faults in `status_details`, `strict` refuses such files.",
+    )
+    downloads: Literal["all", "openai"] = _setting(
+        "all", "mode", "Which purposes may be downloaded: `all`, or only those that the hosted service hands out."
+    )
+    batch_expiry_seconds: int = _setting(
+        2_592_000, "seconds", "Lifetime of a batch file that names none; 0 means it never expires.", ge=0
+    )
+    sweep_seconds: float = _setting(
+        60.0, "seconds", "How often the bytes of expired and deleted files are removed.", gt=0
+    )
+    reserve_bytes: ByteSize = _setting(
+        ByteSize(16 * MIB), "bytes", "Disk space that uploads leave free, so that the database can always write."
+    )
+    head_seconds: float = _setting(10.0, "seconds", "Time in which a request's head must arrive.", gt=0)
+    idle_seconds: float = _setting(30.0, "seconds", "Longest silence while a request's body arrives.", gt=0)
+    min_upload_rate: int = _setting(
+        1024, "bytes a second", "Slowest upload, measured over each `idle_seconds` of waiting for it.", ge=0
+    )
+    max_upload_seconds: float = _setting(21_600.0, "seconds", "Longest time that one upload may take.", gt=0)
+    send_stall_seconds: float = _setting(
+        60.0, "seconds", "How long a client may take nothing of an answer before it is cut off.", gt=0
+    )
+    keep_alive_seconds: int = _setting(75, "seconds", "How long an idle connection is kept.", ge=1)
+    shutdown_seconds: int = _setting(30, "seconds", "How long running requests may go on after SIGTERM.", ge=0)
+    max_connections: int = _setting(2048, "connections", "Connections of one process; more are answered 503.", ge=1)
+    max_uploads: int = _setting(512, "uploads", "Uploads at once in one process; more are answered 503.", ge=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        config = os.environ.get(f"{PREFIX}CONFIG")
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=config)) if config else sources
+
+    @property
+    def project_quota(self) -> int | None:
+        """The project's quota; None for no limit."""
+        return int(self.project_quota_bytes) or None
+
+    @property
+    def organization_quota(self) -> int | None:
+        """The organization's quota; None for no limit."""
+        return int(self.organization_quota_bytes) or None
+
+
+def load(**flags: Any) -> Settings:
+    """The settings in force. `CannotStart` names the setting that is wrong and what it takes."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    _refuse_unknown()
+    try:
+        return Settings(**{**_secrets_from_files(), **given})
+    except ValidationError as error:
+        raise CannotStart("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise CannotStart(f"{PREFIX}CONFIG: {error}") from None
+
+
+def _refuse_unknown() -> None:
+    known = {variable(name) for name in Settings.model_fields} | NOT_SETTINGS
+    known |= {f"{name}_FILE" for name in map(variable, _secret_names())}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            raise CannotStart(f"{name} is not a setting; docs/configuration.md lists them all")
+    config = os.environ.get(f"{PREFIX}CONFIG")
+    if config and not Path(config).is_file():
+        raise CannotStart(f"{PREFIX}CONFIG names {config}, which is not a file")
+
+
+def _secrets_from_files() -> dict[str, str]:
+    """Each secret may come from a file that `<NAME>_FILE` points to, as containers like it."""
+    found = {}
+    for name in _secret_names():
+        path = os.environ.get(f"{variable(name)}_FILE")
+        if path:
+            try:
+                found[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise CannotStart(
+                    f"{variable(name)}_FILE names {path}, which cannot be read: {error.strerror}"
+                ) from None
+    return found
+
+
+def _secret_names() -> list[str]:
+    return [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a setting; docs/configuration.md lists them all"
+    unit = _unit(name) if name in Settings.model_fields else ""
+    return f"{variable(name)} = {error.get('input')!r} is wrong: {error['msg']} (unit: {unit})"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _unit(name: str) -> str:
+    extra = Settings.model_fields[name].json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) else ""
+
+
+def flags() -> list[tuple[str, str]]:
+    """(name, help) of every setting that may be a flag: not the secrets, as other users can see a command line."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        if name not in _secret_names():
+            found.append((name, f"{field.description} [{_unit(name)}; default {field.default}; {variable(name)}]"))
+    return found
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """The settings as they may be logged."""
+    return {name: str(value) for name, value in settings if value is not None}
+
+
+def markdown() -> str:
+    """docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting is an environment variable, a flag of `filestead serve` (`--data-dir` for `FILESTEAD_DATA_DIR`,",
+        "not for secrets), and a key of the TOML file that `FILESTEAD_CONFIG` names (`data_dir = ...`). Flags win over",
+        "the environment, the environment over the file. A secret may also come from a file that `<NAME>_FILE` points",
+        "to. Sizes are bytes or a text such as `512MiB`. An unknown name is an error. This page is written by",
+        "`make docs`.",
+        "",
+        "| setting | default | unit | what it does |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "none" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{variable(name)}` | {default} | {_unit(name)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

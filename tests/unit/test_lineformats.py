@@ -1,0 +1,146 @@
+"""Batch requests and eval items, rule by rule; and the faults of members, as a user reads them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from filestead.domain.lineformats import BATCH_ENDPOINTS, BatchLines, EvalsLines, LineFormat
+from filestead.domain.members import LineFault, shown
+
+MISSING = object()
+
+
+def request(custom_id: str = "a", **members: Any) -> dict[str, Any]:
+    line = {"custom_id": custom_id, "method": "POST", "url": "/v1/responses", "body": {"model": "m"}} | members
+    return {name: value for name, value in line.items() if value is not MISSING}
+
+
+def fault_of(line_format: Callable[[], LineFormat], *lines: dict[str, Any]) -> str | None:
+    """The fault of the last line; the others have none."""
+    checks = line_format()
+    for number, line in enumerate(lines[:-1], 1):
+        checks.check(number, line)
+    try:
+        checks.check(len(lines), lines[-1])
+    except LineFault as fault:
+        return str(fault)
+    return None
+
+
+@pytest.mark.parametrize("url", BATCH_ENDPOINTS)
+def test_batch_requests_may_go_to_every_endpoint(url: str) -> None:
+    assert fault_of(BatchLines, request(url=url), request("b", url=url)) is None
+
+
+def test_the_endpoints_are_the_published_ones() -> None:
+    assert len(BATCH_ENDPOINTS) == len(set(BATCH_ENDPOINTS)) == 8
+
+
+@pytest.mark.parametrize("body", [{"model": "m"}, {"model": "m", "input": [1, None]}])
+def test_batch_requests_may_have_more_members(body: dict[str, Any]) -> None:
+    assert fault_of(BatchLines, request(body=body, note={"a": 1}, priority=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "fault"),
+    [
+        ({"custom_id": MISSING}, "'custom_id' is missing"),
+        ({"custom_id": None}, "'custom_id' is null; expected a non-empty string"),
+        ({"custom_id": 7}, "'custom_id' is a number; expected a non-empty string"),
+        ({"custom_id": ""}, "'custom_id' is an empty string; expected a non-empty string"),
+        ({"method": MISSING}, "'method' is missing"),
+        ({"method": "GET"}, "'method' is 'GET'; expected 'POST'"),
+        ({"method": "post"}, "'method' is 'post'; expected 'POST'"),
+        ({"url": MISSING}, "'url' is missing"),
+        ({"url": ["/v1/responses"]}, "'url' is a list; expected one of "),
+        ({"url": "/v1/files"}, "'url' is '/v1/files'; expected one of '/v1/responses', '/v1/chat/completions', "),
+        ({"url": "/v1/responses/"}, "'url' is '/v1/responses/'; expected one of "),
+        ({"body": MISSING}, "'body' is missing"),
+        ({"body": "{}"}, "'body' is '{}'; expected an object"),
+        ({"body": {}}, "'body.model' is missing"),
+        ({"body": {"model": ""}}, "'body.model' is an empty string; expected a non-empty string"),
+        ({"body": {"model": 4.1}}, "'body.model' is a number; expected a non-empty string"),
+    ],
+)
+def test_batch_requests_have_faults(members: dict[str, Any], fault: str) -> None:
+    assert str(fault_of(BatchLines, request(**members))).startswith(fault)
+
+
+def test_a_batch_uses_each_id_once() -> None:
+    assert fault_of(BatchLines, request("a"), request("b"), request("A"), request("a ")) is None
+    expected = "'custom_id' is 'b', as in line 2; expected one of its own"
+    assert fault_of(BatchLines, request("a"), request("b"), request("c"), request("b")) == expected
+
+
+def test_the_id_of_a_faulty_request_is_used_too() -> None:
+    checks = BatchLines()
+    with pytest.raises(LineFault):
+        checks.check(1, request(method="GET"))
+    with pytest.raises(LineFault, match="as in line 1"):
+        checks.check(9, request())
+
+
+def test_a_batch_names_one_endpoint_and_one_model() -> None:
+    expected = "'url' is '/v1/embeddings'; expected '/v1/responses', as in the lines before"
+    assert fault_of(BatchLines, request("a"), request("b", url="/v1/embeddings")) == expected
+    expected = "'body.model' is 'n'; expected 'm', as in the lines before"
+    assert fault_of(BatchLines, request("a"), request("b", body={"model": "n"})) == expected
+
+
+def test_a_faulty_request_does_not_set_the_model_of_the_batch() -> None:
+    checks = BatchLines()
+    with pytest.raises(LineFault):
+        checks.check(1, request("a", body={"model": "n"}, method="GET"))
+    checks.check(2, request("b"))
+    with pytest.raises(LineFault, match="expected 'm'"):
+        checks.check(3, request("c", body={"model": "n"}))
+
+
+@pytest.mark.parametrize("line", [{"item": {}}, {"item": {"a": 1}, "sample": {}}, {"item": {}, "sample": None, "x": 1}])
+def test_eval_items_are_well_formed(line: dict[str, Any]) -> None:
+    assert fault_of(EvalsLines, line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ({}, "'item' is missing"),
+        ({"item": None}, "'item' is null; expected an object"),
+        ({"item": []}, "'item' is an empty list; expected an object"),
+        ({"item": {}, "sample": "text"}, "'sample' is 'text'; expected an object"),
+        ({"item": {}, "sample": False}, "'sample' is false; expected an object"),
+    ],
+)
+def test_eval_items_have_faults(line: dict[str, Any], fault: str) -> None:
+    assert fault_of(EvalsLines, line) == fault
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("x" * 40, "'" + "x" * 40 + "'"),
+        ("x" * 41, "'" + "x" * 37 + "...'"),
+        ("it's" + "x" * 99, "\"it's" + "x" * 33 + '..."'),
+        ("\x00" * 50, "'" + "\\x00" * 9 + "\\..." + "'"),
+        ("\n", "'\\n'"),
+        ("\ud800", "'\\ud800'"),
+        ("", "an empty string"),
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (0, "a number"),
+        (1, "a number"),
+        (1.5, "a number"),
+        ([0], "a list"),
+        ([], "an empty list"),
+        ({}, "an object"),
+    ],
+)
+def test_a_users_value_is_shown_short_and_printable(value: object, text: str) -> None:
+    assert shown(value) == text
+    assert text.isprintable()
+
+
+def test_a_number_is_named_not_written_out() -> None:
+    assert shown(10**5000) == "a number"
