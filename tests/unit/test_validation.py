@@ -41,10 +41,10 @@ def evals(data: bytes) -> LineReport:
     return checked([data], [Content.EVALS]).report(Content.EVALS)
 
 
-def batch_lines(count: int) -> list[bytes]:
+def batch_lines(count: int, prefix: str = "request") -> list[bytes]:
     body = {"model": "m", "messages": [{"role": "user", "content": "x" * 100}]}
     line = {"method": "POST", "url": "/v1/chat/completions", "body": body}
-    return [json.dumps(line | {"custom_id": f"request-{index}"}).encode() for index in range(count)]
+    return [json.dumps(line | {"custom_id": f"{prefix}-{index}"}).encode() for index in range(count)]
 
 
 # --- lines and their numbers ----------------------------------------------------------------------------------------
@@ -212,30 +212,29 @@ def test_a_line_of_exactly_the_limit_is_checked_and_a_longer_one_counts_as_well_
     assert evals(longest + b" \n\nprose").not_object == (3, "prose")
 
 
-@pytest.mark.parametrize(
-    ("start", "bound"), [(b'{"messages": "', 3 * MAX_LINE), (b'["messages": "', 1024 * 1024), (b"  ", 1024 * 1024)]
-)
-def test_memory_stays_bounded_over_a_line_that_does_not_end(start: bytes, bound: int) -> None:
-    block = (b" " if start.isspace() else b"x") * 65536
+def peak_while_checking(blocks: Iterable[bytes]) -> int:
     tracemalloc.start()
     try:
-        checks = checked([start, *islice(cycle([block]), 1024)])
-        _, peak = tracemalloc.get_traced_memory()
+        checked(blocks)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < bound
-    assert checks.report(Content.EVALS).lines == (0 if start.isspace() else 1)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize(
+    ("start", "filling", "bound"),
+    [(b'{"messages": "', b"x", 3 * MAX_LINE), (b'["messages": "', b"x", 1_000_000), (b" ", b" ", 1_000_000)],
+)
+def test_memory_stays_bounded_over_a_huge_line(start: bytes, filling: bytes, bound: int, end: bytes) -> None:
+    block = filling * 65536
+    assert peak_while_checking([start, *islice(cycle([block]), 1024), end]) < bound
+    assert peak_while_checking([start + block * 1024 + end]) < max(bound, 2 * MAX_LINE)
 
 
 def test_memory_stays_bounded_over_many_batch_requests() -> None:
-    lines = [line + b"\n" for line in batch_lines(50_000)]
-    tracemalloc.start()
-    try:
-        checked(lines)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 10_000_000
+    lines = [line + b"\n" for line in batch_lines(50_000, "x" * 400)]
+    assert peak_while_checking(lines) < 10_000_000
 
 
 def test_a_batch_holds_at_most_50000_requests() -> None:

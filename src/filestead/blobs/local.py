@@ -249,7 +249,8 @@ class _Upload:
         self._require_room = require_room
         self._fd: int | None = None
         self._size = 0
-        self._renamed = False
+        self._here: Path | None = None
+        """The name it has now; None while it has made none, as the name may be another upload's."""
 
     def store(self, block: bytes) -> int:
         """The whole blob in one go."""
@@ -261,6 +262,7 @@ class _Upload:
             self._require_room(len(block))
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._staging, flags, 0o600)
+            self._here = self._staging
         self.write(block)
 
     def write(self, block: bytes) -> None:
@@ -281,7 +283,7 @@ class _Upload:
             fd, self._fd = self._fd, None
             os.close(fd)
             os.rename(self._staging, self._target)
-            self._renamed = True
+            self._here = self._target
             sync_directory(self._target.parent)
         return self._size
 
@@ -291,9 +293,9 @@ class _Upload:
             if self._fd is not None:
                 fd, self._fd = self._fd, None
                 os.close(fd)
-            for path in (self._staging, self._target) if self._renamed else (self._staging,):
+            if self._here is not None:
                 with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                    self._here.unlink()
 
 
 def _give_up(upload: _Upload, job: "Future[Any] | None") -> None:

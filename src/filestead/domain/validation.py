@@ -78,9 +78,7 @@ class LineChecks:
 
     def finish(self) -> None:
         """The file has ended: a last line without a newline is judged now."""
-        if self._partial:
-            self._judge(bytes(self._partial))
-            self._partial.clear()
+        self._judge_kept()
 
     def report(self, content: Content) -> LineReport:
         """What was seen, read as `content`; KeyError when it is none of the contents asked for."""
@@ -100,7 +98,7 @@ class LineChecks:
             self._keep(block, 0, end)
         if newline < 0:
             return end
-        self.finish()
+        self._judge_kept()
         self._skipping = False
         self._number += 1
         return newline + 1
@@ -113,8 +111,13 @@ class LineChecks:
         room = (MAX_LINE if first == _BRACE else EXCERPT_BYTES) + 1 - len(self._partial)
         self._partial += block[start : min(end, start + room)]
         if end - start >= room:
-            self.finish()
+            self._judge_kept()
             self._skipping = True
+
+    def _judge_kept(self) -> None:
+        if self._partial:
+            self._judge(bytes(self._partial))
+            self._partial.clear()
 
     def _judge(self, line: bytes) -> None:
         seen = self._read(line)

@@ -12,20 +12,22 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar
 
 import httptools
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 Headers = list[tuple[bytes, bytes]]
 Refusal = Callable[[int, str], tuple[Headers, bytes]]
 
 LINGER_SECONDS = 1.0
-BYTES_PER_BODY_BYTE = 8
+PIPELINED = 100  # requests that may wait behind the one being answered
+FRAMING = 8  # bytes of a chunked body that may come with each byte of content: one-byte chunks need six
 OURS = frozenset({b"connection", b"content-length", b"retry-after"})
 TARGET = re.compile(rb"/[!\"$-~]*")
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -84,6 +86,18 @@ def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
         raise _Refused(400, "A request with a body cannot ask for an upgrade.")
 
 
+class _Flow(FlowControl):
+    """Reads nothing while a request waits. uvicorn reads on at each answer and each `receive`, into an endless queue."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """Refuses in the API's own error envelope, always with `connection: close`, always behind the answers still owed.
 
@@ -111,6 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.ws_protocol_class = None  # another protocol would leave every limit here behind
         if len(self.connections) > self.limits.connections:
             self._refuse(503, "Too many connections. Please try again in a moment.")
@@ -195,6 +210,8 @@ class LimitedProtocol(HttpToolsProtocol):
         upgrade = self.parser.should_upgrade()
         _check_line(self.parser.get_method(), version, self.url)
         _check_headers(version, self.headers, upgrade)
+        if len(self.pipeline) >= PIPELINED:
+            raise _Refused(503, "Too many requests wait on this connection. Please try again in a moment.")
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
@@ -206,7 +223,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        self._overhead = max(0, self._overhead - BYTES_PER_BODY_BYTE * len(body))
+        self._overhead = max(0, self._overhead - FRAMING * len(body))
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

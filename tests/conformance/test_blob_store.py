@@ -1,0 +1,153 @@
+"""Each sentence of `stores.BlobStore`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from filestead.blobs.local import new_key
+from filestead.domain.errors import BlobNotFound
+from filestead.domain.stores import BlobStore
+
+pytestmark = pytest.mark.anyio
+
+SIZES = [0, 1, 1000, 256 * 1024, 3 * 1024 * 1024 + 7]
+
+
+def pattern(size: int) -> bytes:
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+async def chunked(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+async def content(blobs: BlobStore, key: str, *span: int | None) -> bytes:
+    return b"".join([block async for block in blobs.read(key, *span)])  # type: ignore[arg-type]
+
+
+async def stored(blobs: BlobStore) -> list[str]:
+    return [key async for key in blobs.stored_keys()]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_is_put_is_read(blobs: BlobStore, size: int) -> None:
+    key, data = new_key(), pattern(size)
+    assert await blobs.put(key, chunked(data)) == size
+    assert await content(blobs, key) == data
+    assert await blobs.size(key) == size
+    assert await stored(blobs) == [key]
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (5, 5), (5, 1_048_581), (1_048_575, 1_048_577), (2_999_999, None)])
+async def test_a_part_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
+    key, data = new_key(), pattern(3_000_000)
+    await blobs.put(key, chunked(data))
+    assert await content(blobs, key, start, end) == data[start:end]
+
+
+async def test_reading_nothing_or_behind_the_end_is_not_found(blobs: BlobStore) -> None:
+    with pytest.raises(BlobNotFound):
+        await content(blobs, new_key())
+    key = new_key()
+    await blobs.put(key, chunked(b"12345"))
+    with pytest.raises(BlobNotFound):
+        await content(blobs, key, 0, 6)
+    assert await blobs.size(new_key()) is None
+    assert not await blobs.exists(new_key())
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 5])
+async def test_a_failing_source_leaves_nothing_and_passes_unchanged(blobs: BlobStore, blocks: int) -> None:
+    class SourceError(Exception):
+        pass
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(blocks):
+            yield b"x" * 300_000
+        raise SourceError
+
+    key = new_key()
+    with pytest.raises(SourceError):
+        await blobs.put(key, source())
+    assert await stored(blobs) == []
+    assert not await blobs.exists(key)
+
+
+async def test_nobody_sees_a_part_of_a_blob(blobs: BlobStore) -> None:
+    key = new_key()
+    seen: list[object] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"x" * 400_000
+            seen.append(await blobs.size(key))
+            with pytest.raises(BlobNotFound):
+                await content(blobs, key)
+
+    await blobs.put(key, source())
+    assert seen == [None] * 4
+    assert await blobs.size(key) == 1_600_000
+
+
+async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore) -> None:
+    started = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 400_000
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(blobs.put(new_key(), source()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stored(blobs) == []
+
+
+async def test_a_key_is_used_once(blobs: BlobStore) -> None:
+    key = new_key()
+
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"first" * 100_000
+        with pytest.raises(Exception, match="creating a blob"):
+            await blobs.put(key, chunked(b"second"))
+        yield b"end"
+
+    assert await blobs.put(key, slow()) == 1_500_003
+
+
+async def test_delete_removes_and_again_is_fine(blobs: BlobStore) -> None:
+    key = new_key()
+    await blobs.put(key, chunked(b"abc"))
+    await blobs.delete(key)
+    assert await stored(blobs) == []
+    await blobs.delete(key)
+    await blobs.delete(new_key())
+
+
+async def test_a_read_that_has_begun_survives_a_delete(blobs: BlobStore) -> None:
+    key, data = new_key(), pattern(5_000_000)
+    await blobs.put(key, chunked(data))
+    reading = blobs.read(key)
+    first = await anext(reading)
+    await blobs.delete(key)
+    assert first + b"".join([block async for block in reading]) == data
+
+
+async def test_probe_leaves_nothing(blobs: BlobStore) -> None:
+    await blobs.probe()
+    assert await stored(blobs) == []
+    assert blobs.inspect() == []
+
+
+async def test_many_at_once(blobs: BlobStore) -> None:
+    keys = [new_key() for _ in range(50)]
+    await asyncio.gather(*(blobs.put(key, chunked(key.encode() * 10_000)) for key in keys))
+    assert sorted(await stored(blobs)) == sorted(keys)
+    for key in keys:
+        assert await content(blobs, key) == key.encode() * 10_000

@@ -1,0 +1,438 @@
+"""Each sentence of `stores.FileRecords`."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from filestead.blobs.local import new_key
+from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded, RateLimited, UploadLost
+from filestead.domain.model import Draft, File, FileStatus, Intent, Principal, Quota
+from filestead.installation import new_id
+from tests.conformance.conftest import Rows
+
+pytestmark = pytest.mark.anyio
+
+NO_QUOTA = Quota(None, None)
+LEASE = 120
+
+
+def intent(who: Principal, key: str, at_least: int = 0) -> Intent:
+    return Intent(key, who.project_id, who.organization_id, who.user_id, at_least)
+
+
+def draft(who: Principal, key: str, size: int = 5, **changes: Any) -> Draft:
+    values: dict[str, Any] = {
+        "id": new_id("file-"),
+        "blob_key": key,
+        "project_id": who.project_id,
+        "organization_id": who.organization_id,
+        "filename": "a.txt",
+        "purpose": "user_data",
+        "bytes": size,
+        "sha256": "0" * 64,
+        "expires_after_seconds": None,
+        "status": FileStatus.PROCESSED,
+        "status_details": None,
+    }
+    return Draft(**{**values, **changes})
+
+
+async def add(
+    rows: Rows, who: Principal, size: int = 5, *, quota: Quota = NO_QUOTA, at_least: int = 0, **changes: Any
+) -> File:
+    key = new_key()
+    await rows.files.begin(intent(who, key, at_least), rate=0, quota=quota, lease_seconds=LEASE)
+    try:
+        return await rows.files.publish(draft(who, key, size, **changes), quota=quota)
+    except QuotaExceeded:
+        assert await rows.files.abandon(key)
+        raise
+
+
+async def walk(rows: Rows, who: Principal, *, limit: int, newest_first: bool, purpose: str | None = None) -> list[str]:
+    found: list[str] = []
+    after = None
+    while True:
+        page = await rows.files.page(
+            who.project_id, purpose=purpose, after=after, limit=limit, newest_first=newest_first
+        )
+        found += [file.id for file in page.files]
+        if not page.has_more:
+            return found
+        after = page.files[-1].id
+
+
+# --- visibility -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_is_visible_from_publish_to_delete(rows: Rows) -> None:
+    who = await rows.principal()
+    key = new_key()
+    await rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    assert (await rows.files.usage(who.project_id)).files == 0
+    file = await rows.files.publish(draft(who, key, 7, filename="ä.txt", status_details="x"), quota=NO_QUOTA)
+    assert file == await rows.files.get(who.project_id, file.id)
+    assert (file.created_at, file.bytes, file.filename, file.blob_key) == (int(rows.clock.now), 7, "ä.txt", key)
+    assert await rows.files.delete(who.project_id, file.id) == file
+    for operation in (rows.files.get, rows.files.delete):
+        with pytest.raises(FileNotFound):
+            await operation(who.project_id, file.id)
+
+
+async def test_another_project_sees_nothing(rows: Rows) -> None:
+    mine, theirs = await rows.principal("one"), await rows.principal("two")
+    file = await add(rows, mine)
+    for operation in (rows.files.get, rows.files.delete):
+        with pytest.raises(FileNotFound):
+            await operation(theirs.project_id, file.id)
+    page = await rows.files.page(theirs.project_id, purpose=None, after=None, limit=10, newest_first=True)
+    assert page.files == []
+    with pytest.raises(CursorNotFound):
+        await rows.files.page(theirs.project_id, purpose=None, after=file.id, limit=10, newest_first=True)
+    assert (await rows.files.get(mine.project_id, file.id)) == file
+
+
+async def test_nothing_is_visible_after_its_expiry_swept_or_not(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add(rows, who, expires_after_seconds=3600)
+    assert file.expires_at == file.created_at + 3600
+    rows.clock.now = float(file.expires_at - 1)
+    assert await rows.files.get(who.project_id, file.id) == file
+    rows.clock.pass_(1)
+    for operation in (rows.files.get, rows.files.delete):
+        with pytest.raises(FileNotFound):
+            await operation(who.project_id, file.id)
+    with pytest.raises(CursorNotFound):
+        await rows.files.page(who.project_id, purpose=None, after=file.id, limit=10, newest_first=True)
+    page = await rows.files.page(who.project_id, purpose=None, after=None, limit=10, newest_first=True)
+    assert page.files == []
+    assert (await rows.files.usage(who.project_id)).files == 0
+
+
+# --- paging ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_files_of_one_second_come_each_exactly_once(rows: Rows, newest_first: bool) -> None:
+    who = await rows.principal()
+    ids = [(await add(rows, who)).id for _ in range(57)]
+    for limit in (1, 10, 56, 57, 58):
+        found = await walk(rows, who, limit=limit, newest_first=newest_first)
+        assert found == (ids[::-1] if newest_first else ids)
+
+
+async def test_ten_thousand_and_one_files_of_one_second(rows: Rows) -> None:
+    who = await rows.principal()
+    made = await asyncio.gather(*(add(rows, who) for _ in range(10_001)))
+    assert len({file.created_at for file in made}) == 1
+    forward = await walk(rows, who, limit=10_000, newest_first=False)
+    backward = await walk(rows, who, limit=10_000, newest_first=True)
+    assert forward == backward[::-1]
+    assert len(set(forward)) == len(forward) == 10_001
+
+
+async def test_has_more_is_exact(rows: Rows) -> None:
+    who = await rows.principal()
+    for _ in range(3):
+        await add(rows, who)
+    for limit, more in ((2, True), (3, False), (4, False)):
+        page = await rows.files.page(who.project_id, purpose=None, after=None, limit=limit, newest_first=True)
+        assert page.has_more is more
+    last = (await walk(rows, who, limit=3, newest_first=True))[-1]
+    page = await rows.files.page(who.project_id, purpose=None, after=last, limit=3, newest_first=True)
+    assert (page.files, page.has_more) == ([], False)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("add tick delete turn".split()), st.integers(0, 5)), max_size=40),
+    limit=st.integers(1, 4),
+    newest_first=st.booleans(),
+    purpose=st.sampled_from([None, "batch"]),
+)
+async def test_a_walk_among_inserts_and_deletes(
+    rows: Rows, steps: list[tuple[str, int]], limit: int, newest_first: bool, purpose: str | None
+) -> None:
+    """Model: rows that exist throughout a walk come exactly once and in order, others at most once."""
+    who = await rows.principal(new_id("project-"))
+    alive: list[File] = []
+    seen: list[str] = []
+    throughout: set[str] | None = None
+    after: str | None = None
+    for step, number in [*steps, *[("turn", 0)] * 50]:
+        if step == "add":
+            alive.append(await add(rows, who, purpose=["batch", "vision"][number % 2]))
+        elif step == "tick":
+            rows.clock.pass_(number)
+        elif step == "delete" and alive:
+            gone = alive.pop(number % len(alive))
+            await rows.files.delete(who.project_id, gone.id)
+            if throughout:
+                throughout.discard(gone.id)
+            if after == gone.id:
+                after = None
+                seen, throughout = [], None  # the cursor is gone: such a walk starts again
+        elif step == "turn":
+            if throughout is None:
+                throughout = {file.id for file in alive if purpose in (None, file.purpose)}
+            page = await rows.files.page(
+                who.project_id, purpose=purpose, after=after, limit=limit, newest_first=newest_first
+            )
+            seen += [file.id for file in page.files]
+            if not page.has_more:
+                break
+            after = page.files[-1].id
+    assert len(seen) == len(set(seen))
+    assert (throughout or set()) <= set(seen)
+    order = {file.id: place for place, file in enumerate(alive)}
+    places = [order[file_id] for file_id in seen if file_id in order]
+    assert places == sorted(places, reverse=newest_first)
+
+
+async def test_the_cursor_may_have_another_purpose(rows: Rows) -> None:
+    who = await rows.principal()
+    made = [await add(rows, who, purpose=purpose) for purpose in ("batch", "vision", "batch")]
+    page = await rows.files.page(who.project_id, purpose="batch", after=made[1].id, limit=9, newest_first=False)
+    assert [file.id for file in page.files] == [made[2].id]
+
+
+# --- quota ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_project_quota_is_exact_to_the_byte(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(100, None)
+    await add(rows, who, 60, quota=quota)
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 41, quota=quota)
+    await add(rows, who, 40, quota=quota)
+    assert (await rows.files.usage(who.project_id)).bytes_used == 100
+    await add(rows, who, 0, quota=quota)
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 1, quota=quota)
+
+
+async def test_a_reservation_counts_until_it_is_settled(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(100, None)
+    key = new_key()
+    await rows.files.begin(intent(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 80
+    with pytest.raises(QuotaExceeded):
+        await rows.files.begin(intent(who, new_key(), 21), rate=0, quota=quota, lease_seconds=LEASE)
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 21, quota=quota)
+    await rows.files.publish(draft(who, key, 85), quota=quota)
+    usage = await rows.files.usage(who.project_id)
+    assert (usage.bytes_used, usage.bytes_reserved) == (85, 0)
+
+
+async def test_abandon_and_delete_give_the_bytes_back(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(100, None)
+    key = new_key()
+    await rows.files.begin(intent(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
+    assert await rows.files.abandon(key) is True
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
+    with pytest.raises(UploadLost):
+        await rows.files.publish(draft(who, key, 1), quota=quota)
+    file = await add(rows, who, 100, quota=quota)
+    assert await rows.files.abandon(file.blob_key) is False
+    await rows.files.delete(who.project_id, file.id)
+    await add(rows, who, 100, quota=quota)
+
+
+async def test_expired_files_make_room_before_they_are_swept(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(100, None)
+    await add(rows, who, 100, quota=quota, expires_after_seconds=3600)
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 1, quota=quota)
+    rows.clock.pass_(3600)
+    await add(rows, who, 100, quota=quota)
+    assert (await rows.files.usage(who.project_id)).bytes_used == 100
+
+
+async def test_sixty_four_uploads_at_the_edge(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(1000, None)
+    outcomes = await asyncio.gather(
+        *(add(rows, who, 37, quota=quota, at_least=number % 30) for number in range(64)), return_exceptions=True
+    )
+    stored = [outcome for outcome in outcomes if isinstance(outcome, File)]
+    assert all(isinstance(outcome, File | QuotaExceeded) for outcome in outcomes)
+    assert 0 < len(stored) <= 1000 // 37
+    assert (await rows.files.usage(who.project_id)).bytes_used == 37 * len(stored)
+    for _ in range(1000 // 37 - len(stored)):  # reservations of those that were refused are back
+        await add(rows, who, 37, quota=quota)
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 37, quota=quota)
+
+
+async def test_the_organization_quota_spans_its_projects(rows: Rows) -> None:
+    one, two = await rows.principal("one"), await rows.principal("two")
+    other = await rows.principal("one", organization="other")
+    quota = Quota(80, 100)
+    await add(rows, one, 60, quota=quota)
+    with pytest.raises(QuotaExceeded, match="organization"):
+        await add(rows, two, 41, quota=quota)
+    await add(rows, two, 40, quota=quota)
+    await add(rows, other, 80, quota=quota)
+
+
+async def test_what_is_refused_books_nothing(rows: Rows) -> None:
+    who = await rows.principal()
+    key = new_key()
+    await rows.files.begin(intent(who, key), rate=0, quota=Quota(10, None), lease_seconds=LEASE)
+    with pytest.raises(QuotaExceeded):
+        await rows.files.publish(draft(who, key, 11), quota=Quota(10, None))
+    usage = await rows.files.usage(who.project_id)
+    assert (usage.bytes_used, usage.bytes_reserved, usage.files) == (0, 0, 0)
+    assert await rows.files.states([key]) == {key: "pending"}
+
+
+# --- rate -----------------------------------------------------------------------------------------------------------
+
+
+async def begin(rows: Rows, who: Principal, rate: int, quota: Quota = NO_QUOTA) -> Any:
+    return await rows.files.begin(intent(who, new_key(), 1), rate=rate, quota=quota, lease_seconds=LEASE)
+
+
+async def test_the_rate_is_exact_and_refills(rows: Rows) -> None:
+    who = await rows.principal()
+    decisions = [await begin(rows, who, 10) for _ in range(10)]
+    assert [decision.remaining for decision in decisions] == list(range(9, -1, -1))
+    with pytest.raises(RateLimited) as refused:
+        await begin(rows, who, 10)
+    assert refused.value.decision.retry_after == pytest.approx(6)
+    rows.clock.pass_(5.9)
+    with pytest.raises(RateLimited):
+        await begin(rows, who, 10)
+    rows.clock.pass_(0.1)
+    await begin(rows, who, 10)
+    rows.clock.pass_(3600)
+    assert [(await begin(rows, who, 10)).remaining for _ in range(10)] == list(range(9, -1, -1))
+
+
+async def test_the_rate_is_per_user_and_exact_under_concurrency(rows: Rows) -> None:
+    ada, bob = await rows.principal(user="ada"), await rows.principal(user="bob")
+    outcomes = await asyncio.gather(
+        *(begin(rows, who, 20) for who in (ada, bob) for _ in range(50)), return_exceptions=True
+    )
+    refused = [isinstance(outcome, RateLimited) for outcome in outcomes]
+    assert (refused[:50].count(False), refused[50:].count(False)) == (20, 20)
+
+
+async def test_a_quota_refusal_still_counts_and_a_rate_refusal_does_not(rows: Rows) -> None:
+    who = await rows.principal()
+    with pytest.raises(QuotaExceeded):
+        await begin(rows, who, 2, quota=Quota(0, None))
+    await begin(rows, who, 2)
+    for _ in range(3):
+        with pytest.raises(RateLimited) as refused:
+            await begin(rows, who, 2)
+        assert refused.value.decision.retry_after == pytest.approx(30)
+
+
+# --- leases and sweeping --------------------------------------------------------------------------------------------
+
+
+async def leftovers(rows: Rows, limit: int = 100) -> list[str]:
+    return await rows.files.leftovers(lease_seconds=60, limit=limit)
+
+
+async def test_a_lease_protects_a_pending_upload_and_can_be_renewed(rows: Rows) -> None:
+    who = await rows.principal()
+    key = new_key()
+    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    rows.clock.pass_(LEASE - 1)
+    assert await leftovers(rows) == []
+    await rows.files.renew([key, new_key()], lease_seconds=LEASE)
+    rows.clock.pass_(LEASE - 1)
+    assert await leftovers(rows) == []
+    rows.clock.pass_(1)
+    assert await leftovers(rows) == [key]
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
+    with pytest.raises(UploadLost):
+        await rows.files.publish(draft(who, key), quota=NO_QUOTA)
+
+
+async def test_what_is_claimed_is_not_handed_out_again_for_a_while(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add(rows, who)
+    await rows.files.delete(who.project_id, file.id)
+    assert await leftovers(rows) == [file.blob_key]
+    assert await leftovers(rows) == []
+    rows.clock.pass_(60)
+    assert await leftovers(rows) == [file.blob_key]
+    await rows.files.forget([file.blob_key])
+    rows.clock.pass_(60)
+    assert await leftovers(rows) == []
+    assert await rows.files.states([file.blob_key]) == {}
+
+
+async def test_two_sweeps_share_the_work(rows: Rows) -> None:
+    who = await rows.principal()
+    made = [await add(rows, who, expires_after_seconds=3600) for _ in range(30)]
+    kept = await add(rows, who)
+    rows.clock.pass_(3600)
+    claims = await asyncio.gather(*(leftovers(rows, limit=7) for _ in range(10)))
+    claimed = [key for claim in claims for key in claim]
+    assert sorted(claimed) == sorted(file.blob_key for file in made)
+    usage = await rows.files.usage(who.project_id)
+    assert (usage.bytes_used, usage.files) == (5, 1)
+    assert await rows.files.states([kept.blob_key]) == {kept.blob_key: "live"}
+
+
+async def test_forget_never_touches_a_visible_file(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add(rows, who)
+    await rows.files.forget([file.blob_key, new_key()])
+    assert await rows.files.get(who.project_id, file.id) == file
+    assert await rows.files.states([file.blob_key]) == {file.blob_key: "live"}
+
+
+async def test_forget_of_a_pending_upload_releases_its_reservation(rows: Rows) -> None:
+    who = await rows.principal()
+    key = new_key()
+    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.forget([key])
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
+
+
+async def test_release_pending_ends_every_lease(rows: Rows) -> None:
+    who = await rows.principal()
+    key = new_key()
+    await rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    kept = await add(rows, who)
+    assert await rows.files.release_pending() == 1
+    assert await leftovers(rows) == [key]
+    assert await rows.files.get(who.project_id, kept.id) == kept
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+async def test_survey_goes_over_every_project_and_expired_files(rows: Rows) -> None:
+    made = [await add(rows, await rows.principal(name), expires_after_seconds=3600) for name in ("one", "two", "one")]
+    rows.clock.pass_(4000)
+    found: list[str] = []
+    after = ""
+    while page := await rows.files.survey(after, 2):
+        found += [file.id for file in page]
+        after = page[-1].id
+    assert found == sorted(file.id for file in made)
+
+
+async def test_check_is_silent_on_sound_rows_and_names_each_unsound_one(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add(rows, who, expires_after_seconds=3600)
+    key = new_key()
+    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    assert await rows.files.check() == []
+    rows.clock.pass_(3600 + 901)
+    found = {(finding.invariant, finding.subject) for finding in await rows.files.check()}
+    assert found == {("I-10", file.id), ("I-05", key)}

@@ -1,0 +1,86 @@
+"""Each sentence of `stores.KeyRecords`."""
+
+import pytest
+
+from filestead.domain.errors import NoSuchKey
+from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
+from tests.conformance.conftest import Rows
+
+pytestmark = pytest.mark.anyio
+
+
+async def create(rows: Rows, name: str, **changes: object) -> Key:
+    values: dict[str, object] = {
+        "key_id": f"key_{name}",
+        "digest": f"digest-{name}",
+        "hint": f"sk-{name}",
+        "organization": "default",
+        "project": "one",
+        "user": None,
+        "scopes": DEFAULT_SCOPES,
+        "expires_after_seconds": None,
+    }
+    return await rows.keys.create(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_key_is_found_by_its_digest_only(rows: Rows) -> None:
+    await create(rows, "a", scopes=frozenset({Scope.READ, Scope.SYSTEM}))
+    found = await rows.keys.find("digest-a")
+    assert found is not None
+    assert (found.key_id, found.project_name, found.organization_name) == ("key_a", "one", "default")
+    assert found.scopes == {Scope.READ, Scope.SYSTEM}
+    assert await rows.keys.find("digest-b") is None
+    assert await rows.keys.find("") is None
+
+
+async def test_names_give_the_same_project_and_user_again(rows: Rows) -> None:
+    for name in ("a", "b"):
+        await create(rows, name, user="ada")
+    await create(rows, "c", user="bob", project="two")
+    await create(rows, "d", organization="other", user="ada")
+    a, b, c, d = [await rows.keys.find(f"digest-{name}") for name in "abcd"]
+    assert a and b and c and d
+    assert (a.project_id, a.user_id, a.organization_id) == (b.project_id, b.user_id, b.organization_id)
+    assert a.project_id != c.project_id
+    assert a.organization_id == c.organization_id
+    assert a.user_id != c.user_id
+    assert len({a.project_id, c.project_id, d.project_id}) == 3
+    assert d.user_id != a.user_id
+
+
+async def test_without_a_user_each_key_is_its_own(rows: Rows) -> None:
+    await create(rows, "a")
+    await create(rows, "b")
+    a, b = await rows.keys.find("digest-a"), await rows.keys.find("digest-b")
+    assert a and b
+    assert a.user_id != b.user_id
+
+
+async def test_the_same_digest_again_changes_nothing(rows: Rows) -> None:
+    first = await create(rows, "a")
+    again = await create(rows, "b", digest="digest-a", project="other")
+    assert again == first
+    assert [key.id for key in await rows.keys.list()] == ["key_a"]
+
+
+async def test_expired_and_revoked_keys_are_not_found(rows: Rows) -> None:
+    await create(rows, "a", expires_after_seconds=10)
+    await create(rows, "b")
+    rows.clock.pass_(9)
+    assert await rows.keys.find("digest-a")
+    rows.clock.pass_(1)
+    assert await rows.keys.find("digest-a") is None
+    revoked = await rows.keys.revoke("key_b")
+    assert revoked.revoked_at == int(rows.clock.now)
+    rows.clock.pass_(5)
+    assert await rows.keys.find("digest-b") is None
+    assert (await rows.keys.revoke("key_b")).revoked_at == revoked.revoked_at
+    with pytest.raises(NoSuchKey):
+        await rows.keys.revoke("key_c")
+
+
+async def test_list_is_oldest_first(rows: Rows) -> None:
+    for name in "cab":
+        await create(rows, name)
+        rows.clock.pass_(1)
+    assert [key.id for key in await rows.keys.list()] == ["key_c", "key_a", "key_b"]

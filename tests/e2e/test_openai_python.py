@@ -1,0 +1,494 @@
+"""The official Python package, sync and async, against a real server: nothing is patched but its environment."""
+
+import asyncio
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai import AsyncOpenAI, DefaultHttpxClient, OpenAI
+
+from tests.serving import Server, run_command
+
+MIB = 2**20
+CHAT_LINE = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
+BATCH_LINE = (
+    b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "hi"}}\n'
+)
+EVALS_LINE = b'{"item": {"question": "1+1", "answer": "2"}}\n'
+
+
+@pytest.fixture
+def requests() -> list[httpx2.Request]:
+    """Every request that `client` has sent."""
+    return []
+
+
+@pytest.fixture
+def client(server: Server, requests: list[httpx2.Request]) -> Iterator[OpenAI]:
+    hooks: dict[str, list[Any]] = {"request": [requests.append]}
+    with OpenAI(
+        base_url=server.base_url,
+        api_key=server.key,
+        max_retries=0,
+        http_client=DefaultHttpxClient(event_hooks=hooks),
+    ) as client:
+        yield client
+
+
+def new_project(server: Server, name: str, *arguments: str) -> str:
+    """A key for a project of its own."""
+    made = run_command(server.data_dir, "keys", "create", "--project", name, *arguments)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+# --- create ---------------------------------------------------------------------------------------------------------
+
+
+def test_create_from_a_path(client: OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"from a path")
+    file = client.files.create(file=path, purpose="user_data")
+    assert (file.object, file.filename, file.bytes, file.purpose) == ("file", "notes.txt", 11, "user_data")
+    assert (file.status, file.status_details, file.expires_at) == ("processed", None, None)
+    assert re.fullmatch("file-[0-9A-Za-z]{22}", file.id)
+    assert client.files.content(file.id).read() == b"from a path"
+
+
+def test_create_from_bytes(client: OpenAI) -> None:
+    file = client.files.create(file=b"\x00\xff raw", purpose="user_data")
+    assert (file.filename, file.bytes) == ("upload", 6)
+    assert client.files.content(file.id).read() == b"\x00\xff raw"
+
+
+def test_create_from_open_files(client: OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "open.bin"
+    path.write_bytes(b"opened")
+    with path.open("rb") as opened:
+        file = client.files.create(file=opened, purpose="user_data")
+    assert (file.filename, file.bytes) == ("open.bin", 6)
+    unnamed = client.files.create(file=io.BytesIO(b"stream"), purpose="user_data")
+    assert (unnamed.filename, unnamed.bytes) == ("upload", 6)
+
+
+def test_create_from_a_tuple(client: OpenAI) -> None:
+    file = client.files.create(file=("data.csv", b"a,b\n", "text/csv"), purpose="user_data")
+    assert (file.filename, file.bytes) == ("data.csv", 4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "naïve – データ 📎.txt",
+        'a "quoted" name.txt',
+        "it's; filename=no.txt",
+        "100% sure.txt",
+        "a+b&c=d.txt",
+        " spaced .txt",
+    ],
+)
+def test_file_names_come_back_as_they_were(client: OpenAI, name: str) -> None:
+    file = client.files.create(file=(name, b"named"), purpose="user_data")
+    assert file.filename == name
+    assert client.files.retrieve(file.id).filename == name
+
+
+def test_empty_file(client: OpenAI) -> None:
+    file = client.files.create(file=("empty.txt", b""), purpose="user_data")
+    assert file.bytes == 0
+    assert client.files.content(file.id).read() == b""
+
+
+@pytest.mark.parametrize(
+    ("purpose", "name", "content", "lifetime"),
+    [
+        ("assistants", "a.md", b"# a", None),
+        ("batch", "a.jsonl", BATCH_LINE, 2_592_000),
+        ("fine-tune", "a.jsonl", CHAT_LINE * 10, None),
+        ("vision", "a.png", b"\x89PNG\r\n\x1a\n", None),
+        ("user_data", "a.pdf", b"%PDF-", None),
+        ("evals", "a.jsonl", EVALS_LINE, None),
+    ],
+)
+def test_purposes(client: OpenAI, purpose: Any, name: str, content: bytes, lifetime: int | None) -> None:
+    file = client.files.create(file=(name, content), purpose=purpose)
+    assert (file.purpose, file.status, file.status_details) == (purpose, "processed", None)
+    assert file.expires_at == (file.created_at + lifetime if lifetime else None)
+    assert client.files.retrieve(file.id) == file
+
+
+def test_expires_after(client: OpenAI) -> None:
+    file = client.files.create(
+        file=("a.txt", b"a"), purpose="user_data", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    assert file.expires_at == file.created_at + 3600
+
+
+# --- retrieve, wait, delete -----------------------------------------------------------------------------------------
+
+
+def test_retrieve_gives_what_create_gave(client: OpenAI) -> None:
+    file = client.files.create(file=("a.txt", b"abc"), purpose="user_data")
+    found = client.files.retrieve(file.id)
+    assert found == file
+    assert found._request_id != file._request_id
+
+
+def test_wait_for_processing_returns_after_one_look(client: OpenAI, requests: list[httpx2.Request]) -> None:
+    file = client.files.create(file=("a.txt", b"abc"), purpose="user_data")
+    requests.clear()
+    assert client.files.wait_for_processing(file.id, poll_interval=0.01, max_wait_seconds=0) == file
+    assert len(requests) == 1
+
+
+def test_delete(client: OpenAI, requests: list[httpx2.Request]) -> None:
+    file = client.files.create(file=("a.txt", b"abc"), purpose="user_data")
+    requests.clear()
+    gone = client.files.delete(file.id)
+    assert (gone.id, gone.object, gone.deleted) == (file.id, "file", True)
+    # The package announces JSON and sends none.
+    assert (requests[0].headers["content-type"], requests[0].read()) == ("application/json", b"")
+    for call in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError):
+            call(file.id)
+
+
+# --- list -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shelf(server: Server) -> Iterator[tuple[OpenAI, list[str]]]:
+    """A client for a project that holds eleven files, and their ids, oldest first."""
+    with OpenAI(base_url=server.base_url, api_key=new_project(server, "shelf"), max_retries=0) as client:
+        ids = []
+        for number in range(11):
+            purpose: Any = "vision" if number % 4 == 0 else "user_data"
+            ids.append(client.files.create(file=(f"{number}.txt", b"%d" % number), purpose=purpose).id)
+        yield client, ids
+
+
+@pytest.fixture
+def counted(shelf: tuple[OpenAI, list[str]], requests: list[httpx2.Request]) -> OpenAI:
+    """The client of `shelf`, noting its requests."""
+    hooks: dict[str, list[Any]] = {"request": [requests.append]}
+    return shelf[0].with_options(http_client=DefaultHttpxClient(event_hooks=hooks))
+
+
+def test_list_is_newest_first(shelf: tuple[OpenAI, list[str]], counted: OpenAI, requests: list[httpx2.Request]) -> None:
+    assert [file.id for file in counted.files.list()] == shelf[1][::-1]
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(("limit", "pages"), [(1, 11), (4, 3), (10, 2), (11, 1), (10_000, 1)])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_list_follows_its_pages(
+    shelf: tuple[OpenAI, list[str]],
+    counted: OpenAI,
+    requests: list[httpx2.Request],
+    order: Any,
+    limit: int,
+    pages: int,
+) -> None:
+    ids = shelf[1] if order == "asc" else shelf[1][::-1]
+    assert [file.id for file in counted.files.list(limit=limit, order=order)] == ids
+    assert len(requests) == pages  # the last page says so itself; it takes no empty one to find out
+
+
+def test_list_page_by_page(shelf: tuple[OpenAI, list[str]]) -> None:
+    client, ids = shelf
+    page = client.files.list(limit=8, order="asc", after=ids[1])
+    assert [file.id for file in page.data] == ids[2:10]
+    assert (page.has_more, page.object, page.first_id, page.last_id) == (True, "list", ids[2], ids[9])  # type: ignore[attr-defined]
+    assert page.has_next_page()
+    page = page.get_next_page()
+    assert [file.id for file in page.data] == ids[10:]
+    assert (page.has_more, page.has_next_page()) == (False, False)
+
+
+def test_list_by_purpose(shelf: tuple[OpenAI, list[str]]) -> None:
+    client, ids = shelf
+    assert [file.id for file in client.files.list(purpose="vision", limit=2, order="asc")] == ids[::4]
+    empty = client.files.list(purpose="batch_output")
+    assert (list(empty), empty.has_more, empty.first_id, empty.last_id) == ([], False, None, None)  # type: ignore[attr-defined]
+
+
+def test_projects_do_not_see_each_other(client: OpenAI, shelf: tuple[OpenAI, list[str]]) -> None:
+    theirs = shelf[1][0]
+    assert theirs not in [file.id for file in client.files.list()]
+    for call in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError):
+            call(theirs)
+    with pytest.raises(openai.NotFoundError) as raised:
+        client.files.list(after=theirs)
+    assert raised.value.param == "after"
+    assert shelf[0].files.retrieve(theirs).id == theirs
+
+
+# --- content --------------------------------------------------------------------------------------------------------
+
+
+def test_content_in_every_way(client: OpenAI, tmp_path: Path) -> None:
+    text = "Zeile eins\nZeile zwei – 日本\n"
+    file = client.files.create(file=("a.txt", text.encode()), purpose="user_data")
+    content = client.files.content(file.id)
+    assert content.read() == content.content == text.encode()
+    assert b"".join(content.iter_bytes(5)) == text.encode()
+    assert list(content.iter_lines()) == text.splitlines()
+    content.write_to_file(tmp_path / "copy.txt")
+    assert (tmp_path / "copy.txt").read_bytes() == text.encode()
+    assert content.response.headers["content-type"] == "application/octet-stream"
+
+
+def test_content_as_text(client: OpenAI) -> None:
+    text = "naïve – 日本 📎\n"
+    file = client.files.create(file=("a.txt", text.encode()), purpose="user_data")
+    assert client.files.content(file.id).text == text
+
+
+def test_large_content_streams(client: OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(hashlib.shake_128(b"large").digest(20 * MIB))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    file = client.files.create(file=path, purpose="user_data")
+    assert file.bytes == 20 * MIB
+    with client.files.with_streaming_response.content(file.id) as response:
+        assert response.headers["content-length"] == str(20 * MIB)
+        pieces = [hashlib.sha256(), 0]
+        for piece in response.iter_bytes():
+            pieces[0].update(piece)  # type: ignore[attr-defined]
+            pieces[1] += 1  # type: ignore[operator]
+    assert pieces[0].hexdigest() == digest  # type: ignore[attr-defined]
+    assert pieces[1] > 10  # type: ignore[operator]
+    with client.files.with_streaming_response.content(file.id) as response:
+        response.stream_to_file(tmp_path / "copy.bin")
+    assert hashlib.sha256((tmp_path / "copy.bin").read_bytes()).hexdigest() == digest
+
+
+def test_a_broken_download_goes_on_where_it_stopped(client: OpenAI) -> None:
+    content = hashlib.shake_128(b"resumed").digest(3 * MIB)
+    file = client.files.create(file=("a.bin", content), purpose="user_data")
+    with client.files.with_streaming_response.content(file.id) as response:
+        etag = response.headers["etag"]
+        start = next(response.iter_bytes(MIB))
+    rest = client.files.content(file.id, extra_headers={"Range": f"bytes={len(start)}-", "If-Range": etag})
+    assert rest.response.status_code == 206
+    assert start + rest.read() == content
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def check_error(error: openai.APIStatusError, status: int, message: str, param: str | None, code: str | None) -> None:
+    assert (error.status_code, error.type, error.param, error.code) == (
+        status,
+        "invalid_request_error",
+        param,
+        code,
+    )
+    assert error.body == {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    assert error.request_id == error.response.headers["x-request-id"]
+    assert re.fullmatch("req_[0-9a-f]{32}", error.request_id or "")
+
+
+@pytest.mark.parametrize("file_id", ["file-0123456789012345678901", "fake_id", "a/../b", "ü", "file-x%2Fy"])
+def test_unknown_file(client: OpenAI, file_id: str) -> None:
+    for call in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError) as raised:
+            call(file_id)
+        check_error(raised.value, 404, f"No such File object: {file_id}", "id", None)
+
+
+def test_unknown_purpose(client: OpenAI) -> None:
+    purpose: Any = "x"
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.files.create(file=b"a", purpose=purpose)
+    message = "'x' is not one of ['fine-tune', 'assistants', 'batch', 'user_data', 'vision', 'evals'] - 'purpose'"
+    check_error(raised.value, 400, message, "purpose", None)
+
+
+def test_unknown_form_field(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.files.create(file=b"a", purpose="user_data", extra_body={"color": "red"})
+    check_error(raised.value, 400, "Additional properties are not allowed ('color' was unexpected)", None, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bound"),
+    [(3599, "less than the minimum of 3600"), (2_592_001, "greater than the maximum of 2592000")],
+)
+def test_expiry_out_of_range(client: OpenAI, seconds: int, bound: str) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.files.create(
+            file=b"a", purpose="user_data", expires_after={"anchor": "created_at", "seconds": seconds}
+        )
+    name = "expires_after.seconds"
+    check_error(raised.value, 400, f"{seconds} is {bound} - '{name}'", name, None)
+
+
+def test_prose_is_no_batch(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.files.create(file=("notes.txt", b"Dear all,\n"), purpose="batch")
+    check_error(raised.value, 400, "Invalid file format for Batch API. Must be .jsonl", None, None)
+
+
+def test_limit_out_of_range(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.files.list(limit=10_001)
+    check_error(raised.value, 400, "10001 is greater than the maximum of 10000 - 'limit'", None, None)
+
+
+def test_wrong_key(server: Server) -> None:
+    with OpenAI(base_url=server.base_url, api_key="sk-wrong-wrong-wrong-1234", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError) as raised:
+            client.files.list()
+        assert raised.value.code == "invalid_api_key"
+        assert "sk-wrong*************1234" in raised.value.message
+        assert raised.value.request_id
+        assert "openai-version" not in raised.value.response.headers
+
+
+def test_key_without_the_scope(server: Server) -> None:
+    key = new_project(server, "readers", "--scope", "files:read")
+    with OpenAI(base_url=server.base_url, api_key=key, max_retries=0) as client:
+        assert list(client.files.list()) == []
+        with pytest.raises(openai.AuthenticationError) as raised:
+            client.files.create(file=b"a", purpose="user_data")
+        assert "Missing scopes: files:write" in raised.value.message
+
+
+def test_upload_rate(tmp_path: Path) -> None:
+    with (
+        Server(tmp_path / "data", uploads_per_minute=1) as server,
+        OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client,
+    ):
+        first = client.files.with_raw_response.create(file=b"a", purpose="user_data")
+        assert first.headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(openai.RateLimitError) as raised:
+            client.files.create(file=b"b", purpose="user_data")
+        error = raised.value
+        assert (error.status_code, error.code, error.type) == (429, "rate_limit_exceeded", "requests")
+        assert 1 <= int(error.response.headers["retry-after"]) <= 60
+        assert 0 < int(error.response.headers["retry-after-ms"]) <= 60_000
+        assert [file.id for file in client.files.list()] == [first.parse().id]
+
+
+@pytest.mark.parametrize("megabytes", [2, 64])
+def test_a_refusal_arrives_while_the_file_is_still_being_sent(tmp_path: Path, megabytes: int) -> None:
+    with (
+        Server(tmp_path / "data", max_file_bytes=1000) as server,
+        OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client,
+    ):
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.files.create(file=bytes(megabytes * MIB), purpose="user_data")
+        check_error(raised.value, 400, "File is too large.", None, None)
+        assert list(client.files.list()) == []
+
+
+def test_a_full_disk_is_not_retried(tmp_path: Path, requests: list[httpx2.Request]) -> None:
+    hooks: dict[str, list[Any]] = {"request": [requests.append]}
+    with (
+        Server(tmp_path / "data", reserve_bytes=2**60) as server,
+        OpenAI(
+            base_url=server.base_url,
+            api_key=server.key,
+            max_retries=2,
+            http_client=DefaultHttpxClient(event_hooks=hooks),
+        ) as client,
+    ):
+        with pytest.raises(openai.InternalServerError) as raised:
+            client.files.create(file=b"a", purpose="user_data")
+        assert (raised.value.status_code, raised.value.code) == (507, "storage_full")
+        assert len(requests) == 1
+
+
+# --- who asks -------------------------------------------------------------------------------------------------------
+
+
+def test_everything_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", server.key or "")
+    monkeypatch.setenv("OPENAI_ORG_ID", "default")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "default")
+    with OpenAI() as client:
+        file = client.files.create(file=b"a", purpose="user_data")
+        project = client.files.with_raw_response.retrieve(file.id).headers["openai-project"]
+    monkeypatch.setenv("OPENAI_PROJECT_ID", project)
+    with OpenAI() as client:
+        assert client.files.retrieve(file.id) == file
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [("OPENAI_ORG_ID", "mismatched_organization"), ("OPENAI_PROJECT_ID", "mismatched_project")],
+)
+def test_another_organization_or_project(
+    server: Server, monkeypatch: pytest.MonkeyPatch, variable: str, code: str
+) -> None:
+    monkeypatch.setenv(variable, "someone-elses")
+    with (
+        OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as raised,
+    ):
+        client.files.list()
+    assert raised.value.code == code
+
+
+def test_headers_of_an_answer(client: OpenAI) -> None:
+    raw = client.files.with_raw_response.create(file=("a.txt", b"a"), purpose="user_data")
+    assert re.fullmatch("req_[0-9a-f]{32}", raw.headers["x-request-id"])
+    assert raw.headers["x-request-id"] == raw.parse()._request_id
+    assert raw.headers["openai-version"] == "2020-10-01"
+    assert raw.headers["openai-organization"] == "default"
+    assert raw.headers["openai-project"].startswith("proj_")
+    assert raw.headers["openai-processing-ms"].isdigit()
+    assert raw.headers["content-type"] == "application/json"
+    assert raw.status_code == 200
+
+
+# --- async ----------------------------------------------------------------------------------------------------------
+
+
+def test_async_life_of_a_file(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"async")
+
+    async def scenario() -> None:
+        async with AsyncOpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client:
+            file = await client.files.create(file=path, purpose="user_data")
+            assert (file.filename, file.bytes) == ("a.txt", 5)
+            assert await client.files.retrieve(file.id) == file
+            assert await client.files.wait_for_processing(file.id) == file
+            assert (await client.files.content(file.id)).read() == b"async"
+            async with client.files.with_streaming_response.content(file.id) as response:
+                assert b"".join([piece async for piece in response.iter_bytes(2)]) == b"async"
+            assert (await client.files.delete(file.id)).deleted
+            with pytest.raises(openai.NotFoundError) as raised:
+                await client.files.retrieve(file.id)
+            check_error(raised.value, 404, f"No such File object: {file.id}", "id", None)
+
+    asyncio.run(scenario())
+
+
+def test_async_uploads_at_once_and_paging(server: Server) -> None:
+    key = new_project(server, "async")
+
+    async def scenario() -> None:
+        async with AsyncOpenAI(base_url=server.base_url, api_key=key, max_retries=0) as client:
+            uploads = [
+                client.files.create(file=(f"{number}.txt", b"%d" % number), purpose="user_data") for number in range(30)
+            ]
+            files = await asyncio.gather(*uploads)
+            assert [file.filename for file in files] == [f"{number}.txt" for number in range(30)]
+            for order in ("asc", "desc"):
+                listed = [file.id async for file in client.files.list(limit=7, order=order)]
+                assert sorted(listed) == sorted(file.id for file in files)
+            contents = await asyncio.gather(*(client.files.content(file.id) for file in files))
+            assert [content.read() for content in contents] == [b"%d" % number for number in range(30)]
+
+    asyncio.run(scenario())

@@ -1,0 +1,126 @@
+"""A real server in a process of its own, on a free loopback port, for every test that goes over HTTP."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+KEY = "sk-test-bootstrap-0123456789"
+START_SECONDS = 30
+
+
+class Server:
+    """`filestead serve` on `data_dir`, with settings as keywords: `Server(path, max_file_bytes=1000)`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        key: str | None = KEY,
+        module: str = "filestead.cli.main",
+        env: dict[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.data_dir = data_dir
+        self.key = key
+        # Output goes to a file: a pipe that nobody reads would fill up and stop the server.
+        self._output = tempfile.NamedTemporaryFile(prefix="filestead-", suffix=".log")  # noqa: SIM115
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FILESTEAD_")}
+        environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
+        environment |= {"FILESTEAD_DATA_DIR": str(data_dir), "FILESTEAD_PORT": "0", **(env or {})}
+        if key is not None:
+            environment["FILESTEAD_BOOTSTRAP_KEY"] = key
+        code = f"from {module} import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, "serve", *arguments], stdout=self._output, stderr=self._output, env=environment
+        )
+        self.base_url = self._wait_for_address() + "/v1"
+        self.client = httpx2.Client(
+            base_url=self.base_url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=60
+        )
+        self._wait_until_ready()
+
+    @property
+    def output(self) -> str:
+        """Everything that the server has printed."""
+        return Path(self._output.name).read_text()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return self.base_url.removesuffix("/v1")
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.origin.rpartition(":")[2])
+
+    def _wait_for_address(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if found := re.search(r"Filestead serves (http://\S+)/v1", self.output):
+                return found[1]
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output}")
+            time.sleep(0.02)
+        raise RuntimeError(f"the server did not start:\n{self.output}")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                httpx2.get(self.origin + "/health")
+                return
+            except httpx2.TransportError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise RuntimeError(f"the server does not answer:\n{self.output}") from None
+                time.sleep(0.02)
+
+    def upload(self, content: bytes = b"hello", *, purpose: str = "user_data", name: str = "a.txt", **fields: str) -> Any:
+        """Upload and return the parsed file object; fails unless the answer is 200."""
+        response = self.client.post("/files", data={"purpose": purpose, **fields}, files={"file": (name, content)})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the server and return its exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._output.close()
+
+
+def run_command(data_dir: Path, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run a `filestead` command on a data directory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FILESTEAD_")}
+    environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
+    environment["FILESTEAD_DATA_DIR"] = str(data_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "filestead.cli.main", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

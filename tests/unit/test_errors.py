@@ -1,0 +1,93 @@
+"""Every deliberate failure has an answer, and every answer is the envelope."""
+
+import inspect
+import json
+
+import pytest
+
+from filestead.api.errors import INTERNAL, TABLE, Answer, answer_for
+from filestead.domain import errors
+from filestead.domain.errors import FilesteadError
+from filestead.domain.model import RateDecision
+
+EVERY = {
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, FilesteadError) and kind is not FilesteadError
+}
+
+# Status, `param`, `code` and the beginning of the message, as recorded of the hosted service or chosen by us.
+WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
+    (errors.MissingKey(), 401, None, None, "You didn't provide an API key."),
+    (errors.UnknownKey("sk-a****"), 401, None, "invalid_api_key", "Incorrect API key provided: sk-a****. You can"),
+    (errors.MissingScope("files:write"), 401, None, None, "You have insufficient permissions"),
+    (errors.OrganizationMismatch(), 401, None, "mismatched_organization", "OpenAI-Organization header"),
+    (errors.ProjectMismatch(), 401, None, "mismatched_project", "OpenAI-Project header"),
+    (errors.FileNotFound("file-x"), 404, "id", None, "No such File object: file-x"),
+    (errors.CursorNotFound("file-x"), 404, "after", None, "No such File object: file-x"),
+    (errors.DownloadRefused("evals"), 400, None, None, "Not allowed to download files of purpose: evals"),
+    (errors.UnknownPurpose("x", ("a", "b")), 400, "purpose", None, "'x' is not one of ['a', 'b'] - 'purpose'"),
+    (errors.BadAnchor("x"), 400, "expires_after.anchor", None, "'x' is not one of ['created_at']"),
+    (errors.BadExpirySeconds(60, 3600, 9), 400, "expires_after.seconds", None, "60 is less than the minimum of 3600"),
+    (errors.BadExpirySeconds(10, 1, 9), 400, "expires_after.seconds", None, "10 is greater than the maximum of 9"),
+    (errors.IncompleteExpiry("anchor"), 400, "expires_after", None, "'anchor' is a required property"),
+    (errors.BadFilename("is empty"), 400, "file", None, "Invalid 'file': the file name is empty."),
+    (errors.FileTooLarge(5), 400, None, None, "File is too large."),
+    (errors.UnsupportedExtension("vb", ("c", "cpp")), 400, "file", None, 'Invalid extension vb. Supported formats: "c"'),
+    (errors.NotBatchInput(), 400, None, None, "Invalid file format for Batch API. Must be .jsonl"),
+    (errors.NotTrainingData(3, "x"), 400, "file", None, "Expected file to have JSONL format"),
+    (errors.FaultyLines("Line 1: bad."), 400, "file", None, "Line 1: bad."),
+    (errors.QuotaExceeded("project", 5 * 2**39), 400, None, None, "You have exceeded your file storage quota. Projects are limited to 2.5TB of files."),
+    (errors.QuotaExceeded("organization", 100 * 2**30), 400, None, None, "You have exceeded your file storage quota. Organizations are limited to 100GB of files."),
+    (errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5)), 429, None, "rate_limit_exceeded", "Rate limit reached"),
+    (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
+    (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
+    (errors.StoreUnavailable(), 503, None, "storage_unavailable", "The server's storage does not answer"),
+    (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),
+    (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
+    (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is damaged"),
+    (errors.NoSuchKey("k"), 500, None, None, "The server had an error"),
+    (errors.CannotStart("k"), 500, None, None, "The server had an error"),
+]  # fmt: skip
+
+
+def test_every_error_of_the_domain_has_a_row_and_a_case_here() -> None:
+    assert set(TABLE) == EVERY
+    assert {type(error) for error, *_ in WANTED} == EVERY
+
+
+@pytest.mark.parametrize(("error", "status", "param", "code", "message"), WANTED, ids=lambda value: str(value)[:30])
+def test_the_answers(error: FilesteadError, status: int, param: str | None, code: str | None, message: str) -> None:
+    answer = answer_for(error)
+    assert (answer.status, answer.param, answer.code) == (status, param, code)
+    assert answer.message.startswith(message)
+    assert answer.type == {429: "requests"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def test_what_may_and_may_not_be_repeated() -> None:
+    """The SDKs repeat 408, 409, 429 and every 5xx, unless `x-should-retry` says no."""
+    for error, *_ in WANTED:
+        answer = answer_for(error)
+        assert answer.status != 409
+        if isinstance(error, errors.StorageFull | errors.FileCorrupt):
+            assert answer.headers["x-should-retry"] == "false"
+        if answer.status in (429, 503):
+            assert int(answer.headers["retry-after"]) >= 1
+    limited = answer_for(errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5))).headers
+    assert (limited["retry-after"], limited["retry-after-ms"]) == ("2", "1500")
+    assert limited["x-ratelimit-limit-requests"] == "9"
+
+
+@pytest.mark.parametrize("answer", [INTERNAL, Answer(401, "no"), Answer(404, "x", "id")])
+def test_the_envelope(answer: Answer) -> None:
+    body = json.loads(answer.body())
+    assert list(body["error"]) == ["message", "type", "param", "code"]
+    assert ("detail" in body) == (answer.status != 401)
+    assert answer.body().endswith(b"\n")
+    indent = "    " if answer.status == 401 else "  "
+    assert answer.body().startswith(b"{\n" + indent.encode() + b'"error"')
+
+
+def test_what_is_not_deliberate_says_nothing_of_its_cause() -> None:
+    assert answer_for(ValueError("secret path /x/y")) is INTERNAL
+    assert b"secret" not in answer_for(ValueError("secret")).body()

@@ -1,0 +1,96 @@
+"""The settings table: every name, its sources, and errors that name the setting."""
+
+from pathlib import Path
+
+import pytest
+
+from filestead import settings as table
+from filestead.domain.errors import CannotStart
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("FILESTEAD_") and name != "FILESTEAD_CONFORMANCE_DATA":
+            monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_the_published_limits() -> None:
+    loaded = table.load()
+    assert loaded.max_file_bytes == 512 * 2**20
+    assert loaded.max_batch_file_bytes == 200 * 2**20
+    assert loaded.project_quota == 2.5 * 2**40
+    assert loaded.organization_quota is None
+    assert loaded.uploads_per_minute == 1000
+    assert (loaded.validation, loaded.downloads, loaded.batch_expiry_seconds) == ("advise", "all", 2_592_000)
+    assert (loaded.host, loaded.port, str(loaded.data_dir), loaded.workers) == ("127.0.0.1", 8080, "data", 1)
+
+
+def test_flags_win_over_environment_over_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "filestead.toml"
+    config.write_text('port = 1\nworkers = 2\nmax_file_bytes = "1MiB"\n')
+    monkeypatch.setenv("FILESTEAD_CONFIG", str(config))
+    monkeypatch.setenv("FILESTEAD_PORT", "3")
+    monkeypatch.setenv("FILESTEAD_HOST", "::1")
+    loaded = table.load(host="0.0.0.0")
+    assert (loaded.host, loaded.port, loaded.workers, loaded.max_file_bytes) == ("0.0.0.0", 3, 2, 2**20)
+
+
+def test_a_secret_may_come_from_a_file_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("sk-canary\n")
+    monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY_FILE", str(secret))
+    loaded = table.load()
+    assert loaded.bootstrap_key is not None
+    assert loaded.bootstrap_key.get_secret_value() == "sk-canary"
+    assert "canary" not in repr(loaded)
+    assert "bootstrap_key" not in [name for name, _ in table.flags()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("PORT", "http"),
+        ("WORKERS", "0"),
+        ("VALIDATION", "loose"),
+        ("DOWNLOADS", "none"),
+        ("MAX_FILE_BYTES", "many"),
+        ("MAX_FILE_BYTES", "-1"),
+        ("UPLOADS_PER_MINUTE", "-1"),
+        ("PROJECT_QUOTA_BYTES", "-5"),
+        ("BATCH_EXPIRY_SECONDS", "1.5"),
+        ("SWEEP_SECONDS", "0"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"FILESTEAD_{name}", value)
+    with pytest.raises(CannotStart, match=f"FILESTEAD_{name} = .*{value}"):
+        table.load()
+
+
+def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FILESTEAD_PROT", "80")
+    with pytest.raises(CannotStart, match="FILESTEAD_PROT is not a setting"):
+        table.load()
+    monkeypatch.delenv("FILESTEAD_PROT")
+    config = tmp_path / "filestead.toml"
+    monkeypatch.setenv("FILESTEAD_CONFIG", str(config))
+    with pytest.raises(CannotStart, match="FILESTEAD_CONFIG"):
+        table.load()
+    config.write_text("prot = 80\n")
+    with pytest.raises(CannotStart, match="prot is not a setting"):
+        table.load()
+    config.write_text("port =")
+    with pytest.raises(CannotStart, match="FILESTEAD_CONFIG"):
+        table.load()
+
+
+def test_the_page_is_what_the_table_says() -> None:
+    assert (ROOT / "docs/configuration.md").read_text() == table.markdown()
+    for name in table.Settings.model_fields:
+        assert f"`{table.variable(name)}`" in table.markdown()
