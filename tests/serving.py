@@ -84,7 +84,9 @@ class Server:
                     raise RuntimeError(f"the server does not answer:\n{self.output}") from None
                 time.sleep(0.02)
 
-    def upload(self, content: bytes = b"hello", *, purpose: str = "user_data", name: str = "a.txt", **fields: str) -> Any:
+    def upload(
+        self, content: bytes = b"hello", *, purpose: str = "user_data", name: str = "a.txt", **fields: str
+    ) -> Any:
         """Upload and return the parsed file object; fails unless the answer is 200."""
         response = self.client.post("/files", data={"purpose": purpose, **fields}, files={"file": (name, content)})
         assert response.status_code == 200, response.text

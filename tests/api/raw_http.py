@@ -30,6 +30,13 @@ def post(*headers: bytes, body: bytes = b"abc") -> bytes:
     return request(*headers, line=b"POST / HTTP/1.1", body=body)
 
 
+NEXT = request(b"Connection: close", line=b"GET /next HTTP/1.1")
+
+
+def head_of(size: int, line: bytes = b"GET / HTTP/1.1", field: bytes = b"X: ") -> bytes:
+    return request(field + b"a" * (size - len(request(field, line=line))), line=line)
+
+
 def refuse(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     headers = [(b"content-type", b"application/json"), (b"x-request-id", b"req_t"), (b"Content-Length", b"1")]
@@ -164,9 +171,23 @@ class Client:
             assert time.monotonic() - start < PATIENCE
         return time.monotonic() - start
 
+    def is_cut_off(self, seconds: float) -> bool:
+        """Is the connection reset within so many seconds, without a byte being read?"""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLERR)
+        return bool(poll.poll(seconds * 1000))
+
     def close(self) -> None:
         self.file.close()
         self.sock.close()
+
+
+def deliver(client: Client, raw: bytes, delivery: str) -> list[Answer]:
+    """All answers to `raw` and to a plain request behind it. Whatever is smuggled in between would show."""
+    if delivery == "joined":
+        return client.send(raw + NEXT).answers()
+    pieces = [raw[at : at + 1] for at in range(len(raw))] if delivery == "dripped" else [raw]
+    return [client.send(*pieces).one(), *client.send(NEXT).answers()]
 
 
 def running(limits: ConnectionLimits, **options: Any) -> Iterator[Running]:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import re
 import resource
-import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +13,8 @@ import pytest
 from filestead.server.protocol import ConnectionLimits
 
 from .http_corpus import ACCEPTED, BODIES_REFUSED, CLOSED_AFTER, HEADS_REFUSED, LAST, SMUGGLED
-from .raw_http import BIG, CHUNKED, PATIENCE, Answer, Client, Running, post, request, running, serve
+from .raw_http import BIG, CHUNKED, NEXT, PATIENCE, Client, Running, deliver, head_of, post, request, running, serve
 
-NEXT = request(b"Connection: close", line=b"GET /next HTTP/1.1")
 Open = Callable[..., Client]
 
 
@@ -51,21 +49,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.INFO)
     yield
     for record in caplog.records:
-        assert record.levelno == logging.INFO and record.exc_info is None, record.getMessage()
+        assert (record.levelno, record.exc_info) == (logging.INFO, None), record.getMessage()
         if record.name.startswith("filestead"):
             assert re.fullmatch(r"refused a request: \d{3} [A-Za-z0-9 /.-]+|cut off [a-z ]+", record.getMessage())
 
 
 # --- framing --------------------------------------------------------------------------------------------------------
-
-
-def deliver(client: Client, raw: bytes, delivery: str) -> list[Answer]:
-    """All answers to `raw` and to a plain request behind it. Whatever is smuggled in between would show."""
-    if delivery == "joined":
-        return client.send(raw + NEXT).answers()
-    first = client.send(*([raw[i : i + 1] for i in range(len(raw))] if delivery == "dripped" else [raw])).one()
-    assert first is not None
-    return [first, *client.send(NEXT).answers()]
 
 
 everyway = pytest.mark.parametrize("delivery", ["whole", "joined", "dripped"])
@@ -74,7 +63,7 @@ everyway = pytest.mark.parametrize("delivery", ["whole", "joined", "dripped"])
 @everyway
 @pytest.mark.parametrize(("raw", "status"), HEADS_REFUSED.values(), ids=map(repr, HEADS_REFUSED))
 def test_a_bad_head_gets_one_refusal_and_never_reaches_the_app(
-    plain: Running, connect: Open, caplog: pytest.LogCaptureFixture, raw: bytes, status: int, delivery: str
+    *, plain: Running, connect: Open, caplog: pytest.LogCaptureFixture, raw: bytes, status: int, delivery: str
 ) -> None:
     client = connect(plain)
     (answer,) = deliver(client, raw, delivery)
@@ -145,8 +134,7 @@ def test_a_bad_body_behind_a_slow_answer_is_refused_in_its_turn(connect: Open) -
 
 def test_a_bad_rest_of_an_answered_body_only_closes(plain: Running, connect: Open) -> None:
     client = connect(plain).send(request(CHUNKED, line=b"POST /early HTTP/1.1"))
-    first = client.one()
-    assert first.status == 200
+    assert client.one().check(200)
     assert client.send(b"x\r\n", SMUGGLED).answers() == []
 
 
@@ -167,19 +155,13 @@ def test_continue_is_sent_only_when_the_app_wants_the_body(plain: Running, conne
     expecting = (b"Content-Length: 3", b"Expect: 100-continue")
     client = connect(plain).send(post(*expecting, body=b""))
     assert client.file.readline() + client.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
-    answer = client.send(b"abc").one()
-    assert answer.scope["size"] == 3
-    early = connect(plain).send(request(*expecting, line=b"POST /early HTTP/1.1")).one()
-    assert early.status == 200
+    assert client.send(b"abc").one().scope["size"] == 3
+    assert connect(plain).send(request(*expecting, line=b"POST /early HTTP/1.1")).one().check(200)
     (old,) = connect(plain).send(request(*expecting, line=b"POST / HTTP/1.0", body=b"abc")).answers()
     assert old.status == 200
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------
-
-
-def head_of(size: int, line: bytes = b"GET / HTTP/1.1", field: bytes = b"X:  ") -> bytes:
-    return request(field + b"a" * (size - len(request(field, line=line))), line=line)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 1024], ids="in {}".format)
@@ -189,7 +171,7 @@ def head_of(size: int, line: bytes = b"GET / HTTP/1.1", field: bytes = b"X:  ") 
 @pytest.mark.parametrize("field", [b"X:", b"X: ", b"X:" + b" " * 90], ids=["tight", "usual", "padded"])
 @pytest.mark.parametrize(("extra", "status"), [(-1, 200), (0, 200), (1, 431)])
 def test_the_size_of_a_head_is_exact(
-    plain: Running, connect: Open, extra: int, status: int, field: bytes, before: bytes, pieces: int
+    *, plain: Running, connect: Open, extra: int, status: int, field: bytes, before: bytes, pieces: int
 ) -> None:
     head, client = head_of(1024 + extra, field=field), connect(plain)
     if before:
@@ -200,8 +182,7 @@ def test_the_size_of_a_head_is_exact(
 
 def test_a_body_does_not_count_as_head(plain: Running, connect: Open) -> None:
     head = head_of(1024, b"POST / HTTP/1.1", b"Content-Length: 100000\r\nX: ")
-    answer = connect(plain).send(head + bytes(100_000)).one()
-    assert answer.scope["size"] == 100_000
+    assert connect(plain).send(head + bytes(100_000)).one().scope["size"] == 100_000
 
 
 def test_a_large_head_behind_a_body_in_one_segment_is_refused(plain: Running, connect: Open) -> None:
@@ -317,16 +298,9 @@ def test_an_idle_connection_is_closed_by_the_keep_alive_timeout(connect: Open) -
 # --- readers that stall ---------------------------------------------------------------------------------------------
 
 
-def cut_off(client: Client, seconds: float) -> bool:
-    """Is the connection reset, without a byte being read?"""
-    poll = select.poll()
-    poll.register(client.sock, select.POLLERR)
-    return bool(poll.poll(seconds * 1000))
-
-
 def test_a_reader_that_stalls_is_cut_off(watchful: Running, connect: Open) -> None:
     client = connect(watchful, 4096).send(request(line=b"GET /big HTTP/1.1"))
-    assert cut_off(client, 3)
+    assert client.is_cut_off(3)
     assert time.monotonic() - client.connected > 0.7
 
 
@@ -335,13 +309,13 @@ def test_a_reader_that_stalls_on_a_finished_answer_is_cut_off(
     watchful: Running, connect: Open, more: tuple[bytes, ...]
 ) -> None:
     client = connect(watchful, 4096).send(request(*more, line=b"GET /blob?20000000 HTTP/1.1"))
-    assert cut_off(client, 3)
+    assert client.is_cut_off(3)
 
 
 @pytest.mark.parametrize("more", [(), (b"Connection: close",)], ids=["kept alive", "closing"])
 def test_a_reader_that_stalls_on_a_few_kilobytes_is_cut_off(connect: Open, more: tuple[bytes, ...]) -> None:
     with serve(ConnectionLimits(send_stall_seconds=0.4), keep_alive=1, send_buffer=4096) as server:
-        assert cut_off(connect(server, 4096).send(request(*more, line=b"GET /blob?60000 HTTP/1.1")), 4)
+        assert connect(server, 4096).send(request(*more, line=b"GET /blob?60000 HTTP/1.1")).is_cut_off(4)
 
 
 def test_a_slow_reader_that_moves_is_kept(watchful: Running, connect: Open) -> None:
@@ -409,8 +383,8 @@ def test_nothing_is_read_while_requests_wait(connect: Open) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server)
         client.sock.settimeout(0.5)
+        waiting = request(line=b"GET /gate HTTP/1.1") + post(b"Content-Length: 100000000", body=bytes(10**8))
         with pytest.raises(TimeoutError):
-            waiting = request(line=b"GET /gate HTTP/1.1") + post(b"Content-Length: 100000000", body=bytes(10**8))
             client.sock.sendall(request() * 60 + waiting)
         (connection,) = server.server.server_state.connections
         assert len(connection.cycle.body) < 2**20

@@ -97,7 +97,7 @@ def crlf(text: str) -> bytes:
 
 LINE = b'{"a":1}\n'
 
-# Recorded from the client.
+# Recorded from the client; Go's are put together from recorded part heads.
 RECORDED = [
     Upload(
         "Python openai: fields first, %22, raw UTF-8, backslash escaped",

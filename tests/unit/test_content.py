@@ -46,7 +46,10 @@ def test_a_range_is_what_slicing_gives(size: int, first: int, last: int) -> None
 @given(st.integers(0, 50), st.integers(0, 60))
 def test_open_and_suffix_ranges(size: int, number: int) -> None:
     data = bytes(range(size))
-    for header, wanted in ((f"bytes={number}-", data[number:]), (f"bytes=-{number}", data[-number:] if number else b"")):
+    for header, wanted in (
+        (f"bytes={number}-", data[number:]),
+        (f"bytes=-{number}", data[-number:] if number else b""),
+    ):
         if wanted:
             status, start, end = select(size, range=header)
             assert (status, data[start:end]) == (206, wanted)

@@ -1,0 +1,202 @@
+"""Keys, scopes and tenants: who may do what, and that nobody learns of another's files."""
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from filestead.api.routes import PUBLIC
+from tests.serving import KEY, Server, run_command
+
+MISSING = "You didn't provide an API key."
+
+
+@pytest.fixture(scope="module")
+def keys(server: Server) -> dict[str, str]:
+    """Keys of every kind, by name."""
+
+    def create(*arguments: str) -> str:
+        made = run_command(server.data_dir, "keys", "create", *arguments)
+        assert made.returncode == 0, made.stderr
+        assert len(made.stdout.splitlines()) == 1
+        return made.stdout.strip()
+
+    return {
+        "same project": create("--project", "default"),
+        "other project": create("--project", "other"),
+        "other organization": create("--project", "default", "--organization", "rivals"),
+        "reader": create("--project", "default", "--scope", "files:read"),
+        "writer": create("--project", "default", "--scope", "files:write"),
+        "system": create("--project", "default", "--scope", "files:write", "--scope", "files:system"),
+        "short-lived": create("--project", "default", "--expires-in", "1"),
+    }
+
+
+@pytest.fixture
+def as_(server: Server, keys: dict[str, str]) -> Iterator[object]:
+    with httpx2.Client(base_url=server.base_url) as client:
+
+        def request(name: str, method: str, path: str, **arguments: object) -> httpx2.Response:
+            headers = {"authorization": f"Bearer {keys[name]}"}
+            return client.request(method, path, headers=headers, **arguments)  # type: ignore[arg-type]
+
+        yield request
+
+
+def upload(request: object, name: str, purpose: str = "user_data") -> httpx2.Response:
+    return request(name, "POST", "/files", data={"purpose": purpose}, files={"file": ("a.txt", b"secret")})  # type: ignore[operator,no-any-return]
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/files/file-x", "/v1/files/file-x/content"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic", "Basic !!", "Token x", KEY])
+def test_without_a_key(server: Server, method: str, path: str, header: str | None) -> None:
+    headers = {} if header is None else {"authorization": header}
+    response = httpx2.request(method, server.origin + path, headers=headers)
+    if response.status_code == 405:
+        return
+    assert response.status_code == 401
+    assert "openai-organization" not in response.headers
+    assert "openai-version" not in response.headers
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+    if method != "HEAD":
+        assert response.json()["error"]["message"].startswith(MISSING)
+        assert response.json()["error"]["code"] is None
+
+
+def test_the_public_paths_are_just_these(server: Server) -> None:
+    assert PUBLIC == ("/health", "/health/ready", "/openapi.json")
+    described = httpx2.get(server.origin + "/openapi.json").json()
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            if isinstance(operation, dict):
+                assert (operation.get("security") == []) == (path in PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-wrong-key-that-is-long-enough-0001", "short", "' OR 1=1 --", "x" * 5000, "sk-\xe9"]
+)
+def test_a_wrong_key(server: Server, key: str) -> None:
+    response = httpx2.get(server.base_url + "/files", headers={"authorization": f"Bearer {key}".encode("latin-1")})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["type"]) == (401, "invalid_api_key", "invalid_request_error")
+    assert key not in response.text
+    assert error["message"].startswith("Incorrect API key provided: ")
+    assert error["message"].endswith("You can find your API key at https://platform.openai.com/account/api-keys.")
+
+
+def test_basic_authentication_with_the_key_as_password(server: Server) -> None:
+    for user in ("", "anyone"):
+        assert httpx2.get(server.base_url + "/files", auth=(user, KEY)).status_code == 200
+    assert httpx2.get(server.base_url + "/files", auth=(KEY, "")).status_code == 401
+
+
+SCOPES = {
+    "reader": {"GET"},
+    "writer": {"POST", "DELETE"},
+    "system": {"POST", "DELETE"},
+    "same project": {"GET", "POST", "DELETE"},
+}
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_scopes(server: Server, as_: object, name: str) -> None:
+    made = server.upload()
+    path = f"/files/{made['id']}"
+    tried = {
+        "GET": [as_(name, "GET", where) for where in ("/files", path, f"{path}/content")],  # type: ignore[operator]
+        "POST": [upload(as_, name)],
+        "DELETE": [as_(name, "DELETE", path)],  # type: ignore[operator]
+    }
+    for method, responses in tried.items():
+        for response in responses:
+            if method in SCOPES[name]:
+                assert response.status_code == 200, response.text
+            else:
+                assert response.status_code == 401
+                assert "Missing scopes: files:" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("purpose", ["assistants_output", "batch_output", "fine-tune-results"])
+def test_only_the_system_scope_writes_outputs(server: Server, as_: object, purpose: str) -> None:
+    assert upload(as_, "same project", purpose).status_code == 400
+    made = upload(as_, "system", purpose)
+    assert made.status_code == 200
+    assert made.json()["id"] in server.client.get("/files", params={"purpose": purpose}).text
+    assert server.client.get(f"/files/{made.json()['id']}/content").content == b"secret"
+
+
+STRANGERS = ["other project", "other organization"]
+
+
+@pytest.mark.parametrize(("name", "method", "tail"), list(itertools.product(STRANGERS, ["GET", "DELETE", "HEAD"], ["", "/content"])))  # fmt: skip
+def test_a_foreign_id_is_an_unknown_id(server: Server, as_: object, name: str, method: str, tail: str) -> None:
+    mine = server.upload(b"secret")["id"]
+    unknown = "file-" + "0" * 22
+    foreign, nothing = (as_(name, method, f"/files/{file_id}{tail}") for file_id in (mine, unknown))  # type: ignore[operator]
+    assert foreign.status_code == nothing.status_code
+    assert foreign.text.replace(mine, unknown) == nothing.text
+    varying = {"date", "x-request-id", "openai-processing-ms"}
+    assert {k: v for k, v in foreign.headers.items() if k not in varying} == {
+        k: v for k, v in nothing.headers.items() if k not in varying
+    }
+    assert server.client.get(f"/files/{mine}/content").content == b"secret"
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_no_foreign_id_in_any_listing(server: Server, as_: object, name: str) -> None:
+    mine = [server.upload()["id"] for _ in range(3)]
+    upload(as_, name)
+    for query in ("", "?limit=1", "?order=asc", "?order=asc&limit=1", "?purpose=user_data", "?purpose=vision"):
+        text = as_(name, "GET", f"/files{query}").text  # type: ignore[operator]
+        assert not any(file_id in text for file_id in mine)
+    foreign = as_(name, "GET", f"/files?after={mine[1]}")  # type: ignore[operator]
+    assert (foreign.status_code, foreign.json()["error"]["param"]) == (404, "after")
+
+
+def test_organization_and_project_headers_must_be_the_keys(server: Server) -> None:
+    headers = server.client.get("/files").headers
+    good = [
+        {},
+        {"OpenAI-Organization": "default", "OpenAI-Project": headers["openai-project"]},
+        {"OpenAI-Project": "default"},
+        {"OpenAI-Organization": ""},
+    ]
+    for sent in good:
+        assert server.client.get("/files", headers=sent).status_code == 200
+    for name, code in (("OpenAI-Organization", "mismatched_organization"), ("OpenAI-Project", "mismatched_project")):
+        response = server.client.get("/files", headers={name: "rivals"})
+        assert (response.status_code, response.json()["error"]["code"]) == (401, code)
+
+
+def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
+    server: Server, keys: dict[str, str], as_: object
+) -> None:
+    key = run_command(server.data_dir, "keys", "create", "--project", "default").stdout.strip()
+    headers = {"authorization": f"Bearer {key}"}
+    assert httpx2.get(server.base_url + "/files", headers=headers).status_code == 200
+    listed = run_command(server.data_dir, "keys", "list").stdout.splitlines()
+    key_id = listed[-1].split()[0]
+    assert key not in "\n".join(listed)
+    assert run_command(server.data_dir, "keys", "revoke", key_id).returncode == 0
+    deadline = time.monotonic() + 5
+    while httpx2.get(server.base_url + "/files", headers=headers).status_code == 200:
+        assert time.monotonic() < deadline
+    assert as_("short-lived", "GET", "/files").status_code == 401  # type: ignore[operator]
+    assert "revoked" in run_command(server.data_dir, "keys", "list").stdout.splitlines()[-1]
+
+
+def test_keys_are_stored_only_as_digests(server: Server, keys: dict[str, str]) -> None:
+    stored = b"".join(path.read_bytes() for path in server.data_dir.glob("filestead.db*"))
+    for key in (*keys.values(), KEY):
+        assert key.encode() not in stored
+    assert KEY not in server.output
+
+
+def test_key_commands_explain_themselves(server: Server) -> None:
+    unknown = run_command(server.data_dir, "keys", "revoke", "key_nope")
+    assert (unknown.returncode, unknown.stderr) == (1, "filestead: there is no key key_nope\n")
+    assert run_command(server.data_dir, "keys", "create").returncode == 2
+    assert run_command(server.data_dir, "keys", "create", "--project", "p", "--scope", "all").returncode == 2

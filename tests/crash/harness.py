@@ -1,0 +1,140 @@
+"""What the crash tests share: a server that can be told to die or to fail, and a look at what is really stored."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from filestead.cli import upkeep
+from tests.serving import Server
+
+ROOT = Path(__file__).parents[2]
+
+
+class Victim(Server):
+    """A server whose steps are traced and can be made to fail; see `victim.py` for acts and steps."""
+
+    def __init__(self, data_dir: Path, **settings: Any) -> None:
+        environment = victim_environment(data_dir)
+        self._plan = Path(environment["VICTIM_PLAN"])
+        self._trace = Path(environment["VICTIM_TRACE"])
+        super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
+
+    def arm(self, act: str, step: str, nth: int | str = 1) -> None:
+        """Put a plan into force."""
+        write_plan(self.data_dir, act, step, nth)
+
+    def disarm(self) -> None:
+        """Let everything work again."""
+        self._plan.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def failing(self, act: str, step: str, nth: int | str = 1) -> Iterator[None]:
+        """A plan for a while."""
+        self.arm(act, step, nth)
+        try:
+            yield
+        finally:
+            self.disarm()
+
+    @contextlib.contextmanager
+    def traced(self) -> Iterator[list[str]]:
+        """The steps of what happens inside, in the list once it has ended."""
+        before = len(self.trace())
+        steps: list[str] = []
+        yield steps
+        steps += self.trace()[before:]
+
+    def trace(self) -> list[str]:
+        """Every step so far, as `step|detail`."""
+        return self._trace.read_text().splitlines() if self._trace.exists() else []
+
+
+def victim_environment(data_dir: Path) -> dict[str, str]:
+    """The victim's own variables, for the plan and the trace beside a data directory."""
+    return {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        "VICTIM_PLAN": str(data_dir.with_name("plan")),
+        "VICTIM_TRACE": str(data_dir.with_name("trace")),
+    }
+
+
+def write_plan(data_dir: Path, act: str, step: str, nth: int | str) -> None:
+    """Put a plan into force for the victim on a data directory."""
+    draft = data_dir.with_name("draft")
+    draft.write_text(f"{act}|{step}|{nth}")
+    draft.rename(data_dir.with_name("plan"))
+
+
+def wait_until(condition: Callable[[], object], what: object, seconds: float = 10) -> None:
+    """Look again and again, as nothing tells when another process is done."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(what() if callable(what) else what)
+        time.sleep(0.01)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def send_form(client: httpx2.Client, name: str, content: bytes, *, file_first: bool = False) -> httpx2.Response:
+    """Upload with the fields in either order."""
+    fields = [("purpose", (None, b"user_data")), ("file", (name, content))]
+    return client.post("/files", files=fields[::-1] if file_first else fields)
+
+
+# --- what is stored -------------------------------------------------------------------------------------------------
+
+
+def sql(data_dir: Path, statement: str, *values: object) -> list[Any]:
+    """A statement on the installation's database, beside its server."""
+    with contextlib.closing(sqlite3.connect(data_dir / "filestead.db", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def staged(data_dir: Path) -> set[str]:
+    return set(os.listdir(data_dir / "staging"))
+
+
+def stored(data_dir: Path) -> set[str]:
+    return {entry.name for entry in (data_dir / "blobs").glob("*/*")}
+
+
+def leftovers(data_dir: Path) -> dict[str, object]:
+    """Everything that a quiet installation does not have."""
+    live = {key for (key,) in sql(data_dir, "SELECT blob_key FROM files")}
+    found = {
+        "staged": staged(data_dir),
+        "blobs without a file": stored(data_dir) - live,
+        "files without a blob": live - stored(data_dir),
+        "ledger": sql(data_dir, "SELECT * FROM blobs WHERE state != 'live'"),
+        "reserved": sql(data_dir, "SELECT id, bytes_reserved FROM projects WHERE bytes_reserved != 0"),
+    }
+    return {name: what for name, what in found.items() if what}
+
+
+def wait_until_quiet(data_dir: Path, seconds: float = 10) -> None:
+    """Wait for background work to be done, and fail if it leaves anything."""
+    wait_until(lambda: not leftovers(data_dir), lambda: leftovers(data_dir), seconds)
+
+
+def findings(data_dir: Path) -> list[dict[str, Any]]:
+    """What `filestead sweep` and then `filestead verify --deep --json` say, run within this process for speed."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        upkeep.sweep(data_dir=str(data_dir))
+        output.truncate(0)
+        output.seek(0)
+        status = upkeep.verify(deep=True, json=True, data_dir=str(data_dir))
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert (status == 0) == (lines[-1]["findings"] == 0 == len(lines) - 1)
+    return lines[:-1]
