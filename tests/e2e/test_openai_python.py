@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,15 @@ def requests() -> list[httpx2.Request]:
 
 @pytest.fixture
 def client(server: Server, requests: list[httpx2.Request]) -> Iterator[OpenAI]:
-    hooks: dict[str, list[Any]] = {"request": [requests.append]}
-    with OpenAI(
-        base_url=server.base_url,
-        api_key=server.key,
-        max_retries=0,
-        http_client=DefaultHttpxClient(event_hooks=hooks),
-    ) as client:
+    with connect(server, requests) as client:
         yield client
+
+
+def connect(server: Server, sent: list[httpx2.Request], **options: Any) -> OpenAI:
+    """A client that notes what it sends and, unless told otherwise, has the server's key and does not retry."""
+    hooks: dict[str, list[Any]] = {"request": [sent.append]}
+    options = {"api_key": server.key, "max_retries": 0, **options}
+    return OpenAI(base_url=server.base_url, http_client=DefaultHttpxClient(event_hooks=hooks), **options)
 
 
 def new_project(server: Server, name: str, *arguments: str) -> str:
@@ -160,72 +162,73 @@ def test_delete(client: OpenAI, requests: list[httpx2.Request]) -> None:
 # --- list -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Shelf:
+    """A project that holds eleven files: a client for it, what it has sent, and the ids, oldest first."""
+
+    client: OpenAI
+    sent: list[httpx2.Request]
+    ids: list[str]
+
+
 @pytest.fixture(scope="module")
-def shelf(server: Server) -> Iterator[tuple[OpenAI, list[str]]]:
-    """A client for a project that holds eleven files, and their ids, oldest first."""
-    with OpenAI(base_url=server.base_url, api_key=new_project(server, "shelf"), max_retries=0) as client:
+def eleven_files(server: Server) -> Iterator[Shelf]:
+    sent: list[httpx2.Request] = []
+    with connect(server, sent, api_key=new_project(server, "shelf")) as client:
         ids = []
         for number in range(11):
             purpose: Any = "vision" if number % 4 == 0 else "user_data"
             ids.append(client.files.create(file=(f"{number}.txt", b"%d" % number), purpose=purpose).id)
-        yield client, ids
+        yield Shelf(client, sent, ids)
 
 
 @pytest.fixture
-def counted(shelf: tuple[OpenAI, list[str]], requests: list[httpx2.Request]) -> OpenAI:
-    """The client of `shelf`, noting its requests."""
-    hooks: dict[str, list[Any]] = {"request": [requests.append]}
-    return shelf[0].with_options(http_client=DefaultHttpxClient(event_hooks=hooks))
+def shelf(eleven_files: Shelf) -> Shelf:
+    eleven_files.sent.clear()
+    return eleven_files
 
 
-def test_list_is_newest_first(shelf: tuple[OpenAI, list[str]], counted: OpenAI, requests: list[httpx2.Request]) -> None:
-    assert [file.id for file in counted.files.list()] == shelf[1][::-1]
-    assert len(requests) == 1
+def test_list_is_newest_first(shelf: Shelf) -> None:
+    assert [file.id for file in shelf.client.files.list()] == shelf.ids[::-1]
+    assert len(shelf.sent) == 1
 
 
 @pytest.mark.parametrize(("limit", "pages"), [(1, 11), (4, 3), (10, 2), (11, 1), (10_000, 1)])
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_list_follows_its_pages(
-    shelf: tuple[OpenAI, list[str]],
-    counted: OpenAI,
-    requests: list[httpx2.Request],
-    order: Any,
-    limit: int,
-    pages: int,
-) -> None:
-    ids = shelf[1] if order == "asc" else shelf[1][::-1]
-    assert [file.id for file in counted.files.list(limit=limit, order=order)] == ids
-    assert len(requests) == pages  # the last page says so itself; it takes no empty one to find out
+def test_list_follows_its_pages(shelf: Shelf, order: Any, limit: int, pages: int) -> None:
+    ids = shelf.ids if order == "asc" else shelf.ids[::-1]
+    assert [file.id for file in shelf.client.files.list(limit=limit, order=order)] == ids
+    assert len(shelf.sent) == pages  # the last page says so itself; it takes no empty one to find out
 
 
-def test_list_page_by_page(shelf: tuple[OpenAI, list[str]]) -> None:
-    client, ids = shelf
-    page = client.files.list(limit=8, order="asc", after=ids[1])
+def test_list_page_by_page(shelf: Shelf) -> None:
+    ids = shelf.ids
+    page: Any = shelf.client.files.list(limit=8, order="asc", after=ids[1])
     assert [file.id for file in page.data] == ids[2:10]
-    assert (page.has_more, page.object, page.first_id, page.last_id) == (True, "list", ids[2], ids[9])  # type: ignore[attr-defined]
+    assert (page.has_more, page.object, page.first_id, page.last_id) == (True, "list", ids[2], ids[9])
     assert page.has_next_page()
     page = page.get_next_page()
     assert [file.id for file in page.data] == ids[10:]
     assert (page.has_more, page.has_next_page()) == (False, False)
 
 
-def test_list_by_purpose(shelf: tuple[OpenAI, list[str]]) -> None:
-    client, ids = shelf
-    assert [file.id for file in client.files.list(purpose="vision", limit=2, order="asc")] == ids[::4]
-    empty = client.files.list(purpose="batch_output")
-    assert (list(empty), empty.has_more, empty.first_id, empty.last_id) == ([], False, None, None)  # type: ignore[attr-defined]
+def test_list_by_purpose(shelf: Shelf) -> None:
+    found = [file.id for file in shelf.client.files.list(purpose="vision", limit=2, order="asc")]
+    assert found == shelf.ids[::4]
+    empty: Any = shelf.client.files.list(purpose="batch_output")
+    assert (empty.data, empty.has_more, empty.first_id, empty.last_id) == ([], False, None, None)
 
 
-def test_projects_do_not_see_each_other(client: OpenAI, shelf: tuple[OpenAI, list[str]]) -> None:
-    theirs = shelf[1][0]
-    assert theirs not in [file.id for file in client.files.list()]
+def test_projects_do_not_see_each_other(client: OpenAI, shelf: Shelf) -> None:
+    theirs = shelf.ids[0]
+    assert not {file.id for file in client.files.list()} & set(shelf.ids)
     for call in (client.files.retrieve, client.files.content, client.files.delete):
         with pytest.raises(openai.NotFoundError):
             call(theirs)
     with pytest.raises(openai.NotFoundError) as raised:
         client.files.list(after=theirs)
     assert raised.value.param == "after"
-    assert shelf[0].files.retrieve(theirs).id == theirs
+    assert shelf.client.files.retrieve(theirs).id == theirs
 
 
 # --- content --------------------------------------------------------------------------------------------------------
@@ -392,15 +395,9 @@ def test_a_refusal_arrives_while_the_file_is_still_being_sent(tmp_path: Path, me
 
 
 def test_a_full_disk_is_not_retried(tmp_path: Path, requests: list[httpx2.Request]) -> None:
-    hooks: dict[str, list[Any]] = {"request": [requests.append]}
     with (
         Server(tmp_path / "data", reserve_bytes=2**60) as server,
-        OpenAI(
-            base_url=server.base_url,
-            api_key=server.key,
-            max_retries=2,
-            http_client=DefaultHttpxClient(event_hooks=hooks),
-        ) as client,
+        connect(server, requests, max_retries=2) as client,
     ):
         with pytest.raises(openai.InternalServerError) as raised:
             client.files.create(file=b"a", purpose="user_data")

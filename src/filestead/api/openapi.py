@@ -11,6 +11,10 @@ from filestead.domain.purposes import ALL_PURPOSES, INPUT_PURPOSES
 
 FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
+STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+
+CONNECTION = (400, 408, 414, 431, 503)
+"""How any request may be refused before it is routed: its head is no HTTP, too slow, too large, or one too many."""
 
 
 @functools.cache
@@ -19,11 +23,12 @@ def document() -> bytes:
     _, schemas = msgspec.json.schema_components(
         [wire.FileObject, wire.FileList, wire.FileDeleted, wire.ErrorBody], ref_template="#/components/schemas/{name}"
     )
-    for name in ("FileObject", "FileList", "FileDeleted"):
+    for name in ("FileObject", "FileList", "FileDeleted", "Error", "ErrorDetail"):
         _close(schemas[name])
     schemas["FileObject"]["properties"]["purpose"] = {"enum": list(ALL_PURPOSES)}
     schemas["FileObject"]["properties"]["status"] = {"enum": ["uploaded", "processed", "error"]}
     schemas["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
+    schemas["ErrorBody"]["additionalProperties"] = False
     description = {
         "openapi": "3.1.0",
         "info": {
@@ -58,10 +63,12 @@ def _json(description: str, schema: str) -> dict[str, Any]:
 
 
 def _operation(summary: str, operation_id: str, good: dict[str, Any], *failures: int, **rest: Any) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(status): answer for status, answer in good.items()}
-    for status in (*failures, 400, 401, 408, 500, 503):
-        responses[str(status)] = {"$ref": "#/components/responses/Error"}
+    responses = {**good, **_failures(*failures, *CONNECTION, 401, 500)}
     return {"summary": summary, "operationId": operation_id, "tags": ["Files"], "responses": responses, **rest}
+
+
+def _failures(*statuses: int) -> dict[str, Any]:
+    return {str(status): {"$ref": "#/components/responses/Error"} for status in sorted(statuses)}
 
 
 def _paths() -> dict[str, Any]:
@@ -74,7 +81,7 @@ def _paths() -> dict[str, Any]:
                 "Upload a file",
                 "createFile",
                 {"200": _json("The file.", "FileObject")},
-                *(413, 415, 429, 507),
+                *(415, 429, 507),
                 requestBody=_form(),
             ),
         },
@@ -91,13 +98,14 @@ def _paths() -> dict[str, Any]:
                 {
                     "200": _bytes("The content."),
                     "206": _bytes("The asked range."),
-                    "304": {"description": "Unchanged."},
+                    "304": {"description": "Unchanged.", "headers": REQUEST_ID},
                 },
                 *(404, 416),
             ),
         },
-        "/health": {"get": _public("The process answers", "health")},
-        "/health/ready": {"get": _public("Uploads can be taken", "ready")},
+        "/health": {"get": _public("The process answers", "health", STATUS)},
+        "/health/ready": {"get": _public("Uploads can be taken", "ready", STATUS)},
+        "/openapi.json": {"get": _public("This description", "description", {"type": "object"})},
     }
 
 
@@ -148,15 +156,12 @@ def _bytes(description: str) -> dict[str, Any]:
     return {"description": description, "headers": REQUEST_ID, "content": {"application/octet-stream": {}}}
 
 
-def _public(summary: str, operation_id: str) -> dict[str, Any]:
-    status = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+def _public(summary: str, operation_id: str, schema: dict[str, Any]) -> dict[str, Any]:
+    good = {"description": "Yes.", "headers": REQUEST_ID, "content": {"application/json": {"schema": schema}}}
     return {
         "summary": summary,
         "operationId": operation_id,
         "tags": ["Operations"],
         "security": [],
-        "responses": {
-            "200": {"description": "Yes.", "headers": REQUEST_ID, "content": {"application/json": {"schema": status}}},
-            "503": {"$ref": "#/components/responses/Error"},
-        },
+        "responses": {"200": good, **_failures(*CONNECTION)},
     }

@@ -205,17 +205,16 @@ class SqlFileRecords:
         if purpose is not None:
             values["purpose"] = purpose
 
-        def operation(connection: Connection) -> list[tuple[Any, ...]]:
+        def operation(connection: Connection) -> Page:
             if after is not None:
                 cursor = self._s.position(connection, project_id=project_id, id=after).fetchone()
                 if cursor is None:
                     raise CursorNotFound(after)
                 values["created_at"], values["seq"] = cursor
-            found: list[tuple[Any, ...]] = statement(connection, **values).fetchall()
-            return found
+            rows = statement(connection, **values).fetchall()
+            return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
-        rows = await self._database.read(operation)
-        return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
+        return await self._database.read(operation)
 
     async def delete(self, project_id: str, file_id: str) -> File:
         """Make the file invisible and hand its blob to the sweep."""

@@ -1,0 +1,338 @@
+"""kill -9 before and after every step of an upload, a delete, a sweep and a first start: every promise given holds."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.crash.harness import (
+    Victim,
+    findings,
+    leftovers,
+    send_form,
+    sha256,
+    sql,
+    wait_until,
+    wait_until_quiet,
+    write_plan,
+)
+from tests.serving import Server, run_command
+
+KILLED = -9
+SMALL = b"all in one block"
+LARGE = bytes(range(256)) * 4096  # several blocks, so that most of them are written while the rest is on its way
+
+Step = str | tuple[str, list[str]]
+"""A step, or a call with the steps inside it."""
+
+PUT = ("blobs.put", [
+    *("open staging", "write staging", "fsync staging", "close staging", "rename staging"),
+    *("open shard", "fsync shard", "close shard"),
+])  # fmt: skip
+REMOVE = ("blobs.delete", ["unlink staging", "unlink blob", "open shard", "fsync shard", "close shard"])
+
+
+def durable(call: str) -> Step:
+    return call, [f"commit of {call}"]
+
+
+UPLOAD: list[Step] = [durable("records.begin"), PUT, durable("records.publish"), "answer head", "answer body"]
+DELETE: list[Step] = [durable("records.delete"), "answer head", "answer body", REMOVE, durable("records.forget")]
+TAKE_BACK: list[Step] = [
+    *(durable("records.abandon"), REMOVE, durable("records.forget"), "answer head", "answer body"),
+]
+SWEEP: list[Step] = [durable("records.leftovers"), REMOVE, durable("records.forget")]
+START: list[Step] = [
+    *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
+    "CREATE TABLE alembic_version",
+    *(f"CREATE TABLE {name}" for name in ("installation", "organizations", "projects", "users", "keys")),
+    *("CREATE TABLE blobs", "CREATE TABLE files", "CREATE INDEX blobs_by_lease", "CREATE INDEX files_by_time"),
+    *("CREATE INDEX files_by_purpose", "CREATE INDEX files_by_expiry", "INSERT INTO alembic_version"),
+    *("commit of start", "mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
+    *("open blobs folder", "fsync blobs folder", "close blobs folder"),
+    *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
+    *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
+    *(durable("records.release_pending"), durable("keys.create"), durable("records.leftovers")),
+]
+
+
+def points(steps: Sequence[Step]) -> Iterator[str]:
+    """Where a process can be killed: before and after each step, in order."""
+    for step in steps:
+        name, inside = (step, []) if isinstance(step, str) else step
+        yield f"before {name}"
+        yield from points(inside)
+        yield f"after {name}"
+
+
+def passed(trace: list[str]) -> list[str]:
+    """The points of a trace, each where it was passed first."""
+    return list(dict.fromkeys(line.partition("|")[0] for line in trace))
+
+
+def is_behind(point: str, other: str, steps: Sequence[Step]) -> bool:
+    """Whether a kill at `point` leaves `other` done."""
+    order = list(points(steps))
+    return order.index(point) >= order.index(other)
+
+
+class Installation:
+    """One installation that lives through many kills, and what its clients know."""
+
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        self.data_dir = data_dir
+        self._settings = settings
+        self.contents: dict[str, str] = {}
+        self.gone: set[str] = set()
+        self.victim = self._start()
+
+    def _start(self) -> Victim:
+        return Victim(self.data_dir, uploads_per_minute=0, **self._settings)
+
+    def upload(self, name: str, content: bytes) -> str:
+        """An upload that works."""
+        file_id = str(self.victim.upload(content, name=name)["id"])
+        self.contents[file_id] = sha256(content)
+        return file_id
+
+    def die_at(
+        self, step: str, nth: int, request: Callable[[httpx2.Client], httpx2.Response]
+    ) -> httpx2.Response | None:
+        """Kill the server at a step of a request, start it again, and give the answer if one came."""
+        response = None
+        with self.victim.failing("kill", step, nth):
+            with contextlib.suppress(httpx2.TransportError):
+                response = request(self.victim.client)
+            assert self.victim.process.wait(10) == KILLED
+        self.victim.stop()
+        self.victim = self._start()
+        return response
+
+    def listed(self) -> dict[str, str]:
+        """The visible files, as name by id."""
+        return {file["id"]: file["filename"] for file in self.victim.client.get("/files").json()["data"]}
+
+    def settle(self, name: str, content: bytes) -> None:
+        """What became of an upload without an answer: nothing, or a file that is from now on expected to stay."""
+        for file_id, found in self.listed().items():
+            if found == name and file_id not in self.contents:
+                self.contents[file_id] = sha256(content)
+
+    def check(self) -> None:
+        """Everything that was acknowledged holds, and nothing is left over."""
+        wait_until_quiet(self.data_dir)
+        assert set(self.listed()) == set(self.contents) - self.gone
+        for file_id, digest in self.contents.items():
+            response = self.victim.client.get(f"/files/{file_id}/content")
+            if file_id in self.gone:
+                assert response.status_code == 404
+            else:
+                assert sha256(response.content) == digest
+        assert findings(self.data_dir) == []
+        assert leftovers(self.data_dir) == {}
+
+
+@pytest.fixture(scope="module")
+def ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
+    """Where the installation lies between two tests; a test that fails leaves it behind, and the next makes a new one.
+
+    At the end the two commands look at it as an operator would.
+    """
+    place: list[Installation] = []
+    yield place
+    for installation in place:
+        installation.victim.kill()
+        for command in (["sweep"], ["verify", "--deep", "--json"]):
+            done = run_command(installation.data_dir, *command)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def installation(ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    found = ashore.pop() if ashore else Installation(tmp_path_factory.mktemp("kills") / "data")
+    try:
+        yield found
+        found.check()
+    except BaseException:
+        found.victim.disarm()
+        found.victim.kill()
+        raise
+    ashore.append(found)
+
+
+# --- the order of the steps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_the_steps_of_an_upload(installation: Installation, content: bytes) -> None:
+    with installation.victim.traced() as trace:
+        installation.upload("traced", content)
+    assert passed(trace) == list(points(UPLOAD))
+    assert not [line for line in trace if line.startswith("before answer") and "|4" in line]
+    at = [trace.index(line) for line in milestones(trace, *DURABLE_UPLOAD)]
+    assert at == sorted(at)
+
+
+DURABLE_UPLOAD = (
+    *("after commit of records.begin", "before open staging", "after write staging", "before fsync staging"),
+    *("after fsync staging", "before rename staging", "after rename staging", "before fsync shard"),
+    *("after fsync shard", "before commit of records.publish", "after commit of records.publish", "before answer head"),
+)
+DURABLE_DELETE = (
+    *("after commit of records.delete", "before answer head", "after answer body", "before unlink blob"),
+    *("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.forget"),
+)
+
+
+def milestones(trace: list[str], *steps: str) -> list[str]:
+    """The last line of each step: what must have ended before the next may begin."""
+    return [[line for line in trace if line.startswith(f"{step}|")][-1] for step in steps]
+
+
+def test_the_steps_of_a_delete(installation: Installation) -> None:
+    file_id = installation.upload("traced", SMALL)
+    with installation.victim.traced() as trace:
+        assert installation.victim.client.delete(f"/files/{file_id}").status_code == 200
+        installation.gone.add(file_id)
+        wait_until(lambda: "after records.forget|" in installation.victim.trace()[-1], "the blob is not forgotten")
+    assert passed(trace) == list(points(DELETE))
+    at = [trace.index(line) for line in milestones(trace, *DURABLE_DELETE)]
+    assert at == sorted(at)
+
+
+def test_the_steps_of_a_refused_upload(installation: Installation) -> None:
+    with installation.victim.traced() as trace:
+        assert refused_upload(installation.victim.client).status_code == 400
+    assert passed(trace) == list(points([*UPLOAD[:2], *TAKE_BACK]))
+
+
+def test_the_steps_of_a_first_start(tmp_path: Path) -> None:
+    with Victim(tmp_path / "data") as victim:
+        wait_until(lambda: "after records.leftovers|" in victim.trace()[-1], "there was no first sweep")
+        assert passed(victim.trace()) == list(points(START))
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", points(UPLOAD))
+def test_killed_in_a_small_upload(installation: Installation, step: str) -> None:
+    upload_and_die(installation, step, 1, SMALL)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("step", ["before write staging", "after write staging"])
+def test_killed_between_two_blocks(installation: Installation, step: str, nth: int) -> None:
+    upload_and_die(installation, step, nth, LARGE)
+
+
+@pytest.mark.parametrize("step", [step for step in points(UPLOAD) if "write" not in step])
+def test_killed_in_a_large_upload(installation: Installation, step: str) -> None:
+    upload_and_die(installation, step, 1, LARGE)
+
+
+def upload_and_die(installation: Installation, step: str, nth: int, content: bytes) -> None:
+    name = f"{step} {nth} of {len(content)}"
+    response = installation.die_at(step, nth, lambda client: send_form(client, name, content))
+    if response is not None:
+        assert response.status_code == 200
+        installation.contents[response.json()["id"]] = sha256(content)
+    installation.settle(name, content)
+    # Up to the commit there is nothing to see; from then on it is a file, whether or not the client heard of it.
+    committed = is_behind(step, "after commit of records.publish", UPLOAD)
+    assert (name in installation.listed().values()) == committed
+    assert response is None or committed
+
+
+@pytest.mark.parametrize("step", points(DELETE))
+def test_killed_in_a_delete(installation: Installation, step: str) -> None:
+    file_id = installation.upload(step, SMALL)
+    response = installation.die_at(step, 1, lambda client: client.delete(f"/files/{file_id}"))
+    assert response is None or response.status_code == 200
+    committed = is_behind(step, "after commit of records.delete", DELETE)
+    if committed:
+        installation.gone.add(file_id)
+    assert (file_id in installation.listed()) == (not committed)
+
+
+def refused_upload(client: httpx2.Client) -> httpx2.Response:
+    return client.post("/files", data={"purpose": "batch"}, files={"file": ("refused.jsonl", b"[]\n")})
+
+
+@pytest.mark.parametrize("step", points(TAKE_BACK))
+def test_killed_while_an_upload_is_taken_back(installation: Installation, step: str) -> None:
+    response = installation.die_at(step, 1, refused_upload)
+    assert response is None or response.status_code == 400
+    assert "refused.jsonl" not in installation.listed().values()
+
+
+@pytest.fixture(scope="module")
+def sweeping_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
+    place: list[Installation] = []
+    yield place
+    for installation in place:
+        installation.victim.kill()
+
+
+@pytest.fixture
+def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose server sweeps all the time."""
+    data_dir = tmp_path_factory.mktemp("sweeps") / "data"
+    found = sweeping_ashore.pop() if sweeping_ashore else Installation(data_dir, sweep_seconds=0.1)
+    try:
+        yield found
+        found.check()
+    except BaseException:
+        found.victim.disarm()
+        found.victim.kill()
+        raise
+    sweeping_ashore.append(found)
+
+
+@pytest.mark.parametrize("step", points(SWEEP))
+def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
+    expired = {sweeping.upload(f"{step} {n}", SMALL) for n in range(3)}
+    nth = 1 if step.split(" ", 1)[1].startswith(ONCE_A_SWEEP) else 2  # in the middle, one blob done and one to do
+
+    def expire(client: httpx2.Client) -> httpx2.Response:
+        marks = ",".join("?" * len(expired))
+        sql(sweeping.data_dir, f"UPDATE files SET expires_at = 1 WHERE id IN ({marks})", *expired)
+        assert not expired & set(sweeping.listed())
+        raise httpx2.TransportError("nobody waits for a sweep")
+
+    sweeping.die_at(step, nth, expire)
+    sweeping.gone |= expired
+    assert not expired & set(sweeping.listed())
+    # What the dead sweep had claimed is free again after a minute; this is that minute.
+    sql(sweeping.data_dir, "UPDATE blobs SET lease_until_us = 1 WHERE state = 'doomed'")
+
+
+def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
+    file_id = sweeping.upload("traced", SMALL)
+    with sweeping.victim.traced() as trace:
+        sql(sweeping.data_dir, "UPDATE files SET expires_at = 1 WHERE id = ?", file_id)
+        sweeping.gone.add(file_id)
+        wait_until_quiet(sweeping.data_dir)
+    assert set(passed(trace)) == set(points(SWEEP))
+    blob = [line for line in trace if "records.leftovers" not in line]
+    wanted = ("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.forget")
+    at = [blob.index(line) for line in milestones(blob, *wanted)]
+    assert at == sorted(at)
+
+
+@pytest.mark.parametrize(("step", "nth"), [
+    *((step, 1) for step in points(START)),
+    *((step, nth) for step in points(["mkdir shard"]) for nth in (128, 256)),
+])  # fmt: skip
+def test_killed_in_a_first_start(tmp_path: Path, step: str, nth: int) -> None:
+    data_dir = tmp_path / "data"
+    write_plan(data_dir, "kill", step, nth)
+    with pytest.raises(RuntimeError, match=f"ended with {KILLED}"):
+        Victim(data_dir)
+    with Server(data_dir) as server:
+        file = server.upload(SMALL)
+        assert server.client.get(f"/files/{file['id']}/content").content == SMALL
+        wait_until_quiet(data_dir)
+        assert findings(data_dir) == []

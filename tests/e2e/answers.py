@@ -1,0 +1,311 @@
+"""Every kind of answer that the server gives, made for real: one table, from a kind's name to how it is made."""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.serving import Server, run_command
+
+MIB = 2**20
+FILES, ONE, CONTENT = "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/content"
+OPERATIONS = [
+    *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
+    *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def exchange(server: Server, request: bytes, *, method: str = "GET") -> Answer:
+    """Send these bytes and read one answer."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request)
+        response = http.client.HTTPResponse(connection, method=method)
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
+
+
+def head(method: str, target: str, *headers: str) -> bytes:
+    """The head of a request that closes its connection."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: test", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def ask(server: Server, method: str, target: str, *headers: str, key: str | None = "", body: bytes = b"") -> Answer:
+    """One request with the server's key, another key, or (None) no key."""
+    key = server.key if key == "" else key
+    extra = [f"Authorization: Bearer {key}"] if key else []
+    if body:
+        extra.append(f"Content-Length: {len(body)}")
+    return exchange(server, head(method, target, *extra, *headers) + body, method=method)
+
+
+FORM = "Content-Type: multipart/form-data; boundary=b"
+
+
+def form(file: bytes | None = b"x", name: str = "a.txt", **fields: str) -> bytes:
+    """A multipart body, fields first; `__` in a name stands for brackets."""
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{_bracketed(field)}"\r\n\r\n{value}\r\n'.encode()
+        for field, value in fields.items()
+    ]
+    if file is not None:
+        parts.append(f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode())
+        parts.append(file + b"\r\n")
+    return b"".join(parts) + b"--b--\r\n"
+
+
+def _bracketed(field: str) -> str:
+    name, _, member = field.partition("__")
+    return f"{name}[{member}]" if member else name
+
+
+@dataclass
+class Scene:
+    """Servers in the states that the answers need, and what is on them."""
+
+    well: Server
+    """Files of up to 1 MiB, no long silences, downloads as the hosted service allows them."""
+    poor: Server
+    """No disk space, one upload a minute, little time for a request's head."""
+    broken: Server
+    """The folder for uploads is gone, and one upload at a time."""
+    tight: Server
+    """One connection at a time."""
+    reader: str
+    """A key of `well` that may only read, for a project of its own."""
+    ids: dict[str, str]
+    """Files on `well`."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def set_up(cls, folder: Path) -> "Iterator[Scene]":
+        """Start the servers and put the files there."""
+        with (
+            Server(folder / "well", downloads="openai", max_file_bytes=MIB, idle_seconds=0.5) as well,
+            Server(folder / "poor", reserve_bytes=2**60, uploads_per_minute=1, head_seconds=0.3) as poor,
+            Server(folder / "broken", max_uploads=1) as broken,
+            Server(folder / "tight", max_connections=1) as tight,
+        ):
+            made = run_command(well.data_dir, "keys", "create", "--project", "other", "--scope", "files:read")
+            scene = cls(well, poor, broken, tight, made.stdout.strip(), {})
+            scene.ids["damaged"] = scene.upload(b"damaged", purpose="vision")
+            for blob in (well.data_dir / "blobs").glob("*/*"):
+                blob.unlink()
+            scene.ids["picture"] = scene.upload(b"0123456789", purpose="vision", expires_after__seconds="3600")
+            scene.ids["data"] = scene.upload(b"data", name="naïve.txt", purpose="user_data")
+            scene.ids["evals"] = scene.upload(b'{"item": {}}\n', name="a.jsonl", purpose="evals")
+            scene.ids["faulty"] = scene.upload(b'{"messages": 1}\n', name="a.jsonl", purpose="fine-tune")
+            staging = broken.data_dir / "staging"
+            staging.rename(staging.with_name("elsewhere"))
+            yield scene
+
+    def upload(self, content: bytes, name: str = "a.bin", **fields: str) -> str:
+        if "expires_after__seconds" in fields:
+            fields["expires_after__anchor"] = "created_at"
+        answer = post(self, form(content, name, **fields))
+        assert answer.status == 200, answer.body
+        return str(answer.json["id"])
+
+
+def post(scene: Scene, body: bytes, *headers: str) -> Answer:
+    return ask(scene.well, "POST", FILES, *(headers or (FORM,)), body=body)
+
+
+def get(scene: Scene, target: str, *headers: str) -> Answer:
+    return ask(scene.well, "GET", target, *headers)
+
+
+def delete_new(scene: Scene) -> Answer:
+    return ask(scene.well, "DELETE", f"{FILES}/{scene.upload(b'x', purpose='user_data')}")
+
+
+def stalled(scene: Scene) -> Answer:
+    return exchange(
+        scene.well, head("POST", FILES, f"Authorization: Bearer {scene.well.key}", FORM, "Content-Length: 9")
+    )
+
+
+def limited(scene: Scene) -> Answer:
+    """The second upload of a minute; the first counts although the disk was full."""
+    ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
+    return ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
+
+
+def on_broken(scene: Scene) -> Answer:
+    return ask(scene.broken, "POST", FILES, FORM, body=form(purpose="user_data"))
+
+
+def one_too_many(scene: Scene) -> Answer:
+    """An upload beside another one, which has been asked for its body and has not sent it."""
+    with socket.create_connection(("127.0.0.1", scene.broken.port), timeout=30) as other:
+        key = f"Authorization: Bearer {scene.broken.key}"
+        other.sendall(head("POST", FILES, key, FORM, "Content-Length: 9", "Expect: 100-continue"))
+        assert other.recv(100).startswith(b"HTTP/1.1 100 ")
+        return on_broken(scene)
+
+
+def unavailable(scene: Scene) -> Answer:
+    """An upload after one that has failed."""
+    on_broken(scene)
+    return on_broken(scene)
+
+
+def not_ready(scene: Scene) -> Answer:
+    on_broken(scene)
+    return ask(scene.broken, "GET", "/health/ready", key=None)
+
+
+def crowded(scene: Scene, method: str, target: str) -> Answer:
+    with contextlib.ExitStack() as stack:
+        for _ in range(1000):  # the server may not yet have seen that the last connection is closed
+            other = stack.enter_context(socket.create_connection(("127.0.0.1", scene.tight.port), timeout=30))
+            other.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            if other.recv(12) == b"HTTP/1.1 200":
+                return ask(scene.tight, method, target)
+        raise AssertionError("no connection was taken")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of answer: the operation, its status, and how to get it."""
+
+    method: str
+    path: str
+    status: int
+    make: Callable[[Scene], Answer]
+
+
+def _listing(query: str, status: int = 200) -> Kind:
+    return Kind("GET", FILES, status, lambda scene: get(scene, f"{FILES}?{query.format(**scene.ids)}"))
+
+
+def _created(status: int, body: bytes, *headers: str) -> Kind:
+    return Kind("POST", FILES, status, lambda scene: post(scene, body, *headers))
+
+
+def _content(file: str, status: int, *headers: str) -> Kind:
+    return Kind("GET", CONTENT, status, lambda scene: get(scene, f"{FILES}/{scene.ids[file]}/content", *headers))
+
+
+def _one(method: str, file: str, status: int) -> Kind:
+    path = CONTENT if file.endswith("/content") else ONE
+    return Kind(method, path, status, lambda scene: ask(scene.well, method, f"{FILES}/{scene.ids.get(file, file)}"))
+
+
+KINDS: dict[str, Kind] = {
+    "list": _listing(""),
+    "list, cut": _listing("limit=1&order=asc"),
+    "list, empty": _listing("purpose=batch_output"),
+    "list, behind a file": _listing("after={data}&purpose="),
+    "list, bad limit": _listing("limit=0", 400),
+    "list, limit is no number": _listing("limit=abc", 400),
+    "list, bad order": _listing("order=", 400),
+    "list, bad purpose": _listing("purpose=x", 400),
+    "list, two purposes": _listing("purpose=batch&purpose=vision", 400),
+    "list, unknown cursor": _listing("after=file-x", 404),
+    "create": _created(200, form(purpose="user_data")),
+    "create, batch": _created(200, form(b'{"custom_id": "a"}', purpose="batch")),
+    "create, faulty training file": _created(200, form(b'{"a": 1}', "a.jsonl", purpose="fine-tune")),
+    "create, bad purpose": _created(400, form(purpose="x")),
+    "create, output purpose": _created(400, form(purpose="batch_output")),
+    "create, no purpose": _created(400, form()),
+    "create, no file": _created(400, form(None, purpose="user_data")),
+    "create, unknown field": _created(400, form(purpose="user_data", color="red")),
+    "create, bad seconds": _created(
+        400, form(purpose="user_data", expires_after__anchor="created_at", expires_after__seconds="60")
+    ),
+    "create, bad anchor": _created(
+        400, form(purpose="user_data", expires_after__anchor="x", expires_after__seconds="3600")
+    ),
+    "create, no anchor": _created(400, form(purpose="user_data", expires_after__seconds="3600")),
+    "create, prose as batch": _created(400, form(b"Dear all", purpose="batch")),
+    "create, prose as training data": _created(400, form(b"Dear all", purpose="fine-tune")),
+    "create, bad extension": _created(400, form(name="a.vb", purpose="assistants")),
+    "create, bad name": _created(400, form(name="..", purpose="user_data")),
+    "create, too large": _created(400, form(bytes(2 * MIB), purpose="user_data")),
+    "create, malformed": _created(400, b"--b\r\nnonsense"),
+    "create, JSON": _created(400, b"{}", "Content-Type: application/json"),
+    "create, compressed": _created(415, b"x", FORM, "Content-Encoding: gzip"),
+    "create, stalled": Kind("POST", FILES, 408, stalled),
+    "create, disk full": Kind(
+        "POST", FILES, 507, lambda scene: ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
+    ),
+    "create, too often": Kind("POST", FILES, 429, limited),
+    "create, storage failed": Kind("POST", FILES, 500, on_broken),
+    "create, storage unavailable": Kind("POST", FILES, 503, unavailable),
+    "create, one too many": Kind("POST", FILES, 503, one_too_many),
+    "create, key may only read": Kind(
+        "POST", FILES, 401, lambda scene: ask(scene.well, "POST", FILES, FORM, key=scene.reader, body=form())
+    ),
+    "retrieve": _one("GET", "picture", 200),
+    "retrieve, name beyond ASCII": _one("GET", "data", 200),
+    "retrieve, evals": _one("GET", "evals", 200),
+    "retrieve, faulty training file": _one("GET", "faulty", 200),
+    "retrieve, unknown": _one("GET", "file-x", 404),
+    "delete": Kind("DELETE", ONE, 200, delete_new),
+    "delete, unknown": _one("DELETE", "file-x", 404),
+    "content": _content("picture", 200),
+    "content, range": _content("picture", 206, "Range: bytes=2-5"),
+    "content, unchanged": _content("picture", 304, "If-None-Match: *"),
+    "content, bad range": _content("picture", 416, "Range: bytes=10-"),
+    "content, not handed out": _content("data", 400),
+    "content, damaged": _content("damaged", 500),
+    "content, unknown": _one("GET", "file-x/content", 404),
+    "health": Kind("GET", "/health", 200, lambda scene: ask(scene.well, "GET", "/health", key=None)),
+    "ready": Kind("GET", "/health/ready", 200, lambda scene: ask(scene.well, "GET", "/health/ready", key=None)),
+    "not ready": Kind("GET", "/health/ready", 503, not_ready),
+    "description": Kind("GET", "/openapi.json", 200, lambda scene: ask(scene.well, "GET", "/openapi.json", key=None)),
+}
+
+
+def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
+    target = path.replace("{file_id}", "file-x")
+    requests = {
+        "no HTTP": (400, head(method, target, "no header")),
+        "head too slow": (408, head(method, target)[:-4]),
+        "target too long": (414, head(method, f"{target}?a={'x' * 20_000}")),
+        "head too large": (431, head(method, target, *[f"X-{number}: x" for number in range(1000)])),
+    }
+    for name, (status, request) in requests.items():
+        yield name, Kind(method, path, status, lambda scene, request=request: exchange(scene.poor, request))
+    yield "crowded", Kind(method, path, 503, partial(crowded, method=method, target=target))
+
+
+def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
+    target = path.replace("{file_id}", "file-x")
+    requests: dict[str, dict[str, Any]] = {
+        "no key": {"key": None},
+        "wrong key": {"key": "sk-wrong-wrong-wrong-1234"},
+        "another organization": {"header": "OpenAI-Organization: other"},
+        "another project": {"header": "OpenAI-Project: other"},
+    }
+
+    def make(scene: Scene, *, key: str | None = "", header: str = "X-None: 1") -> Answer:
+        return ask(scene.well, method, target, header, key=key)
+
+    for name, request in requests.items():
+        yield name, Kind(method, path, 401, partial(make, **request))
+
+
+for _method, _path in OPERATIONS:
+    _makers = [_refused_anywhere, _unauthorized] if _path.startswith("/v1/") else [_refused_anywhere]
+    KINDS |= {f"{_method} {_path}, {name}": kind for make in _makers for name, kind in make(_method, _path)}
