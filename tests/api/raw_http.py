@@ -58,6 +58,7 @@ class Running:
             http=protocol_class(limits, refuse),
             interface="asgi3",
             loop="uvloop",
+            ws=asyncio.Protocol,
             lifespan="off",
             log_config=None,
             log_level="warning",
@@ -73,6 +74,13 @@ class Running:
         self.server.should_exit = True
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
+
+    def lets_go(self, seconds: float) -> bool:
+        """Has the server no connection left within so many seconds?"""
+        until = time.monotonic() + seconds
+        while self.server.server_state.connections and time.monotonic() < until:
+            time.sleep(0.02)
+        return not self.server.server_state.connections
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         self.seen[scope["client"][1]].append(scope["raw_path"].decode())
@@ -148,7 +156,7 @@ class Client:
             return None
         assert re.fullmatch(rb"HTTP/1\.1 \d{3} [A-Za-z -]+\r\n", line)
         pairs = [field.decode().strip().split(": ", 1) for field in iter(self.file.readline, b"\r\n")]
-        headers = dict(pairs)
+        headers = {name.lower(): value for name, value in pairs}
         assert len(headers) == len(pairs)
         return Answer(int(line[9:12]), headers, self.file.read(int(headers.get("content-length", 0))))
 

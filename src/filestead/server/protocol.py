@@ -87,7 +87,7 @@ def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
 
 
 class _Flow(FlowControl):
-    """Reads nothing while a request waits. uvicorn reads on at each answer and each `receive`, and queues without end."""
+    """Reads nothing while a request waits; uvicorn reads on at each answer and each `receive`, and queues it all."""
 
     def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
         super().__init__(transport)
