@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     min_upload_rate: int = _setting(
         1024, "bytes a second", "Slowest upload, measured over each `idle_seconds` of waiting for it.", ge=0
     )
-    max_upload_seconds: float = _setting(21_600.0, "seconds", "Longest time that one upload may take.", gt=0)
+    max_upload_seconds: float = _setting(3_600.0, "seconds", "Longest time that one upload may take.", gt=0)
     send_stall_seconds: float = _setting(
         60.0, "seconds", "How long a client may take nothing of an answer before it is cut off.", gt=0
     )

@@ -46,7 +46,9 @@ def refuse(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]
 class Running:
     """A server in a thread of its own; notes what reaches its app."""
 
-    def __init__(self, limits: ConnectionLimits, keep_alive: int = 30, send_buffer: int | None = None) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, *, keep_alive: int = 30, send_buffer: int | None = None, loop: str = "uvloop"
+    ) -> None:
         self.seen: dict[int, list[str]] = collections.defaultdict(list)  # by the client's port
         self.gate, self.dropped = threading.Event(), threading.Event()
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -57,7 +59,7 @@ class Running:
             self.app,
             http=protocol_class(limits, refuse),
             interface="asgi3",
-            loop="uvloop",
+            loop=loop,
             ws=asyncio.Protocol,
             lifespan="off",
             log_config=None,

@@ -213,7 +213,9 @@ def test_the_steps_of_a_refused_upload(installation: Installation) -> None:
 def test_the_steps_of_a_first_start(tmp_path: Path) -> None:
     with Victim(tmp_path / "data") as victim:
         wait_until(lambda: "after records.leftovers|" in victim.trace()[-1], "there was no first sweep")
-        assert passed(victim.trace()) == points(START)
+        # Each connection tries to make the database, and only the first one does.
+        made = [line for line in victim.trace() if "open filestead.db" not in line]
+        assert passed(made) == [point for point in points(START) if "open filestead.db" not in point]
 
 
 # --- kills ----------------------------------------------------------------------------------------------------------
@@ -317,9 +319,10 @@ def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
 
 def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
     file_id = sweeping.upload("traced", SMALL)
-    with sweeping.victim.traced() as trace:
-        expire(sweeping, file_id)
-        wait_until(lambda: "after commit of records.forget|" in sweeping.victim.trace(), "nothing was swept")
+    before = len(sweeping.victim.trace())
+    expire(sweeping, file_id)
+    wait_until(lambda: "after records.forget|" in sweeping.victim.trace()[before:], "nothing was swept")
+    trace = sweeping.victim.trace()[before:]
     assert set(passed(trace)) == set(points(SWEEP))
     blob = [line for line in trace if "records.leftovers" not in line]
     wanted = ("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.forget")

@@ -8,7 +8,7 @@ from typing import Any
 from filestead.domain.errors import FileTooLarge
 from filestead.domain.validation import LineChecks
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 64 * 1024
 """Bytes travel in blocks of this size: large enough for cheap thread hops, small enough for many uploads at once."""
 
 INLINE_BYTES = 16 * 1024

@@ -1,0 +1,142 @@
+"""`python -m bench`: measure, print the table, keep the figures, and exit with 1 if a goal is missed."""
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from bench import report
+from bench.listing import measure_listing
+from bench.memory import measure_memory
+from bench.nginx import Nginx, nginx
+from bench.nginx import version as nginx_version
+from bench.plan import FULL, QUICK, Bench, CannotMeasure, Plan, WrongAnswer, find_program
+from bench.report import Row
+from bench.requests import measure_get, measure_small_uploads
+from bench.transfers import measure_download, measure_upload
+
+RESULTS = Path(__file__).parent / "results"
+LIMIT_SECONDS = 20 * 60
+"""No run takes longer; on a slow disk it is better to have no figures than a machine that is never given back."""
+
+MISSED = 1
+INCOMPLETE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure and the programs that it cannot do without."""
+
+    run: Callable[[Bench, Nginx | None], list[Row]]
+    needs: tuple[str, ...] = ()
+
+
+MEASURES = {
+    "upload": Measure(measure_upload, ("curl",)),
+    "download": Measure(measure_download, ("curl",)),
+    "get": Measure(measure_get, ("wrk",)),
+    "small-uploads": Measure(measure_small_uploads, ("wrk",)),
+    "memory": Measure(measure_memory, ("curl",)),
+    "listing": Measure(measure_listing),
+}
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    plan, names = _arguments()
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _end)
+    signal.alarm(LIMIT_SECONDS)
+    RESULTS.mkdir(exist_ok=True)
+    try:
+        # Beside the results and not in /tmp, which is memory on many machines and would make syncing free.
+        with tempfile.TemporaryDirectory(prefix="run-", dir=RESULTS) as directory, _nginx(Path(directory)) as reference:
+            machine = report.machine(Path(directory), nginx_version() if reference else "none")
+            rows = list(_measure(Bench(plan, Path(directory), _progress), names, reference))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        _stop_children()
+    print(report.table(rows, plan.judged))
+    _keep(machine, rows, plan)
+    verdicts = {row.verdict(plan.judged) for row in rows}
+    return MISSED if "MISSED" in verdicts else INCOMPLETE if "not measured" in verdicts else 0
+
+
+def _arguments() -> tuple[Plan, Sequence[str]]:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Filestead beside nginx.")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does everything run? goals are not judged")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"measure only some of: {', '.join(MEASURES)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each transfer and each load")
+    given = parser.parse_args()
+    names = given.only.split(",") if given.only else list(MEASURES)
+    if unknown := set(names) - set(MEASURES):
+        parser.error(f"there is no measure {min(unknown)}; there are {', '.join(MEASURES)}")
+    if given.rounds is not None and given.rounds < 1:
+        parser.error("--rounds takes a number from 1 on")
+    plan = QUICK if given.quick else FULL
+    return (replace(plan, rounds=given.rounds, load_rounds=given.rounds) if given.rounds else plan), names
+
+
+@contextlib.contextmanager
+def _nginx(directory: Path) -> Iterator[Nginx | None]:
+    """The reference, or None where there is none: our own figures are worth having without it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(nginx(directory))
+        except CannotMeasure as error:
+            _progress(f"no reference: {error}")
+            running = None
+        yield running
+
+
+def _measure(bench: Bench, names: Sequence[str], reference: Nginx | None) -> Iterator[Row]:
+    for name in names:
+        _progress(name)
+        measure = MEASURES[name]
+        try:
+            for program in measure.needs:
+                find_program(program)
+            yield from measure.run(bench, reference)
+        except CannotMeasure as error:
+            yield Row(measure=name, note=str(error))
+        except WrongAnswer as error:
+            yield Row(measure=name, problem=str(error))
+
+
+def _keep(machine: dict[str, object], rows: Sequence[Row], plan: Plan) -> None:
+    run = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "quick": not plan.judged, "machine": machine}
+    path = RESULTS / "latest.json"
+    path.write_text(json.dumps(run | {"measures": report.as_json(rows, plan.judged)}, indent=2) + "\n")
+    print(f"\nEvery figure is in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _end(number: int, _: object) -> None:
+    _progress(f"ended by {signal.Signals(number).name}")
+    sys.exit(128 + number)
+
+
+def _stop_children() -> None:
+    """Each measure stops what it has started; this is for one that was interrupted in the middle of a start."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    psutil.wait_procs(children, timeout=10)
+
+
+def _progress(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The server's resident memory while large files pass through it: a stream must not grow with its length."""
+
+import json
+import threading
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from bench.load import curl, curl_together, download, upload
+from bench.nginx import Nginx
+from bench.plan import MIB, Bench
+from bench.report import Goal, Row
+from tests.serving import Server
+
+SAMPLE_SECONDS = 0.02
+GROWTH = Goal(64)
+
+
+def resident(pid: int) -> float:
+    """MiB of a process and everything below it."""
+    process = psutil.Process(pid)
+    return sum(member.memory_info().rss for member in [process, *process.children(recursive=True)]) / MIB
+
+
+class Peak:
+    """The highest value of `resident` within a `with`."""
+
+    def __init__(self, pid: int) -> None:
+        self.mib = 0.0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while True:
+            self.mib = max(self.mib, resident(self._pid))
+            if self._over.wait(SAMPLE_SECONDS):
+                return
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def measure_memory(bench: Bench, _: Nginx | None) -> list[Row]:
+    """Growth over the value after a few uploads of the same kind, so that what is loaded once does not count."""
+    plan = bench.plan
+    with bench.filestead() as server:
+        curl_together(_uploads(bench, server, 4))
+        base = resident(server.process.pid)
+        with Peak(server.process.pid) as one_up:
+            answer = curl(*upload(server, bench.random_file(plan.file_bytes)))
+        with Peak(server.process.pid) as one_down:
+            file_id = json.loads(answer.body)["id"]
+            curl(*download(server, file_id))
+        with Peak(server.process.pid) as many:
+            curl_together(_uploads(bench, server, plan.uploads))
+    size, each = plan.file_bytes // MIB, plan.upload_bytes // MIB
+    return [
+        _row(f"memory growth, {plan.uploads} uploads of {each} MB at once", base, many),
+        _row(f"memory growth, upload of {size} MB", base, one_up),
+        _row(f"memory growth, download of {size} MB", base, one_down),
+    ]
+
+
+def _uploads(bench: Bench, server: Server, count: int) -> list[list[str]]:
+    """Half of them chunked, half with a length."""
+    source = bench.random_file(bench.plan.upload_bytes)
+    return [upload(server, source, chunked=bool(number % 2)) for number in range(count)]
+
+
+def _row(measure: str, base: float, peak: Peak) -> Row:
+    note = f"peak {peak.mib:.0f} MiB over {base:.0f} MiB after warm-up"
+    return Row(measure=measure, unit="MiB", ours=[peak.mib - base], goal=GROWTH, note=note)

@@ -1,0 +1,119 @@
+"""How much a run measures, and the place where it does: programs, folders, servers, and what stops them."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.serving import Server
+
+MIB = 1024 * 1024
+INSTALL = "apt-get install nginx-light wrk curl"
+SETTLE_SECONDS = 30.0
+
+
+class CannotMeasure(Exception):
+    """Something that a measure needs is not on this machine; the text is one sentence that says what to do."""
+
+
+class WrongAnswer(Exception):
+    """What was measured did not do what it was asked to, so that its figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The sizes of a run."""
+
+    file_bytes: int
+    rounds: int
+    load_rounds: int
+    load_seconds: int
+    uploads: int
+    upload_bytes: int
+    few_files: int
+    many_files: int
+    pages: int
+    judged: bool
+    """Whether goals are held against the figures: small sizes measure fixed costs, not what the goals speak of."""
+
+
+FULL = Plan(
+    file_bytes=512 * MIB,
+    rounds=5,
+    load_rounds=3,
+    load_seconds=5,
+    uploads=32,
+    upload_bytes=100 * MIB,
+    few_files=1_000,
+    many_files=1_000_000,
+    pages=60,
+    judged=True,
+)
+QUICK = Plan(
+    file_bytes=32 * MIB,
+    rounds=2,
+    load_rounds=1,
+    load_seconds=1,
+    uploads=6,
+    upload_bytes=8 * MIB,
+    few_files=1_000,
+    many_files=20_000,
+    pages=10,
+    judged=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run: all that it writes is under `directory`, which the caller removes."""
+
+    plan: Plan
+    directory: Path
+    progress: Callable[[str], None]
+
+    @contextlib.contextmanager
+    def filestead(self) -> Iterator[Server]:
+        """A server of one process on a folder of its own."""
+        with self.folder("filestead") as folder, Server(folder, uploads_per_minute=0) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """A path that is removed afterwards, so that the disk need only hold what one measure writes."""
+        path = self.directory / name
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def random_file(self, size: int) -> Path:
+        """A file of random bytes, made once for each size."""
+        path = self.directory / f"random-{size}"
+        if not path.exists():
+            with path.open("wb") as file:
+                for start in range(0, size, MIB):
+                    file.write(os.urandom(min(MIB, size - start)))
+        return path
+
+
+def find_program(name: str) -> str:
+    """The path of an installed program. Debian keeps nginx where only root looks for commands."""
+    found = shutil.which(
+        name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    )
+    if found is None:
+        raise CannotMeasure(f"{name} is not installed: {INSTALL}")
+    return found
+
+
+def discard(server: Server, file_id: str) -> None:
+    """Delete a file and wait until its bytes are gone, which is after the answer."""
+    server.client.delete(f"/files/{file_id}").raise_for_status()
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while any((server.data_dir / "blobs").glob("*/*")):
+        if time.monotonic() > deadline:
+            raise WrongAnswer(f"the bytes of a deleted file are still there after {SETTLE_SECONDS:.0f} s")
+        time.sleep(0.01)

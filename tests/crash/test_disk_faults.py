@@ -1,0 +1,311 @@
+"""A disk that is full, fails or rots: nothing false is acknowledged, nothing is left behind, the rest goes on."""
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.crash.harness import (
+    Victim,
+    findings,
+    leftovers,
+    send_form,
+    sha256,
+    sql,
+    staged,
+    stored,
+    wait_until,
+    wait_until_quiet,
+)
+from tests.serving import Server
+
+MIB = 2**20
+DISK = 48 * MIB
+RESERVE = 4 * MIB
+
+
+def error_of(response: httpx2.Response) -> Any:
+    """The error in the envelope."""
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+# --- a full disk ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("mounting a small disk takes root, and CI must have it")
+        pytest.skip("mounting a small disk takes root: disk-full behaviour is NOT tested here")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "filestead-test", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leave not a byte of the disk."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for step in (MIB, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"\0" * step)
+    assert os.statvfs(place).f_bavail == 0
+    return ballast
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+@pytest.mark.parametrize("reserve", [0, RESERVE])
+def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool) -> None:
+    with Server(disk / "data", reserve_bytes=reserve) as server:
+        kept = server.upload(b"kept" * 1000)
+        form = httpx2.Request(
+            "POST", server.base_url, files={"purpose": (None, b"user_data"), "file": ("b", b"x" * DISK)}
+        )
+        body = form.read()
+        pieces = iter([body[at : at + MIB] for at in range(0, len(body), MIB)])
+        response = server.client.post(
+            "/files",
+            headers={"content-type": form.headers["content-type"]},
+            content=body if declared else pieces,
+        )
+        assert response.status_code == 507
+        error = error_of(response)
+        assert (error["code"], error["type"], error["param"]) == ("storage_full", "server_error", None)
+        assert response.headers["x-should-retry"] == "false"
+        wait_until_quiet(server.data_dir)
+        assert [file["id"] for file in server.client.get("/files").json()["data"]] == [kept["id"]]
+        server.upload(b"there is room for this")
+        assert server.client.get("/health/ready").status_code == 200
+        assert findings(server.data_dir) == []
+
+
+def test_a_disk_without_a_free_byte(disk: Path) -> None:
+    content = os.urandom(MIB)
+    with Server(disk / "data", reserve_bytes=RESERVE, uploads_per_minute=0) as server:
+        files = [server.upload(content)["id"] for _ in range(8)]
+        ballast = fill(disk)
+        refused = send_form(server.client, "refused", content)
+        assert (refused.status_code, error_of(refused)["code"]) == (507, "storage_full")
+        assert refused.headers["x-should-retry"] == "false"
+        assert staged(server.data_dir) == set()
+        assert [file["id"] for file in server.client.get("/files").json()["data"]] == files[::-1]
+        assert sha256(server.client.get(f"/files/{files[0]}/content").content) == sha256(content)
+        deleted = [server.client.delete(f"/files/{file_id}").status_code for file_id in files[:6]]
+        assert deleted == [200] * 6
+        wait_until_quiet(server.data_dir)
+        assert [server.client.get(f"/files/{file_id}").status_code for file_id in files] == [404] * 6 + [200] * 2
+        server.upload(content[:1000])  # what was deleted has made room
+        ballast.unlink()
+        server.upload(content)
+        assert findings(server.data_dir) == []
+        server.kill()
+    with Server(disk / "data", reserve_bytes=RESERVE) as server:
+        assert len(server.client.get("/files").json()["data"]) == 4
+        assert findings(server.data_dir) == []
+
+
+def test_killed_and_started_on_a_full_disk(disk: Path) -> None:
+    content = os.urandom(MIB)
+    with Server(disk / "data", reserve_bytes=RESERVE) as server:
+        file_id = server.upload(content)["id"]
+        ballast = fill(disk)
+        send_form(server.client, "refused", content)
+        server.kill()
+    ballast.unlink()
+    with Server(disk / "data", reserve_bytes=RESERVE) as server:
+        assert [file["id"] for file in server.client.get("/files").json()["data"]] == [file_id]
+        assert sha256(server.client.get(f"/files/{file_id}/content").content) == sha256(content)
+        wait_until_quiet(server.data_dir)
+        assert findings(server.data_dir) == []
+
+
+# --- a failing disk -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Victim]:
+    with Victim(tmp_path / "data", uploads_per_minute=0) as running:
+        yield running
+
+
+FAULTS = {
+    "fsync of the file": ("EIO", "before fsync staging"),
+    "fsync of the file, disk full only now": ("ENOSPC", "before fsync staging"),
+    "close of the file": ("EIO", "after close staging"),
+    "rename": ("EIO", "before rename staging"),
+    "fsync of the folder": ("EIO", "before fsync shard"),
+    "fsync of the folder, late": ("EIO", "after fsync shard"),
+    "create": ("EIO", "before open staging"),
+    "create, no inode left": ("ENOSPC", "before open staging"),
+    "write": ("EIO", "before write staging"),
+    "write, quota of the disk": ("EDQUOT", "before write staging"),
+}
+
+
+def synced_once(trace: list[str]) -> bool:
+    """No handle is synced twice between its opening and its closing."""
+    synced: set[str] = set()
+    for line in trace:
+        step, _, fd = line.partition("|")
+        if step.startswith("before close"):
+            synced.discard(fd)
+        elif step.startswith("before fsync"):
+            if fd in synced:
+                return False
+            synced.add(fd)
+    return True
+
+
+@pytest.mark.parametrize("content", [b"small", b"large" * MIB], ids=["small", "large"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_system_call(victim: Victim, fault: str, content: bytes) -> None:
+    act, step = FAULTS[fault]
+    kept = victim.upload(b"kept")
+    sick = act == "EIO"
+    with victim.traced() as trace, victim.failing(act, step, "*"):
+        response = send_form(victim.client, "refused", content)
+        assert response.status_code == (500 if sick else 507)
+        assert error_of(response)["code"] == ("storage_failed" if sick else "storage_full")
+        ready = [victim.client.get(victim.origin + "/health/ready") for _ in range(3)]
+        assert [answer.status_code for answer in ready] == [503 if sick else 200] * 3
+        # Everything else goes on.
+        assert [file["id"] for file in victim.client.get("/files").json()["data"]] == [kept["id"]]
+        assert victim.client.get(f"/files/{kept['id']}/content").content == b"kept"
+        refused = send_form(victim.client, "refused too", content)
+        assert refused.status_code == (503 if sick else 507)
+        error_of(refused)
+    assert synced_once(trace)
+    assert victim.client.get(victim.origin + "/health/ready").status_code == 200
+    assert victim.upload(content)["bytes"] == len(content)
+    sweep(victim.data_dir)
+    assert len(stored(victim.data_dir)) == 2
+
+
+def sweep(data_dir: Path) -> None:
+    """After a sweep nothing is left of what failed."""
+    assert findings(data_dir) == []
+    wait_until_quiet(data_dir)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if FAULTS[fault][0] == "EIO"])
+def test_a_system_call_that_fails_once(victim: Victim, fault: str) -> None:
+    with victim.traced() as trace, victim.failing(*FAULTS[fault]):
+        assert send_form(victim.client, "refused", b"content").status_code == 500
+        wait_until_quiet(victim.data_dir)  # what is left is removed at once, and not only by a sweep
+        assert victim.client.get("/files").json()["data"] == []
+        assert victim.client.get(victim.origin + "/health/ready").status_code == 200
+    assert synced_once(trace)
+    assert findings(victim.data_dir) == []
+
+
+@pytest.mark.parametrize("call", ["records.begin", "records.publish"])
+def test_a_failing_commit_of_an_upload(victim: Victim, call: str) -> None:
+    with victim.failing("EIO", f"before commit of {call}"):
+        response = send_form(victim.client, "refused", b"content")
+    assert (response.status_code, error_of(response)["code"]) == (500, "storage_failed")
+    assert victim.client.get("/files").json()["data"] == []
+    wait_until_quiet(victim.data_dir)
+    victim.upload(b"content")
+    assert findings(victim.data_dir) == []
+
+
+def test_a_commit_that_works_but_says_that_it_failed(victim: Victim) -> None:
+    with victim.failing("EIO", "after commit of records.publish"):
+        assert send_form(victim.client, "unknown", b"content").status_code == 500
+    # The client does not know; here it is there, and then all of it.
+    (file,) = victim.client.get("/files").json()["data"]
+    assert victim.client.get(f"/files/{file['id']}/content").content == b"content"
+    assert leftovers(victim.data_dir) == {}
+    assert findings(victim.data_dir) == []
+
+
+def test_a_failing_commit_of_a_delete(victim: Victim) -> None:
+    file_id = victim.upload(b"content")["id"]
+    with victim.failing("EIO", "before commit of records.delete"):
+        response = victim.client.delete(f"/files/{file_id}")
+    assert (response.status_code, error_of(response)["code"]) == (500, "storage_failed")
+    assert victim.client.get(f"/files/{file_id}/content").content == b"content"
+    assert victim.client.delete(f"/files/{file_id}").status_code == 200
+    wait_until_quiet(victim.data_dir)
+    assert findings(victim.data_dir) == []
+
+
+@pytest.mark.parametrize("step", ["before unlink blob", "before fsync shard", "before commit of records.forget"])
+def test_a_removal_that_fails_is_done_by_the_sweep(victim: Victim, step: str) -> None:
+    file_id = victim.upload(b"content")["id"]
+    with victim.failing("EIO", step, "*"):
+        assert victim.client.delete(f"/files/{file_id}").status_code == 200
+        wait_until(lambda: any(line.startswith(step) for line in victim.trace()), "nothing was removed")
+        assert victim.client.get(f"/files/{file_id}").status_code == 404
+    sweep(victim.data_dir)
+    assert stored(victim.data_dir) == set()
+
+
+# --- bytes that rot -------------------------------------------------------------------------------------------------
+
+
+def blob_of(victim: Server, file_id: str) -> Path:
+    ((key,),) = sql(victim.data_dir, "SELECT blob_key FROM files WHERE id = ?", file_id)
+    return victim.data_dir / "blobs" / key[:2] / key
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB], ids=["small", "large"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "emptied"])
+def test_a_blob_that_is_not_whole(victim: Victim, harm: str, size: int) -> None:
+    file_id, other = victim.upload(os.urandom(size))["id"], victim.upload(b"other")["id"]
+    blob = blob_of(victim, file_id)
+    if harm == "missing":
+        blob.unlink()
+    else:
+        os.truncate(blob, size - 1 if harm == "truncated" else 0)
+    for headers in ({}, {"range": f"bytes={size - 10}-"}):
+        response = victim.client.get(f"/files/{file_id}/content", headers=headers)
+        assert (response.status_code, error_of(response)["code"]) == (500, "file_corrupt")
+        assert response.headers["x-should-retry"] == "false"
+    assert victim.client.get(f"/files/{other}/content").content == b"other"
+    (finding,) = findings(victim.data_dir)
+    assert (finding["invariant"], finding["subject"], finding["severity"]) == ("I-02", file_id, "A")
+    # A damaged file is still listed and can still be deleted.
+    assert file_id in [file["id"] for file in victim.client.get("/files").json()["data"]]
+    assert victim.client.delete(f"/files/{file_id}").status_code == 200
+    wait_until_quiet(victim.data_dir)
+    assert findings(victim.data_dir) == []
+
+
+def test_a_flipped_bit(victim: Victim) -> None:
+    file_id = victim.upload(os.urandom(MIB))["id"]
+    blob = blob_of(victim, file_id)
+    with blob.open("r+b") as file:
+        file.seek(MIB // 2)
+        (byte,) = file.read(1)
+        file.seek(MIB // 2)
+        file.write(bytes([byte ^ 1]))
+    (finding,) = findings(victim.data_dir)
+    assert (finding["invariant"], finding["subject"], finding["severity"]) == ("I-03", file_id, "A")
+
+
+def test_a_read_that_fails(victim: Victim) -> None:
+    file_id = victim.upload(b"content")["id"]
+    blob = blob_of(victim, file_id)
+    assert errno.EIO and blob.exists()
+    blob.unlink()
+    blob.symlink_to("/etc/hostname")  # never followed
+    response = victim.client.get(f"/files/{file_id}/content")
+    assert response.status_code == 500
+    error_of(response)
+    assert {finding["invariant"] for finding in findings(victim.data_dir)} == {"I-02", "I-06"}

@@ -1,0 +1,104 @@
+"""Schemathesis, a fuzzer that reads our description, against a running server: every check, every phase."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import Server, run_command
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = 60
+SEED = 20_261_122
+
+# Every check is on. What is set apart from the defaults:
+# - downloadFile may refuse a well-formed Range: it depends on the file whether it lies within (416).
+# - TRACE is not among the methods that must be answered 405: the connection refuses it (501) before there is a route.
+# - Error feedback is off: it learns from the texts of refusals, and what is generated would hang on their wording.
+# Two keys of two projects are peers, so that object_level_authorization can try one on the files of the other.
+CONFIG = """
+hooks = "tests.e2e.fuzz_hooks"
+continue-on-failure = true
+
+[cache]
+enabled = false
+
+[auth.wfc]
+path = "keys.json"
+peers = ["one", "two"]
+
+[generation]
+database = "none"
+
+[phases.coverage]
+generate-duplicate-query-parameters = true
+unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "QUERY"]
+
+[phases.fuzzing]
+error-feedback.enabled = false
+
+[[operations]]
+include-operation-id = "downloadFile"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", 401, 404, 416]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
+    """The fuzzer's report, and what it printed. It runs in a folder of its own and leaves its files there."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    other = run_command(server.data_dir, "keys", "create", "--project", "other").stdout.strip()
+    keys = {"one": server.key, "two": other}
+    users = [
+        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {key}"}]}
+        for name, key in keys.items()
+    ]
+    (folder / "keys.json").write_text(json.dumps({"auth": users}))
+    (folder / "schemathesis.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.origin}/openapi.json", "--no-color"]
+    command += [
+        "--seed",
+        str(SEED),
+        "--max-examples",
+        str(EXAMPLES),
+        "--report",
+        "json",
+        "--report-json-path",
+        "report",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (folder / "report").exists(), done.stdout + done.stderr
+    return json.loads((folder / "report").read_text()), done.stdout
+
+
+def test_nothing_is_found(run: tuple[Any, str]) -> None:
+    report, printed = run
+    assert (report["failures"], report["errors"], report["exit_code"]) == ([], [], 0), printed
+
+
+def test_everything_was_tried(run: tuple[Any, str]) -> None:
+    report, printed = run
+    assert report["complete"], printed
+    assert report["operations"]["tested"] == report["operations"]["total"] == 7  # it leaves /openapi.json out itself
+    phases = {name: phase["status"] for name, phase in report["phases"].items()}
+    assert phases == {"examples": "skip", "coverage": "success", "fuzzing": "success", "stateful": "success"}
+    assert report["test_cases"]["generated"] > 500
+    # A fuzzer that only ever meets refusals tests little: most valid requests must get through.
+    for operation in ("POST /v1/files", "GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content"):
+        assert report["valid_rates"][operation]["fuzzing"]["accepted"] > 10, operation
+
+
+def test_the_server_is_well_afterwards(server: Server, run: tuple[Any, str]) -> None:
+    assert server.process.poll() is None
+    assert "Traceback" not in server.output
+    file = server.upload(b"after")
+    assert server.client.get(f"/files/{file['id']}/content").content == b"after"
+    verified = run_command(server.data_dir, "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr

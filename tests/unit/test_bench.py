@@ -1,0 +1,76 @@
+"""What `python -m bench` makes of its figures: ratios, verdicts, and whether uploads were lost. It measures nothing."""
+
+import pytest
+
+from bench.plan import WrongAnswer
+from bench.report import Goal, Row, as_json, table
+from bench.requests import require_all
+
+RATIO = Goal(3.5, of="ratio")
+RATE = Goal(800, at_least=True)
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    assert Row(measure="m", ours=[9, 3, 100], reference=[2, 3, 1, 50]).ratio == 9 / 2.5
+
+
+def test_there_is_no_ratio_without_a_reference() -> None:
+    assert Row(measure="m", ours=[1]).ratio is None
+    assert Row(measure="m", reference=[1]).ratio is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "ours", "reference", "verdict"),
+    [
+        (RATIO, [3.5], [1], "ok"),
+        (RATIO, [3.51], [1], "MISSED"),
+        (RATIO, [3.5], [], "not measured"),
+        (RATE, [800], [], "ok"),
+        (RATE, [799], [], "MISSED"),
+        (RATE, [1, 800, 900], [1e6], "ok"),
+        (RATE, [], [], "not measured"),
+        (Goal(64), [64], [], "ok"),
+        (Goal(64), [65], [], "MISSED"),
+        (None, [1], [], "-"),
+        (None, [], [], "not measured"),
+    ],
+)
+def test_a_goal_is_held_against_the_median_or_the_ratio(
+    goal: Goal | None, ours: list[float], reference: list[float], verdict: str
+) -> None:
+    assert Row(measure="m", ours=ours, reference=reference, goal=goal).verdict(judged=True) == verdict
+
+
+def test_a_problem_is_a_miss_whatever_the_figures_and_whether_judged_or_not() -> None:
+    row = Row(measure="m", ours=[1e6], goal=RATE, problem="3 answers were not 200")
+    assert row.verdict(judged=True) == row.verdict(judged=False) == "MISSED"
+    assert "m: 3 answers were not 200" in table([row], judged=True)
+
+
+def test_a_quick_run_does_not_judge() -> None:
+    assert Row(measure="m", ours=[1], goal=RATE).verdict(judged=False) == "not judged"
+
+
+def test_table_and_json_carry_the_figures() -> None:
+    row = Row(measure="m", unit="s", ours=[1.239, 0.5, 2], against="nginx", reference=[1, 2, 3], goal=RATIO, note="n")
+    first, _, line, *_, last = table([row], judged=True).splitlines()
+    assert first.split() == ["measure", "ours", "reference", "ratio", "goal", "verdict"]
+    assert line.split() == "m 1.24 (0.5-2) s nginx 2 (1-3) s 0.62 ratio <= 3.5 ok".split()
+    assert last == "m: n"
+    (entry,) = as_json([row], judged=True)
+    assert entry["ours"] == [1.239, 0.5, 2]
+    assert (entry["ratio"], entry["goal"], entry["verdict"]) == (1.239 / 2, "ratio <= 3.5", "ok")
+
+
+def test_what_was_in_flight_may_be_listed_without_an_answer() -> None:
+    require_all(["a", "b"], ["a", "b", "c"], in_flight=1)
+
+
+@pytest.mark.parametrize(
+    ("answered", "listed"),
+    [(["a", "b"], ["a"]), (["a"], ["a", "b", "c"]), (["a"], ["a", "a"]), (["a", "a"], ["a", "b"])],
+    ids=["lost", "invented", "listed twice", "answered twice"],
+)
+def test_lost_and_doubled_uploads_are_found(answered: list[str], listed: list[str]) -> None:
+    with pytest.raises(WrongAnswer):
+        require_all(answered, listed, in_flight=1)
