@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -110,6 +111,9 @@ def _measure(bench: Bench, names: Sequence[str], reference: Nginx | None) -> Ite
             yield Row(measure=name, note=str(error))
         except WrongAnswer as error:
             yield Row(measure=name, problem=str(error))
+        except Exception as error:  # must not cost the figures of the others
+            traceback.print_exc()
+            yield Row(measure=name, problem=repr(error))
 
 
 def _keep(machine: dict[str, object], rows: Sequence[Row], plan: Plan) -> None:

@@ -93,6 +93,7 @@ BODIES_REFUSED = [
 ]
 
 ACCEPTED: dict[bytes, tuple[bytes, dict[str, Any]]] = {
+    b"several blanks": (request(line=b"GET  /a   HTTP/1.1"), {"path": "/a", "http_version": "1.1"}),
     b"blank lines first": (b"\r\n\r\n" + request(), {"size": 0}),
     b"lengths": (post(b"Content-Length: 003 \t"), {"size": 3, "headers": [["host", "t"], ["content-length", "003"]]}),
     b"a request as body": (post(b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED), {"size": len(SMUGGLED)}),
@@ -123,6 +124,7 @@ ACCEPTED: dict[bytes, tuple[bytes, dict[str, Any]]] = {
 CLOSED_AFTER: dict[bytes, tuple[bytes, dict[str, Any]]] = {
     b"HTTP/1.0": (request(line=b"GET / HTTP/1.0"), {"http_version": "1.0"}),
     b"HTTP/1.0 without host": (request(line=b"GET / HTTP/1.0", host=b""), {"http_version": "1.0"}),
+    b"RTSP": (request(line=b"GET /a RTSP/1.0"), {"path": "/a", "http_version": "1.0"}),
     b"close": (request(b"Connection: close"), {}),
     b"h2c": (request(b"Connection: Upgrade", b"Upgrade: h2c"), {"method": "GET"}),
     b"websocket": (request(b"Connection: Upgrade", b"Upgrade: websocket"), {"method": "GET"}),

@@ -1,7 +1,6 @@
 """A disk that is full, fails or rots: nothing false is acknowledged, nothing is left behind, the rest goes on."""
 
 import contextlib
-import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -35,6 +34,11 @@ def error_of(response: httpx2.Response) -> Any:
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error
+
+
+def ready(server: Server) -> int:
+    """What an orchestrator sees."""
+    return httpx2.get(server.origin + "/health/ready").status_code
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool
         wait_until_quiet(server.data_dir)
         assert [file["id"] for file in server.client.get("/files").json()["data"]] == [kept["id"]]
         server.upload(b"there is room for this")
-        assert server.client.get("/health/ready").status_code == 200
+        assert ready(server) == 200
         assert findings(server.data_dir) == []
 
 
@@ -181,8 +185,7 @@ def test_a_failing_system_call(victim: Victim, fault: str, content: bytes) -> No
         response = send_form(victim.client, "refused", content)
         assert response.status_code == (500 if sick else 507)
         assert error_of(response)["code"] == ("storage_failed" if sick else "storage_full")
-        ready = [victim.client.get(victim.origin + "/health/ready") for _ in range(3)]
-        assert [answer.status_code for answer in ready] == [503 if sick else 200] * 3
+        assert [ready(victim) for _ in range(3)] == [503 if sick else 200] * 3
         # Everything else goes on.
         assert [file["id"] for file in victim.client.get("/files").json()["data"]] == [kept["id"]]
         assert victim.client.get(f"/files/{kept['id']}/content").content == b"kept"
@@ -190,7 +193,7 @@ def test_a_failing_system_call(victim: Victim, fault: str, content: bytes) -> No
         assert refused.status_code == (503 if sick else 507)
         error_of(refused)
     assert synced_once(trace)
-    assert victim.client.get(victim.origin + "/health/ready").status_code == 200
+    assert ready(victim) == 200
     assert victim.upload(content)["bytes"] == len(content)
     sweep(victim.data_dir)
     assert len(stored(victim.data_dir)) == 2
@@ -208,7 +211,7 @@ def test_a_system_call_that_fails_once(victim: Victim, fault: str) -> None:
         assert send_form(victim.client, "refused", b"content").status_code == 500
         wait_until_quiet(victim.data_dir)  # what is left is removed at once, and not only by a sweep
         assert victim.client.get("/files").json()["data"] == []
-        assert victim.client.get(victim.origin + "/health/ready").status_code == 200
+        assert ready(victim) == 200
     assert synced_once(trace)
     assert findings(victim.data_dir) == []
 
@@ -299,13 +302,27 @@ def test_a_flipped_bit(victim: Victim) -> None:
     assert (finding["invariant"], finding["subject"], finding["severity"]) == ("I-03", file_id, "A")
 
 
-def test_a_read_that_fails(victim: Victim) -> None:
+def test_a_link_in_place_of_a_blob(victim: Victim) -> None:
     file_id = victim.upload(b"content")["id"]
     blob = blob_of(victim, file_id)
-    assert errno.EIO and blob.exists()
     blob.unlink()
-    blob.symlink_to("/etc/hostname")  # never followed
+    blob.symlink_to("/etc/hostname")
     response = victim.client.get(f"/files/{file_id}/content")
     assert response.status_code == 500
     error_of(response)
     assert {finding["invariant"] for finding in findings(victim.data_dir)} == {"I-02", "I-06"}
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB], ids=["small", "large"])
+def test_a_read_that_fails(victim: Victim, size: int) -> None:
+    file_id = victim.upload(os.urandom(size))["id"]
+    with victim.failing("EIO", "before pread blob"):
+        response = victim.client.get(f"/files/{file_id}/content")
+    assert (response.status_code, error_of(response)["type"]) == (500, "server_error")
+    assert len(victim.client.get(f"/files/{file_id}/content").content) == size
+
+
+def test_a_read_that_fails_half_way(victim: Victim) -> None:
+    file_id = victim.upload(os.urandom(3 * MIB))["id"]
+    with victim.failing("EIO", "before pread blob", 2), pytest.raises(httpx2.RemoteProtocolError):
+        victim.client.get(f"/files/{file_id}/content")

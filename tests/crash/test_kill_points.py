@@ -272,6 +272,13 @@ def test_killed_while_an_upload_is_taken_back(installation: Installation, step: 
     assert "refused.jsonl" not in installation.listed().values()
 
 
+@pytest.mark.parametrize("step", ["after open staging", "after rename staging", "after fsync shard"])
+def test_killed_in_a_probe(installation: Installation, step: str) -> None:
+    with installation.victim.failing("EIO", "before fsync staging"):
+        assert send_form(installation.victim.client, "refused", SMALL).status_code == 500
+    installation.die_at(step, 1, lambda client: client.get(installation.victim.origin + "/health/ready"))
+
+
 @pytest.fixture(scope="module")
 def sweeping_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
     place: list[Installation] = []

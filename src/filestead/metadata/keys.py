@@ -7,8 +7,7 @@ from sqlalchemy import and_, bindparam, insert, or_, select, update
 
 from filestead.domain.errors import NoSuchKey
 from filestead.domain.model import Key, Principal, Scope
-from filestead.metadata.files import number
-from filestead.metadata.statements import Connection, Database, Statement, now
+from filestead.metadata.statements import Connection, Database, Statement, now, number
 from filestead.metadata.tables import keys, organizations, projects, users
 
 NewId = Callable[[str], str]

@@ -6,7 +6,7 @@ That keeps one text for every database without paying for SQLAlchemy on each cal
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, func
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, bindparam, func
 
 T = TypeVar("T")
 
@@ -52,6 +52,11 @@ def now_us() -> ColumnElement[int]:
 def now() -> ColumnElement[int]:
     """The database's clock in whole seconds."""
     return now_us() // 1_000_000
+
+
+def number(name: str) -> Any:
+    """A parameter that is a whole number."""
+    return bindparam(name, type_=BigInteger)
 
 
 class Statement:

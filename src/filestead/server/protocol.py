@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection: uvicorn's httptools protocol plus the limits and refusals that neither it nor llhttp has.
 
 llhttp refuses bare LF, obs-fold, blanks before a colon, bad or repeated lengths, length with chunked, and bad chunk
-ends. Chunk extensions it checks (tokens or quoted strings) and skips unseen, so here they are only capped.
+ends. Chunk extensions it checks (tokens or quoted strings) and skips unseen, so here they are only capped. Harmless,
+and left to it: several blanks between the parts of a request line, and RTSP/1.0 read as HTTP/1.0.
 """
 
 import asyncio
@@ -294,6 +295,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
             return False
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False  # uvicorn would still send it, behind our answer
         cycle.message_event.set()
         return cycle.response_started
 
@@ -304,13 +306,13 @@ class LimitedProtocol(HttpToolsProtocol):
         headers, body = self.refusal(status, message)
         headers = self.server_state.default_headers + [field for field in headers if field[0].lower() not in OURS]
         headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        if overloaded := status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))
         if self.url and self.parser.get_method() == b"HEAD":
             body = b""
         lines = b"".join(b"%b: %b\r\n" % field for field in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
-        if overloaded or not self.transport.can_write_eof():
+        if len(self.connections) > self.limits.connections or not self.transport.can_write_eof():
             self._close()
             return
         # A socket closed over unread input is reset, which can overtake the answer: read on for a moment.

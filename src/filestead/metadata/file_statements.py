@@ -1,0 +1,174 @@
+"""Every statement on files and the ledger of blobs. What they are for is in `files`."""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    Select,
+    and_,
+    asc,
+    bindparam,
+    case,
+    delete,
+    desc,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from filestead.metadata.statements import Database, Statement, now, now_us, number
+from filestead.metadata.tables import blobs, files, projects, users
+
+FILE_COLUMNS = (
+    *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
+    *(files.c.status, files.c.status_details, files.c.sha256, files.c.blob_key),
+)
+
+
+def visible() -> Any:
+    """The condition under which a row of `files` may be seen."""
+    return or_(files.c.expires_at.is_(None), files.c.expires_at > now())
+
+
+def own(file_id: str = "id") -> Any:
+    """The condition that a file is visible and of the asking project; ownership is always part of the query itself."""
+    return and_(files.c.id == bindparam(file_id), files.c.project_id == bindparam("project_id"), visible())
+
+
+class FileStatements:
+    """Every statement on files and blobs, compiled once."""
+
+    def __init__(self, database: Database) -> None:
+        def compiled(statement: Any) -> Statement:
+            return Statement(statement, database.dialect)
+
+        self._compiled = compiled
+        key = blobs.c.key == bindparam("key")
+        pending = blobs.c.state == "pending"
+        arrival = case((users.c.upload_arrival_us > now_us(), users.c.upload_arrival_us), else_=now_us())
+        taken = projects.c.bytes_used + projects.c.bytes_reserved
+        booked = number("use") + number("reserve")
+
+        self.count_upload = compiled(
+            update(users)
+            .where(users.c.id == bindparam("user_id"), arrival <= now_us() + number("ahead"))
+            .values(upload_arrival_us=arrival + number("interval"))
+            .returning(users.c.upload_arrival_us, now_us())
+        )
+        self.upload_arrival = compiled(
+            select(users.c.upload_arrival_us, now_us()).where(users.c.id == bindparam("user_id"))
+        )
+        self.book = compiled(
+            update(projects)
+            .where(
+                projects.c.id == bindparam("project_id"),
+                or_(booked == 0, taken + booked <= number("quota")),
+            )
+            .values(
+                bytes_used=projects.c.bytes_used + number("use"),
+                bytes_reserved=projects.c.bytes_reserved + number("reserve"),
+            )
+        )
+        self.organization_taken = compiled(
+            select(func.coalesce(func.sum(taken), 0)).where(projects.c.organization_id == bindparam("organization_id"))
+        )
+        self.release = compiled(
+            update(projects)
+            .where(projects.c.id == bindparam("project_id"))
+            .values(
+                bytes_used=projects.c.bytes_used - number("used"),
+                bytes_reserved=projects.c.bytes_reserved - number("reserved"),
+            )
+        )
+        self.add_blob = compiled(
+            insert(blobs).values(
+                key=bindparam("key"),
+                project_id=bindparam("project_id"),
+                state="pending",
+                bytes_reserved=number("bytes_reserved"),
+                lease_until_us=now_us() + number("lease_us"),
+            )
+        )
+        lease = now_us() + number("lease_us")
+        self.renew = compiled(update(blobs).where(key, pending).values(lease_until_us=lease))
+        # RETURNING shows the row as it is afterwards, so the reservation stays on the row of a live blob.
+        self.enliven = compiled(
+            update(blobs)
+            .where(key, pending)
+            .values(state="live", lease_until_us=null())
+            .returning(blobs.c.bytes_reserved)
+        )
+        self.doom_pending = compiled(
+            update(blobs)
+            .where(key, pending)
+            .values(state="doomed", lease_until_us=now_us())
+            .returning(blobs.c.project_id, blobs.c.bytes_reserved)
+        )
+        self.doom = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0))
+        self.clear_reservation = compiled(update(blobs).where(key).values(bytes_reserved=0))
+        self.blob_state = compiled(select(blobs.c.state).where(key))
+        self.lapsed = compiled(
+            select(blobs.c.key, blobs.c.project_id, blobs.c.bytes_reserved)
+            .where(blobs.c.lease_until_us <= now_us())
+            .order_by(blobs.c.lease_until_us)
+            .limit(number("limit"))
+        )
+        self.claim = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=lease))
+        self.forget = compiled(
+            delete(blobs).where(key, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
+        )
+        self.release_pending = compiled(update(blobs).where(pending).values(lease_until_us=0))
+        self._compile_files(compiled)
+
+    def _compile_files(self, compiled: Any) -> None:
+        self.add_file = compiled(
+            insert(files)
+            .values(
+                **{
+                    name: bindparam(name)
+                    for name in ("id", "project_id", "filename", "purpose", "sha256", "status", "blob_key")
+                },
+                bytes=number("bytes"),
+                status_details=bindparam("status_details"),
+                created_at=now(),
+                expires_at=now() + number("lifetime"),  # null plus anything is null
+            )
+            .returning(files.c.created_at, files.c.expires_at)
+        )
+        self.get = compiled(select(*FILE_COLUMNS).where(own()))
+        self.position = compiled(select(files.c.created_at, files.c.seq).where(own()))
+        self.delete = compiled(delete(files).where(own()).returning(*FILE_COLUMNS))
+        self.expired = compiled(
+            select(files.c.seq, files.c.project_id, files.c.bytes, files.c.blob_key)
+            .where(files.c.expires_at <= now())
+            .limit(number("limit"))
+        )
+        self.drop_file = compiled(delete(files).where(files.c.seq == number("seq")))
+        self.usage = compiled(
+            select(
+                projects.c.bytes_used,
+                projects.c.bytes_reserved,
+                select(func.count()).where(files.c.project_id == projects.c.id, visible()).scalar_subquery(),
+            ).where(projects.c.id == bindparam("project_id"))
+        )
+        self.survey = compiled(
+            select(*FILE_COLUMNS).where(files.c.id > bindparam("id")).order_by(files.c.id).limit(number("limit"))
+        )
+        self.page = cache(lambda *variant: compiled(_page(*variant)))
+
+
+def _page(by_purpose: bool, after: bool, newest_first: bool) -> Select[Any]:
+    """The listing. (`created_at`, `seq`) is a total order that an index of each form follows."""
+    statement = select(*FILE_COLUMNS).where(files.c.project_id == bindparam("project_id"), visible())
+    if by_purpose:
+        statement = statement.where(files.c.purpose == bindparam("purpose"))
+    if after:
+        place = tuple_(files.c.created_at, files.c.seq)
+        cursor = tuple_(number("created_at"), number("seq"))
+        statement = statement.where(place < cursor if newest_first else place > cursor)
+    direction = desc if newest_first else asc
+    return statement.order_by(direction(files.c.created_at), direction(files.c.seq)).limit(number("limit"))
