@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -163,6 +164,20 @@ def test_refused_when_the_size_was_not_declared(small: Server, tmp_path: Path) -
     check_too_large(post_zeros(small, tmp_path, MIB, "-H", "Transfer-Encoding: chunked", "-H", "Expect:"))
 
 
+def test_refused_client_may_send_on(small: Server) -> None:
+    """One that reads only when it has sent everything, as simple clients do: a reset would cost it the answer."""
+    with socket.create_connection(("127.0.0.1", small.port), timeout=30) as client:
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {small.key}\r\nContent-Length: {4 * MIB}\r\n"
+        )
+        client.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n")
+        assert client.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 400"
+        for _ in range(64):
+            client.sendall(bytes(MIB // 16))
+        with client.makefile("rb") as answer:
+            assert b"File is too large." in answer.read()
+
+
 def test_without_a_key_nothing_is_sent(small: Server, tmp_path: Path) -> None:
     reply = post_zeros(small, tmp_path, 32 * MIB, key=False)
     assert (reply.status, reply.sent) == (401, 0)
@@ -174,8 +189,8 @@ def test_without_a_key_nothing_is_sent(small: Server, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stored(server: Server) -> tuple[str, bytes]:
-    """A file of 2 MiB: its id and content."""
-    content = noise("stored", 2 * MIB)
+    """A file of 4 MiB: its id and content."""
+    content = noise("stored", 4 * MIB)
     return server.upload(content, name="stored.bin")["id"], content
 
 
@@ -199,11 +214,12 @@ def test_resuming_a_complete_download(curl: Curl, stored: tuple[str, bytes]) -> 
 @pytest.mark.parametrize(
     ("asked", "part", "content_range"),
     [
-        ("0-0", slice(0, 1), "bytes 0-0/2097152"),
-        ("1000-1999", slice(1000, 2000), "bytes 1000-1999/2097152"),
-        ("2097000-", slice(2_097_000, None), "bytes 2097000-2097151/2097152"),
-        ("-100", slice(-100, None), "bytes 2097052-2097151/2097152"),
-        ("2097000-9999999", slice(2_097_000, None), "bytes 2097000-2097151/2097152"),
+        ("0-0", slice(0, 1), "bytes 0-0/4194304"),
+        ("1000000-2999999", slice(1_000_000, 3_000_000), "bytes 1000000-2999999/4194304"),
+        ("1000-1999", slice(1000, 2000), "bytes 1000-1999/4194304"),
+        ("4194000-", slice(4_194_000, None), "bytes 4194000-4194303/4194304"),
+        ("-100", slice(-100, None), "bytes 4194204-4194303/4194304"),
+        ("4194000-9999999", slice(4_194_000, None), "bytes 4194000-4194303/4194304"),
     ],
 )
 def test_ranges(curl: Curl, stored: tuple[str, bytes], asked: str, part: slice, content_range: str) -> None:
@@ -214,8 +230,8 @@ def test_ranges(curl: Curl, stored: tuple[str, bytes], asked: str, part: slice, 
 
 
 def test_a_range_behind_the_end(curl: Curl, stored: tuple[str, bytes]) -> None:
-    reply = curl(f"/files/{stored[0]}/content", "-r", "2097152-")
-    assert (reply.status, reply.headers["content-range"]) == (416, "bytes */2097152")
+    reply = curl(f"/files/{stored[0]}/content", "-r", "4194304-")
+    assert (reply.status, reply.headers["content-range"]) == (416, "bytes */4194304")
     assert reply.json["error"]["type"] == "invalid_request_error"
 
 

@@ -281,7 +281,7 @@ def test_async_life_of_a_file(server: Server, tmp_path: Path) -> None:
             file = await client.files.create(file=path, purpose="user_data")
             assert (file.filename, file.bytes) == ("a.txt", 5)
             assert await client.files.retrieve(file.id) == file
-            assert await client.files.wait_for_processing(file.id) == file
+            assert await client.files.wait_for_processing(file.id, poll_interval=0.01, max_wait_seconds=0) == file
             assert (await client.files.content(file.id)).read() == b"async"
             async with client.files.with_streaming_response.content(file.id) as response:
                 assert b"".join([piece async for piece in response.iter_bytes(2)]) == b"async"

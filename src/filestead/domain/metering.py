@@ -8,7 +8,7 @@ from typing import Any
 from filestead.domain.errors import FileTooLarge
 from filestead.domain.validation import LineChecks
 
-BLOCK_BYTES = 64 * 1024
+BLOCK_BYTES = 128 * 1024
 """Bytes travel in blocks of this size: large enough for cheap thread hops, small enough for many uploads at once."""
 
 INLINE_BYTES = 16 * 1024
@@ -68,8 +68,9 @@ async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         waiting.append(chunk)
         size += len(chunk)
         if size >= BLOCK_BYTES:
-            yield b"".join(waiting) if len(waiting) > 1 else chunk
-            waiting.clear()
+            block = b"".join(waiting) if len(waiting) > 1 else chunk
+            waiting.clear()  # before the block goes out, so that nothing is held twice
             size = 0
+            yield block
     if waiting:
         yield b"".join(waiting)

@@ -29,6 +29,7 @@ Refusal = Callable[[int, str], tuple[Headers, bytes]]
 LINGER_SECONDS = 1.0
 PIPELINED = 100  # requests that may wait behind the one being answered
 FRAMING = 8  # bytes of a chunked body that may come with each byte of content: one-byte chunks need six
+FRAMING_NAMES = frozenset({b"host", b"transfer-encoding", b"content-length"})
 OURS = frozenset({b"connection", b"content-length", b"retry-after"})
 TARGET = re.compile(rb"/[!\"$-~]*")
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -72,6 +73,7 @@ def _check_line(method: bytes, version: str, target: bytes) -> None:
 
 
 def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
+    headers = [field for field in headers if field[0] in FRAMING_NAMES]
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise _Refused(400, "A request must have one Host header.")
@@ -111,8 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     _head_open = True  # the next byte belongs to a head, not to a body
     _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
-    _fields = 0
-    _field_bytes = 0
+    _unmeasured = False  # the bytes of this head or trailer are not counted in `_overhead`, or not they alone
     _finished = False  # nothing more is read from this peer
     _parting: tuple[int, str] | None = None
     _answering: RequestResponseCycle | None = None
@@ -190,25 +191,20 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._overhead = self._overhead or 1  # begun behind another message in the same read: size unknown, but open
-        self._fields = self._field_bytes = 0
+        self._unmeasured = not self._overhead  # begun behind another message in the same read
+        if self._unmeasured:
+            self._overhead = 1
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > self.limits.target_bytes:
             raise _Refused(414, "The request target is too long.")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        self._field_bytes += len(name) + len(value) + len(b":\r\n")
-        if self._fields > self.limits.headers or self._field_bytes > self.limits.head_bytes:
-            raise _Refused(431, "The request has too many headers.")
-        if self._head_open:  # else it is a trailer, which must not change the request the app already has
-            super().on_header(name, value.rstrip(b" \t"))
-
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         upgrade = self.parser.should_upgrade()
+        self._check_fields()
+        self.headers[:] = [(name, value.rstrip(b" \t")) for name, value in self.headers]
         _check_line(self.parser.get_method(), version, self.url)
         _check_headers(version, self.headers, upgrade)
         if len(self.pipeline) >= PIPELINED:
@@ -219,14 +215,23 @@ class LimitedProtocol(HttpToolsProtocol):
         if upgrade:
             self.cycle.keep_alive = False
         self._head_open = False
-        self._overhead = self._fields = self._field_bytes = 0
+        self._overhead = 0
+        self.headers = []  # for trailers, which must not change the request that the app already has
         self._stop_reading_clock()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._overhead = max(0, self._overhead - FRAMING * len(body))
 
+    def _check_fields(self) -> None:
+        size = sum(len(name) + len(value) + len(b":\r\n") for name, value in self.headers) if self._unmeasured else 0
+        if len(self.headers) > self.limits.headers or size > self.limits.head_bytes:
+            raise _Refused(431, "The request has too many headers.")
+
     def on_message_complete(self) -> None:
+        if self.headers:
+            self._unmeasured = True
+            self._check_fields()
         super().on_message_complete()
         self._head_open = True
         self._overhead = 0

@@ -65,7 +65,7 @@ const checks = {
   async retrieve_gives_what_create_gave() {
     const file = await client.files.create({ file: await toFile(Buffer.from("same"), "same.txt"), purpose: "user_data" });
     assert.deepEqual(await client.files.retrieve(file.id), file);
-    assert.deepEqual(await client.files.waitForProcessing(file.id), file);
+    assert.deepEqual(await client.files.waitForProcessing(file.id, { pollInterval: 10, maxWait: 100 }), file);
   },
 
   async content_in_every_way() {

@@ -1,0 +1,94 @@
+"""kill -9 at random moments under load, again and again: what the enumeration of steps did not think of."""
+
+import contextlib
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from tests.crash.harness import findings, leftovers, send_form, sha256, wait_until_quiet
+from tests.serving import Server
+
+CYCLES = int(os.environ.get("CRASH_CYCLES", "20"))
+SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().getrandbits(32)
+THREADS = 6
+LARGEST = 4 * 2**20
+
+
+@dataclass
+class Told:
+    """What the clients sent, and what they were told. Whatever has no answer may have happened or not."""
+
+    sent: dict[str, str] = field(default_factory=dict)
+    """Digest by file name; every upload has a name of its own."""
+    stored: dict[str, str] = field(default_factory=dict)
+    """Name by id, of the acknowledged uploads."""
+    deleting: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+
+    def check(self, server: Server, *, deep: bool) -> None:
+        """Everything acknowledged holds; what else is there is whole."""
+        wait_until_quiet(server.data_dir)
+        listed = {file["id"]: file["filename"] for file in server.client.get("/files").json()["data"]}
+        assert not self.deleted & set(listed)
+        assert set(self.stored) - self.deleting <= set(listed)
+        for file_id, name in listed.items():
+            assert self.stored.setdefault(file_id, name) == name
+            if deep or random.random() < 0.2:
+                assert sha256(server.client.get(f"/files/{file_id}/content").content) == self.sent[name], name
+
+
+def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
+    """Upload and delete until the server is gone."""
+    client = httpx2.Client(base_url=server.base_url, headers=server.client.headers, timeout=20)
+    mine: list[str] = []
+    with client, contextlib.suppress(httpx2.TransportError):
+        for n in range(10_000):
+            if mine and dice.random() < 0.3:
+                file_id = mine.pop(dice.randrange(len(mine)))
+                told.deleting.add(file_id)
+                assert client.delete(f"/files/{file_id}").status_code == 200
+                told.deleted.add(file_id)
+                continue
+            # As many small ones as large ones, on a scale of powers.
+            content = dice.randbytes(int(LARGEST ** dice.random()))
+            told.sent[f"{name}-{n}"] = sha256(content)
+            response = send_form(client, f"{name}-{n}", content, file_first=dice.random() < 0.5)
+            assert response.status_code == 200, response.text
+            told.stored[response.json()["id"]] = f"{name}-{n}"
+            mine.append(response.json()["id"])
+
+
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    print(f"CRASH_SEED={SEED} CRASH_CYCLES={CYCLES}")
+    dice = random.Random(SEED)
+    told = Told()
+    failures: list[threading.ExceptHookArgs] = []
+    threading.excepthook, before = failures.append, threading.excepthook
+    try:
+        for cycle in range(CYCLES):
+            server = Server(tmp_path / "data", uploads_per_minute=0, sweep_seconds=0.2)
+            told.check(server, deep=False)
+            threads = [
+                threading.Thread(target=work, args=(server, told, random.Random(dice.random()), f"{cycle}-{n}"))
+                for n in range(THREADS)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(dice.uniform(0.05, 0.8))
+            server.kill()
+            for thread in threads:
+                thread.join(30)
+            assert not failures, failures[0].exc_value
+    finally:
+        threading.excepthook = before
+    with Server(tmp_path / "data") as server:
+        told.check(server, deep=True)
+        assert findings(server.data_dir) == []
+        assert leftovers(server.data_dir) == {}
+    print(f"{len(told.sent)} uploads sent, {len(told.stored)} stored, {len(told.deleted)} deleted in {CYCLES} kills")
+    assert len(told.stored) > CYCLES
