@@ -168,7 +168,7 @@ def test_an_empty_file_is_kept_where_anything_is(server: Server) -> None:
 # --- retrieve and delete --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file_id", ["file-nope", "fake_id", "x" * 500, "%00", "a'b\"c;--", "%F0%9F%8E%89", ".."])
+@pytest.mark.parametrize("file_id", ["file-nope", "fake_id", "x" * 500, "%00", "a'b\"c;--", "%F0%9F%8E%89", "..", "a%2Fb", "a%2fcontent"])
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
 def test_unknown_ids(server: Server, method: str, tail: str, file_id: str) -> None:
     if file_id == "..":
@@ -348,3 +348,11 @@ def test_health_needs_no_key(server: Server) -> None:
     for path in ("/health", "/health/ready"):
         response = server.client.get(server.origin + path, headers={"authorization": ""})
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_an_encoded_slash_separates_nothing(server: Server) -> None:
+    made = server.upload()
+    for method, tail in (("GET", "%2Fcontent"), ("GET", "%2fcontent"), ("DELETE", "%2F")):
+        response = server.client.request(method, f"/files/{made['id']}{tail}")
+        assert (response.status_code, response.json()["error"]["param"]) == (404, "id")
+    assert server.client.get(f"/files/{made['id']}").status_code == 200

@@ -102,6 +102,11 @@ def sql(data_dir: Path, statement: str, *values: object) -> list[Any]:
         return connection.execute(statement, values).fetchall()
 
 
+def end_claims(data_dir: Path) -> None:
+    """The minute passes after which what a dead sweep had claimed is free again."""
+    sql(data_dir, "UPDATE blobs SET lease_until_us = 1 WHERE state = 'doomed'")
+
+
 def staged(data_dir: Path) -> set[str]:
     return set(os.listdir(data_dir / "staging"))
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.crash.harness import (
     Victim,
+    end_claims,
     findings,
     leftovers,
     send_form,
@@ -320,8 +321,7 @@ def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
 
     sweeping.die_at(step, nth, expire_now)
     assert not expired & set(sweeping.listed())
-    # What the dead sweep had claimed is free again after a minute; this is that minute.
-    sql(sweeping.data_dir, "UPDATE blobs SET lease_until_us = 1 WHERE state = 'doomed'")
+    end_claims(sweeping.data_dir)
 
 
 def test_the_steps_of_a_sweep(sweeping: Installation) -> None:

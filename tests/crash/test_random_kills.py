@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.crash.harness import findings, leftovers, send_form, sha256, wait_until_quiet
+from tests.crash.harness import end_claims, findings, leftovers, send_form, sha256, wait_until_quiet
 from tests.serving import Server
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "20"))
@@ -32,6 +32,7 @@ class Told:
 
     def check(self, server: Server, *, deep: bool) -> None:
         """Everything acknowledged holds; what else is there is whole."""
+        end_claims(server.data_dir)
         wait_until_quiet(server.data_dir)
         listed = {file["id"]: file["filename"] for file in server.client.get("/files").json()["data"]}
         assert not self.deleted & set(listed)

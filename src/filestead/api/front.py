@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import random
+import re
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,7 @@ from filestead.domain.model import Principal
 
 log = logging.getLogger("filestead")
 
+ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 OPENAI_VERSION = b"2020-10-01"
 DRAIN_SECONDS = 2.0
 DRAIN_BYTES = 8 * 1024 * 1024
@@ -38,6 +41,9 @@ class Front:
             await self._app(scope, receive, send)
             return
         scope["app"] = self  # the router then raises for what it cannot route, instead of answering in plain text
+        if ENCODED_SLASH.search(scope["raw_path"]):
+            # An encoded slash is part of an id and must not become a separator.
+            scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
         exchange = _Exchange(scope, receive, send)
         try:
             await self._app(scope, exchange.receive, exchange.send)

@@ -1,0 +1,266 @@
+"""Starting: what must not be served is refused with one clear sentence, and what dies is replaced."""
+
+import contextlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.crash.harness import findings, sql, wait_until, wait_until_quiet
+from tests.serving import KEY, Server, run_command
+
+CONFIGURATION = 78
+
+
+def tree(directory: Path) -> dict[str, bytes | None]:
+    """Everything below a directory, but for the database's side files, which come and go."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+        if not path.name.endswith(("-wal", "-shm")) and path.name not in ("lock", "filestead.db")
+    }
+
+
+def refused(data_dir: Path, *words: str, **settings: object) -> str:
+    """`serve` ends at once with 78 and one sentence that has these words."""
+    done = run_command(data_dir, "serve", port=0, **settings)
+    assert done.returncode == CONFIGURATION, done.stderr
+    assert done.stdout == ""
+    (sentence,) = done.stderr.splitlines()
+    assert re.fullmatch(r"filestead: .+", sentence)
+    for word in words:
+        assert word in sentence
+    return sentence
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Path:
+    """An installation with a file, at rest."""
+    with Server(tmp_path / "data") as server:
+        server.upload(b"content")
+    return tmp_path / "data"
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_server(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        before = tree(server.data_dir)
+        refused(server.data_dir, f"process {server.process.pid}", "stop it first", "--data-dir")
+        assert tree(server.data_dir) == before
+        server.upload()
+    with Server(tmp_path / "data"):
+        pass
+
+
+def test_somebody_elses_directory(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    refused(tmp_path, str(tmp_path), "thesis.txt", "not empty")
+    assert tree(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def lose_database(data_dir: Path) -> None:
+    for path in data_dir.glob("filestead.db*"):
+        path.unlink()
+
+
+def empty_database(data_dir: Path) -> None:
+    lose_database(data_dir)
+    (data_dir / "filestead.db").touch(0o600)
+
+
+def lose_volume(data_dir: Path) -> None:
+    (data_dir / "VOLUME").unlink()
+
+
+def swap_volume(data_dir: Path) -> None:
+    (data_dir / "VOLUME").write_text("inst-another\n")
+
+
+def newer_schema(data_dir: Path) -> None:
+    sql(data_dir, "UPDATE alembic_version SET version_num = '9999'")
+
+
+def overwrite_database(data_dir: Path) -> None:
+    lose_database(data_dir)
+    (data_dir / "filestead.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+
+
+HARMS: dict[Callable[[Path], None], tuple[str, ...]] = {
+    lose_database: ("filestead.db is missing", "backup"),
+    empty_database: (),
+    lose_volume: ("VOLUME", "wrong volume"),
+    swap_volume: ("inst-another", "another installation"),
+    newer_schema: ("9999", "newer"),
+    overwrite_database: (),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_a_directory_that_is_not_whole(installation: Path, harm: Callable[[Path], None]) -> None:
+    harm(installation)
+    before = tree(installation)
+    refused(installation, *HARMS[harm])
+    assert tree(installation) == before
+    refused(installation, *HARMS[harm])
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file" / "data", str(tmp_path / "file" / "data"), "cannot be used")
+
+
+@pytest.fixture
+def read_only(installation: Path) -> Iterator[Path]:
+    """The installation on a file system that takes no writes."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("a read-only mount takes root, and CI must have it")
+        pytest.skip("a read-only mount takes root: starting on one is NOT tested here")
+    subprocess.run(["mount", "--bind", installation, installation], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", installation], check=True)
+    try:
+        yield installation
+    finally:
+        subprocess.run(["umount", "--lazy", installation], check=True)
+
+
+def test_a_read_only_directory(read_only: Path) -> None:
+    refused(read_only, str(read_only), "cannot be used")
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with Server(tmp_path / "one") as server:
+        done = run_command(tmp_path / "two", "serve", port=server.port)
+        assert done.returncode == CONFIGURATION
+        assert str(server.port) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("workers", "0"), ("port", "70000"), ("max_file_bytes", "many"), ("validation", "maybe")),
+        *(("idle_seconds", "0"), ("max_file_size", "1"), ("sweep_seconds", "")),
+    ],
+)
+def test_a_wrong_setting_names_itself(tmp_path: Path, name: str, value: str) -> None:
+    if not value:  # empty counts as not given
+        with Server(tmp_path / "data", **{name: value}):
+            return
+    done = run_command(tmp_path / "data", "serve", **{"port": 0, name: value})
+    assert done.returncode == CONFIGURATION
+    assert f"FILESTEAD_{name.upper()}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+# --- the first start ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_key_is_shown_once_and_works(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", key=None) as server:
+        (key,) = re.findall(r"^export OPENAI_API_KEY=(\S+)$", server.output, re.MULTILINE)
+        assert server.output.count("shown only this once") == 1
+    with Server(tmp_path / "data", key=None) as server:
+        assert key not in server.output
+        assert "OPENAI_API_KEY" not in server.output
+        assert httpx2.get(server.base_url + "/files", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx2.get(server.base_url + "/files").status_code == 401
+    assert not any(key.encode() in (content or b"") for content in tree(tmp_path / "data").values())
+    assert key.encode() not in (tmp_path / "data" / "filestead.db").read_bytes()
+
+
+@pytest.mark.parametrize("key", ["x", "no-prefix", "sk-" + "a" * 500, "with:colon/slash+plus=", "Ünïcode"])
+def test_a_bootstrap_key_of_any_shape(tmp_path: Path, key: str) -> None:
+    for _ in range(2):
+        with Server(tmp_path / "data", key=None, bootstrap_key=key) as server:
+            assert key not in server.output or key == "x"
+            headers = {b"Authorization": b"Bearer " + key.encode()}
+            assert httpx2.get(server.base_url + "/files", headers=headers).status_code == 200
+            assert httpx2.get(server.base_url + "/files", headers={"Authorization": "Bearer y"}).status_code == 401
+
+
+def test_only_the_owner_may_look(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Server(tmp_path / "data") as server:
+            server.upload(os.urandom(1000))
+            server.upload(os.urandom(3_000_000))
+            for path in [server.data_dir, *server.data_dir.rglob("*")]:
+                wanted = 0o700 if path.is_dir() else 0o600
+                assert stat.S_IMODE(path.lstat().st_mode) == wanted, path
+            assert findings(server.data_dir) == []
+    finally:
+        os.umask(before)
+
+
+def test_a_directory_that_others_could_read_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    with Server(tmp_path / "data") as server:
+        assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+
+
+# --- several workers ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "data", workers=2, uploads_per_minute=0, shutdown_seconds=2) as server:
+        yield server
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return [child for child in psutil.Process(server.process.pid).children() if child.status() != "zombie"]
+
+
+def upload_on_a_new_connection(server: Server) -> bool:
+    """Each connection may get another worker, and one that has just died may have taken it."""
+    with contextlib.suppress(httpx2.TransportError):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        form = {"purpose": (None, b"user_data"), "file": ("a", b"content")}
+        return httpx2.post(server.base_url + "/files", headers=headers, files=form).status_code == 200
+    return False
+
+
+def test_a_killed_worker_is_replaced(pair: Server) -> None:
+    wait_until(lambda: len(workers(pair)) == 2, "there are not two workers")
+    first, second = workers(pair)
+    first.kill()
+    wait_until(lambda: len({worker.pid for worker in workers(pair)} - {first.pid}) == 2, "no worker came instead")
+    assert second.is_running()
+    assert all([upload_on_a_new_connection(pair) for _ in range(20)])
+    wait_until_quiet(pair.data_dir)
+    assert findings(pair.data_dir) == []
+    assert pair.stop() == 0
+    wait_until(lambda: not second.is_running(), "a worker outlived its supervisor")
+
+
+def test_workers_end_with_a_killed_supervisor(pair: Server) -> None:
+    wait_until(lambda: len(workers(pair)) == 2, "there are not two workers")
+    orphans = workers(pair)
+    pair.upload()
+    pair.kill()
+    wait_until(lambda: not any(orphan.is_running() for orphan in orphans), "the workers went on", 3)
+    with Server(pair.data_dir) as server:
+        assert len(server.client.get("/files").json()["data"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_clean_end(tmp_path: Path, count: int, number: signal.Signals) -> None:
+    server = Server(tmp_path / "data", workers=count)
+    server.upload()
+    began = time.monotonic()
+    assert server.stop(number) == 0, server.output
+    assert time.monotonic() - began < 3
+    assert "Traceback" not in server.output
