@@ -168,7 +168,9 @@ def test_an_empty_file_is_kept_where_anything_is(server: Server) -> None:
 # --- retrieve and delete --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file_id", ["file-nope", "fake_id", "x" * 500, "%00", "a'b\"c;--", "%F0%9F%8E%89", "..", "a%2Fb", "a%2fcontent"])
+@pytest.mark.parametrize(
+    "file_id", ["file-nope", "fake_id", "x" * 500, "%00", "a'b\"c;--", "%F0%9F%8E%89", "..", "a%2Fb", "a%2fcontent"]
+)
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
 def test_unknown_ids(server: Server, method: str, tail: str, file_id: str) -> None:
     if file_id == "..":

@@ -26,7 +26,10 @@ class Victim(Server):
         environment = victim_environment(data_dir)
         self._plan = Path(environment["VICTIM_PLAN"])
         self._trace = Path(environment["VICTIM_TRACE"])
+        before = len(self.trace())
         super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
+        # The first sweep would otherwise get among the steps of what is tested.
+        wait_until(lambda: "after records.leftovers|" in self.trace()[before:], "there was no first sweep")
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
         """Put a plan into force."""

@@ -1,0 +1,269 @@
+"""Clients that are silent, slow, gone or deaf: each is cut off in time, nothing of it stays, and nobody else waits."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.crash.harness import findings, leftovers, send_form, wait_until, wait_until_quiet
+from tests.serving import KEY, Server
+
+MIB = 2**20
+IDLE_SECONDS = 1
+RATE = 1024
+FIELD = b"--b\r\nContent-Disposition: form-data; name=%b\r\n\r\n"
+START = FIELD % b"purpose" + b"user_data\r\n" + FIELD % b"file; filename=a"
+END = b"\r\n--b--\r\n"
+
+
+class Upload:
+    """An upload over a socket of its own, of which the test decides what arrives when."""
+
+    def __init__(self, server: Server, size: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(START) + size + len(END)}\r\n\r\n"
+        )
+        self.send(head.encode() + START)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def answer(self) -> tuple[int, Any]:
+        """The whole answer, up to the end of the connection."""
+        raw = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := self.socket.recv(65536):
+                raw += data
+        head, _, body = raw.partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), json.loads(body)
+
+    def vanish(self, *, reset: bool) -> None:
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(
+        tmp_path_factory.mktemp("slow") / "data",
+        idle_seconds=IDLE_SECONDS,
+        min_upload_rate=RATE,
+        send_stall_seconds=1,
+        uploads_per_minute=0,
+    ) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(server: Server) -> Iterator[None]:
+    yield
+    wait_until_quiet(server.data_dir, 5)
+    assert findings(server.data_dir) == []
+
+
+def is_stalled(answer: tuple[int, Any]) -> bool:
+    status, body = answer
+    return status == 408 and body["error"]["code"] == "request_timeout"
+
+
+# --- slow -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [0, 1, 100_000])
+def test_a_client_that_falls_silent(server: Server, sent: int) -> None:
+    upload = Upload(server, 200_000)
+    upload.send(b"x" * sent)
+    began = time.monotonic()
+    assert is_stalled(upload.answer())
+    # The answer comes at once; the end of the connection waits up to two seconds for what the client still sends.
+    assert IDLE_SECONDS - 0.1 < time.monotonic() - began < IDLE_SECONDS + 3
+
+
+def drip(upload: Upload, rate: int, seconds: float) -> None:
+    """Send in small pieces until the time is up or the server has had enough."""
+    ends = time.monotonic() + seconds
+    with contextlib.suppress(OSError):
+        while time.monotonic() < ends:
+            upload.send(b"x" * (rate // 20))
+            time.sleep(0.05)
+
+
+def test_a_client_below_the_rate(server: Server) -> None:
+    upload = Upload(server, MIB)
+    dripping = threading.Thread(target=drip, args=(upload, RATE // 2, 8))
+    dripping.start()
+    began = time.monotonic()
+    assert is_stalled(upload.answer())
+    assert time.monotonic() - began < 2 * IDLE_SECONDS + 3
+    upload.vanish(reset=True)
+    dripping.join()
+
+
+def test_a_client_just_above_the_rate(server: Server) -> None:
+    size = 10_000
+    upload = Upload(server, size)
+    for _ in range(size // 250):  # 2,500 bytes a second, for four seconds
+        upload.send(b"x" * 250)
+        time.sleep(0.1)
+    upload.send(END)
+    status = int(upload.socket.recv(100).split(b" ", 2)[1])
+    assert status == 200
+
+
+# --- gone -----------------------------------------------------------------------------------------------------------
+
+
+def process_of(server: Server) -> psutil.Process:
+    return psutil.Process(server.process.pid)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_clients_that_vanish(server: Server, reset: bool) -> None:
+    process = process_of(server)
+    size = 2 * MIB
+    content = os.urandom(size)
+    dice = random.Random(50)
+
+    def abort(times: int) -> None:
+        for _ in range(times):
+            upload = Upload(server, size)
+            upload.send(content[: dice.choice([0, 1, dice.randrange(1000), dice.randrange(size), size])])
+            upload.vanish(reset=reset)
+
+    abort(20)  # so that pools and caches have what they keep
+    wait_until_quiet(server.data_dir, 5)
+    files, memory = process.num_fds(), process.memory_info().rss
+    listed = len(server.client.get("/files?limit=10000").json()["data"])
+    abort(50)
+    wait_until(lambda: not leftovers(server.data_dir), lambda: leftovers(server.data_dir), 5)
+    wait_until(lambda: abs(process.num_fds() - files) <= 5, lambda: (files, process.open_files()), 5)
+    assert process.memory_info().rss - memory < 20 * MIB
+    assert len(server.client.get("/files?limit=10000").json()["data"]) == listed
+
+
+def test_a_client_that_goes_after_its_last_byte(server: Server) -> None:
+    """The outcome is unknown to the client; whichever it is, it is all of it."""
+    for _ in range(20):
+        upload = Upload(server, 5)
+        upload.send(b"whole" + END)
+        upload.vanish(reset=True)
+    wait_until_quiet(server.data_dir, 5)
+    for file in server.client.get("/files").json()["data"]:
+        if file["bytes"] == 5:
+            assert server.client.get(f"/files/{file['id']}/content").content == b"whole"
+
+
+# --- deaf -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_takes_nothing(server: Server) -> None:
+    size = 32 * MIB
+    file_id = server.upload(os.urandom(size))["id"]
+    process = process_of(server)
+    before = process.num_fds()
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", server.port))
+        request = f"GET /v1/files/{file_id}/content HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        reader.sendall(request.encode())
+        wait_until(lambda: process.num_fds() > before, "the download did not begin", 5)
+        wait_until(lambda: process.num_fds() <= before, "the blob and the connection stay open", 5)
+        reader.settimeout(5)
+        taken = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := reader.recv(MIB):
+                taken += len(data)
+        assert taken < size // 2
+    assert server.client.get(f"/files/{file_id}/content").headers["content-length"] == str(size)
+
+
+# --- many -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_slow_uploads_slow_nobody_down(tmp_path: Path) -> None:
+    content = os.urandom(4 * MIB)
+
+    with Server(tmp_path / "data", min_upload_rate=10, uploads_per_minute=0) as server:
+
+        def fastest() -> float:
+            times = []
+            for _ in range(7):
+                began = time.perf_counter()
+                assert send_form(server.client, "fast", content).status_code == 200
+                times.append(time.perf_counter() - began)
+            return sorted(times)[len(times) // 2]
+
+        alone = fastest()
+        slow = [Upload(server, MIB) for _ in range(200)]
+        ended = threading.Event()
+
+        def drip_all() -> None:
+            while not ended.wait(0.2):
+                for upload in slow:
+                    upload.send(b"x" * 20)
+
+        dripping = threading.Thread(target=drip_all)
+        dripping.start()
+        try:
+            crowded = fastest()
+        finally:
+            ended.set()
+            dripping.join()
+        for upload in slow:
+            upload.vanish(reset=True)
+        assert crowded < 3 * alone + 0.05, (alone, crowded)
+        wait_until_quiet(server.data_dir, 5)
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", shutdown_seconds=5) as server:
+        upload = Upload(server, 100_000)
+        upload.send(b"x" * 50_000)
+        wait_until(lambda: os.listdir(server.data_dir / "staging") or "pending" in str(leftovers(server.data_dir)), "")
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        upload.send(b"x" * 50_000 + END)
+        status, body = upload.answer()
+        assert (status, body["bytes"]) == (200, 100_000)
+        server.process.wait(5 + 2)
+    with Server(tmp_path / "data") as server:
+        assert [file["id"] for file in server.client.get("/files").json()["data"]] == [body["id"]]
+        assert findings(server.data_dir) == []
+
+
+@pytest.mark.parametrize("size", [1000, MIB], ids=["small", "large"])
+def test_sigterm_does_not_wait_for_ever(tmp_path: Path, size: int) -> None:
+    with Server(tmp_path / "data", shutdown_seconds=1) as server:
+        upload = Upload(server, 2 * MIB)
+        upload.send(b"x" * size)
+        wait_until(lambda: "pending" in str(leftovers(server.data_dir)), "the upload did not begin")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        dripping = threading.Thread(target=drip, args=(upload, 100_000, 4))
+        dripping.start()
+        server.process.wait(20)
+        took = time.monotonic() - began
+        dripping.join()
+        assert took < 1 + 2, server.output
+        assert "Traceback" not in server.output, server.output
+    with Server(tmp_path / "data") as server:
+        wait_until_quiet(server.data_dir, 5)
+        assert server.client.get("/files").json()["data"] == []
+        assert findings(server.data_dir) == []
