@@ -1,6 +1,7 @@
 """An installation on disk: opening it, making it on the first start, and refusing what is not one.
 
-Layout of the data directory (0700): `lock`, `filestead.db` (and its -wal, -shm), `VOLUME`, `staging/`, `blobs/`.
+Layout of the data directory (0700): `lock`, `filestead.db` (with its -wal, -shm and `ballast`), `VOLUME`, `staging/`,
+`blobs/`.
 """
 
 import asyncio

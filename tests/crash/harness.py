@@ -105,6 +105,12 @@ def sql(data_dir: Path, statement: str, *values: object) -> list[Any]:
         return connection.execute(statement, values).fetchall()
 
 
+def expire(data_dir: Path, *file_ids: str) -> None:
+    """An hour passes, which is the shortest lifetime."""
+    marks = ",".join("?" * len(file_ids))
+    sql(data_dir, f"UPDATE files SET expires_at = 1 WHERE id IN ({marks})", *file_ids)
+
+
 def end_claims(data_dir: Path) -> None:
     """The minute passes after which what a dead sweep had claimed is free again."""
     sql(data_dir, "UPDATE blobs SET lease_until_us = 1 WHERE state = 'doomed'")

@@ -12,6 +12,8 @@ import pytest
 
 from tests.crash.harness import (
     Victim,
+    end_claims,
+    expire,
     findings,
     leftovers,
     send_form,
@@ -257,6 +259,19 @@ def test_a_removal_that_fails_is_done_by_the_sweep(victim: Victim, step: str) ->
         assert victim.client.get(f"/files/{file_id}").status_code == 404
     sweep(victim.data_dir)
     assert stored(victim.data_dir) == set()
+
+
+def test_a_sweep_whose_removal_fails_forgets_nothing(tmp_path: Path) -> None:
+    with Victim(tmp_path / "data", sweep_seconds=0.1) as victim:
+        file_ids = [victim.upload(b"content")["id"] for _ in range(3)]
+        with victim.failing("EIO", "before unlink blob", 2):
+            expire(victim.data_dir, *file_ids)
+            wait_until(lambda: len(stored(victim.data_dir)) == 1, "nothing was swept")
+            wait_until(lambda: len(sql(victim.data_dir, "SELECT key FROM blobs")) == 1, leftovers(victim.data_dir))
+        end_claims(victim.data_dir)
+        wait_until_quiet(victim.data_dir)
+        assert stored(victim.data_dir) == set()
+        assert findings(victim.data_dir) == []
 
 
 # --- bytes that rot -------------------------------------------------------------------------------------------------

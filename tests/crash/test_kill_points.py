@@ -10,11 +10,11 @@ import pytest
 from tests.crash.harness import (
     Victim,
     end_claims,
+    expire,
     findings,
     leftovers,
     send_form,
     sha256,
-    sql,
     wait_until,
     wait_until_quiet,
     write_plan,
@@ -302,20 +302,14 @@ def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempP
     sweeping_ashore.append(found)
 
 
-def expire(installation: Installation, *file_ids: str) -> None:
-    """An hour passes, which is the shortest lifetime."""
-    marks = ",".join("?" * len(file_ids))
-    sql(installation.data_dir, f"UPDATE files SET expires_at = 1 WHERE id IN ({marks})", *file_ids)
-    installation.gone.update(file_ids)
-
-
 @pytest.mark.parametrize("step", points(SWEEP))
 def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     expired = {sweeping.upload(f"{step} {n}", SMALL) for n in range(3)}
     nth = 1 if "records." in step else 2  # the second of three blobs
 
     def expire_now(client: httpx2.Client) -> httpx2.Response:
-        expire(sweeping, *expired)
+        expire(sweeping.data_dir, *expired)
+        sweeping.gone |= expired
         raise httpx2.TransportError("nobody waits for a sweep")
 
     sweeping.die_at(step, nth, expire_now)
@@ -326,7 +320,8 @@ def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
 def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
     file_id = sweeping.upload("traced", SMALL)
     before = len(sweeping.victim.trace())
-    expire(sweeping, file_id)
+    expire(sweeping.data_dir, file_id)
+    sweeping.gone.add(file_id)
     wait_until(lambda: "after records.forget|" in sweeping.victim.trace()[before:], "nothing was swept")
     trace = sweeping.victim.trace()[before:]
     assert set(passed(trace)) == set(points(SWEEP))

@@ -30,16 +30,19 @@ def tree(directory: Path) -> dict[str, bytes | None]:
     }
 
 
-def refused(data_dir: Path, *words: str, **settings: object) -> str:
-    """`serve` ends at once with 78 and one sentence that has these words."""
-    done = run_command(data_dir, "serve", port=0, **settings)
-    assert done.returncode == CONFIGURATION, done.stderr
-    assert done.stdout == ""
-    (sentence,) = done.stderr.splitlines()
+def refused(data_dir: Path, *words: str, **settings: object) -> None:
+    """`serve` ends at once with 78 and prints one sentence that has these words, and nothing else."""
+    try:
+        server = Server(data_dir, key=None, **settings)
+    except RuntimeError as error:
+        ending, *output = str(error).splitlines()
+    else:
+        server.kill()
+        pytest.fail("it serves")
+    assert ending == f"the server ended with {CONFIGURATION}:"
+    (sentence,) = output
     assert re.fullmatch(r"filestead: .+", sentence)
-    for word in words:
-        assert word in sentence
-    return sentence
+    assert [word for word in words if word not in sentence] == []
 
 
 @pytest.fixture
@@ -160,10 +163,7 @@ def test_a_read_only_directory(read_only: Path) -> None:
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with Server(tmp_path / "one") as server:
-        done = run_command(tmp_path / "two", "serve", port=server.port)
-        assert done.returncode == CONFIGURATION
-        assert str(server.port) in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        refused(tmp_path / "two", f"port {server.port}", "--port", env={"FILESTEAD_PORT": str(server.port)})
 
 
 @pytest.mark.parametrize(
@@ -177,10 +177,7 @@ def test_a_wrong_setting_names_itself(tmp_path: Path, name: str, value: str) -> 
     if not value:  # empty counts as not given
         with Server(tmp_path / "data", **{name: value}):
             return
-    done = run_command(tmp_path / "data", "serve", **{"port": 0, name: value})
-    assert done.returncode == CONFIGURATION
-    assert f"FILESTEAD_{name.upper()}" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    refused(tmp_path / "data", f"FILESTEAD_{name.upper()}", env={f"FILESTEAD_{name.upper()}": value})
     assert not (tmp_path / "data").exists()
 
 

@@ -244,7 +244,7 @@ Content-Disposition: form-data; name=purpose
 
 batch
 --4a424cac-7519-4ce0-b0b8-cb117505a4c3--
-"""),  # noqa: E501
+"""),
         [("file", "special€filename", LINE), ("purpose", None, b"batch")],
     ),
     Upload(

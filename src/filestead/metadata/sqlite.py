@@ -22,6 +22,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.domain.errors import FilesteadError, StorageFailed, StorageFull, StoreUnavailable
+from filestead.metadata.ballast import Ballast
 from filestead.metadata.statements import Connection, T
 
 BUSY_SECONDS = 10.0
@@ -127,7 +128,25 @@ class _Worker:
 class _Writer(_Worker):
     """The thread that writes: a group is one transaction, a job one savepoint."""
 
+    def __init__(self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast) -> None:
+        super().__init__(name, connection)
+        self._ballast = ballast
+
+    def join(self) -> None:
+        super().join()
+        self._ballast.close()
+
     def run(self, group: list[_Job]) -> None:
+        self._commit(group)
+        if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.drop():
+            # Nothing of a group that found no room has been kept, so it can be run again.
+            for job in group:
+                job.error = None
+            self._commit(group)
+        else:
+            self._ballast.take_in()
+
+    def _commit(self, group: list[_Job]) -> None:
         connection = self._connection
         try:
             with translated():
@@ -136,7 +155,8 @@ class _Writer(_Worker):
                     connection.execute("SAVEPOINT job")
                     job.run(connection)
                     if job.error is not None:
-                        if not connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                        # A full disk is everybody's; SQLite may have rolled all back by itself by now.
+                        if isinstance(job.error, StorageFull) or not connection.in_transaction:
                             raise job.error
                         connection.execute("ROLLBACK TO job")
                     connection.execute("RELEASE job")
@@ -144,7 +164,7 @@ class _Writer(_Worker):
         except FilesteadError as error:
             self._reopen()
             for job in group:
-                job.error = job.error or error
+                job.error = error
 
     def _reopen(self) -> None:
         """A failed sync is final: nothing more goes through the handle that saw it."""
@@ -170,7 +190,7 @@ class SqliteDatabase:
 
         self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._writer = _Writer("filestead-writer", connection)
+        self._writer = _Writer("filestead-writer", connection, Ballast(path.with_name("ballast")))
         self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
         self._writer.start(self._writes, group=GROUP)
         for reader in self._readers:
