@@ -150,15 +150,20 @@ def open_stores(settings: Settings) -> Stores:
     path = settings.data_dir / DATABASE
     if not path.exists():
         raise CannotStart(f"{settings.data_dir} holds no installation: start `filestead serve` on it first")
+    with contextlib.closing(_connect(path)) as connection:
+        schema.require_head(connection)
     database = SqliteDatabase(path)
     local = _blobs(settings)
     return Stores(database, SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), local)
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores for a command, beside a running server or without one; a new installation is made first."""
-    if not _is_served(settings):
+async def opened(settings: Settings, *, unchecked: bool = False) -> AsyncIterator[Stores]:
+    """The stores for a command, beside a running server or without one; a new installation is made first.
+
+    `unchecked` opens also what a server would refuse to serve, for a command that only looks.
+    """
+    if not unchecked and not _is_served(settings):
         prepare(settings).release()
     stores = open_stores(settings)
     try:
@@ -209,7 +214,7 @@ def begin(settings: Settings) -> str | None:
     async def first_steps() -> str | None:
         stores = open_stores(settings)
         try:
-            await stores.records.release_pending()
+            await stores.records.release_leases()
             if settings.bootstrap_key is not None:
                 await create_key(stores.keys, settings.bootstrap_key.get_secret_value())
                 return None

@@ -5,11 +5,12 @@ docs/configuration.md. A name that is not in it is an error, so that a typing mi
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from filestead.domain.errors import CannotStart
@@ -96,6 +97,13 @@ class Settings(BaseSettings):
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=config)) if config else sources
 
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
+            raise ValueError("a key must be printable ASCII without blanks, as it travels in a header")
+        return key
+
     @property
     def project_quota(self) -> int | None:
         """The project's quota; None for no limit."""
@@ -154,7 +162,8 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{name} is not a setting; docs/configuration.md lists them all"
     unit = _unit(name) if name in Settings.model_fields else ""
-    return f"{variable(name)} = {error.get('input')!r} is wrong: {error['msg']} (unit: {unit})"
+    given = "" if name in _secret_names() else f" = {error.get('input')!r}"
+    return f"{variable(name)}{given} is wrong: {error['msg']} (unit: {unit})"
 
 
 def variable(name: str) -> str:

@@ -92,7 +92,7 @@ def swap(data: Path) -> None:
 
 
 def orphan(data: Path) -> None:
-    path = data / "blobs/00" / ("0" * 32)
+    path = data / "blobs/00" / ("0" * 2 + "a" * 30)
     path.write_bytes(b"x")
     path.chmod(0o600)
 

@@ -403,13 +403,15 @@ async def test_forget_of_a_pending_upload_releases_its_reservation(rows: Rows) -
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
 
 
-async def test_release_pending_ends_every_lease(rows: Rows) -> None:
+async def test_release_leases_ends_every_lease(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
     await rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
-    kept = await add(rows, who)
-    assert await rows.files.release_pending() == 1
-    assert await leftovers(rows) == [key]
+    kept, deleted = await add(rows, who), await add(rows, who)
+    await rows.files.delete(who.project_id, deleted.id)
+    assert await leftovers(rows) == [deleted.blob_key], "claimed by a sweep that never ends"
+    assert await rows.files.release_leases() == 2
+    assert sorted(await leftovers(rows)) == sorted([key, deleted.blob_key])
     assert await rows.files.get(who.project_id, kept.id) == kept
 
 

@@ -55,7 +55,7 @@ START: list[Step] = [
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
-    *(durable("records.release_pending"), durable("keys.create"), durable("records.leftovers")),
+    *(durable("records.release_leases"), durable("keys.create"), durable("records.leftovers")),
 ]
 UNTIL_SERVING = START[:-1]
 

@@ -25,6 +25,8 @@ from filestead.domain.model import Violation
 
 KEY = re.compile(r"[0-9a-z]{32}")
 SHARDS = tuple(f"{n:02x}" for n in range(256))
+PROBE = "0" * 24
+"""Begins the keys of probes, which no row knows: a start removes what a killed probe has left."""
 THREADS = 16
 READ_BYTES = 1024 * 1024
 FLUSH_BYTES = 32 * 1024 * 1024
@@ -63,6 +65,7 @@ class LocalBlobs:
         self._root = root
         self._staging = root / "staging"
         self._blobs = root / "blobs"
+        self._folders = (self._staging, *(self._blobs / shard for shard in SHARDS))
         self._reserve_bytes = reserve_bytes
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-blobs")
 
@@ -71,18 +74,31 @@ class LocalBlobs:
     def open(self, installation: str, *, fresh: bool) -> None:
         """Make the folders of a fresh installation, or see to it that these are the folders of `installation`."""
         volume = self._root / "VOLUME"
-        if not volume.exists():
-            if not fresh:
-                raise CannotStart(
-                    f"{self._root} has a database but no blobs (the file VOLUME is missing): this is the wrong volume "
-                    "or an emptied one. Mount the right one, or restore the blobs from the backup"
-                )
+        if fresh and not any(map(_names, self._folders)):
+            # A VOLUME that is there already is of a first start that was cut off.
             self._create(volume, installation)
+        elif not volume.exists():
+            raise CannotStart(
+                f"{self._root} has a database but no blobs (the file VOLUME is missing): this is the wrong volume or "
+                "an emptied one. Mount the right one, or restore the blobs from the backup"
+            )
         found = volume.read_text().strip()
         if found != installation:
             raise CannotStart(
                 f"{self._root} holds the blobs of another installation ({found} instead of {installation}): "
                 "mount the volume that belongs to this database"
+            )
+        if not self._staging.is_dir():  # a backup does without it
+            self._staging.mkdir(mode=0o700)
+        for folder in (self._staging, self._blobs / PROBE[:2]):
+            for name in _names(folder):
+                if name.startswith(PROBE):
+                    (folder / name).unlink()
+        missing = sum(not folder.is_dir() for folder in self._folders)
+        if missing:
+            raise CannotStart(
+                f"{self._blobs} is not whole ({missing} of {len(SHARDS)} folders are missing): restore it from the "
+                "backup; `filestead verify` names the files that are lost"
             )
 
     def _create(self, volume: Path, installation: str) -> None:
@@ -193,21 +209,24 @@ class LocalBlobs:
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""
-        for folder in (self._staging, *(self._blobs / shard for shard in SHARDS)):
-            for name in await self._run(os.listdir, folder):
+        for folder in self._folders:
+            for name in await self._run(_names, folder):
                 if KEY.fullmatch(name):
                     yield name
 
     async def probe(self) -> None:
         """Write, sync and remove a small blob."""
-        key = new_key()
+        key = f"{PROBE}{os.getpid():08x}"
         upload = _Upload(self._staging / key, self._path(key), self._require_room)
         await self._run(upload.try_out)
 
     def inspect(self) -> list[Violation]:
         """Foreign names, links and wrong modes in the folders."""
         found = []
-        for folder in (self._staging, *(self._blobs / shard for shard in SHARDS)):
+        for folder in self._folders:
+            if not folder.is_dir():
+                found.append(_finding(folder, "the folder is missing", "restore it from the backup"))
+                continue
             if stat.S_IMODE(folder.stat().st_mode) != 0o700:
                 found.append(_finding(folder, "the folder's mode is not 0700", f"chmod 0700 {folder}"))
             with os.scandir(folder) as entries:
@@ -233,6 +252,12 @@ class LocalBlobs:
 
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
+
+
+def _names(folder: Path) -> list[str]:
+    with translated("listing blobs"), contextlib.suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
 
 
 def _finding(path: Path, evidence: str, remedy: str) -> Violation:

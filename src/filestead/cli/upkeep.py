@@ -38,7 +38,7 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
             print(f"\r{report.files} files, {report.bytes} bytes, {report.blobs} blobs", end="", file=sys.stderr)
 
     async def run() -> VerifyReport:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
+        async with installation.opened(table.load(data_dir=data_dir), unchecked=True) as stores:
             return await run_verify(stores.records, stores.blobs, deep=deep, progress=progress)
 
     report = asyncio.run(run())

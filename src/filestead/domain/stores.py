@@ -106,8 +106,8 @@ class FileRecords(Protocol):
     async def forget(self, blob_keys: Sequence[str]) -> None:
         """Drop pending or claimed blobs from the ledger once their bytes are gone. Blobs of visible files stay."""
 
-    async def release_pending(self) -> int:
-        """End the lease of every pending upload, as the only process of an installation may do when it starts."""
+    async def release_leases(self) -> int:
+        """End every lease, of uploads and of sweeps, as the only process of an installation may do when it starts."""
 
     async def usage(self, project_id: str) -> Usage:
         """The project's ledger."""

@@ -121,7 +121,7 @@ class FileStatements:
         self.forget = compiled(
             delete(blobs).where(key, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
-        self.release_pending = compiled(update(blobs).where(pending).values(lease_until_us=0))
+        self.release_leases = compiled(update(blobs).where(blobs.c.state != "live").values(lease_until_us=0))
         self._compile_files(compiled)
 
     def _compile_files(self, compiled: Any) -> None:

@@ -231,9 +231,9 @@ class SqlFileRecords:
 
         await self._database.write(operation)
 
-    async def release_pending(self) -> int:
-        """End the lease of every pending upload."""
-        return await self._database.write(lambda connection: self._s.release_pending(connection).rowcount)
+    async def release_leases(self) -> int:
+        """End every lease."""
+        return await self._database.write(lambda connection: self._s.release_leases(connection).rowcount)
 
     # --- looking ------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,16 @@ def upgrade(connection: sqlite3.Connection) -> None:
     _migrate(connection)
 
 
+def require_head(connection: sqlite3.Connection) -> None:
+    """`CannotStart` unless the database is at `HEAD`."""
+    with translated():
+        at = version(connection)
+    if at != HEAD:
+        raise CannotStart(
+            f"the database is at schema {at} instead of {HEAD}: start `filestead serve` once to migrate it"
+        )
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     # Alembic costs a quarter of a second to import; a start without migrations should not pay for it.
     from alembic import command  # noqa: PLC0415
