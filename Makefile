@@ -22,7 +22,7 @@ serve: install  ## install, then serve on 127.0.0.1:8080 with ./data
 
 test: install   ## install, then every test
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: install  ## format, lint, types, import contracts, generated documents
 	$(BIN)/ruff format --check .

@@ -55,7 +55,8 @@ START: list[Step] = [
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
-    *(durable("records.release_leases"), durable("keys.create"), durable("records.leftovers")),
+    *("open ballast", "posix_fallocate ballast", durable("records.release_leases"), durable("keys.create")),
+    *("close ballast", "open ballast", durable("records.leftovers")),
 ]
 UNTIL_SERVING = START[:-1]
 
