@@ -1,10 +1,12 @@
 """Sizes, quotas and rates over HTTP, with limits small enough to reach."""
 
 import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from tests.serving import Server
@@ -160,3 +162,14 @@ def test_too_many_uploads_at_once(tmp_path: Path) -> None:
         response = server.client.post("/files", content=slow(), headers=headers)
         assert response.status_code == 200, response.text
         assert json.loads(response.text)["bytes"] == 4
+
+
+def test_the_limit_of_open_files_fits_the_connections(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        with Server(tmp_path / "data", max_connections=1500) as server:
+            raised, _ = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raised == 3512

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import resource
 import socket
 import sys
 
@@ -18,12 +19,14 @@ from filestead.settings import Settings
 log = logging.getLogger("filestead")
 
 BACKLOG = 2048
+SPARE_FILES = 512
 
 
 def serve(settings: Settings) -> None:
     """Serve until a signal ends it. `CannotStart` says what is in the way."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    _raise_file_limit(settings)
     lock = installation.prepare(settings)
     with contextlib.closing(_listen(settings)) as listener:
         first_key = installation.begin(settings)
@@ -33,6 +36,16 @@ def serve(settings: Settings) -> None:
         else:
             Supervisor(settings.workers, lambda: work(settings, listener)).run()
     lock.release()
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """A connection takes a descriptor, and its file another; the usual soft limit of 1,024 is less than we promise."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * settings.max_connections + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:
