@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filestead.blobs.guard import GuardedBlobs
-from filestead.blobs.local import LocalBlobs
+from filestead.blobs.local import LocalBlobs, sync_directory
 from filestead.domain import auth
 from filestead.domain.errors import CannotStart, FilesteadError
 from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
@@ -90,7 +90,10 @@ def prepare(settings: Settings) -> Lock:
     directory = settings.data_dir
     try:
         os.umask(0o077)
+        made = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in made:  # the way to the data must survive a power cut, too
+            sync_directory(path.parent)
         if stat.S_IMODE(directory.stat().st_mode) != 0o700:
             directory.chmod(0o700)
         lock = Lock(directory)

@@ -185,9 +185,9 @@ def flags() -> list[tuple[str, str]]:
     return found
 
 
-def masked(settings: Settings) -> dict[str, str]:
-    """The settings as they may be logged."""
-    return {name: str(value) for name, value in settings if value is not None}
+def changed(settings: Settings) -> dict[str, str]:
+    """The settings that are not at their default, as they may be logged: secrets are masked."""
+    return {name: str(value) for name, value in settings if value != Settings.model_fields[name].default}
 
 
 def markdown() -> str:

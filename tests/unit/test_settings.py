@@ -94,3 +94,16 @@ def test_the_page_is_what_the_table_says() -> None:
     assert (ROOT / "docs/configuration.md").read_text() == table.markdown()
     for name in table.Settings.model_fields:
         assert f"`{table.variable(name)}`" in table.markdown()
+
+
+def test_the_log_of_the_start_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY", "sk-canary")
+    monkeypatch.setenv("FILESTEAD_PORT", "81")
+    assert table.changed(table.load()) == {"port": "81", "bootstrap_key": "**********"}
+
+
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY", "sk canary")
+    with pytest.raises(CannotStart, match="FILESTEAD_BOOTSTRAP_KEY is wrong") as refused:
+        table.load()
+    assert "canary" not in str(refused.value)

@@ -14,7 +14,7 @@ from filestead.api.front import new_request_id
 from filestead.domain.errors import CannotStart
 from filestead.server.protocol import ConnectionLimits, protocol_class
 from filestead.server.supervisor import Supervisor
-from filestead.settings import Settings
+from filestead.settings import Settings, changed
 
 log = logging.getLogger("filestead")
 
@@ -30,6 +30,7 @@ def serve(settings: Settings) -> None:
     lock = installation.prepare(settings)
     with contextlib.closing(_listen(settings)) as listener:
         first_key = installation.begin(settings)
+        log.info("settings other than the default: %s", changed(settings) or "none")
         print(banner(settings, listener.getsockname()[1], first_key), flush=True)
         if settings.workers == 1:
             work(settings, listener)

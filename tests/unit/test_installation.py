@@ -1,0 +1,36 @@
+"""Opening a data directory, where it does not take a server to see it."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from filestead import installation, settings
+
+
+def test_every_directory_on_the_way_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    before = os.umask(0o022)
+    try:
+        installation.prepare(settings.load(data_dir=tmp_path / "a" / "b")).release()
+    finally:
+        os.umask(before)
+    root = tmp_path / "a" / "b"
+    assert {tmp_path, tmp_path / "a", root, root / "blobs", root / "VOLUME"} <= set(synced)
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+def test_ids_are_of_the_hosted_form_and_differ() -> None:
+    made = {installation.new_id("file-") for _ in range(10_000)}
+    assert len(made) == 10_000
+    assert all(len(one) == 27 and one.removeprefix("file-").isalnum() and one.isascii() for one in made)
+    used = set("".join(one.removeprefix("file-") for one in made))
+    assert used == set(installation.ALPHABET)
