@@ -22,6 +22,7 @@ from tests.crash.harness import (
 from tests.serving import Server, run_command
 
 KILLED = -9
+ANSWERED = "after answer body|"
 SMALL = b"all in one block"
 LARGE = bytes(range(256)) * 4096  # several blocks, so that most of them are written while the rest is on its way
 
@@ -97,8 +98,11 @@ class Installation:
 
     def upload(self, name: str, content: bytes) -> str:
         """An upload that works."""
+        before = len(self.victim.trace())
         file_id = str(self.victim.upload(content, name=name)["id"])
         self.contents[file_id] = sha256(content)
+        # We have the answer a little before the victim knows that it has sent it.
+        wait_until(lambda: ANSWERED in self.victim.trace()[before:], "the answer is not noted")
         return file_id
 
     def die_at(
@@ -209,6 +213,7 @@ def test_the_steps_of_a_delete(installation: Installation) -> None:
 def test_the_steps_of_a_refused_upload(installation: Installation) -> None:
     with installation.victim.traced() as trace:
         assert refused_upload(installation.victim.client).status_code == 400
+        wait_until(lambda: installation.victim.trace()[-1] == ANSWERED, "the answer is not noted")
     assert passed(trace) == points([*UPLOAD[:2], *TAKE_BACK])
 
 
