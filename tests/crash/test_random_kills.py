@@ -72,16 +72,16 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     threading.excepthook, before = failures.append, threading.excepthook
     try:
         for cycle in range(CYCLES):
-            server = Server(tmp_path / "data", uploads_per_minute=0, sweep_seconds=0.2)
-            told.check(server, deep=False)
-            threads = [
-                threading.Thread(target=work, args=(server, told, random.Random(dice.random()), f"{cycle}-{n}"))
-                for n in range(THREADS)
-            ]
-            for thread in threads:
-                thread.start()
-            time.sleep(dice.uniform(0.05, 0.8))
-            server.kill()
+            with Server(tmp_path / "data", uploads_per_minute=0, sweep_seconds=0.2) as server:
+                told.check(server, deep=False)
+                threads = [
+                    threading.Thread(target=work, args=(server, told, random.Random(dice.random()), f"{cycle}-{n}"))
+                    for n in range(THREADS)
+                ]
+                for thread in threads:
+                    thread.start()
+                time.sleep(dice.uniform(0.05, 0.8))
+                server.kill()
             for thread in threads:
                 thread.join(30)
             assert not failures, failures[0].exc_value
