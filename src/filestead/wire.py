@@ -1,7 +1,8 @@
 """The JSON shapes of the OpenAI Files API, shared by server and client. Member order is the order seen on the wire.
 
 Source: `OpenAIFile`, `ListFilesResponse`, `DeleteFileResponse` and `ErrorResponse` of the official description, and
-recorded answers: `expires_at` and `status_details` are always present, and an empty page has null ids.
+recorded answers: `expires_at` and `status_details` are always present, and an empty page has null ids. The server writes
+every member; the defaults are for the client, which also reads services that leave some out.
 """
 
 from typing import Literal
@@ -18,19 +19,19 @@ class FileObject(msgspec.Struct, frozen=True, kw_only=True):
     filename: str
     bytes: int
     created_at: int
-    expires_at: int | None
-    status: str
-    status_details: str | None
+    expires_at: int | None = None
+    status: str = "processed"
+    status_details: str | None = None
 
 
-class FileList(msgspec.Struct, frozen=True, kw_only=True):
+class ListFilesResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A page of files; `first_id` and `last_id` are those of this page."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
+    has_more: bool = False
+    first_id: str | None = None
+    last_id: str | None = None
 
 
 class FileDeleted(msgspec.Struct, frozen=True, kw_only=True):

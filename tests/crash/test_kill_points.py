@@ -45,21 +45,25 @@ DELETE: list[Step] = [durable("records.delete"), "answer head", "answer body", R
 TAKE_BACK: list[Step] = [
     *(durable("records.abandon"), REMOVE, durable("records.forget"), "answer head", "answer body"),
 ]
+REPEATED: list[Step] = [*UPLOAD[:3], *TAKE_BACK]
 SWEEP: list[Step] = [durable("records.leftovers"), REMOVE, durable("records.forget")]
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
     "CREATE TABLE alembic_version",
     *(f"CREATE TABLE {name}" for name in ("installation", "organizations", "projects", "users", "keys")),
     *("CREATE TABLE blobs", "CREATE TABLE files", "CREATE INDEX blobs_by_lease", "CREATE INDEX files_by_time"),
-    *("CREATE INDEX files_by_purpose", "CREATE INDEX files_by_expiry", "INSERT INTO alembic_version"),
-    *("commit of start", "mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
+    *("CREATE INDEX files_by_purpose", "CREATE INDEX files_by_expiry"),
+    *("INSERT INTO alembic_version", "commit of start"),
+    *("CREATE TABLE idempotency_keys", "CREATE INDEX idempotency_keys_by_end"),
+    *("UPDATE alembic_version SET", "commit of start"),
+    *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
     *("open ballast", "posix_fallocate ballast", durable("records.release_leases"), durable("keys.create")),
     *("close ballast", "open ballast", durable("records.leftovers")),
 ]
-UNTIL_SERVING = START[:-1]
+UNTIL_SERVING = START[:-2]
 
 
 def points(steps: Sequence[Step]) -> list[str]:
@@ -69,6 +73,11 @@ def points(steps: Sequence[Step]) -> list[str]:
         name, inside = (step, []) if isinstance(step, str) else step
         found += [f"before {name}", *points(inside), f"after {name}"]
     return found
+
+
+def numbered(found: list[str]) -> list[tuple[str, int]]:
+    """The points, each with how often it has been reached by then."""
+    return [(point, found[: at + 1].count(point)) for at, point in enumerate(found)]
 
 
 def passed(trace: list[str]) -> list[str]:
@@ -267,6 +276,56 @@ def test_killed_in_a_delete(installation: Installation, step: str) -> None:
     assert (file_id in installation.listed()) == (not committed)
 
 
+# --- idempotency keys -----------------------------------------------------------------------------------------------
+
+
+def send_named(client: httpx2.Client, key: str) -> httpx2.Response:
+    form = {"data": {"purpose": "user_data"}, "files": {"file": (key, SMALL)}}
+    return client.post("/files", headers={"Idempotency-Key": key}, **form)
+
+
+def slug(what: str) -> str:
+    return what.replace(" ", "-")
+
+
+def test_the_steps_of_a_repeated_upload(installation: Installation) -> None:
+    first = send_named(installation.victim.client, "traced-twice").json()
+    installation.contents[first["id"]] = sha256(SMALL)
+    before = len(installation.victim.trace())
+    wait_until(lambda: ANSWERED in installation.victim.trace()[before - 1 :], "the answer is not noted")
+    with installation.victim.traced() as trace:
+        assert send_named(installation.victim.client, "traced-twice").json() == first
+        wait_until(lambda: installation.victim.trace()[-1] == ANSWERED, "the answer is not noted")
+    assert passed(trace) == points(REPEATED)
+
+
+@pytest.mark.parametrize("step", points(UPLOAD))
+def test_killed_and_sent_again_with_its_key(installation: Installation, step: str) -> None:
+    key = slug(f"first {step}")
+    response = installation.die_at(step, 1, lambda client: send_named(client, key))
+    committed = is_behind(step, "after commit of records.publish", UPLOAD)
+    again = send_named(installation.victim.client, key)
+    assert again.status_code == 200
+    assert again.headers.get("idempotent-replayed") == ("true" if committed else None)
+    assert response is None or response.json() == again.json()
+    installation.contents[again.json()["id"]] = sha256(SMALL)
+    assert [name for name in installation.listed().values() if name == key] == [key]
+
+
+@pytest.mark.parametrize("step", points(REPEATED))
+def test_killed_while_an_upload_is_repeated(installation: Installation, step: str) -> None:
+    key = slug(f"repeated {step}")
+    first = send_named(installation.victim.client, key).json()
+    installation.contents[first["id"]] = sha256(SMALL)
+    response = installation.die_at(step, 1, lambda client: send_named(client, key))
+    assert response is None or response.json() == first
+    assert send_named(installation.victim.client, key).json() == first
+    assert [name for name in installation.listed().values() if name == key] == [key]
+
+
+# --- taking back, sweeping, starting --------------------------------------------------------------------------------
+
+
 def refused_upload(client: httpx2.Client) -> httpx2.Response:
     return client.post("/files", data={"purpose": "batch"}, files={"file": ("refused.jsonl", b"[]\n")})
 
@@ -341,7 +400,7 @@ def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
 @pytest.mark.parametrize(
     ("step", "nth"),
     [
-        *((step, 1) for step in points(UNTIL_SERVING) if step.startswith("after")),
+        *((step, nth) for step, nth in numbered(points(UNTIL_SERVING)) if step.startswith("after")),
         ("after mkdir shard", 128),
         ("after mkdir shard", 256),
     ],

@@ -39,6 +39,8 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
     (errors.FaultyLines("Line 1: bad."), 400, "file", None, "Line 1: bad."),
     (errors.QuotaExceeded("project", 5 * 2**39), 400, None, None, "You have exceeded your file storage quota. Projects are limited to 2.5TB of files."),
     (errors.QuotaExceeded("organization", 100 * 2**30), 400, None, None, "You have exceeded your file storage quota. Organizations are limited to 100GB of files."),
+    (errors.IdempotencyKeyReused("file-x"), 400, "Idempotency-Key", "idempotency_key_reused", "This Idempotency-Key has made file-x of another form"),
+    (errors.IdempotencyKeySpent("file-x"), 400, "Idempotency-Key", "idempotency_key_spent", "file-x, which this Idempotency-Key has made, has been deleted"),
     (errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5)), 429, None, "rate_limit_exceeded", "Rate limit reached"),
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
     (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),

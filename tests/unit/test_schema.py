@@ -14,6 +14,7 @@ from filestead.domain.errors import CannotStart
 from filestead.metadata import schema
 from filestead.metadata.sqlite import connect
 from filestead.metadata.tables import metadata
+from tests.migration.older import OLDER, REVISIONS, migrate_to, names
 
 
 def test_head_is_the_last_migration_of_the_folder() -> None:
@@ -41,10 +42,16 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_migration_is_all_or_nothing(tmp_path: Path) -> None:
-    """Whatever statement fails, the next start finds the database as it was."""
+    """Whatever statement fails, the next start finds the database as one of the migrations left it."""
     statements = _statements_of_a_migration(tmp_path / "count.db")
     assert statements > 10
-    for allowed in range(0, statements, 3):
+    whole: dict[str | None, set[str]] = {None: set()}
+    connection = connect(tmp_path / "whole.db", time.time)
+    for revision in REVISIONS:
+        migrate_to(connection, revision)
+        whole[revision] = names(connection)
+    found = set()
+    for allowed in {*range(0, statements, 3), statements - 1}:
         path = tmp_path / f"{allowed}.db"
         connection = connect(path, time.time)
         _fail_after(connection, allowed)
@@ -52,9 +59,13 @@ def test_a_migration_is_all_or_nothing(tmp_path: Path) -> None:
             schema.upgrade(connection)
         connection.close()
         again = connect(path, time.time)
-        assert schema.version(again) is None
+        version = schema.version(again)
+        assert names(again) == whole[version]
+        found.add(version)
         schema.upgrade(again)
         assert schema.version(again) == schema.HEAD
+        assert names(again) == whole[schema.HEAD]
+    assert found == {None, *OLDER}
 
 
 def _statements_of_a_migration(path: Path) -> int:

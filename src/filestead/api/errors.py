@@ -18,6 +18,7 @@ SERVER = "server_error"
 PLATFORM = "https://platform.openai.com/account/api-keys"
 
 NO_RETRY = {"x-should-retry": "false"}
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,20 @@ TABLE: dict[type[errors.FilesteadError], Row] = {
     errors.NotBatchInput: lambda _: Answer(400, "Invalid file format for Batch API. Must be .jsonl"),
     errors.NotTrainingData: _not_training_data,
     errors.FaultyLines: lambda error: Answer(400, error.details, "file"),
+    errors.IdempotencyKeyReused: lambda error: Answer(
+        400,
+        f"This Idempotency-Key has made {error.file_id} of another form within the last 24 hours; nothing was stored. "
+        "Send this form with a new key, or the first form to get its file again.",
+        IDEMPOTENCY_KEY,
+        "idempotency_key_reused",
+    ),
+    errors.IdempotencyKeySpent: lambda error: Answer(
+        400,
+        f"{error.file_id}, which this Idempotency-Key has made, has been deleted or has expired; nothing was stored. "
+        "Send the form with a new key to make a new file.",
+        IDEMPOTENCY_KEY,
+        "idempotency_key_spent",
+    ),
     errors.QuotaExceeded: _quota,
     errors.RateLimited: _rate_limited,
     errors.StorageFull: lambda _: Answer(

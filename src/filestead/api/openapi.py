@@ -6,12 +6,21 @@ from typing import Any
 import msgspec
 
 from filestead import __version__, wire
+from filestead.api.errors import IDEMPOTENCY_KEY
 from filestead.domain import expiry
 from filestead.domain.purposes import ALL_PURPOSES, INPUT_PURPOSES
 
 FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
+KEY_PATTERN = "^[!-~]{1,255}$"
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+
+REPLAYED = {
+    "idempotent-replayed": {
+        "schema": {"const": "true"},
+        "description": "The file was made by an earlier upload with this Idempotency-Key.",
+    }
+}
 
 CONNECTION = (400, 408, 414, 431, 503)
 """How any request may be refused before it is routed: its head is no HTTP, too slow, too large, or one too many."""
@@ -20,10 +29,9 @@ CONNECTION = (400, 408, 414, 431, 503)
 @functools.cache
 def document() -> bytes:
     """The description as JSON."""
-    _, schemas = msgspec.json.schema_components(
-        [wire.FileObject, wire.FileList, wire.FileDeleted, wire.ErrorBody], ref_template="#/components/schemas/{name}"
-    )
-    for name in ("FileObject", "FileList", "FileDeleted", "Error", "ErrorDetail"):
+    shapes = [wire.FileObject, wire.ListFilesResponse, wire.FileDeleted, wire.ErrorBody]
+    _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    for name in ("FileObject", "ListFilesResponse", "FileDeleted", "Error", "ErrorDetail"):
         _close(schemas[name])
     schemas["FileObject"]["properties"]["purpose"] = {"enum": list(ALL_PURPOSES)}
     schemas["FileObject"]["properties"]["status"] = {"enum": ["uploaded", "processed", "error"]}
@@ -54,10 +62,10 @@ def _close(schema: dict[str, Any]) -> None:
     schema["required"] = list(schema["properties"])
 
 
-def _json(description: str, schema: str) -> dict[str, Any]:
+def _json(description: str, schema: str, **headers: Any) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": REQUEST_ID,
+        "headers": {**REQUEST_ID, **headers},
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
     }
 
@@ -75,13 +83,18 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/files": {
             "get": _operation(
-                "List files", "listFiles", {"200": _json("A page of files.", "FileList")}, 404, parameters=_list_query()
+                "List files",
+                "listFiles",
+                {"200": _json("A page of files.", "ListFilesResponse")},
+                404,
+                parameters=_list_query(),
             ),
             "post": _operation(
                 "Upload a file",
                 "createFile",
-                {"200": _json("The file.", "FileObject")},
+                {"200": _json("The file.", "FileObject", **REPLAYED)},
                 *(415, 429, 507),
+                parameters=[_idempotency_key()],
                 requestBody=_form(),
             ),
         },
@@ -106,6 +119,19 @@ def _paths() -> dict[str, Any]:
         "/health": {"get": _public("The process answers", "health", STATUS)},
         "/health/ready": {"get": _public("Uploads can be taken", "ready", STATUS)},
         "/openapi.json": {"get": _public("This description", "description", {"type": "object"})},
+    }
+
+
+def _idempotency_key() -> dict[str, Any]:
+    return {
+        "name": IDEMPOTENCY_KEY,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "pattern": KEY_PATTERN},
+        "description": (
+            "Names this upload and its repetitions. For 24 hours the same key with the same form gives the file that "
+            "the first upload made; with another form, or once that file is gone, the upload is refused."
+        ),
     }
 
 

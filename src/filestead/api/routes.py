@@ -15,7 +15,7 @@ from starlette.routing import Route
 from filestead import wire
 from filestead.api import content, openapi
 from filestead.api.body import Pace, read_body
-from filestead.api.errors import Answer, RequestError, bad_request, rate_headers
+from filestead.api.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
 from filestead.api.forms import FormUpload
 from filestead.domain import auth
 from filestead.domain.auth import Authenticator
@@ -26,6 +26,7 @@ JSON = "application/json"
 SMALL_BYTES = 1024 * 1024
 MAX_LIMIT = 10_000
 INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+KEY_FORM = re.compile(openapi.KEY_PATTERN)
 PUBLIC = ("/health", "/health/ready", "/openapi.json")
 """The only paths that need no key."""
 
@@ -83,15 +84,19 @@ class Api:
             raise RequestError(
                 Answer(503, "Too many uploads at once. Please try again in a moment.", headers={"retry-after": "1"})
             )
+        idempotency_key = _idempotency_key(request)
         length = request.headers.get("content-length")
         async with aclosing(read_body(request.receive, self.pace)) as body:
             source = FormUpload(request.headers.get("content-type", ""), int(length) if length else None, body)
             self.uploads += 1
             try:
-                created = await self.files.create(principal, source)
+                created = await self.files.create(principal, source, idempotency_key=idempotency_key)
             finally:
                 self.uploads -= 1
-        return Response(wire.encode(_shape(created.file)), 200, rate_headers(created.rate), JSON)
+        headers = rate_headers(created.rate)
+        if created.replayed:
+            headers["idempotent-replayed"] = "true"
+        return Response(wire.encode(_shape(created.file)), 200, headers, JSON)
 
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files."""
@@ -164,6 +169,23 @@ def _key_of(request: Request) -> str | None:
     return None
 
 
+def _idempotency_key(request: Request) -> str | None:
+    """The key that the client has chosen for this upload; identical repeats are accepted, as in a query."""
+    values = set(request.headers.getlist(IDEMPOTENCY_KEY))
+    if not values:
+        return None
+    if len(values) > 1:
+        raise bad_request(f"'{IDEMPOTENCY_KEY}' was given more than once; send one value", IDEMPOTENCY_KEY)
+    value = values.pop()
+    if not KEY_FORM.fullmatch(value):
+        raise bad_request(
+            f"Invalid '{IDEMPOTENCY_KEY}': send 1 to 255 visible ASCII characters without spaces, for example a UUID, "
+            "or leave the header out",
+            IDEMPOTENCY_KEY,
+        )
+    return value
+
+
 def _query(request: Request, names: tuple[str, ...]) -> dict[str, str]:
     """The named parameters. Unknown ones are ignored and identical repeats accepted, as the hosted service does."""
     found: dict[str, str] = {}
@@ -208,4 +230,4 @@ def _shape(file: File) -> wire.FileObject:
 def _page(page: Page) -> bytes:
     ids = (page.files[0].id, page.files[-1].id) if page.files else (None, None)
     data = [_shape(file) for file in page.files]
-    return wire.encode(wire.FileList(data=data, has_more=page.has_more, first_id=ids[0], last_id=ids[1]))
+    return wire.encode(wire.ListFilesResponse(data=data, has_more=page.has_more, first_id=ids[0], last_id=ids[1]))

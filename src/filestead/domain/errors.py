@@ -149,6 +149,25 @@ class FaultyLines(FilesteadError):
         self.details = details
 
 
+# --- idempotency keys -----------------------------------------------------------------------------------------------
+
+
+class IdempotencyKeyReused(FilesteadError):
+    """The key stands for another form, which made the file `file_id`."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"the idempotency key made {file_id} of another form")
+        self.file_id = file_id
+
+
+class IdempotencyKeySpent(FilesteadError):
+    """The key made the file `file_id`, which is no longer there."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"the idempotency key made {file_id}, which is gone")
+        self.file_id = file_id
+
+
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 

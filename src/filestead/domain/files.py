@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from filestead.domain import expiry, filenames, purposes
+from filestead.domain import expiry, filenames, idempotency, purposes
 from filestead.domain.errors import (
     BlobNotFound,
     FaultyLines,
@@ -72,10 +72,13 @@ class Files:
         self._tools = tools
         self._streaming: set[str] = set()
 
-    async def create(self, principal: Principal, source: UploadSource) -> Created:
+    async def create(
+        self, principal: Principal, source: UploadSource, *, idempotency_key: str | None = None
+    ) -> Created:
         """Store an upload and make it visible. When this returns, the file survives a crash.
 
-        Raises what the form's reader raises, and the errors of `errors.py` under "what an upload may be", "limits" and
+        An upload that repeats an earlier one under its idempotency key gets that one's file. Raises what the form's
+        reader raises, and the errors of `errors.py` under "what an upload may be", "idempotency keys", "limits" and
         "storage". Whatever it raises, nothing of the upload stays behind.
         """
         limits = self._rules.limits
@@ -88,22 +91,26 @@ class Files:
             organization_id=principal.organization_id,
             user_id=principal.user_id,
             at_least_bytes=source.at_least_bytes,
+            idempotency_key=idempotency_key,
         )
         rate = await self._records.begin(
             intent, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
         )
         self._streaming.add(key)
         try:
-            draft = await self._receive(principal, source, key)
+            draft = await self._receive(principal, source, intent)
             file = await self._records.publish(draft, quota=limits.quota)
         except BaseException:
             await asyncio.shield(self._discard(key))
             raise
         finally:
             self._streaming.discard(key)
-        return Created(file, rate)
+        replayed = file.id != draft.id
+        if replayed:
+            await asyncio.shield(self._discard(key))
+        return Created(file, rate, replayed)
 
-    async def _receive(self, principal: Principal, source: UploadSource, key: str) -> Draft:
+    async def _receive(self, principal: Principal, source: UploadSource, intent: Intent) -> Draft:
         """Store the bytes while counting, hashing and checking them, then judge the whole form."""
         head = await source.head()
         filename = filenames.clean(head.filename)
@@ -111,9 +118,28 @@ class Files:
             expiry.check(head.expires_after)
         meter = self._meter(principal, head)
         async with contextlib.aclosing(meter.measure(source.chunks())) as chunks:
-            await self._blobs.put(key, chunks)
+            await self._blobs.put(intent.blob_key, chunks)
         terms = await source.terms()
-        return self._judge(principal, key, filename, terms, meter)
+        details = self._judge(principal, filename, terms, meter)
+        binding = None
+        if intent.idempotency_key is not None:
+            binding = idempotency.bind(
+                intent.idempotency_key, filename=filename, terms=terms, size=meter.size, sha256=meter.sha256
+            )
+        return Draft(
+            id=self._tools.new_file_id(),
+            blob_key=intent.blob_key,
+            project_id=intent.project_id,
+            organization_id=intent.organization_id,
+            filename=filename,
+            purpose=terms.purpose,
+            bytes=meter.size,
+            sha256=meter.sha256,
+            expires_after_seconds=expiry.lifetime(terms.purpose, terms.expires_after, self._rules.limits),
+            status=FileStatus.ERROR if details else FileStatus.PROCESSED,
+            status_details=details,
+            binding=binding,
+        )
 
     def _meter(self, principal: Principal, head: UploadHead) -> Meter:
         """What watches the bytes: for a purpose that is not yet known, every check that may turn out to be needed."""
@@ -123,28 +149,16 @@ class Files:
         limit = purposes.size_limit(head.purpose, self._rules.limits)
         return Meter(limit, LineChecks(self._tools.decode_json, contents), self._tools.submit)
 
-    def _judge(self, principal: Principal, key: str, filename: str, terms: UploadTerms, meter: Meter) -> Draft:
+    def _judge(self, principal: Principal, filename: str, terms: UploadTerms, meter: Meter) -> str | None:
+        """Refuse what may not be; otherwise the `status_details`."""
         rule = purposes.creatable(terms.purpose, principal)
         expiry.check(terms.expires_after)
         meter.require_at_most(purposes.size_limit(terms.purpose, self._rules.limits))
-        details = None
         if rule.content is Content.EXTENSION:
             purposes.require_extension(filename)
-        elif rule.content in JSONL_CONTENTS:
-            details = self._judge_lines(rule.content, meter.checks.report(rule.content))
-        return Draft(
-            id=self._tools.new_file_id(),
-            blob_key=key,
-            project_id=principal.project_id,
-            organization_id=principal.organization_id,
-            filename=filename,
-            purpose=terms.purpose,
-            bytes=meter.size,
-            sha256=meter.sha256,
-            expires_after_seconds=expiry.lifetime(terms.purpose, terms.expires_after, self._rules.limits),
-            status=FileStatus.ERROR if details else FileStatus.PROCESSED,
-            status_details=details,
-        )
+        if rule.content not in JSONL_CONTENTS:
+            return None
+        return self._judge_lines(rule.content, meter.checks.report(rule.content))
 
     def _judge_lines(self, content: Content, report: LineReport) -> str | None:
         """Refuse what the hosted service refuses; beyond that, advise or be strict as configured."""

@@ -130,6 +130,18 @@ class Intent:
     user_id: str
     at_least_bytes: int
     """Lower bound of the size, reserved from the quota; 0 when the client did not say."""
+    idempotency_key: str | None = None
+    """Chosen by the client, to name this upload and its repetitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An idempotency key and the form that it is to stand for."""
+
+    key: str
+    fingerprint: str
+    """Equal for equal forms, and only for those."""
+    lifetime_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,8 @@ class Draft:
     expires_after_seconds: int | None
     status: FileStatus
     status_details: str | None
+    binding: Binding | None = None
+    """None for an upload without an idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,8 @@ class Created:
 
     file: File
     rate: RateDecision
+    replayed: bool
+    """Whether an earlier upload with the same idempotency key had already made the file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ class FileRecords(Protocol):
     async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> RateDecision:
         """Count the upload against the user's `rate` per minute, reserve its bytes and record its blob as pending.
 
-        Raises `RateLimited` (then nothing is counted) or `QuotaExceeded` (then the request is still counted).
+        Raises `RateLimited` (then nothing is counted) or `QuotaExceeded` (then the request is still counted). While the
+        upload's idempotency key is bound, nothing is reserved and no quota is judged: its bytes will not be kept.
         """
 
     async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
@@ -77,6 +78,12 @@ class FileRecords(Protocol):
 
         `created_at` is the database's now. Raises `QuotaExceeded` or `UploadLost`; the blob is then still pending
         (or already taken by a sweep) and no usage was booked. Never lets the usage pass the quota, under any race.
+
+        A draft with a binding binds its idempotency key, within the project, to the file for the binding's lifetime;
+        what was not published binds nothing. While a key is bound no draft makes a second file with it, under any
+        race, and nothing of the draft is booked or judged against the quota; its blob is still pending (or swept):
+        a draft with the same fingerprint gets the earlier file (whose id is not the draft's), one with another raises
+        `IdempotencyKeyReused`, and one whose file is no longer visible raises `IdempotencyKeySpent`.
         """
 
     async def abandon(self, blob_key: str) -> bool:
@@ -100,7 +107,8 @@ class FileRecords(Protocol):
         """Claim up to `limit` blobs that nobody needs: of expired or deleted files, of uploads whose lease ran out.
 
         Expired files become invisible for good, usage and reservations are released. Claimed blobs are not handed
-        out again for `lease_seconds`; a claimed upload can no longer be published.
+        out again for `lease_seconds`; a claimed upload can no longer be published. Bindings whose lifetime has passed
+        go too, a bounded number a call.
         """
 
     async def forget(self, blob_keys: Sequence[str]) -> None:

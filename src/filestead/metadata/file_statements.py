@@ -1,4 +1,4 @@
-"""Every statement on files and the ledger of blobs. What they are for is in `files`."""
+"""Every statement on files, the ledger of blobs and idempotency keys. What they are for is in `files`."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from filestead.metadata.statements import Database, Statement, now, now_us, number
-from filestead.metadata.tables import blobs, files, projects, users
+from filestead.metadata.tables import blobs, files, idempotency_keys, projects, users
 
 FILE_COLUMNS = (
     *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
@@ -40,7 +40,7 @@ def own(file_id: str = "id") -> Any:
 
 
 class FileStatements:
-    """Every statement on files and blobs, compiled once."""
+    """Every statement on files, blobs and idempotency keys, compiled once."""
 
     def __init__(self, database: Database) -> None:
         def compiled(statement: Any) -> Statement:
@@ -123,6 +123,7 @@ class FileStatements:
         )
         self.release_leases = compiled(update(blobs).where(blobs.c.state != "live").values(lease_until_us=0))
         self._compile_files(compiled)
+        self._compile_bindings(compiled)
 
     def _compile_files(self, compiled: Any) -> None:
         self.add_file = compiled(
@@ -159,6 +160,28 @@ class FileStatements:
             select(*FILE_COLUMNS).where(files.c.id > bindparam("id")).order_by(files.c.id).limit(number("limit"))
         )
         self.page = cache(lambda *variant: compiled(_page(*variant)))
+
+    def _compile_bindings(self, compiled: Any) -> None:
+        table = idempotency_keys
+        one = and_(table.c.project_id == bindparam("project_id"), table.c.key == bindparam("key"))
+        place = tuple_(table.c.project_id, table.c.key)
+        lapsed = (
+            select(table.c.project_id, table.c.key)
+            .where(table.c.bound_until_us <= now_us())
+            .order_by(table.c.bound_until_us)
+            .limit(number("limit"))
+        )
+        self.bound = compiled(
+            select(table.c.fingerprint, table.c.file_id).where(one, table.c.bound_until_us > now_us())
+        )
+        self.unbind = compiled(delete(table).where(one))
+        self.bind = compiled(
+            insert(table).values(
+                **{name: bindparam(name) for name in ("project_id", "key", "fingerprint", "file_id")},
+                bound_until_us=now_us() + number("lifetime_us"),
+            )
+        )
+        self.unbind_lapsed = compiled(delete(table).where(place.in_(lapsed)))
 
 
 def _page(by_purpose: bool, after: bool, newest_first: bool) -> Select[Any]:

@@ -4,13 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from filestead.domain import ratelimit
-from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded, RateLimited, UploadLost
-from filestead.domain.model import Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
+from filestead.domain.errors import (
+    CursorNotFound,
+    FileNotFound,
+    IdempotencyKeyReused,
+    IdempotencyKeySpent,
+    QuotaExceeded,
+    RateLimited,
+    UploadLost,
+)
+from filestead.domain.model import Binding, Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
 from filestead.metadata import audit
 from filestead.metadata.file_statements import FileStatements
 from filestead.metadata.statements import Connection, Database
 
 EXPIRE_AT_ONCE = 500
+UNBIND_AT_ONCE = 5_000
 _UNLIMITED = 1 << 62
 
 
@@ -28,15 +37,14 @@ class SqlFileRecords:
 
         def operation(connection: Connection) -> RateDecision | QuotaExceeded:
             decision = self._count(connection, intent.user_id, rate)
-            if exceeded := self._book(
-                connection, intent.project_id, intent.organization_id, quota, reserve=intent.at_least_bytes
-            ):
+            reserve = 0 if self._is_bound(connection, intent) else intent.at_least_bytes
+            if exceeded := self._book(connection, intent.project_id, intent.organization_id, quota, reserve=reserve):
                 return exceeded  # not raised: the request stays counted
             self._s.add_blob(
                 connection,
                 key=intent.blob_key,
                 project_id=intent.project_id,
-                bytes_reserved=intent.at_least_bytes,
+                bytes_reserved=reserve,
                 lease_us=lease_seconds * 1_000_000,
             )
             return decision
@@ -57,6 +65,12 @@ class SqlFileRecords:
             return ratelimit.allowed(rate, row[0], row[1])
         arrival, now_ = _one(self._s.upload_arrival(connection, user_id=user_id).fetchone())
         raise RateLimited(ratelimit.refused(rate, arrival, now_))
+
+    def _is_bound(self, connection: Connection, intent: Intent) -> bool:
+        key = intent.idempotency_key
+        if key is None:
+            return False
+        return self._s.bound(connection, project_id=intent.project_id, key=key).fetchone() is not None
 
     def _book(
         self,
@@ -100,41 +114,74 @@ class SqlFileRecords:
         """Turn the pending blob into a visible file and its reservation into usage."""
 
         def operation(connection: Connection) -> File:
+            binding = draft.binding
+            if binding is not None and (earlier := self._bound_file(connection, draft.project_id, binding)):
+                return earlier
             pending = self._s.enliven(connection, key=draft.blob_key).fetchone()
             if pending is None:
                 raise UploadLost
             self._s.release(connection, project_id=draft.project_id, used=0, reserved=pending[0])
             if exceeded := self._book(connection, draft.project_id, draft.organization_id, quota, use=draft.bytes):
                 raise exceeded
-            created_at, expires_at = _one(
-                self._s.add_file(
-                    connection,
-                    id=draft.id,
-                    project_id=draft.project_id,
-                    filename=draft.filename,
-                    purpose=draft.purpose,
-                    bytes=draft.bytes,
-                    sha256=draft.sha256,
-                    status=str(draft.status),
-                    status_details=draft.status_details,
-                    blob_key=draft.blob_key,
-                    lifetime=draft.expires_after_seconds,
-                ).fetchone()
-            )
-            return File(
+            if binding is not None:
+                self._bind(connection, draft.project_id, binding, draft.id)
+            return self._add_file(connection, draft)
+
+        return await self._database.write(operation)
+
+    def _bound_file(self, connection: Connection, project_id: str, binding: Binding) -> File | None:
+        """The file that the key stands for; None if it stands for none (any more)."""
+        bound = self._s.bound(connection, project_id=project_id, key=binding.key).fetchone()
+        if bound is None:
+            return None
+        fingerprint, file_id = bound
+        if fingerprint != binding.fingerprint:
+            raise IdempotencyKeyReused(file_id)
+        row = self._s.get(connection, project_id=project_id, id=file_id).fetchone()
+        if row is None:
+            raise IdempotencyKeySpent(file_id)
+        return File(*row)
+
+    def _bind(self, connection: Connection, project_id: str, binding: Binding, file_id: str) -> None:
+        # What the key stood for a lifetime ago may not have been swept yet.
+        self._s.unbind(connection, project_id=project_id, key=binding.key)
+        self._s.bind(
+            connection,
+            project_id=project_id,
+            key=binding.key,
+            fingerprint=binding.fingerprint,
+            file_id=file_id,
+            lifetime_us=binding.lifetime_seconds * 1_000_000,
+        )
+
+    def _add_file(self, connection: Connection, draft: Draft) -> File:
+        created_at, expires_at = _one(
+            self._s.add_file(
+                connection,
                 id=draft.id,
+                project_id=draft.project_id,
                 filename=draft.filename,
                 purpose=draft.purpose,
                 bytes=draft.bytes,
-                created_at=created_at,
-                expires_at=expires_at,
+                sha256=draft.sha256,
                 status=str(draft.status),
                 status_details=draft.status_details,
-                sha256=draft.sha256,
                 blob_key=draft.blob_key,
-            )
-
-        return await self._database.write(operation)
+                lifetime=draft.expires_after_seconds,
+            ).fetchone()
+        )
+        return File(
+            id=draft.id,
+            filename=draft.filename,
+            purpose=draft.purpose,
+            bytes=draft.bytes,
+            created_at=created_at,
+            expires_at=expires_at,
+            status=str(draft.status),
+            status_details=draft.status_details,
+            sha256=draft.sha256,
+            blob_key=draft.blob_key,
+        )
 
     async def abandon(self, blob_key: str) -> bool:
         """Give a pending upload up; False if its file is visible."""
@@ -195,10 +242,11 @@ class SqlFileRecords:
     # --- sweeping -----------------------------------------------------------------------------------------------
 
     async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
-        """Claim blobs that nobody needs."""
+        """Claim blobs that nobody needs; forget idempotency keys that stand for nothing any more."""
 
         def operation(connection: Connection) -> list[str]:
             self._expire(connection)
+            self._s.unbind_lapsed(connection, limit=UNBIND_AT_ONCE)
             rows = self._s.lapsed(connection, limit=limit).fetchall()
             for key, project_id, reserved in rows:
                 self._s.claim(connection, key=key, lease_us=lease_seconds * 1_000_000)

@@ -9,7 +9,7 @@ from filestead.domain.errors import CannotStart
 from filestead.metadata.sqlite import translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the folder."""
 
 

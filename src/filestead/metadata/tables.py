@@ -110,7 +110,19 @@ files = Table(
     sqlite_autoincrement=True,
 )
 
+# A row stays when its file is deleted, so that a late repetition of the upload does not bring the file back.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("key", Text, primary_key=True, comment="as the client sent it"),
+    Column("fingerprint", Text, nullable=False, comment="of the form that made the file"),
+    Column("file_id", Text, nullable=False),
+    Column("bound_until_us", BigInteger, nullable=False),
+)
+
 Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=blobs.c.lease_until_us.is_not(None))
 Index("files_by_time", files.c.project_id, files.c.created_at, files.c.seq)
 Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.created_at, files.c.seq)
 Index("files_by_expiry", files.c.expires_at, sqlite_where=files.c.expires_at.is_not(None))
+Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)

@@ -1,0 +1,64 @@
+"""What makes two forms the same, and what an upload without a key costs: nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filestead.domain import idempotency
+from filestead.domain.model import Binding, ExpiresAfter, Quota, UploadTerms
+from filestead.installation import new_id
+from filestead.metadata import schema
+from filestead.metadata.files import SqlFileRecords
+from filestead.metadata.keys import SqlKeyRecords
+from filestead.metadata.sqlite import SqliteDatabase, connect
+from tests.conformance.conftest import Clock, Rows
+from tests.conformance.test_idempotency import begin, draft
+
+FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None), "size": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filename": "b.txt"},
+        {"size": 2},
+        {"sha256": "1" * 64},
+        {"terms": UploadTerms("user_data", None)},
+        {"terms": UploadTerms("vision", ExpiresAfter("created_at", 3600))},
+        {"filename": 'a.txt", "vision'},
+    ],
+)
+def test_each_part_of_the_form_counts(change: dict[str, Any]) -> None:
+    bound = idempotency.bind("k", **FORM)
+    assert bound == idempotency.bind("k", **FORM)
+    assert bound.fingerprint != idempotency.bind("k", **{**FORM, **change}).fingerprint
+
+
+def test_two_expiries_differ_and_the_key_does_not_count() -> None:
+    one, two = (UploadTerms("vision", ExpiresAfter("created_at", seconds)) for seconds in (3600, 3601))
+    prints = {idempotency.bind("k", **{**FORM, "terms": terms}).fingerprint for terms in (one, two)}
+    assert len(prints) == 2
+    assert idempotency.bind("k", **FORM).fingerprint == idempotency.bind("K", **FORM).fingerprint
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_only_an_upload_with_a_key_asks_for_keys(tmp_path: Path, key: str | None) -> None:
+    clock = Clock()
+    connection = connect(tmp_path / "rows.db", clock)
+    schema.upgrade(connection)
+    connection.close()
+    database = SqliteDatabase(tmp_path / "rows.db", clock)
+    try:
+        rows = Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock)
+        who = await rows.principal()
+        statements: list[str] = []
+        await database.write(lambda writer: writer.set_trace_callback(statements.append))  # type: ignore[attr-defined]
+        blob_key = await begin(rows, who, key=key)
+        binding = Binding(key, "form", 60) if key else None
+        await rows.files.publish(draft(who, blob_key, "form", binding=binding), quota=Quota(None, None))
+    finally:
+        database.close()
+    assert len(statements) > 5
+    assert any("idempotency_keys" in statement for statement in statements) == (key is not None)
