@@ -31,6 +31,7 @@ check: install  ## format, lint, types, import contracts, generated documents
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m filestead.settings | diff docs/configuration.md -
+	$(BIN)/python -m filestead.cli.docs | diff docs/cli.md -
 
 format: install ## write the format
 	$(BIN)/ruff format .
@@ -38,14 +39,15 @@ format: install ## write the format
 
 docs: install   ## write the generated documents
 	$(BIN)/python -m filestead.settings > docs/configuration.md
+	$(BIN)/python -m filestead.cli.docs > docs/cli.md
 
 bench: install  ## measure against nginx, side by side
 	$(BIN)/python -m bench
 
 lock: install   ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server --extra dev pyproject.toml -o requirements/dev.txt
 
 clean:          ## remove what `make install` made
 	rm -rf .venv tests/e2e/node/node_modules

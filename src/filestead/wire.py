@@ -1,8 +1,8 @@
 """The JSON shapes of the OpenAI Files API, shared by server and client. Member order is the order seen on the wire.
 
 Source: `OpenAIFile`, `ListFilesResponse`, `DeleteFileResponse` and `ErrorResponse` of the official description, and
-recorded answers: `expires_at` and `status_details` are always present, and an empty page has null ids. The server writes
-every member; the defaults are for the client, which also reads services that leave some out.
+recorded answers: `expires_at` and `status_details` are always present, and an empty page has null ids. The server
+writes every member; the defaults are for the client, which also reads services that leave some out.
 """
 
 from typing import Literal

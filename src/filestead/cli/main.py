@@ -1,48 +1,150 @@
-"""The `filestead` command: its tree and its exit codes. Commands are imported only when they are called."""
+"""The `filestead` command: its tree and its exit codes. What a command needs is loaded when it is called.
 
-import sys
-
-from cyclopts import App, CycloptsError
-
-from filestead import __version__
-
-HELP = """The OpenAI Files API on your own machines.
-
-Start a server with `filestead serve`; it prints its address, the first key and what to paste next. Every command works
-on the installation that FILESTEAD_DATA_DIR names (default: ./data).
+The client half (`files ...`) speaks the grammar of the official command line, the server half that of cyclopts.
 """
 
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from filestead import __version__
+from filestead.cli import help as screens
+from filestead.cli.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, TOOLS
+from filestead.cli.grammar import Command, UsageError, Words, closest, read
+
 FAILED = 1
-USAGE = 2
-CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: a setting or the data directory is wrong, and a restart will not mend it."""
-
-app = App(name="filestead", help=HELP, version=f"filestead {__version__}", version_flags=["--version", "-v"])
-app.command("filestead.cli.serve:serve", name="serve", help="Serve the OpenAI Files API.")
-app.command("filestead.cli.keys:keys", name="keys", help="Create, list and revoke API keys.")
-app.command(
-    "filestead.cli.upkeep:verify", name="verify", help="Check that every file has its bytes and nothing is left over."
-)
-app.command("filestead.cli.upkeep:sweep", name="sweep", help="Remove the bytes of expired and deleted files now.")
+UNKNOWN_COMMAND = 3
+"""As the official command line has it; any other failure of a client command is 1."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit."""
-    from filestead.domain.errors import CannotStart, FilesteadError  # noqa: PLC0415 - not for --help
+    _hold_standard_files()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run a command and return its exit code."""
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        name = " ".join(["filestead", *[word for word in words[:2] if word in GROUPS or word in _leaves()]])
+        print(f"filestead: {error}\nRun '{name} --help' for flags and examples.", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(words: list[str]) -> int:
+    said = Words()
+    if words[:1] and words[0] in {"--version", "-v", "-version"}:
+        print(f"filestead {__version__}")
+        return 0
+    rest = read(words, GLOBAL_FLAGS, said, stop_at_word=True)
+    name = rest[0] if rest else "help"
+    if said.help or name == "help":
+        print(screens.overview(), end="")
+        return 0
+    if name in SERVER_COMMANDS:
+        return _server_command(words)
+    if name in TOOLS or name == "__complete":
+        from filestead.cli import completion  # noqa: PLC0415 - seldom wanted
+
+        return completion.run(name, rest[1:])
+    if name not in GROUPS:
+        return _unknown(name, [*GROUPS, *SERVER_COMMANDS, *TOOLS], "filestead")
+    return _client_command(name, rest[1:], said)
+
+
+def _client_command(name: str, words: list[str], said: Words) -> int:
+    rest = read(words, GLOBAL_FLAGS, said, stop_at_word=True)
+    if not rest or rest[0] == "help":
+        print(screens.group(name), end="")
+        return 0
+    command = next((entry for entry in GROUPS[name] if entry.name == rest[0]), None)
+    if command is None:
+        return _unknown(rest[0], [entry.name for entry in GROUPS[name]], f"filestead {name}")
+    read(rest[1:], (*command.flags, *GLOBAL_FLAGS), said)
+    if said.help:
+        print(screens.command(name, command), end="")
+        return 0
+    return _run(command, said)
+
+
+def _run(command: Command, said: Words) -> int:
+    """Run a client command. A failure is a line on standard error; the server's error object goes to the other."""
+    module, _, function = command.run.partition(":")
+    from filestead.cli.connection import Refused  # noqa: PLC0415 - not for --help
+    from filestead.cli.output import Failed, Output  # noqa: PLC0415
+    from filestead.client.errors import FilesteadError  # noqa: PLC0415
 
     try:
-        result = app(exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(USAGE)
-    except CannotStart as error:
-        print(f"filestead: {error}", file=sys.stderr)
-        sys.exit(CONFIGURATION)
-    except FilesteadError as error:
-        print(f"filestead: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        getattr(importlib.import_module(module), function)(command, said)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        if error.error is not None:
+            Output(said, "").error(error.error)
+    except BrokenPipeError:
+        _die_of(signal.SIGPIPE)
     except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(result if isinstance(result, int) else 0)
+        _die_of(signal.SIGINT)
+    except OSError as error:
+        print(f"filestead: {_reason(error)}", file=sys.stderr)
+    except (Failed, FilesteadError) as error:
+        print(f"filestead: {error}", file=sys.stderr)
+    else:
+        return 0
+    return FAILED
+
+
+def _server_command(words: list[str]) -> int:
+    try:
+        from filestead.cli import admin  # noqa: PLC0415 - loads the server's libraries
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "filestead":
+            raise
+        print(
+            f"filestead: this command needs the server's libraries, and {error.name} is not installed; "
+            "install them with: pip install 'filestead[server]'",
+            file=sys.stderr,
+        )
+        return FAILED
+    return admin.run(words)
+
+
+def _unknown(name: str, names: list[str], above: str) -> int:
+    like = closest(name, names)
+    hint = f"did you mean '{above} {like}'?" if like else f"run '{above} --help' for the commands"
+    print(f"filestead: there is no command '{name}'; {hint}", file=sys.stderr)
+    return UNKNOWN_COMMAND
+
+
+def _leaves() -> set[str]:
+    return {entry.name for group in GROUPS.values() for entry in group}
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def _die_of(number: signal.Signals) -> NoReturn:
+    """End as the signal ends a program, so that the caller sees why."""
+    sys.stdout = None  # What is still buffered is not written at exit.
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    raise AssertionError("unreachable: the signal has ended the process")
+
+
+def _hold_standard_files() -> None:
+    """Put /dev/null in the place of a closed standard file, or the next connection or file would take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Results that go nowhere are a failure: this end of /dev/null cannot be written.
+            os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":

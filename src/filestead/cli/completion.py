@@ -1,0 +1,155 @@
+"""Completion for bash, zsh and fish: `filestead completion SHELL` prints a script, which asks `filestead __complete`.
+
+`__complete WORDS...` prints the candidates for the last word, one a line (for zsh and fish with a tab and its help),
+and exits 10 where the shell should complete file names. COMPLETION_STYLE names the shell, as in the official client.
+"""
+
+import os
+from collections.abc import Iterable
+
+from filestead.cli.commands import GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
+from filestead.cli.grammar import Flag, UsageError
+
+FILE_NAMES = 10
+
+BASH = r"""# bash completion: put  eval "$(filestead completion bash)"  into ~/.bashrc
+_filestead() {
+    local current="${COMP_WORDS[COMP_CWORD]#=}" found status
+    found="$(COMPLETION_STYLE=bash filestead __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$current" 2>/dev/null)"
+    status=$?
+    if [ "$status" -eq 10 ]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$found" -- "$current")
+    fi
+}
+complete -F _filestead filestead
+"""
+
+ZSH = r"""#compdef filestead
+# zsh completion: put  eval "$(filestead completion zsh)"  into ~/.zshrc, behind compinit
+_filestead() {
+    local found exit_code
+    found="$(COMPLETION_STYLE=zsh filestead __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"
+    exit_code=$?
+    if (( exit_code == 10 )); then
+        _files
+    else
+        local -a candidates
+        local line
+        for line in "${(@f)found}"; do
+            [[ -n "$line" ]] && candidates+=("${line//$'\t'/:}")
+        done
+        _describe 'filestead' candidates
+    fi
+}
+compdef _filestead filestead
+"""
+
+FISH = r"""# fish completion: filestead completion fish > ~/.config/fish/completions/filestead.fish
+function __filestead_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found (COMPLETION_STYLE=fish filestead __complete $words[2..-1] 2>/dev/null)
+    if test $status -eq 10
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\n' $found
+    end
+end
+complete -c filestead -f -a '(__filestead_complete)'
+"""
+
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+Candidates = list[tuple[str, str]]
+
+
+def run(name: str, words: list[str]) -> int:
+    """`completion SHELL` and `__complete WORDS...`."""
+    if name == "completion":
+        if len(words) != 1 or words[0] not in SCRIPTS:
+            raise UsageError(f"name a shell: filestead completion {'|'.join(SCRIPTS)}")
+        print(SCRIPTS[words[0]], end="")
+        return 0
+    style = os.environ.get("COMPLETION_STYLE", "bash")
+    if style not in SCRIPTS:
+        raise UsageError(f"COMPLETION_STYLE is one of {', '.join(SCRIPTS)}")
+    candidates = complete(words or [""])
+    if candidates is None:
+        return FILE_NAMES
+    for word, text in candidates:
+        print(word if style == "bash" else f"{word}\t{text}")
+    return 0
+
+
+def complete(words: list[str]) -> Candidates | None:
+    """The candidates for the last word and their help; None for the names of files."""
+    *before, current = words
+    before = [word for word in before if word != "="]  # bash gives `--name=value` as three words.
+    start = ""
+    if current.startswith("-") and "=" in current:
+        name, _, current = current.partition("=")
+        before, start = [*before, name], f"{name}="
+    if before[:1] and before[0] in SERVER_COMMANDS:
+        candidates: Candidates | None = _server_candidates(before)
+    elif before == ["completion"]:
+        candidates = [(shell, "") for shell in SCRIPTS]
+    else:
+        candidates = _client_candidates(before, current)
+    if candidates is None:
+        return None
+    return [(start + word, text) for word, text in candidates if word.startswith(current)]
+
+
+def _client_candidates(before: list[str], current: str) -> Candidates | None:
+    names, last = _placed(before)
+    commands = GROUPS.get(names[0], ()) if names else ()
+    command = next((entry for entry in commands if names[1:2] == [entry.name]), None)
+    flags = (*(command.flags if command else ()), *GLOBAL_FLAGS)
+    waiting = _waiting_flag(last, flags)
+    if waiting is not None:
+        values = waiting.choices or waiting.suggestions
+        return [(value, "") for value in values] or None
+    if current.startswith("-"):
+        return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
+    if not names:
+        return list({**GROUP_HELP, **SERVER_COMMANDS, **TOOLS}.items())
+    return [(entry.name, entry.help) for entry in commands] if command is None else []
+
+
+def _placed(words: list[str]) -> tuple[list[str], str]:
+    """The words that are no flag's, and the flag at the end that waits for its value."""
+    flags = [*GLOBAL_FLAGS, *(flag for commands in GROUPS.values() for entry in commands for flag in entry.flags)]
+    names: list[str] = []
+    last = ""
+    for word in words:
+        if last:
+            last = ""
+        elif not word.startswith("-"):
+            names.append(word)
+        elif _waiting_flag(word, flags) is not None:
+            last = word
+    return names, last
+
+
+def _waiting_flag(word: str, flags: Iterable[Flag]) -> Flag | None:
+    """The flag whose value the next word is."""
+    name = word.lstrip("-")
+    return next((flag for flag in flags if name in {flag.name, flag.short} and name and flag.kind != "switch"), None)
+
+
+def _server_candidates(before: list[str]) -> Candidates:
+    """Subcommands and flags of a server command, asked of cyclopts; nothing if the server is not installed."""
+    try:
+        from filestead.cli.admin import app  # noqa: PLC0415 - loads the server's libraries
+    except ModuleNotFoundError:
+        return []
+    found = app
+    for word in before:
+        if not word.startswith("-") and word in found:
+            found = found[word]
+    names: Candidates = [(name, found[name].help) for name in found if not name.startswith("-")]
+    if found.default_command is not None:
+        for argument in found.assemble_argument_collection():
+            names += [(name, argument.parameter.help or "") for name in argument.names if name.startswith("--")]
+    return names

@@ -1,0 +1,97 @@
+"""Writes docs/cli.md from the tables of both halves: `python -m filestead.cli.docs`."""
+
+from collections.abc import Iterable, Iterator
+
+from filestead.cli.admin import app
+from filestead.cli.commands import GLOBAL_FLAGS, GROUPS
+from filestead.cli.grammar import Command, Flag
+from filestead.cli.help import flag_help, flag_names, usage
+
+INTRODUCTION = """# Command line
+
+`filestead` has two halves. The client commands (`filestead files ...`) take the arguments of the official
+`openai files` 1.8.0, send what it sends and print what it prints, to this server or any other with the OpenAI Files
+API. The server commands work on an installation. `make docs` writes this page.
+
+## Client commands
+
+The server is at `OPENAI_BASE_URL` (default `http://127.0.0.1:8080/v1`), the key in `OPENAI_API_KEY`; `OPENAI_ORG_ID`
+and `OPENAI_PROJECT_ID` name organization and project, `OPENAI_CUSTOM_HEADERS` holds `Name: value` lines for more.
+
+Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last
+of a repeated flag wins, and `--` ends the flags. A text value `@path` is replaced by the file's content (`\\@` is a
+plain `@`; `--file` is always a path). YAML or JSON on standard input fills members that no flag sets; in a loop that
+reads from standard input, give the commands `</dev/null`.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | the server refused, could not be reached, or the words made no sense; standard error says why |
+| 3 | no such command |
+
+The object of a server's error goes to standard output (`--format-error`, `--transform-error`), its status line with the
+request id to standard error. 408, 409, 429, 5xx and connection errors are retried twice, except for `create`.
+"""
+
+FORMATS = """### Formats
+
+| `--format` | prints |
+| --- | --- |
+| `auto`, `json` | indented JSON, spelled as the server spelled it; `list` prints one object after the other |
+| `jsonl` | one line each |
+| `yaml` | YAML; the objects of a list follow each other without `---` |
+| `pretty` | a box, cut to the terminal's width |
+| `raw` | the server's bytes; of a list the first page, with its envelope |
+| `explore` | taken for `json`, with a warning |
+
+`--transform` is a [GJSON](https://github.com/tidwall/gjson/blob/master/SYNTAX.md) path, applied to each object; a path
+that leads nowhere prints the whole object. JSON is coloured on a terminal or with `FORCE_COLOR=1`, and plain with
+`FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`).
+
+### Completion
+
+`filestead completion bash|zsh|fish` prints a script; its first line says where to put it.
+
+### What differs from the official command line
+
+- `--file -` uploads standard input, also where data is already waiting in the pipe; `--filename` names it.
+- `create` takes `--filename`, every command `--no-progress`; `--version` prints our name and needs no valid settings.
+- `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
+- `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
+  when it is whole; a target that cannot be written is refused before anything is asked of the server.
+- The words on standard error are ours, and name the request id.
+- `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
+- `uploads` and `vector-stores` do not exist yet.
+"""
+
+
+def page() -> str:
+    """docs/cli.md."""
+    parts = [INTRODUCTION]
+    for group, commands in GROUPS.items():
+        parts += ["\n".join(_command(group, command)) for command in commands]
+    parts += ["\n".join(["### Flags of every client command", "", *_flags(GLOBAL_FLAGS)]), FORMATS]
+    _, _, server = str(app.generate_docs()).partition("\n## filestead ")
+    server = ("\n## filestead " + server).replace("\n### ", "\n#### ").replace("\n## ", "\n### ")
+    return "\n".join([*parts, "## Server commands", server.rstrip(), ""])
+
+
+def _command(group: str, command: Command) -> Iterator[str]:
+    yield from (f"### filestead {group} {command.name}", "", f"{command.help}.", "", "```console")
+    yield from (usage(group, command), "```", "")
+    if command.details:
+        yield from (command.details, "")
+    yield from _flags(command.flags)
+    for text, line in command.examples:
+        yield from (f"{text}:" if text[-1].isalpha() else text, "", "```console", line, "```", "")
+
+
+def _flags(flags: Iterable[Flag]) -> Iterator[str]:
+    yield from ("| flag | |", "| --- | --- |")
+    for flag in flags:
+        yield f"| `{flag_names(flag)}` | {flag_help(flag)} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    print(page(), end="")

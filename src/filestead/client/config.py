@@ -1,0 +1,118 @@
+"""What a client is told once: arguments first, then the environment variables of the official SDKs, then defaults."""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from filestead import __version__
+from filestead.client.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpx2
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"
+DEFAULT_TIMEOUT_SECONDS = 600.0
+CONNECT_SECONDS = 5.0
+MAX_RETRIES = 2
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settled settings. `headers` go with every request to the server's own origin, and to no other."""
+
+    base_url: str
+    """Scheme, host and path, without a slash at the end and without a query."""
+    headers: Headers = ()
+    timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS
+    """Seconds for each read, write and connect; the default waits 5 s for a connection and 600 s for the rest."""
+    max_retries: int = MAX_RETRIES
+    user_agent: str = f"filestead-python/{__version__}"
+
+
+def configure(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS,
+    max_retries: int = MAX_RETRIES,
+    default_headers: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Settle the settings; what is not given comes from the environment.
+
+    The variables are OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
+    (`Name: value` lines). An empty key or base URL counts as unset. Without a key no Authorization is sent.
+
+    Raises `ConfigurationError` for a base URL or header that cannot be used.
+    """
+    if base_url is not None:
+        url = parse_base_url(base_url, "base_url")
+    elif environ.get("OPENAI_BASE_URL"):
+        url = parse_base_url(environ["OPENAI_BASE_URL"], "OPENAI_BASE_URL")
+    else:
+        url = DEFAULT_BASE_URL
+    key = environ.get("OPENAI_API_KEY") if api_key is None else api_key
+    url, basic = _without_user(url)
+    named = (
+        ("Authorization", f"Bearer {key}" if key else basic),
+        ("OpenAI-Organization", environ.get("OPENAI_ORG_ID") if organization is None else organization),
+        ("OpenAI-Project", environ.get("OPENAI_PROJECT_ID") if project is None else project),
+    )
+    headers = [(name, value) for name, value in named if value is not None]
+    headers = override(headers, parse_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")))
+    headers = override(headers, tuple((default_headers or {}).items()))
+    for name, value in headers:
+        _check_header(name, value)
+    if max_retries < 0:
+        raise ConfigurationError(f"max_retries {max_retries} is negative")
+    return Config(url, tuple(headers), timeout, max_retries)
+
+
+def parse_base_url(value: str, origin: str) -> str:
+    """A base URL without its query and last slash; `origin` is the argument or variable that a failure names."""
+    text = value.strip()
+    if not text.lower().startswith(("http://", "https://")):
+        raise ConfigurationError(f'{origin} "{value}" is missing a scheme (expected http:// or https://)')
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(f'{origin} "{value}" is not a URL with a host and a valid port')
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _without_user(url: str) -> tuple[str, str | None]:
+    """A URL that can be shown, and the Authorization that stood in it, which a key outdoes."""
+    parts = urlsplit(url)
+    user, found, host = parts.netloc.rpartition("@")
+    basic = "Basic " + base64.b64encode(unquote(user).encode()).decode() if found else None
+    return parts._replace(netloc=host).geturl(), basic
+
+
+def parse_headers(text: str) -> Headers:
+    """`Name: value` lines; lines without a colon or a name are skipped, as the official SDKs do."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return tuple((name.strip(), value.strip()) for name, value in pairs if name.strip())
+
+
+def override(headers: list[tuple[str, str]], later: Headers) -> list[tuple[str, str]]:
+    """`headers` with those of `later`, which win over the same name in any case."""
+    names = {name.lower() for name, _ in later}
+    return [pair for pair in headers if pair[0].lower() not in names] + list(later)
+
+
+def _check_header(name: str, value: str) -> None:
+    """Refuse what would end up as another header; the value may be a secret and is not shown."""
+    if not name.isascii() or not name.isprintable() or " " in name or ":" in name:
+        raise ConfigurationError(f"header name {name!r} cannot be sent")
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ConfigurationError(f"the value of header {name} has characters that cannot be sent")
