@@ -218,7 +218,8 @@ class Transfer:
 
     def interrupted(self, error: APIConnectionError | None) -> float:
         """Seconds to wait before asking again. Raises when the tries are used up, or another would not help."""
-        if self.position > self._furthest:
+        progress = self.position > self._furthest
+        if progress:
             self._furthest, self._failures = self.position, 0
         self._failures += 1
         helps = self.restartable or self.resumable or self.position == self.start
@@ -226,10 +227,9 @@ class Transfer:
             if isinstance(error, APITimeoutError):
                 raise error
             raise IntegrityError(self._where()) from error
-        first = self._failures == 1
         if not self.resumable and self.restartable:
             self._forget()
-        return 0.0 if first else retries.backoff(self._failures - 1, random=random.random)
+        return 0.0 if progress else retries.backoff(self._failures - 1, random=random.random)
 
     def _where(self) -> str:
         of = "" if self.total is None else f" of {self.total}"

@@ -132,7 +132,7 @@ class Delivery:
         """Hand on what is kept; blocks."""
         if self._void:
             self._void = False
-            self._sink.restart(self.transfer.etag)
+            self._sink.restart(self.transfer.etag if self.transfer.resumable else None)
         if self._held:
             block = b"".join(self._held)
             self._held.clear()
