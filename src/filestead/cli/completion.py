@@ -150,6 +150,7 @@ def _server_candidates(before: list[str]) -> Candidates:
             found = found[word]
     names: Candidates = [(name, found[name].help) for name in found if not name.startswith("-")]
     if found.default_command is not None:
-        for argument in found.assemble_argument_collection():
-            names += [(name, argument.parameter.help or "") for name in argument.names if name.startswith("--")]
+        for argument in found.assemble_argument_collection(parse_docstring=True):
+            text = " ".join((argument.parameter.help or "").split())
+            names += [(name, text) for name in argument.names if name.startswith("--")]
     return names

@@ -1,5 +1,6 @@
 """Writes docs/cli.md from the tables of both halves: `python -m filestead.cli.docs`."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from filestead.cli.admin import app
@@ -71,7 +72,9 @@ def page() -> str:
     for group, commands in GROUPS.items():
         parts += ["\n".join(_command(group, command)) for command in commands]
     parts += ["\n".join(["### Flags of every client command", "", *_flags(GLOBAL_FLAGS)]), FORMATS]
-    _, _, server = str(app.generate_docs()).partition("\n## filestead ")
+    # Run by `python -m`, cyclopts leaves a part of that in the usage of subcommands.
+    every = re.sub(r" -m filestead[\w.]*", "", str(app.generate_docs()))
+    _, _, server = every.partition("\n## filestead ")
     server = ("\n## filestead " + server).replace("\n### ", "\n#### ").replace("\n## ", "\n### ")
     return "\n".join([*parts, "## Server commands", server.rstrip(), ""])
 

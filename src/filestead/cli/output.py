@@ -87,7 +87,7 @@ class _Layout:
     def apply(self, text: str) -> str:
         value = json_text.parse(text)
         if self._unquoted and value is not None and value.kind == "string":
-            return (_without_commands(value.text) if self._terminal else value.text) + "\n"
+            return (without_commands(value.text) if self._terminal else value.text) + "\n"
         if self._format == "raw":
             return json_text.first_value(text) + "\n"
         if self._format == "pretty":
@@ -157,7 +157,7 @@ def _colours_wanted(*, terminal: bool) -> bool:
     return forced != "0" and (terminal or forced == "1")
 
 
-def _without_commands(text: str) -> str:
+def without_commands(text: str) -> str:
     """Text that cannot command the terminal it is printed on."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from filestead.cli.output import without_commands
+
 Report = Callable[[int, int | None], None]
 
 
@@ -31,7 +33,7 @@ def bar(title: str, *, wanted: bool) -> Iterator[Report | None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(without_commands(title), total=None)
 
         def report(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)

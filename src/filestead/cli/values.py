@@ -10,74 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from filestead.cli.grammar import UsageError
 
 PATIENCE_SECONDS = 0.01
 """How long a body may take to show up in the pipe; a pipe that nobody writes to must not hang a command."""
 
 
-class _Loader(yaml.SafeLoader):
-    """The types of YAML 1.2 (`yes` and dates are text), duplicate members refused."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found: dict[str, Any] = {}
-        for name, item in node.value:
-            key = shown(self.construct_object(name, deep=True))
-            if not isinstance(name, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a name is no list or mapping", name.start_mark)
-            if key in found:
-                raise yaml.constructor.ConstructorError(None, None, f'"{key}" stands twice', name.start_mark)
-            found[key] = self.construct_object(item, deep=deep)
-        return found
-
-
-def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    """JSON escapes a character beyond U+FFFF as two halves, which YAML leaves apart."""
-    return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node)).replace("_", "")
-    return int(text, 8 if re.match(r"[+-]?0[0-7]", text) else 0)
-
-
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
-    return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o?[0-7_]*|0b[01_]+|[1-9][0-9_]*)$"),
-    list("-+0123456789"),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|\.inf)$|\.nan$"), list("-+.0123456789")
-)
-_Loader.add_constructor("tag:yaml.org,2002:str", _text)
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
-
-
-def read_yaml(text: str) -> Any:
-    """The first YAML document (JSON is YAML); ValueError with the place and the reason."""
-    try:
-        loader = _Loader(text)
-        loader.deep_construct = True  # Refuses what contains itself.
-        return loader.get_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"not YAML or JSON: {error}") from None
-
-
 def mapping(text: str) -> dict[str, Any] | None:
     """The value of a mapping flag; nothing and null stand for none."""
+    from filestead.cli.yaml_reader import read_yaml  # noqa: PLC0415 - loaded where there is YAML
+
     value = read_yaml(text)
     if value is not None and not isinstance(value, dict):
         raise ValueError("it is a mapping, as in {anchor: created_at, seconds: 3600}")
@@ -91,6 +33,8 @@ def piped_body() -> Any:
     data = sys.stdin.buffer.read()
     if not data:
         return {}
+    from filestead.cli.yaml_reader import read_yaml  # noqa: PLC0415 - loaded where there is YAML
+
     try:
         return read_yaml(data.decode("utf-8", "replace"))
     except ValueError as error:

@@ -1,0 +1,204 @@
+"""Completion, in the real shells."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+import pytest
+
+from filestead.cli.commands import CREATE_PURPOSES, FORMATS, GLOBAL_FLAGS, GROUPS
+from filestead.cli.completion import complete
+from tests.cli.commandline import CommandLine, Done
+from tests.e2e.programs import find_program
+
+COMMANDS = ["files", "serve", "keys", "verify", "sweep", "completion"]
+FILES = [command.name for command in GROUPS["files"]]
+CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"][0].flags, *GLOBAL_FLAGS)] + ["--help"]
+
+CASES = [
+    ("", COMMANDS),
+    ("fi", ["files"]),
+    ("files ", FILES),
+    ("files re", ["retrieve"]),
+    ("files nope ", FILES),
+    ("files create --fil", ["--file", "--filename"]),
+    ("files create --", CREATE_FLAGS),
+    ("files create --purpose ", list(CREATE_PURPOSES)),
+    ("files list --purpose batch", ["batch", "batch_output"]),
+    ("files list --order ", ["asc", "desc"]),
+    ("files list --format ", list(FORMATS)),
+    ("--format json files ", FILES),
+    ("--format files files ", FILES),
+    ("--debug files list --ord", ["--order"]),
+    ("files list --after --format --ord", ["--order"]),
+    ("files retrieve create --pur", []),
+    ("files retrieve ", []),
+    ("serve --po", ["--port"]),
+    ("keys ", ["create", "list", "revoke"]),
+    ("keys create --sc", ["--scope"]),
+    ("verify --", ["--deep", "--json", "--data-dir"]),
+    ("completion ", ["bash", "zsh", "fish"]),
+]
+NAMES = [words or "nothing" for words, _ in CASES]
+
+
+def candidates(cli: CommandLine, line: str, style: str) -> Done:
+    *before, last = line.split(" ")
+    return cli("__complete", *before, last, env={"COMPLETION_STYLE": style})
+
+
+@pytest.mark.parametrize(("line", "wanted"), CASES, ids=NAMES)
+def test_candidates(line: str, wanted: list[str]) -> None:
+    found = complete(line.split(" "))
+    assert found is not None
+    assert [word for word, _ in found] == wanted
+
+
+@pytest.mark.parametrize("line", ["files create --file ", "files content x -o ", "files list --mtls-client-key-file "])
+def test_names_of_files_are_left_to_the_shell(bare: CommandLine, line: str) -> None:
+    assert candidates(bare, line, "bash") == Done(10, b"", "")
+
+
+@pytest.mark.parametrize("style", ["zsh", "fish"])
+def test_candidates_have_one_line_of_help(bare: CommandLine, style: str) -> None:
+    for line in ("", "files create --", "keys create --"):
+        for row in candidates(bare, line, style).out.splitlines():
+            assert re.fullmatch(r"[\w.-]+\t\S[^\t]*", row), row
+
+
+def test_a_style_that_is_none(bare: CommandLine) -> None:
+    done = candidates(bare, "fi", "tcsh")
+    assert (done.code, done.data) == (1, b"")
+    assert "COMPLETION_STYLE is one of bash, zsh, fish" in done.err
+
+
+# --- bash -----------------------------------------------------------------------------------------------------------
+
+IN_BASH = """
+source <(filestead completion bash)
+complete -p filestead >/dev/null || exit 9
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_filestead
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def in_bash(cli: CommandLine, *words: str) -> list[str]:
+    command = [find_program("bash"), "--norc", "-c", IN_BASH, "bash", "filestead", *words]
+    done = subprocess.run(command, cwd=cli.folder, env=cli.env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return sorted(done.stdout.split("\n")[:-1]) if done.stdout != "\n" else []
+
+
+@pytest.mark.parametrize(("line", "wanted"), CASES[::3], ids=NAMES[::3])
+def test_bash(bare: CommandLine, line: str, wanted: list[str]) -> None:
+    assert in_bash(bare, *line.split(" ")) == sorted(wanted)
+
+
+def test_bash_completes_values_behind_an_equals_sign(bare: CommandLine) -> None:
+    # bash takes `=` for a word of its own.
+    assert in_bash(bare, "files", "list", "--order", "=") == ["asc", "desc"]
+    assert in_bash(bare, "files", "list", "--order", "=", "d") == ["desc"]
+    assert in_bash(bare, "files", "list", "--order", "=", "desc", "--lim") == ["--limit"]
+
+
+def test_bash_completes_names_of_files(bare: CommandLine) -> None:
+    for name in ("data one.jsonl", "data.txt", "other"):
+        (bare.folder / name).touch()
+    assert in_bash(bare, "files", "create", "--file", "da") == ["data one.jsonl", "data.txt"]
+
+
+# --- fish -----------------------------------------------------------------------------------------------------------
+
+
+def in_fish(cli: CommandLine, line: str) -> dict[str, str]:
+    script = "filestead completion fish | source; complete -C $argv[1]"
+    command = [find_program("fish"), "--no-config", "-c", script, f"filestead {line}"]
+    done = subprocess.run(command, cwd=cli.folder, env=cli.env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [row.partition("\t") for row in done.stdout.splitlines()]
+    return {word: text for word, _, text in rows}
+
+
+@pytest.mark.parametrize(("line", "wanted"), CASES[1::3], ids=NAMES[1::3])
+def test_fish(bare: CommandLine, line: str, wanted: list[str]) -> None:
+    assert sorted(in_fish(bare, line)) == sorted(wanted)
+
+
+def test_fish_shows_help_values_behind_an_equals_sign_and_names_of_files(bare: CommandLine) -> None:
+    assert in_fish(bare, "files re") == {"retrieve": "Show a file object"}
+    assert in_fish(bare, "files list --order=d") == {"--order=desc": ""}
+    (bare.folder / "data.jsonl").touch()
+    assert list(in_fish(bare, "files create --file da")) == ["data.jsonl"]
+
+
+# --- zsh ------------------------------------------------------------------------------------------------------------
+
+
+def in_zsh(cli: CommandLine, *lines: str) -> list[str]:
+    """What zsh writes for each line and a Tab: the line as it is completed in <<>>, and candidates listed before it."""
+    program = find_program("zsh")
+    # On a terminal, as zsh completes nowhere else; Control-X shows the line, and empties it.
+    setup = (
+        "PROMPT='' RPROMPT='' LISTMAX=10000; unsetopt prompt_cr prompt_sp; bindkey -e; autoload -U compinit; compinit -u -D\n"
+        'eval "$(filestead completion zsh)"\n'
+        'show() { print -r -- "<<$BUFFER>>"; BUFFER=""; }; zle -N show; bindkey "^X" show; print "rea""dy"\n'
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cli.folder)
+        os.execve(program, [program, "-f", "-i"], {**cli.env, "TERM": "dumb", "COLUMNS": "200"})
+    try:
+        os.write(terminal, setup.encode())
+        read_until(terminal, rb"ready\r")
+        found = []
+        for line in lines:
+            os.write(terminal, f"filestead {line}\t\x18".encode())
+            found.append(read_until(terminal, rb"<<.*>>").decode())
+        return found
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def read_until(terminal: int, pattern: bytes) -> bytes:
+    data, deadline = b"", time.monotonic() + 30
+    while not re.search(pattern, data, re.DOTALL):
+        ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+        assert ready, data
+        data += os.read(terminal, 65536)
+    return data
+
+
+ZSH_CASES = {
+    "fi": "files ",
+    "files re": "files retrieve ",
+    "files create --purp": "files create --purpose ",
+    "files list --order d": "files list --order desc ",
+    "files list --order=d": "files list --order=desc ",
+    "keys rev": "keys revoke ",
+    "files create --file da": "files create --file data.jsonl ",
+}
+
+
+def test_zsh(bare: CommandLine) -> None:
+    (bare.folder / "data.jsonl").touch()
+    *completed, listed = in_zsh(bare, *ZSH_CASES, "files ")
+    for shown, wanted in zip(completed, ZSH_CASES.values(), strict=True):
+        assert f"<<filestead {wanted}>>" in shown
+    for command in GROUPS["files"]:
+        assert re.search(rf"{command.name} +-- {command.help}", listed), listed
+
+
+# --- whatever shells there are --------------------------------------------------------------------------------------
+
+
+def test_the_script_names_its_place(bare: CommandLine) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert f"filestead completion {shell}" in bare("completion", shell).out
+    for words in ((), ("tcsh",), ("bash", "zsh")):
+        done = bare("completion", *words)
+        assert (done.code, done.data) == (1, b"")

@@ -1,0 +1,123 @@
+"""GJSON paths: what they lead to, spelled as the server spelled it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filestead.cli.gjson import select
+from filestead.cli.json_text import compact, parse
+from tests.cli.commandline import CommandLine
+
+DOCUMENT = r"""{
+  "id": "file-1", "name": "\u00fc\/x", "price": 1.50, "big": 12345678901234567890123, "quoted": "a\"b", "on": true, "off": false,
+  "none": null, "empty": "", "dotted.name": 3, "list": [{"id": "x", "n": 1, "tags": ["p", "q"]}, {"id": "y", "n": 2, "tags": []}],
+  "numbers": [3, 1.0, 2e0], "text": "{\"a\": [1, 2.50]}", "nested": {"b": {"c": [[1], [2, 3]]}, "a": 1}, "price": 2
+}"""
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("id", '"file-1"'),
+        ("name", r'"\u00fc\/x"'),
+        ("price", "1.50"),
+        ("big", "12345678901234567890123"),
+        ("quoted", r'"a\"b"'),
+        ("on", "true"),
+        ("off", "false"),
+        ("none", "null"),
+        ("empty", '""'),
+        (r"dotted\.name", "3"),
+        ("pri*", "1.50"),
+        ("??", '"file-1"'),
+        ("numbers.#", "3"),
+        ("numbers.1", "1.0"),
+        ("numbers.2", "2e0"),
+        ("list.#", "2"),
+        ("list.#.id", '["x","y"]'),
+        ("list.1.id", '"y"'),
+        ("list|1|id", '"y"'),
+        ('list.#(id=="y").n', "2"),
+        ("list.#(n>0)#.id", '["x","y"]'),
+        ("list.#(n>1)#|0.id", '"y"'),
+        ('list.#(id%"*").tags.1', '"q"'),
+        ('list.#(tags.#(=="q")).id', '"x"'),
+        ("nested.b.c.1.0", "2"),
+        ("nested.@this.a", "1"),
+        ("{id,price}", '{"id":"file-1","price":1.50}'),
+        ('{"n":name,p:price}', r'{"n":"\u00fc\/x","p":1.50}'),
+        ("[name,price,none]", r'["\u00fc\/x",1.50,null]'),
+        ("numbers|@reverse", "[2e0,1.0,3]"),
+        ("nested.b.c|@flatten", "[1,2, 3]"),
+        ("nested.b.c|@ugly", "[[1],[2,3]]"),
+        ("nested|@keys", '["b","a"]'),
+        ("nested|@keys|1", '"a"'),
+        ("list.0|@values", '["x",1,["p","q"]]'),
+        ("numbers|@values", "[3, 1.0, 2e0]"),
+        ("numbers|@keys", "[null,null,null]"),
+        ("price|@keys", "[]"),
+        ("{id:list.#.id,n:list.#.n}|@group", '[{"id":"x","n":1},{"id":"y","n":2}]'),
+        ("list|@join", '{"id":"y","n":2,"tags":[]}'),
+        ('list|@join:{"preserve":true}', '{"id":"x","n":1,"tags":["p","q"],"id":"y","n":2,"tags":[]}'),
+        ("price|@tostr", '"1.50"'),
+        ("name|@tostr", r'"\"\\u00fc\\/x\""'),
+        ("text|@fromstr", '{"a": [1, 2.50]}'),
+        ("text|@fromstr|a.1", "2.50"),
+        ("nested.a|@tostr|@fromstr", "1"),
+        ("nested|@pretty", '{\n  "b": {\n    "c": [[1], [2, 3]]\n  },\n  "a": 1\n}\n'),
+        ('nested|@pretty:{"sortKeys":true}', '{\n  "a": 1,\n  "b": {\n    "c": [[1], [2, 3]]\n  }\n}\n'),
+    ],
+)  # fmt: skip
+def test_paths(path: str, found: str) -> None:
+    assert select(DOCUMENT, path) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nope", "id.x", "list.9", "list.#(n>9)", "id|@fromstr", "nope|@keys", "@nope", "list.#(n>1", "[", "{", "\\", "|"],
+)
+def test_paths_that_lead_nowhere(path: str) -> None:
+    assert select(DOCUMENT, path) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text("abcdé_-", min_size=1, max_size=6), JSON, min_size=1), st.data())
+def test_each_member_is_found_as_it_is_spelled(document: dict[str, object], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(document)))
+    found = select(json.dumps(document), name)
+    assert found is not None
+    assert found == json.dumps(document[name])
+
+
+@given(st.text(alphabet=r"ab01.#|@()[]{}!~*?\":,=<>%", max_size=16))
+def test_no_path_breaks_anything(path: str) -> None:
+    found = select('{"a":{"b":[1,{"a":"x"}]},"b":"y"}', path)
+    assert found is None or isinstance(found, str)
+
+
+@given(
+    st.sampled_from(["@keys", "@values", "@group", "@join", "@fromstr", "@tostr", "@pretty", "@this", "@ugly"]), JSON
+)
+def test_modifiers_take_every_value(modifier: str, document: object) -> None:
+    found = select(json.dumps(document), modifier)
+    assert found is None or found == "" or parse(found) is not None
+
+
+def test_a_path_that_leads_nowhere_prints_the_whole(cli: CommandLine) -> None:
+    (cli.folder / "a.txt").write_text("x")
+    made = cli("files", "create", "--file", "a.txt", "--purpose", "user_data", "--format", "jsonl")
+    again = cli("files", "retrieve", json.loads(made.out)["id"], "--format", "jsonl", "--transform", "nope")
+    assert (again.code, again.out) == (0, made.out)
+    value = parse(again.out)
+    assert value is not None
+    assert again.out == compact(value) + "\n"

@@ -1,0 +1,251 @@
+"""The layouts of JSON: compact, indented, YAML and boxes; and colours, which change nothing but colours."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filestead.cli import boxes, colour, yaml_text
+from filestead.cli.json_text import LINE_BYTES, compact, indented, parse, unquote
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+ODD_TEXT = st.sampled_from(
+    ["", " ", "yes", "No", "y", "null", "~", "1", "1.5", "0x1f", "1e3", ".inf", "=", "<<", "- a", "a: b", "# x", "a\nb", "a\n", "\na",
+     "  a\nb", "a\n\n", "\n", "\t", "a\tb\nc", "'", '"', "\\", "2024-01-02", "12:30", "é", "\u2028", "\x85", "\ufeff", "\x00", "\x7f", "🦊",
+     "a #b", "a:", "*a", "&a", "!a", "%a", "@a", "`a", "{", "[", "---", "...", "--- a\nb", "x" * 200, "x y " * 50, "a \nb", "a\r\nb"]
+)  # fmt: skip
+STRING = TEXT | ODD_TEXT
+DOCUMENT = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | STRING,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(STRING, inner, max_size=5),
+    max_leaves=20,
+)
+WITHOUT_FLOATS = st.recursive(
+    st.none() | st.booleans() | st.integers() | STRING,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(STRING, inner, max_size=5),
+    max_leaves=20,
+)
+SPELLINGS: list[dict[str, Any]] = [{}, {"ensure_ascii": False}, {"indent": 3}, {"separators": (" , ", " : ")}]
+
+
+@given(DOCUMENT, st.sampled_from(SPELLINGS))
+def test_compact_and_indented_say_the_same(document: Any, spelling: dict[str, Any]) -> None:
+    text = json.dumps(document, **spelling)
+    value = parse(text)
+    assert value is not None
+    assert json.loads(compact(value)) == document
+    assert json.loads(indented(value)) == document
+
+
+@given(DOCUMENT)
+def test_only_spaces_change(document: Any) -> None:
+    text = json.dumps(document)
+    value = parse(text)
+    assert value is not None
+    assert compact(value) == json.dumps(document, separators=(",", ":"))
+    assert colour_free(colour.paint(indented(value))) == indented(value)
+
+
+@given(STRING, st.booleans())
+def test_unquoting(text: str, ascii_only: bool) -> None:
+    assert unquote(json.dumps(text, ensure_ascii=ascii_only)) == text
+
+
+@given(st.text(alphabet='{}[]:," \\untrfalse019.-+eE\n\u00e9\x1b', max_size=40))
+def test_no_text_is_too_broken(text: str) -> None:
+    value = parse(text)
+    if value is not None:
+        assert parse(compact(value)) is not None
+        indented(value)
+        colour.paint(compact(value))
+        boxes.box(value, "title", columns=20, colours=False)
+
+
+def test_spellings_are_kept() -> None:
+    text = r'{"b":1.50,"a":1e5,"n":-0,"big":123456789012345678901234567890,"s":"\u00fc\/ü\"","b":2}'
+    value = parse(text)
+    assert value is not None
+    assert compact(value) == text
+    assert indented(value) == (
+        "{\n" r'  "b": 1.50,' "\n" r'  "a": 1e5,' "\n" r'  "n": -0,' "\n"
+        r'  "big": 123456789012345678901234567890,' "\n" r'  "s": "\u00fc\/ü\"",' "\n" r'  "b": 2' "\n}"
+    )  # fmt: skip
+
+
+def test_unquoting_odd_strings() -> None:
+    assert unquote(r'"\ud83e\udd8a"') == "🦊"
+    assert unquote(r'"\ud83e!"') == "\ufffd!"
+    assert unquote('"a\udcff"') == "a\ufffd"
+    assert unquote(r'"\/\b"') == "/\b"
+    assert unquote('"cut off') == "cut off"
+
+
+def test_arrays_stay_on_a_line_while_it_is_short() -> None:
+    for length in (LINE_BYTES - 4, LINE_BYTES - 3):
+        text = f'["{"x" * length}"]'
+        value = parse(text)
+        assert value is not None
+        assert (indented(value) == text) is (len(text) <= LINE_BYTES)
+
+
+@given(st.lists(st.integers() | TEXT, max_size=12), st.text("name", max_size=6))
+def test_the_width_counts_bytes_and_what_stands_before(items: list[Any], name: str) -> None:
+    document = {name: items, "after": {}}
+    value = parse(json.dumps(document, ensure_ascii=False))
+    assert value is not None
+    line = f"  {json.dumps(name)}: {json.dumps(items, ensure_ascii=False)}"
+    assert (f"{line},\n" in indented(value)) is (len(line.encode()) <= LINE_BYTES)
+
+
+def test_arrays_with_objects_are_spread() -> None:
+    value = parse('[[],{},[1,[2]],[{"a":[{}]}]]')
+    assert value is not None
+    assert (
+        indented(value) == '[\n  [],\n  {},\n  [1, [2]],\n  [\n    {\n      "a": [\n        {}\n      ]\n    }\n  ]\n]'
+    )
+
+
+def test_the_first_value_counts() -> None:
+    assert [
+        compact(value) if (value := parse(text)) else None
+        for text in ('{"a":1}{"b":2}', " 5 6", "", "  ", "<html>", '{"a":[1')
+    ] == [
+        '{"a":1}',
+        "5",
+        None,
+        None,
+        None,
+        '{"a":[1]}',
+    ]
+
+
+# --- YAML -----------------------------------------------------------------------------------------------------------
+
+
+def as_yaml(document: Any) -> str:
+    value = parse(json.dumps(document))
+    assert value is not None
+    return yaml_text.dump(value)
+
+
+@given(WITHOUT_FLOATS)
+def test_yaml_reads_back(document: Any) -> None:
+    assert yaml.safe_load(as_yaml(document)) == document
+
+
+@given(st.dictionaries(STRING, STRING, max_size=4))
+def test_yaml_of_a_list_is_that_of_its_items(document: dict[str, str]) -> None:
+    text = as_yaml(document)
+    assert text.endswith("\n")
+    assert "---" not in text.splitlines() and "..." not in text.splitlines()
+
+
+@pytest.mark.parametrize("word", ["1.50", "1e5", "-0", "-0.0", "123456789012345678901234567890"])
+def test_yaml_keeps_numbers_as_they_are_spelled(word: str) -> None:
+    value = parse(f'{{"v":{word}}}')
+    assert value is not None
+    assert yaml_text.dump(value) == f"v: {word}\n"
+
+
+@pytest.mark.parametrize(
+    "word", ["yes", "No", "on", "y", "null", "~", "1", "1.5", "1e3", "0x1f", "2024-01-02", "", "<<", "true", "0o17"]
+)
+def test_yaml_quotes_what_a_reader_would_take_for_something_else(word: str) -> None:
+    assert as_yaml({"k": word}) == f'k: "{word}"\n'
+
+
+def test_yaml_of_a_file_object() -> None:
+    assert as_yaml(
+        {"id": "file-1", "ok": True, "none": None, "list": [1, {"a": []}], "empty": {}, "lines": "a\nb\n"}
+    ) == ("id: file-1\nok: true\nnone: null\nlist:\n  - 1\n  - a: []\nempty: {}\nlines: |\n  a\n  b\n")
+
+
+def test_yaml_of_what_is_no_json() -> None:
+    value = parse('{"a": nul}')
+    assert value is not None
+    with pytest.raises(ValueError, match="Expecting value"):
+        yaml_text.dump(value)
+
+
+# --- boxes ----------------------------------------------------------------------------------------------------------
+
+
+def box(document: Any, columns: int = 40, *, colours: bool = False) -> list[str]:
+    return boxes.box(parse(json.dumps(document)), "title", columns=columns, colours=colours).splitlines()
+
+
+def width(line: str) -> int:
+    return boxes._columns(line)
+
+
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1, max_size=5), STRING | st.integers() | st.booleans() | st.none(), min_size=1
+    ),
+    st.integers(16, 90),
+)
+def test_boxes_keep_to_the_width(document: dict[str, Any], columns: int) -> None:
+    title, *lines = box(document, columns)
+    assert title == "  title"
+    assert len({width(line) for line in lines}) == 1
+    assert width(lines[0]) <= columns
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_box() -> None:
+    document = {
+        "id": "file-1",
+        "yes": True,
+        "none": [],
+        "nothing": {},
+        "list": ["a", 2],
+        "long": "x" * 50,
+        "odd": "a\x1b[31m\nb",
+    }
+    assert box(document, 30) == [
+        "  title",
+        "╭────────────────────────────╮",
+        "│ id: file-1                 │",
+        "│ yes: yes                   │",
+        "│ none: (none)               │",
+        "│ nothing: (empty)           │",
+        "│ list:                      │",
+        "│   1. a                     │",
+        "│   2. 2                     │",
+        "│ long: xxxxxxxxxxxxxxxxxxx… │",
+        "│ odd: a\\u001b[31m\\nb        │",
+        "╰────────────────────────────╯",
+    ]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert box({"k": "データ" * 9}, 20)[2] == "│ k: データデータ… │"
+    assert {width(line) for line in box({"k": "データ" * 9}, 20)[1:]} == {20}
+
+
+def test_colours_of_a_box_change_nothing_else() -> None:
+    document = {"a": "x", "b": [1, {"c": None}]}
+    assert [colour_free(line) for line in box(document, colours=True)] == box(document)
+    assert box(document, colours=True) != box(document)
+
+
+def colour_free(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "painted"),
+    [
+        ("1.5", "\x1b[33m1.5\x1b[0m"),
+        ("true", "\x1b[36mtrue\x1b[0m"),
+        ("null", "\x1b[2mnull\x1b[0m"),
+        ('"s"', '\x1b[32m"s"\x1b[0m'),
+        ('{"k": "v"}', '\x1b[1m{\x1b[0m\x1b[1m\x1b[94m"k"\x1b[0m\x1b[1m:\x1b[0m \x1b[32m"v"\x1b[0m\x1b[1m}\x1b[0m'),
+    ],
+)
+def test_colours_by_kind(text: str, painted: str) -> None:
+    assert colour.paint(text) == painted

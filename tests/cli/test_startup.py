@@ -1,0 +1,172 @@
+"""Starting: a client command loads what it needs and no more, and needs no more than the base dependencies."""
+
+import importlib.metadata
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.cli.commandline import CommandLine
+from tests.serving import Server
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("sqlalchemy", "starlette", "uvicorn", "pydantic", "pydantic_settings", "cyclopts", "alembic", "rich")
+SELDOM = ("yaml", "pygjson")
+RUN = "import sys; sys.argv[0] = 'filestead'; from filestead.cli.main import run; code = run(sys.argv[1:]); "
+LOADED = RUN + "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+
+
+def loaded(cli: CommandLine, *words: str, stdin: bytes = b"") -> set[str]:
+    """The packages that a command loads."""
+    command = [sys.executable, "-c", LOADED, *words]
+    done = subprocess.run(
+        command, cwd=cli.folder, env=cli.env, input=stdin, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return set(done.stderr.decode().splitlines()[-1].split())
+
+
+@pytest.fixture
+def file_id(server: Server) -> Any:
+    return server.upload(b"hello")["id"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "--version",
+        "files --help",
+        "files create --help",
+        "__complete files cr",
+        "files list",
+        "files retrieve ID",
+        "files content ID",
+        "files content ID -o out.txt",
+        "files create --file a.txt --purpose user_data",
+        "files delete ID",
+    ],
+)
+def test_what_a_client_command_loads(cli: CommandLine, file_id: str, words: str) -> None:
+    (cli.folder / "a.txt").write_text("x")
+    found = loaded(cli, *words.replace("ID", file_id).split())
+    assert found.isdisjoint(HEAVY), found & set(HEAVY)
+    assert found.isdisjoint(SELDOM), found & set(SELDOM)
+    if "--help" in words or "__" in words:
+        assert found.isdisjoint({"httpx2", "msgspec"})
+
+
+def test_what_is_loaded_where_it_is_needed(cli: CommandLine) -> None:
+    assert "yaml" in loaded(cli, "files", "list", "--format", "yaml", stdin=b"{limit: 1}")
+    assert "pygjson" in loaded(cli, "files", "list", "--transform", "id")
+
+
+def seconds(*command: "str | Path", cli: CommandLine) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        command, cwd=cli.folder, env=cli.env, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
+    )
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize(("words", "most"), [("files list --limit 1 --max-items 1", 0.250), ("--help", 0.100)])
+def test_the_time_it_takes(cli: CommandLine, words: str, most: float) -> None:
+    # Both are measured in turn, so that a busy machine slows both down; its slowness is what bare Python shows.
+    bare, ours = [], []
+    for _ in range(5):
+        bare.append(seconds(sys.executable, "-c", "pass", cli=cli))
+        ours.append(seconds(sys.executable, "-m", "filestead.cli.main", *words.split(), cli=cli))
+    slowness = max(1.0, statistics.median(bare) / 0.015)
+    assert statistics.median(ours) - statistics.median(bare) < most * slowness
+
+
+# --- with the base dependencies only --------------------------------------------------------------------------------
+
+
+def base_modules() -> set[str]:
+    """The modules of the distributions that `pip install filestead` brings, and of filestead itself."""
+    # Not asked of the installed filestead: its metadata is as old as the last `make install`.
+    wanted = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    found = {"filestead"}
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        name = canonicalize_name(requirement.name)
+        if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            found.add(name)
+            wanted += importlib.metadata.requires(name) or []
+    modules = importlib.metadata.packages_distributions()
+    return {module for module, names in modules.items() if found & set(map(canonicalize_name, names))} | {"filestead"}
+
+
+BLOCKED = """
+import importlib.abc, json, sys
+allowed = set(json.loads(sys.argv.pop(1))) | sys.stdlib_module_names
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in allowed and not top.startswith("_"):
+            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+        return None
+sys.meta_path.insert(0, Blocker())
+from filestead.cli.main import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def allowed() -> str:
+    modules = base_modules()
+    assert {"filestead", "httpx2", "msgspec", "yaml", "rich", "pygjson"} <= modules
+    assert modules.isdisjoint({"sqlalchemy", "starlette", "cyclopts", "uvicorn"})
+    return json.dumps(sorted(modules))
+
+
+def base_only(cli: CommandLine, allowed: str, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-c", BLOCKED, allowed, *words]
+    return subprocess.run(
+        command, cwd=cli.folder, env=cli.env, input=stdin, capture_output=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "files create --file a.txt --purpose user_data --expires-after null",
+        "files list --format yaml",
+        "files list --format pretty --transform {id,bytes}",
+        "files retrieve ID --debug",
+        "files content ID",
+        "files content ID -o out.txt",
+        "files delete ID",
+        "completion bash",
+        "__complete serve --po",
+        "--help",
+    ],
+)
+def test_client_commands_need_the_base_dependencies_only(
+    cli: CommandLine, allowed: str, file_id: str, words: str
+) -> None:
+    (cli.folder / "a.txt").write_text("x")
+    given = [word.replace("ID", file_id) for word in words.split()]
+    done = base_only(cli, allowed, *given)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["serve", "keys", "verify", "sweep"])
+def test_server_commands_say_what_to_install(cli: CommandLine, allowed: str, command: str) -> None:
+    done = base_only(cli, allowed, command, "--help")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert re.fullmatch(
+        r"filestead: this command needs the server's libraries, and \w+ is not installed; "
+        r"install them with: pip install 'filestead\[server\]'\n",
+        done.stderr.decode(),
+    )

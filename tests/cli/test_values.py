@@ -1,0 +1,259 @@
+"""Values: YAML 1.2 and JSON, `@path`, and what can be piped in."""
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filestead.cli.values import embedded, embedded_path, mapping, shown
+from filestead.cli.yaml_reader import read_yaml
+from tests.cli.commandline import CommandLine
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abcé \"'\\{:#", max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", "yes"),
+        ("no", "no"),
+        ("on", "on"),
+        ("Off", "Off"),
+        ("y", "y"),
+        ("2024-01-02", "2024-01-02"),
+        ("1:30", "1:30"),
+        ("1e3", "1e3"),
+        ("=", "="),
+        ("truely", "truely"),
+        ("nullable", "nullable"),
+        ("~/data.jsonl", "~/data.jsonl"),
+        (r'"\ud83e\udd8a"', "🦊"),
+        ("{<<: x}", {"<<": "x"}),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("12", 12),
+        ("-3", -3),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("017", 15),
+        ("0b11", 3),
+        ("1_000", 1000),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("-.inf", -math.inf),
+        ('"12"', "12"),
+        ("'yes'", "yes"),
+        ("[1, a, null]", [1, "a", None]),
+        ("a: {b: [true]}", {"a": {"b": [True]}}),
+        ("1: x", {"1": "x"}),
+        ("true: x", {"true": "x"}),
+        ("a: 1\n---\nb: 2", {"a": 1}),
+        ("{a: &x {k: 1}, b: *x}", {"a": {"k": 1}, "b": {"k": 1}}),
+        ("", None),
+        ("# nothing", None),
+    ],
+)
+def test_yaml_1_2(text: str, value: Any) -> None:
+    found = read_yaml(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_nan_is_a_number() -> None:
+    assert math.isnan(read_yaml(".nan"))
+
+
+@given(JSON)
+def test_json_is_yaml(value: Any) -> None:
+    assert read_yaml(json.dumps(value)) == value
+
+
+@given(
+    st.text(
+        st.characters(
+            min_codepoint=32, max_codepoint=0x3000, exclude_characters=[chr(code) for code in range(127, 160)]
+        )
+    )
+)
+def test_json_that_is_not_escaped_is_yaml(text: str) -> None:
+    assert read_yaml(json.dumps({"k": text}, ensure_ascii=False)) == {"k": text}
+
+
+@pytest.mark.parametrize(
+    "text", ["{a: 1, a: 2}", "a: 1\nb: {c: 1, c: 2}", '{"a": 1, a: 2}', "[{x: 1, x: 1}]", "1: a\n'1': b"]
+)
+def test_a_member_stands_once(text: str) -> None:
+    with pytest.raises(ValueError, match="stands twice"):
+        read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "{",
+        "a: b: c",
+        "\t- x",
+        "!!python/object:os.system {}",
+        "*nowhere",
+        "a: \x00",
+        "[" * 5000,
+        "? {a: 1}\n: 2",
+        "&a {b: *a}",
+        "&a [*a]",
+    ],
+)
+def test_bad_yaml_is_refused_with_the_reason(text: str) -> None:
+    with pytest.raises(ValueError, match="^not YAML or JSON: .{5,}"):
+        read_yaml(text)
+
+
+def test_the_reason_names_the_place() -> None:
+    with pytest.raises(ValueError, match="line 2, column 5"):
+        read_yaml("a: 1\nb: [}")
+
+
+@pytest.mark.parametrize(("text", "value"), [("", None), ("null", None), ("{}", {}), ("{a: 1}", {"a": 1})])
+def test_mappings(text: str, value: Any) -> None:
+    assert mapping(text) == value
+
+
+@pytest.mark.parametrize("text", ["5", "text", "[1]", "true"])
+def test_no_mappings(text: str) -> None:
+    with pytest.raises(ValueError, match=r"it is a mapping, as in \{anchor: created_at, seconds: 3600\}"):
+        mapping(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "true"),
+        (False, "false"),
+        (5, "5"),
+        (1.0, "1"),
+        (1.5, "1.5"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+        ("x", "x"),
+    ],
+)
+def test_scalars_as_forms_and_queries_spell_them(value: Any, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_not_a_number_is_spelled_too() -> None:
+    assert shown(math.nan) == "NaN"
+
+
+def test_files_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("word").write_text("wörd\n")
+    Path("bytes.bin").write_bytes(b"\x00\xff")
+    assert (
+        embedded("@word")
+        == embedded("@./word")
+        == embedded("@file://word")
+        == embedded(f"@{tmp_path}/word")
+        == "wörd\n"
+    )
+    assert embedded("@data://bytes.bin") == base64.b64encode(b"\x00\xff").decode()
+    assert embedded("@bytes.bin").encode("utf-8", "surrogateescape") == b"\x00\xff"
+    assert embedded_path("@word") == Path("word")
+
+
+def test_what_only_looks_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("@nobody", "nobody@example.org", "", "@"):
+        assert (embedded(text), embedded_path(text)) == (text, None)
+    assert embedded("\\@word") == "@word"
+    assert embedded("\\word") == "\\word"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("@none.txt", "@./none", "@data://none.bin"):
+        with pytest.raises(FileNotFoundError):
+            embedded(text)
+
+
+# --- piped in, against the server -----------------------------------------------------------------------------------
+
+
+def test_a_value_from_a_file_reaches_the_server(cli: CommandLine) -> None:
+    (cli.folder / "order.txt").write_text("sideways")
+    done = cli("files", "list", "--order", "@order.txt")
+    assert done.code == 1
+    assert "'sideways' is not one of" in json.loads(done.out)["message"]
+    missing = cli("files", "list", "--order", "@none.txt")
+    assert (missing.code, missing.err) == (1, "filestead: none.txt: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"purpose: user_data\nexpires_after:\n  anchor: created_at\n  seconds: 3_600\n",
+        b'{"purpose": "user_data", "expires_after": {"anchor": "created_at", "seconds": 3600}}',
+        b"\xef\xbb\xbf{purpose: user_data, expires_after: {anchor: created_at, seconds: 0xe10}}\n---\nnot: read",
+    ],
+    ids=["yaml", "json", "bom"],
+)
+def test_members_piped_into_create(cli: CommandLine, body: bytes) -> None:
+    (cli.folder / "a.txt").write_text("x")
+    made = json.loads(cli("files", "create", "--file", "a.txt", stdin=body).out)
+    assert (made["purpose"], made["expires_at"] - made["created_at"]) == ("user_data", 3600)
+
+
+def test_flags_win_over_what_is_piped_in(cli: CommandLine) -> None:
+    for name in ("a.txt", "b.txt"):
+        (cli.folder / name).write_text(name)
+    done = cli("files", "create", "--purpose", "vision", "--file", "a.txt", stdin=b"{purpose: user_data, file: b.txt}")
+    made = json.loads(done.out)
+    assert (made["purpose"], made["filename"]) == ("vision", "a.txt")
+    from_body = json.loads(cli("files", "create", "--purpose", "vision", stdin=b"file: b.txt").out)
+    assert from_body["filename"] == "b.txt"
+
+
+def test_members_piped_into_the_other_commands(cli: CommandLine) -> None:
+    (cli.folder / "a.txt").write_text("piped")
+    made = json.loads(cli("files", "create", "--file", "a.txt", "--purpose", "user_data").out)
+    body = f"file_id: {made['id']}".encode()
+    assert json.loads(cli("files", "retrieve", stdin=body).out) == made
+    assert cli("files", "content", stdin=body).data == b"piped"
+    assert cli("files", "list", stdin=b"{limit: 1, purpose: nonsense}").code == 1
+    assert json.loads(cli("files", "delete", stdin=body).out)["deleted"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"a: [", "standard input is read as the request's members, and it is not YAML or JSON: "),
+        (b"purpose: a\npurpose: b", '"purpose" stands twice'),
+        (b"[1, 2]", "what is piped in is no mapping of the request's members; a file is uploaded with --file -"),
+        (b"just text", "what is piped in is no mapping"),
+        (b"file: '-'", "standard input cannot be both the request's members and the file"),
+    ],
+)
+def test_what_cannot_be_piped_in(cli: CommandLine, body: bytes, message: str) -> None:
+    (cli.folder / "a.txt").write_text("x")
+    words = ("--purpose", "user_data", *(() if b"file" in body else ("--file", "a.txt")))
+    done = cli("files", "create", *words, stdin=body)
+    assert (done.code, done.data) == (1, b"")
+    assert message in done.err
+
+
+def test_an_empty_pipe_says_nothing(cli: CommandLine) -> None:
+    assert cli("files", "list", "--limit", "1", stdin=b"").code == 0
