@@ -135,6 +135,19 @@ def test_a_broken_download_goes_on_by_itself(cli: CommandLine, server: Server, n
         assert (done.data if not words else (cli.folder / "out.bin").read_bytes()) == NOISE
 
 
+def test_a_broken_download_that_cannot_go_on_prints_nothing_twice(cli: CommandLine, server: Server, noise: Any) -> None:
+    # Without a validator the rest may be that of another file. A file starts anew, what is printed stays printed.
+    words = ("files", "content", noise["id"])
+    with Proxy(server.port, [Fault(cut=1_000_000, strip=("etag",)), Fault(strip=("etag",))]) as proxy:
+        done = cli(*words, "--base-url", proxy.base_url)
+    assert done.code == 1
+    assert "broke off after 1000000 of 3000000 bytes" in done.err
+    assert len(done.data) < 1_000_001 and NOISE.startswith(done.data)
+    with Proxy(server.port, [Fault(cut=1_000_000, strip=("etag",)), Fault(strip=("etag",))]) as proxy:
+        assert cli(*words, "-o", "out.bin", "--base-url", proxy.base_url).code == 0
+    assert (cli.folder / "out.bin").read_bytes() == NOISE
+
+
 def test_damaged_content_is_no_success(cli: CommandLine, server: Server, noise: Any) -> None:
     (cli.folder / "out.bin").write_text("old")
     with Proxy(server.port, [Fault(corrupt=2_999_999)] * 2) as proxy:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filestead.cli import boxes, colour, yaml_text
@@ -133,6 +133,8 @@ def as_yaml(document: Any) -> str:
 
 
 @given(WITHOUT_FLOATS)
+@example("a\n\u2028b")
+@example("a\nb\x85\nc")
 def test_yaml_reads_back(document: Any) -> None:
     assert yaml.safe_load(as_yaml(document)) == document
 
@@ -152,7 +154,27 @@ def test_yaml_keeps_numbers_as_they_are_spelled(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["yes", "No", "on", "y", "null", "~", "1", "1.5", "1e3", "0x1f", "2024-01-02", "", "<<", "true", "0o17"]
+    "word",
+    [
+        "yes",
+        "No",
+        "on",
+        "y",
+        "n",
+        "Y",
+        "N",
+        "null",
+        "~",
+        "1",
+        "1.5",
+        "1e3",
+        "0x1f",
+        "2024-01-02",
+        "",
+        "<<",
+        "true",
+        "0o17",
+    ],
 )
 def test_yaml_quotes_what_a_reader_would_take_for_something_else(word: str) -> None:
     assert as_yaml({"k": word}) == f'k: "{word}"\n'
