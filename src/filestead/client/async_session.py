@@ -164,14 +164,14 @@ class AsyncSession:
     def _client(self, scheme: str) -> "httpx2.AsyncClient":
         import httpx2  # noqa: PLC0415
 
-        from filestead.client import connections, network  # noqa: PLC0415
+        from filestead.client import async_network, connections, network  # noqa: PLC0415
 
         if scheme not in self._clients:
             if self._transport is not None:
                 client = httpx2.AsyncClient(transport=self._transport, timeout=connections.timeout(self.config))
             else:
                 client = httpx2.AsyncClient(**connections.options(self.config, scheme, self._proxy))
-                network.watch(client, network.AsyncBackend())
+                network.watch(client, async_network.AsyncBackend())
             self._clients[scheme] = client
         return self._clients[scheme]
 
