@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format docs bench lock clean
+.PHONY: help install serve test test-nodes check format docs bench lock clean
 
 help:           ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 install: $(STAMP)  ## all set-up from a fresh clone
 
@@ -25,6 +25,10 @@ test: install   ## install, then every test
 		done; [ -z "$$missing" ] || (apt-get update -qq && apt-get install -y -qq $$missing)
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
 	$(BIN)/pytest -n 2
+
+test-nodes: install  ## the tests of shared installations that are not yet in `make test`: faults, races, and the matrix
+	$(BIN)/pytest -n 2 tests/nodes tests/stores
+	$(BIN)/pytest -n 2 --profile shared tests/api tests/e2e tests/client
 
 check: install  ## format, lint, types, import contracts, generated documents
 	$(BIN)/ruff format --check .
@@ -47,8 +51,8 @@ bench: install  ## measure against nginx, side by side
 
 lock: install   ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server --extra postgres --extra s3 pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server --extra postgres --extra s3 --extra dev pyproject.toml -o requirements/dev.txt
 
 clean:          ## remove what `make install` made
 	rm -rf .venv tests/e2e/node/node_modules

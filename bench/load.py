@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.plan import WrongAnswer, find_program
 from tests.serving import KEY, Server
 
-CURL_SECONDS = 120
+CURL_SECONDS = 300
 CONNECTIONS = 16
 AUTHORIZATION = f"Authorization: Bearer {KEY}"
 SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -89,13 +89,21 @@ def _outcome(process: "subprocess.Popen[bytes]") -> Transfer:
     return Transfer(int(status), float(seconds), int(received), body)
 
 
-def wrk(url: str, seconds: int, *, post: Path | None = None, answers: Path | None = None) -> Load:
-    """Requests on `CONNECTIONS` connections as fast as they are answered.
+def wrk(
+    url: str,
+    seconds: int,
+    *,
+    connections: int = CONNECTIONS,
+    post: Path | None = None,
+    answers: Path | None = None,
+) -> Load:
+    """Requests on some connections as fast as they are answered.
 
     `post` holds a multipart body to send; the id in each answer with status 200 is written to `answers`, one a line.
     """
     script_arguments = [str(post), str(answers)] if post and answers else []
-    command = [find_program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", AUTHORIZATION, "-s", str(SCRIPT)]
+    shape = ["-t1", f"-c{connections}", f"-d{seconds}s"]
+    command = [find_program("wrk"), *shape, "-H", AUTHORIZATION, "-s", str(SCRIPT)]
     ran = subprocess.run(
         [*command, url, "--", *script_arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
     )

@@ -53,7 +53,7 @@ def measure_memory(bench: Bench, _: Nginx | None) -> list[Row]:
     """Growth over the value after a few uploads of the same kind, so that what is loaded once does not count."""
     plan = bench.plan
     with bench.filestead() as server:
-        curl_together(_uploads(bench, server, 4))
+        curl_together(uploads(bench, server, 4, plan.upload_bytes))
         base = resident(server.process.pid)
         with Peak(server.process.pid) as one_up:
             answer = curl(*upload(server, bench.random_file(plan.file_bytes)))
@@ -61,21 +61,22 @@ def measure_memory(bench: Bench, _: Nginx | None) -> list[Row]:
             file_id = json.loads(answer.body)["id"]
             curl(*download(server, file_id))
         with Peak(server.process.pid) as many:
-            curl_together(_uploads(bench, server, plan.uploads))
+            curl_together(uploads(bench, server, plan.uploads, plan.upload_bytes))
     size, each = plan.file_bytes // MIB, plan.upload_bytes // MIB
     return [
-        _row(f"memory growth, {plan.uploads} uploads of {each} MB at once", base, many),
-        _row(f"memory growth, upload of {size} MB", base, one_up),
-        _row(f"memory growth, download of {size} MB", base, one_down),
+        growth(f"memory growth, {plan.uploads} uploads of {each} MB at once", base, many),
+        growth(f"memory growth, upload of {size} MB", base, one_up),
+        growth(f"memory growth, download of {size} MB", base, one_down),
     ]
 
 
-def _uploads(bench: Bench, server: Server, count: int) -> list[list[str]]:
+def uploads(bench: Bench, server: Server, count: int, size: int) -> list[list[str]]:
     """Half of them chunked, half with a length."""
-    source = bench.random_file(bench.plan.upload_bytes)
+    source = bench.random_file(size)
     return [upload(server, source, chunked=bool(number % 2)) for number in range(count)]
 
 
-def _row(measure: str, base: float, peak: Peak) -> Row:
+def growth(measure: str, base: float, peak: Peak) -> Row:
+    """What the peak says."""
     note = f"peak {peak.mib:.0f} MiB over {base:.0f} MiB after warm-up"
     return Row(measure=measure, unit="MiB", ours=[peak.mib - base], goal=GROWTH, note=note)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from tests.serving import Server
 
 MIB = 1024 * 1024
-INSTALL = "apt-get install nginx-light wrk curl"
+INSTALL = "apt-get install nginx-light wrk curl; make install (PostgreSQL and SeaweedFS)"
 SETTLE_SECONDS = 30.0
 
 
@@ -33,8 +34,11 @@ class Plan:
     load_seconds: int
     uploads: int
     upload_bytes: int
+    large_uploads: int
+    """Uploads of `file_bytes` at once."""
     few_files: int
     many_files: int
+    most_files: int
     pages: int
     judged: bool
     """Whether goals are held against the figures: small sizes measure fixed costs, not what the goals speak of."""
@@ -47,8 +51,10 @@ FULL = Plan(
     load_seconds=5,
     uploads=32,
     upload_bytes=100 * MIB,
+    large_uploads=8,
     few_files=1_000,
     many_files=1_000_000,
+    most_files=10_000_000,
     pages=60,
     judged=True,
 )
@@ -59,8 +65,10 @@ QUICK = Plan(
     load_seconds=1,
     uploads=6,
     upload_bytes=8 * MIB,
+    large_uploads=3,
     few_files=1_000,
     many_files=20_000,
+    most_files=50_000,
     pages=10,
     judged=False,
 )
@@ -101,9 +109,9 @@ class Bench:
 
 def find_program(name: str) -> str:
     """The path of an installed program. Debian keeps nginx where only root looks for commands."""
-    found = shutil.which(
-        name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
-    )
+    beside_python = str(Path(sys.executable).parent)
+    places = [beside_python, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         raise CannotMeasure(f"{name} is not installed: {INSTALL}")
     return found
@@ -113,7 +121,7 @@ def discard(server: Server, file_id: str) -> None:
     """Delete a file and wait until its bytes are gone, which is after the answer."""
     server.client.delete(f"/files/{file_id}").raise_for_status()
     deadline = time.monotonic() + SETTLE_SECONDS
-    while any((server.data_dir / "blobs").glob("*/*")):
+    while server.place.stored():
         if time.monotonic() > deadline:
             raise WrongAnswer(f"the bytes of a deleted file are still there after {SETTLE_SECONDS:.0f} s")
         time.sleep(0.01)

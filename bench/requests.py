@@ -26,7 +26,7 @@ def measure_get(bench: Bench, reference: Nginx | None) -> list[Row]:
         target = f"{server.base_url}/files/{server.upload(b'x' * KIB)['id']}"
         if reference is not None:
             (reference.files / "1k.txt").write_bytes(b"x" * KIB)
-        for seconds in _turns(bench):
+        for seconds in turns(bench):
             ours.append(wrk(target, seconds).rate)
             if reference is not None:
                 static.append(wrk(f"{reference.url}/1k.txt", seconds).rate)
@@ -44,16 +44,15 @@ def measure_get(bench: Bench, reference: Nginx | None) -> list[Row]:
 def measure_small_uploads(bench: Bench, _: Nginx | None) -> list[Row]:
     """Each answer is 200, and each id that was answered is listed afterwards."""
     rates: list[float] = []
-    body = bench.directory / "form"
-    body.write_bytes(FORM % (b"x" * KIB))
+    body = form(bench)
     answered: list[str] = []
     with bench.filestead() as server:
-        for number, seconds in enumerate(_turns(bench)):
+        for number, seconds in enumerate(turns(bench)):
             answers = bench.directory / f"answers-{number}"
-            rates.append(_upload_for(server, seconds, body, answers))
+            rates.append(upload_for(server, seconds, body, answers))
             answered += answers.read_text().split()
-        listed = list(_listed(server))
-    require_all(answered, listed, in_flight=CONNECTIONS * len(rates))
+        found = list(listed(server))
+    require_all(answered, found, in_flight=CONNECTIONS * len(rates))
     row = Row(
         measure="durable 1 KB uploads, 16 at once",
         unit="/s",
@@ -64,21 +63,30 @@ def measure_small_uploads(bench: Bench, _: Nginx | None) -> list[Row]:
     return [row]
 
 
-def _turns(bench: Bench) -> Iterator[int]:
+def form(bench: Bench) -> Path:
+    """The body of an upload of 1 KB."""
+    path = bench.directory / "form"
+    path.write_bytes(FORM % (b"x" * KIB))
+    return path
+
+
+def turns(bench: Bench) -> Iterator[int]:
     """The seconds of the warm-up and then of each round."""
     yield WARM_UP_SECONDS
     yield from [bench.plan.load_seconds] * bench.plan.load_rounds
 
 
-def _upload_for(server: Server, seconds: int, body: Path, answers: Path) -> float:
-    load = wrk(f"{server.base_url}/files", seconds, post=body, answers=answers)
+def upload_for(server: Server, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS) -> float:
+    """Uploads a second; the id of each goes to `answers`."""
+    load = wrk(f"{server.base_url}/files", seconds, connections=connections, post=body, answers=answers)
     written = len(answers.read_text().split())
     if written != load.requests:
         raise WrongAnswer(f"{load.requests} answers, but only {written} with status 200 and an id")
     return load.rate
 
 
-def _listed(server: Server) -> Iterator[str]:
+def listed(server: Server) -> Iterator[str]:
+    """The id of every file."""
     query = {"order": "asc"}
     while True:
         page = server.client.get("/files", params=query).raise_for_status().json()

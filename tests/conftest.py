@@ -1,12 +1,61 @@
-"""Fixtures that every test may use."""
+"""The profile of a run, and fixtures that every test may use."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import installations
 from tests.serving import Server
+
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+"""Reason -> number of the tests that this profile leaves out."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--profile",
+        choices=installations.PROFILES,
+        default=installations.PROFILES[0],
+        help="where servers under test keep rows and bytes: in their data directory, or in PostgreSQL and S3",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "embedded(reason): about a data directory, left out with --profile shared")
+    config.stash[LEFT_OUT] = {}
+    installations.choose(config.getoption("profile"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests of the data directory out where there is none."""
+    if config.getoption("profile") == "embedded":
+        return
+    marked = {item: mark for item in items if (mark := item.get_closest_marker("embedded"))}
+    config.stash[LEFT_OUT] = dict(Counter(mark.args[0] for mark in marked.values()))
+    config.hook.pytest_deselected(items=list(marked))
+    items[:] = [item for item in items if item not in marked]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left out"] = session.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every worker of xdist collects all tests, so that each says the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash[LEFT_OUT]:
+        terminalreporter.section(f"{sum(left_out.values())} tests of the embedded installation were left out")
+        for reason, count in left_out.items():
+            terminalreporter.line(f"{count}: {reason}")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A real server in a process of its own, on a free loopback port, for every test that goes over HTTP."""
 
-import os
 import re
 import signal
 import subprocess
@@ -13,12 +12,17 @@ from typing import Any, Self
 
 import httpx2
 
+from tests.installations import Place, clean_environment, place_of
+
 KEY = "sk-test-bootstrap-0123456789"
 START_SECONDS = 30
 
 
 class Server:
-    """`filestead serve` on `data_dir`, with settings as keywords: `Server(path, max_file_bytes=1000)`."""
+    """`filestead serve` on `data_dir`, with settings as keywords: `Server(path, max_file_bytes=1000)`.
+
+    Rows and bytes are where the profile of the tests has them, or in `place`.
+    """
 
     def __init__(
         self,
@@ -27,15 +31,17 @@ class Server:
         key: str | None = KEY,
         module: str = "filestead.cli.main",
         env: dict[str, str] | None = None,
+        place: Place | None = None,
         **settings: Any,
     ) -> None:
         self.data_dir = data_dir
+        self.place = place or place_of(data_dir)
         self.key = key
         # Output goes to a file: a pipe that nobody reads would fill up and stop the server.
         self._output = tempfile.NamedTemporaryFile(prefix="filestead-", suffix=".log")  # noqa: SIM115
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FILESTEAD_")}
-        environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
-        environment |= {"FILESTEAD_DATA_DIR": str(data_dir), "FILESTEAD_PORT": "0", **(env or {})}
+        environment = clean_environment() | self.place.variables()
+        environment |= {"FILESTEAD_DATA_DIR": str(data_dir), "FILESTEAD_PORT": "0"}
+        environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()} | (env or {})
         if key is not None:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
         code = f"from {module} import main; main()"
@@ -113,9 +119,11 @@ class Server:
         self._output.close()
 
 
-def run_command(data_dir: Path, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run a `filestead` command on a data directory."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FILESTEAD_")}
+def run_command(
+    data_dir: Path, *arguments: str, place: Place | None = None, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a `filestead` command on a data directory, or on what the profile has in its place."""
+    environment = clean_environment() | (place or place_of(data_dir)).variables()
     environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
     environment["FILESTEAD_DATA_DIR"] = str(data_dir)
     return subprocess.run(

@@ -53,13 +53,22 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
         Rules(limits(settings), settings.validation, settings.downloads == "openai"),
         Tools(lambda: new_id("file-"), new_key, msgspec.json.decode, submit),
     )
+
+    async def readiness() -> str | None:
+        try:
+            await stores.keys.find("")  # the cheapest question to the database
+        except FilesteadError as error:
+            return str(error)
+        return await stores.blobs.trouble()
+
     sweeper = Sweeper(stores.records, stores.blobs)
     api = Api(
         files=files,
         authenticator=Authenticator(stores.keys, monotonic=monotonic),
         pace=Pace(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
         max_uploads=settings.max_uploads,
-        readiness=stores.blobs.trouble,
+        readiness=readiness,
+        direct=stores.direct if settings.download_redirect else None,
     )
 
     @contextlib.asynccontextmanager

@@ -38,6 +38,24 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr | None = _setting(
         None, "key", "A key of any shape that is valid for the default project from the first start on."
     )
+    database_url: SecretStr | None = _setting(
+        None,
+        "URL",
+        "PostgreSQL that holds the rows, as in `postgresql://user:password@host/name`; without it they are in SQLite.",
+    )
+    database_connections: int = _setting(8, "connections", "Connections of one process to PostgreSQL.", ge=2, le=100)
+    blob_url: str | None = _setting(
+        None,
+        "URL",
+        "S3-compatible store that holds the bytes, as in `s3://bucket/prefix`; without it they are in the data "
+        "directory, which all nodes must then share.",
+    )
+    s3_endpoint: str | None = _setting(
+        None, "URL", "Address of an S3-compatible store other than Amazon's; buckets are then named in the path."
+    )
+    download_redirect: bool = _setting(
+        False, "choice", "Answer downloads from S3 with a redirect to a link that is signed for a few minutes."
+    )
     max_file_bytes: ByteSize = _setting(ByteSize(512 * MIB), "bytes", "Largest file.", ge=1)
     max_batch_file_bytes: ByteSize = _setting(
         ByteSize(200 * MIB), "bytes", "Largest file with the purpose `batch`.", ge=1
@@ -150,6 +168,22 @@ def _secrets_from_files() -> dict[str, str]:
                 raise CannotStart(
                     f"{variable(name)}_FILE names {path}, which cannot be read: {error.strerror}"
                 ) from None
+    return found
+
+
+def cloud_environment() -> dict[str, str]:
+    """The `AWS_*` variables, which S3 stores share with every other tool; `AWS_..._FILE` names a file with the value.
+
+    Raises `CannotStart` for a file that cannot be read.
+    """
+    found = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        path = found.get(f"{name}_FILE")
+        if path and name not in found:
+            try:
+                found[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise CannotStart(f"{name}_FILE: {error}") from None
     return found
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.serving import KEY, Server, run_command
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.embedded("damages, copies or restores a data directory by hand")
 
 
 @pytest.fixture(scope="module")

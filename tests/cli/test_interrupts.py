@@ -73,16 +73,15 @@ def test_an_interrupted_download_beside_a_terminal_leaves_nothing(cli: CommandLi
 
 def test_an_interrupted_upload_leaves_nothing_on_the_server(cli: CommandLine, server: Server) -> None:
     before = server.client.get("/files").json()["data"]
-    staging = server.data_dir / "staging"
     reader, writer = os.pipe()
     with cli.start("files", "create", "--file", "-", "--purpose", "user_data", stdin=reader) as process:
         os.write(writer, NOISE)
-        wait_until(lambda: any(staging.iterdir()))
+        wait_until(server.place.staged)
         assert interrupt(process) == -signal.SIGINT
         assert process.communicate() == (b"", b"")
     os.close(writer)
     os.close(reader)
-    wait_until(lambda: not any(staging.iterdir()))
+    wait_until(lambda: not server.place.staged())
     assert server.client.get("/files").json()["data"] == before
 
 

@@ -11,7 +11,9 @@ from filestead.domain.stores import BlobStore
 
 pytestmark = pytest.mark.anyio
 
-SIZES = [0, 1, 1000, 256 * 1024, 3 * 1024 * 1024 + 7]
+MIB = 1024 * 1024
+# Eight and its multiples: where stores that cut into parts have their seams.
+SIZES = [0, 1, 1000, 256 * 1024, 3 * MIB + 7, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB, 25 * MIB + 3]
 
 
 def pattern(size: int) -> bytes:
@@ -58,7 +60,16 @@ async def test_reading_nothing_or_behind_the_end_is_not_found(blobs: BlobStore) 
     assert not await blobs.exists(new_key())
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 2, 5])
+@pytest.mark.parametrize(
+    ("start", "end"), [(8 * MIB - 1, 8 * MIB + 1), (1, 20 * MIB), (16 * MIB, None), (20 * MIB, None)]
+)
+async def test_a_part_of_a_large_blob_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
+    key, data = new_key(), pattern(20 * MIB)
+    await blobs.put(key, chunked(data, 1_000_003))
+    assert await content(blobs, key, start, end) == data[start:end]
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 5, 70])
 async def test_a_failing_source_leaves_nothing_and_passes_unchanged(blobs: BlobStore, blocks: int) -> None:
     class SourceError(Exception):
         pass
@@ -91,21 +102,24 @@ async def test_nobody_sees_a_part_of_a_blob(blobs: BlobStore) -> None:
     assert await blobs.size(key) == 1_600_000
 
 
-async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore) -> None:
+@pytest.mark.parametrize("blocks", [1, 3, 60])
+async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore, blocks: int) -> None:
     started = asyncio.Event()
 
     async def source() -> AsyncIterator[bytes]:
-        for _ in range(3):
+        for _ in range(blocks):
             yield b"x" * 400_000
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(blobs.put(new_key(), source()))
+    key = new_key()
+    task = asyncio.create_task(blobs.put(key, source()))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await stored(blobs) == []
+    assert not await blobs.exists(key)
 
 
 async def test_a_key_is_used_once(blobs: BlobStore) -> None:

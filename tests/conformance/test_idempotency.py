@@ -16,7 +16,7 @@ from filestead.domain.errors import (
 )
 from filestead.domain.model import Binding, Draft, File, FileStatus, Intent, Principal, Quota
 from filestead.installation import new_id
-from tests.conformance.conftest import Rows
+from tests.rows import Rows
 
 pytestmark = pytest.mark.anyio
 

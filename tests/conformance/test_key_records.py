@@ -4,7 +4,7 @@ import pytest
 
 from filestead.domain.errors import NoSuchKey
 from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
-from tests.conformance.conftest import Rows
+from tests.rows import Rows
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +77,12 @@ async def test_expired_and_revoked_keys_are_not_found(rows: Rows) -> None:
     assert (await rows.keys.revoke("key_b")).revoked_at == revoked.revoked_at
     with pytest.raises(NoSuchKey):
         await rows.keys.revoke("key_c")
+
+
+async def test_a_digest_may_be_any_text(rows: Rows) -> None:
+    await create(rows, "a")
+    for odd in ("\0", "%s", "'; --"):
+        assert await rows.keys.find(odd) is None
 
 
 async def test_list_is_oldest_first(rows: Rows) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2
 
 from filestead.cli import upkeep
+from tests.installations import place_of
 from tests.serving import Server
 
 ROOT = Path(__file__).parents[2]
@@ -101,8 +101,7 @@ def send_form(client: httpx2.Client, name: str, content: bytes, *, file_first: b
 
 def sql(data_dir: Path, statement: str, *values: object) -> list[Any]:
     """A statement on the installation's database, beside its server."""
-    with contextlib.closing(sqlite3.connect(data_dir / "filestead.db", isolation_level=None)) as connection:
-        return connection.execute(statement, values).fetchall()
+    return place_of(data_dir).sql(statement, *values)
 
 
 def expire(data_dir: Path, *file_ids: str) -> None:
@@ -117,11 +116,11 @@ def end_claims(data_dir: Path) -> None:
 
 
 def staged(data_dir: Path) -> set[str]:
-    return set(os.listdir(data_dir / "staging"))
+    return place_of(data_dir).staged()
 
 
 def stored(data_dir: Path) -> set[str]:
-    return {entry.name for entry in (data_dir / "blobs").glob("*/*")}
+    return place_of(data_dir).stored()
 
 
 def leftovers(data_dir: Path) -> dict[str, object]:

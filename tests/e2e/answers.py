@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.installations import OnDisk
 from tests.serving import Server, run_command
 
 MIB = 2**20
@@ -101,15 +102,22 @@ class Scene:
         """Start the servers and put the files there."""
         with (
             Server(folder / "well", downloads="openai", max_file_bytes=MIB, idle_seconds=0.5) as well,
-            Server(folder / "poor", reserve_bytes=2**60, uploads_per_minute=1, head_seconds=0.3) as poor,
-            Server(folder / "broken", max_uploads=1) as broken,
+            # Disks fail in the same way everywhere; a store on other machines would not.
+            Server(
+                folder / "poor",
+                place=OnDisk(folder / "poor"),
+                reserve_bytes=2**60,
+                uploads_per_minute=1,
+                head_seconds=0.3,
+            ) as poor,
+            Server(folder / "broken", place=OnDisk(folder / "broken"), max_uploads=1) as broken,
             Server(folder / "tight", max_connections=1) as tight,
         ):
             made = run_command(well.data_dir, "keys", "create", "--project", "other", "--scope", "files:read")
             scene = cls(well, poor, broken, tight, made.stdout.strip(), {})
             scene.ids["damaged"] = scene.upload(b"damaged", purpose="vision")
-            for blob in (well.data_dir / "blobs").glob("*/*"):
-                blob.unlink()
+            for blob in well.place.stored():
+                well.place.lose(blob)
             scene.ids["picture"] = scene.upload(b"0123456789", purpose="vision", expires_after__seconds="3600")
             scene.ids["data"] = scene.upload(b"data", name="naïve.txt", purpose="user_data")
             scene.ids["evals"] = scene.upload(b'{"item": {}}\n', name="a.jsonl", purpose="evals")

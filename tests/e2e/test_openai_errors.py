@@ -126,6 +126,7 @@ def test_a_refusal_arrives_while_the_file_is_still_being_sent(tmp_path: Path, me
         assert list(client.files.list()) == []
 
 
+@pytest.mark.embedded("a disk is full, which no setting makes of an S3 store")
 def test_a_full_disk_is_not_retried(tmp_path: Path, sent: list[httpx2.Request]) -> None:
     with (
         Server(tmp_path / "data", reserve_bytes=2**60) as server,

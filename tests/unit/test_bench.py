@@ -1,8 +1,12 @@
 """What `python -m bench` makes of its figures: ratios, verdicts, and whether uploads were lost. It measures nothing."""
 
+from typing import Any
+
 import pytest
 
+from bench.__main__ import MEASURES, named
 from bench.plan import WrongAnswer
+from bench.production_rows import plan_row
 from bench.report import Goal, Row, as_json, table
 from bench.requests import require_all
 
@@ -74,3 +78,43 @@ def test_what_was_in_flight_may_be_listed_without_an_answer() -> None:
 def test_lost_and_doubled_uploads_are_found(answered: list[str], listed: list[str]) -> None:
     with pytest.raises(WrongAnswer):
         require_all(answered, listed, in_flight=1)
+
+
+def test_a_profile_is_chosen_by_the_word_that_its_measures_begin_with() -> None:
+    assert named("listing") == ["listing"]
+    assert named("production-listing") == ["production-listing"]
+    assert len(named("production")) > 3
+    assert {name for name in MEASURES if name.startswith("production")} == set(named("production"))
+    assert named("prod") == named("") == named("no-such") == []
+
+
+def explained(*nodes: dict[str, Any]) -> dict[str, Any]:
+    """What PostgreSQL says of a plan whose nodes stand on one another."""
+    plan: dict[str, Any] = {}
+    for node in reversed(nodes):
+        below = {"Plans": [plan]} if plan else {}
+        plan = {"Shared Hit Blocks": 5, "Shared Read Blocks": 2, "Actual Rows": 101, **node, **below}
+    return {"Plan": plan, "Planning Time": 0.25, "Execution Time": 0.5}
+
+
+LIMIT = {"Node Type": "Limit"}
+SCAN = {"Node Type": "Index Scan", "Index Name": "files_by_time"}
+
+
+def test_a_page_in_the_order_of_an_index_is_told_with_its_cost() -> None:
+    row = plan_row("m", explained(LIMIT, SCAN))
+    assert (row.ours, row.problem) == ([0.75], "")
+    assert row.note == "Limit over Index Scan files_by_time, 101 rows, 7 blocks"
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (LIMIT, {"Node Type": "Sort"}, SCAN),
+        (LIMIT, {"Node Type": "Seq Scan"}),
+        (LIMIT, {**SCAN, "Rows Removed by Filter": 1}),
+    ],
+    ids=["sorted", "read to the end", "more read than listed"],
+)
+def test_a_page_that_grows_with_the_table_is_a_problem(nodes: tuple[dict[str, Any], ...]) -> None:
+    assert plan_row("m", explained(*nodes)).verdict(judged=False) == "MISSED"

@@ -45,6 +45,7 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
     (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
     (errors.StoreUnavailable(), 503, None, "storage_unavailable", "The server's storage does not answer"),
+    (errors.OutcomeUnknown(), 503, None, "outcome_unknown", "The server's storage stopped answering at the last step"),
     (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),
     (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
     (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is damaged"),

@@ -12,8 +12,8 @@ from filestead.metadata import schema
 from filestead.metadata.files import SqlFileRecords
 from filestead.metadata.keys import SqlKeyRecords
 from filestead.metadata.sqlite import SqliteDatabase, connect
-from tests.conformance.conftest import Clock, Rows
 from tests.conformance.test_idempotency import begin, draft
+from tests.rows import Clock, Rows
 
 FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None), "size": 1, "sha256": "0" * 64}
 

@@ -233,6 +233,15 @@ TABLE: dict[type[errors.FilesteadError], Row] = {
         SERVER,
         {"retry-after": "2"},
     ),
+    errors.OutcomeUnknown: lambda _: Answer(
+        503,
+        "The server's storage stopped answering at the last step; the change may have been made or not. Please look, "
+        "and try again in a moment.",
+        None,
+        "outcome_unknown",
+        SERVER,
+        {"retry-after": "2"},
+    ),
     errors.UploadLost: lambda _: Answer(
         503,
         "The upload was interrupted on the server; nothing was stored. Please upload the file again.",

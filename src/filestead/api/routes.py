@@ -21,10 +21,12 @@ from filestead.domain import auth
 from filestead.domain.auth import Authenticator
 from filestead.domain.files import Files
 from filestead.domain.model import File, Page, Principal, Scope
+from filestead.domain.stores import DirectDownloads
 
 JSON = "application/json"
 SMALL_BYTES = 1024 * 1024
 MAX_LIMIT = 10_000
+LINK_SECONDS = 300
 INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 KEY_FORM = re.compile(openapi.KEY_PATTERN)
 PUBLIC = ("/health", "/health/ready", "/openapi.json")
@@ -44,6 +46,8 @@ class Api:
     pace: Pace
     max_uploads: int
     readiness: Readiness
+    direct: DirectDownloads | None = None
+    """Set if downloads are answered with a link to the store."""
     uploads: int = 0
     """How many are streaming now."""
 
@@ -128,6 +132,11 @@ class Api:
         headers = selection.headers
         if selection.status == 304:
             return Response(status_code=304, headers=headers)
+        if self.direct is not None and request.method == "GET":
+            disposition = headers["content-disposition"]
+            link = self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
+            if link is not None:
+                return Response(status_code=302, headers={"location": link, "cache-control": "no-store"})
         length = selection.end - selection.start
         headers["content-length"] = str(length)
         if request.method == "HEAD":

@@ -1,5 +1,6 @@
 """A wrapper around a blob store that remembers a failed write: no upload is taken until a fresh probe has succeeded."""
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -16,6 +17,11 @@ class GuardedBlobs:
     def __init__(self, inner: BlobStore) -> None:
         self._inner = inner
         self._sick: str | None = None
+
+    @property
+    def verify_reads(self) -> bool:
+        """As inside."""
+        return self._inner.verify_reads
 
     async def trouble(self) -> str | None:
         """What is wrong with the store, after probing it if something was; None when all is well."""
@@ -35,14 +41,23 @@ class GuardedBlobs:
             raise StoreUnavailable(f"the blob store failed: {self._sick}")
         try:
             return await self._inner.put(key, chunks)
-        except StorageFailed as error:
-            self._sick = str(error)
-            log.error("the blob store failed: %s", error)
+        except (StorageFailed, StoreUnavailable) as error:
+            self._note(error)
             raise
 
-    def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
-        """As inside."""
-        return self._inner.read(key, start, end)
+    def _note(self, error: FilesteadError) -> None:
+        self._sick = str(error)
+        log.error("the blob store failed: %s", error)
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
+        """As inside; a store that does not answer is remembered."""
+        try:
+            async with contextlib.aclosing(self._inner.read(key, start, end)) as blocks:
+                async for block in blocks:
+                    yield block
+        except StoreUnavailable as error:
+            self._note(error)
+            raise
 
     async def size(self, key: str) -> int | None:
         """As inside."""

@@ -18,6 +18,9 @@ for _name, _target in {
     "keys": "filestead.cli.keys:keys",
     "verify": "filestead.cli.upkeep:verify",
     "sweep": "filestead.cli.upkeep:sweep",
+    "migrate": "filestead.cli.migrate:migrate",
+    "copy": "filestead.cli.copy:copy",
+    "healthcheck": "filestead.cli.healthcheck:healthcheck",
 }.items():
     app.command(_target, name=_name, help=SERVER_COMMANDS[_name] + ".")
 

@@ -119,6 +119,9 @@ SERVER_COMMANDS = {
     "keys": "Create, list and revoke API keys",
     "verify": "Check that every file has its bytes and nothing is left over",
     "sweep": "Remove the bytes of expired and deleted files now",
+    "migrate": "Bring the database of a shared installation to this version",
+    "copy": "Copy an installation, embedded or shared, to another",
+    "healthcheck": "Ask the server on this machine whether it can serve",
 }
 """Their flags are in `admin.py`, which is loaded only for them: it needs the server's libraries."""
 

@@ -203,6 +203,17 @@ class StoreUnavailable(FilesteadError):
     """A store does not answer for now; worth a retry."""
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The store stopped answering while it made a change durable: all of it was done, or nothing.
+
+    `result` is what the change gives if it was done; None if not even that is known.
+    """
+
+    def __init__(self, reason: str = "", result: object = None) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
 class UploadLost(FilesteadError):
     """The upload's lease ran out before it was published, and a sweep has taken it away."""
 

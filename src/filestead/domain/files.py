@@ -6,7 +6,8 @@ Delete runs the other way: made invisible and handed to the sweep in one transac
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from filestead.domain import expiry, filenames, idempotency, purposes
@@ -14,10 +15,13 @@ from filestead.domain.errors import (
     BlobNotFound,
     FaultyLines,
     FileCorrupt,
+    FileNotFound,
     FilesteadError,
     FileTooLarge,
     NotBatchInput,
     NotTrainingData,
+    OutcomeUnknown,
+    StoreUnavailable,
 )
 from filestead.domain.metering import Meter, Submit
 from filestead.domain.model import (
@@ -39,6 +43,11 @@ from filestead.domain.validation import LineChecks, LineReport
 
 LEASE_SECONDS = 120
 """How long an upload may be unheard of before a sweep takes it; renewed four times as often while it streams."""
+
+PATIENCE_SECONDS = 30
+"""How long an upload whose bytes are stored waits for the records, and how long an unknown outcome is looked into."""
+
+PAUSES = (0.1, 0.2, 0.5, 1.0)
 
 JSONL_CONTENTS = frozenset({Content.BATCH, Content.TRAINING, Content.EVALS})
 
@@ -99,7 +108,7 @@ class Files:
         self._streaming.add(key)
         try:
             draft = await self._receive(principal, source, intent)
-            file = await self._records.publish(draft, quota=limits.quota)
+            file = await self._publish(draft)
         except BaseException:
             await asyncio.shield(self._discard(key))
             raise
@@ -109,6 +118,14 @@ class Files:
         if replayed:
             await asyncio.shield(self._discard(key))
         return Created(file, rate, replayed)
+
+    async def _publish(self, draft: Draft) -> File:
+        """Publish; and again while the records do not answer, since the bytes need not be sent twice.
+
+        A draft makes one file, however often it is published. So this also finds out what became of a publication
+        whose outcome is unknown.
+        """
+        return await _insist(lambda: self._records.publish(draft, quota=self._rules.limits.quota), StoreUnavailable)
 
     async def _receive(self, principal: Principal, source: UploadSource, intent: Intent) -> Draft:
         """Store the bytes while counting, hashing and checking them, then judge the whole form."""
@@ -173,7 +190,8 @@ class Files:
     async def _discard(self, key: str) -> None:
         """Take back an upload that failed. If that fails too, its lease runs out and the sweep does it.
 
-        The ledger is asked first: where the answer to `publish` got lost, the file may be visible, and stays.
+        The ledger is asked first: where the answer to `publish` got lost, the file may be visible, and stays. A
+        publication that is still under way cannot come later than `abandon`.
         """
         with contextlib.suppress(FilesteadError):
             if await self._records.abandon(key):
@@ -211,8 +229,11 @@ class Files:
     async def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
         """Exactly the bytes `start` to `end` of the content; `FileCorrupt` if the store cannot give them."""
         left = end - start
+        source = self._blobs.read(file.blob_key, start, end)
+        if self._blobs.verify_reads and left == file.bytes:
+            source = self._verified(file, source)
         try:
-            async with contextlib.aclosing(self._blobs.read(file.blob_key, start, end)) as blocks:
+            async with contextlib.aclosing(source) as blocks:
                 async for block in blocks:
                     left -= len(block)
                     yield block
@@ -221,11 +242,60 @@ class Files:
         if left:
             raise FileCorrupt(file.id)
 
+    async def _verified(self, file: File, source: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """The same blocks, the last one only if all of them have the file's digest; else `FileCorrupt`."""
+        digest = hashlib.sha256()
+        held: bytes | None = None
+        async with contextlib.aclosing(source) as blocks:
+            async for block in blocks:
+                if held is not None:
+                    yield held
+                await self._tools.submit(digest.update, block)
+                held = block
+        if digest.hexdigest() != file.sha256:
+            raise FileCorrupt(file.id)
+        if held is not None:
+            yield held
+
     async def delete(self, principal: Principal, file_id: str) -> File:
-        """Delete a file; `FileNotFound`. Its bytes go right after, or with the next sweep."""
-        return await self._records.delete(principal.project_id, file_id)
+        """Delete a file; `FileNotFound`. Its bytes go right after, or with the next sweep.
+
+        If the outcome of the deletion was unknown and then the file is gone, it was there when this was asked for.
+        """
+        found: File | None = None
+
+        async def delete() -> File:
+            nonlocal found
+            try:
+                return await self._records.delete(principal.project_id, file_id)
+            except OutcomeUnknown as unknown:
+                if isinstance(unknown.result, File):
+                    found = unknown.result
+                raise
+            except FileNotFound:
+                if found is None:
+                    raise
+                return found
+
+        return await _insist(delete, OutcomeUnknown)
 
     async def reclaim(self, file: File) -> None:
         """Remove the bytes of a deleted file. If that fails, the next sweep does it."""
         with contextlib.suppress(FilesteadError):
             await self._remove(file.blob_key)
+
+
+async def _insist(step: Callable[[], Awaitable[File]], passing: type[StoreUnavailable]) -> File:
+    """Repeat a step that fails in passing, for up to `PATIENCE_SECONDS`."""
+    now = asyncio.get_running_loop().time
+    end = now() + PATIENCE_SECONDS
+    tries = 0
+    while True:
+        try:
+            return await step()
+        except passing:
+            pause = PAUSES[min(tries, len(PAUSES) - 1)]
+            if now() + pause > end:
+                raise
+        tries += 1
+        await asyncio.sleep(pause)

@@ -1,6 +1,7 @@
 """The interfaces under the rules. Their docstrings are the contract, which `tests/conformance` tests on every backend.
 
-Any method may raise `StoreUnavailable`, `StorageFull` or `StorageFailed`; no driver's exception ever passes.
+Any method may raise `StoreUnavailable`, `StorageFull` or `StorageFailed`, and then has done nothing; only after
+`OutcomeUnknown` it may have done all. No driver's exception ever passes.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -23,6 +24,10 @@ from filestead.domain.model import (
 
 class BlobStore(Protocol):
     """Bytes under opaque keys (`[0-9a-z]{32}`, made by us, used once). Knows nothing of files."""
+
+    @property
+    def verify_reads(self) -> bool:
+        """Whether what `read` gives has come a long way, and is to be compared with the digest of the upload."""
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Store the chunks durably under a fresh key and return their total size in bytes.
@@ -57,6 +62,16 @@ class BlobStore(Protocol):
         """Findings about the store itself: foreign names, wrong modes, links."""
 
 
+class DirectDownloads(Protocol):
+    """What a blob store may offer besides: clients fetch from it directly."""
+
+    def presigned(self, key: str, *, disposition: str, seconds: int) -> str | None:
+        """An address at which anyone may GET the blob for so many seconds, with this `Content-Disposition`.
+
+        None if the store cannot make one; the blob is then read as ever.
+        """
+
+
 class FileRecords(Protocol):
     """Rows. One method is one transaction is one promise: when it returns, its effect survives a crash.
 
@@ -78,6 +93,7 @@ class FileRecords(Protocol):
 
         `created_at` is the database's now. Raises `QuotaExceeded` or `UploadLost`; the blob is then still pending
         (or already taken by a sweep) and no usage was booked. Never lets the usage pass the quota, under any race.
+        Publishing a draft again gives its file again. A project's files become visible in the order of the listing.
 
         A draft with a binding binds its idempotency key, within the project, to the file for the binding's lifetime;
         what was not published binds nothing. While a key is bound no draft makes a second file with it, under any
@@ -87,7 +103,10 @@ class FileRecords(Protocol):
         """
 
     async def abandon(self, blob_key: str) -> bool:
-        """Give a pending upload up, releasing its reservation. False if its file is visible, and nothing was done."""
+        """Give a pending upload up, releasing its reservation. False if its file is visible, and nothing was done.
+
+        Waits for a publication under way. After True no publication can make the file visible any more.
+        """
 
     async def get(self, project_id: str, file_id: str) -> File:
         """The visible file; `FileNotFound` for unknown, deleted, expired and foreign ids alike."""
@@ -115,7 +134,10 @@ class FileRecords(Protocol):
         """Drop pending or claimed blobs from the ledger once their bytes are gone. Blobs of visible files stay."""
 
     async def release_leases(self) -> int:
-        """End every lease, of uploads and of sweeps, as the only process of an installation may do when it starts."""
+        """End every lease, of uploads and of sweeps.
+
+        Only the one process of an embedded installation may do so, when it starts: the leases would be other nodes'.
+        """
 
     async def usage(self, project_id: str) -> Usage:
         """The project's ledger."""

@@ -12,6 +12,9 @@ from filestead.metadata.tables import blobs, files, projects
 EXPIRY_GRACE_SECONDS = 900
 LEASE_GRACE_US = 300_000_000
 
+# What a database says of its own file, with the answer of a sound one; a server keeps its files and references itself.
+SELF_CHECKS = {"sqlite": (("PRAGMA integrity_check", "ok"), ("PRAGMA foreign_key_check", None))}
+
 
 def findings(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
     """An operation that reads the findings."""
@@ -21,14 +24,13 @@ def findings(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
         for invariant, severity, sentence, remedy, statement in _checks():
             rows = Statement(statement, dialect)(connection).fetchall()
             found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
-        for pragma, good in (("integrity_check", "ok"), ("foreign_key_check", None)):
-            if dialect.name == "sqlite":
-                rows = Statement(literal_sql(f"PRAGMA {pragma}"), dialect)(connection).fetchall()
-                found += [
-                    Violation("I-18", "A", "database", f"PRAGMA {pragma}: {row[0]}", "restore the last backup")
-                    for row in rows
-                    if row[0] != good
-                ]
+        for sql, good in SELF_CHECKS.get(dialect.name, ()):
+            rows = Statement(literal_sql(sql), dialect)(connection).fetchall()
+            found += [
+                Violation("I-18", "A", "database", f"{sql}: {row[0]}", "restore the last backup")
+                for row in rows
+                if row[0] != good
+            ]
         return found
 
     return operation

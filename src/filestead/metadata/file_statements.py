@@ -20,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from filestead.metadata.statements import Database, Statement, now, now_us, number
-from filestead.metadata.tables import blobs, files, idempotency_keys, projects, users
+from filestead.metadata.statements import Database, Lock, Statement, now, now_us, number, texts
+from filestead.metadata.tables import blobs, files, idempotency_keys, organizations, projects, users
 
 FILE_COLUMNS = (
     *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
@@ -48,10 +48,13 @@ class FileStatements:
 
         self._compiled = compiled
         key = blobs.c.key == bindparam("key")
+        keys = blobs.c.key.in_(texts("keys"))
         pending = blobs.c.state == "pending"
         arrival = case((users.c.upload_arrival_us > now_us(), users.c.upload_arrival_us), else_=now_us())
         taken = projects.c.bytes_used + projects.c.bytes_reserved
         booked = number("use") + number("reserve")
+        project = projects.c.id == bindparam("project_id")
+        lease = now_us() + number("lease_us")
 
         self.count_upload = compiled(
             update(users)
@@ -64,21 +67,23 @@ class FileStatements:
         )
         self.book = compiled(
             update(projects)
-            .where(
-                projects.c.id == bindparam("project_id"),
-                or_(booked == 0, taken + booked <= number("quota")),
-            )
+            .where(project, or_(booked == 0, taken + booked - number("settle") <= number("quota")))
             .values(
                 bytes_used=projects.c.bytes_used + number("use"),
-                bytes_reserved=projects.c.bytes_reserved + number("reserve"),
+                bytes_reserved=projects.c.bytes_reserved + number("reserve") - number("settle"),
             )
         )
+        self.lock_organization = Lock(
+            select(organizations.c.id).where(organizations.c.id == bindparam("organization_id")), database.dialect
+        )
+        self.lock_project = Lock(select(projects.c.id).where(project), database.dialect)
+        self.lock_blob = Lock(select(blobs.c.key).where(key), database.dialect)
         self.organization_taken = compiled(
             select(func.coalesce(func.sum(taken), 0)).where(projects.c.organization_id == bindparam("organization_id"))
         )
         self.release = compiled(
             update(projects)
-            .where(projects.c.id == bindparam("project_id"))
+            .where(project)
             .values(
                 bytes_used=projects.c.bytes_used - number("used"),
                 bytes_reserved=projects.c.bytes_reserved - number("reserved"),
@@ -90,11 +95,10 @@ class FileStatements:
                 project_id=bindparam("project_id"),
                 state="pending",
                 bytes_reserved=number("bytes_reserved"),
-                lease_until_us=now_us() + number("lease_us"),
+                lease_until_us=lease,
             )
         )
-        lease = now_us() + number("lease_us")
-        self.renew = compiled(update(blobs).where(key, pending).values(lease_until_us=lease))
+        self.renew = compiled(update(blobs).where(keys, pending).values(lease_until_us=lease))
         # RETURNING shows the row as it is afterwards, so the reservation stays on the row of a live blob.
         self.enliven = compiled(
             update(blobs)
@@ -109,17 +113,22 @@ class FileStatements:
             .returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
         self.doom = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0))
+        self.doom_all = compiled(
+            update(blobs).where(keys).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0)
+        )
         self.clear_reservation = compiled(update(blobs).where(key).values(bytes_reserved=0))
         self.blob_state = compiled(select(blobs.c.state).where(key))
+        self.states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
         self.lapsed = compiled(
             select(blobs.c.key, blobs.c.project_id, blobs.c.bytes_reserved)
             .where(blobs.c.lease_until_us <= now_us())
             .order_by(blobs.c.lease_until_us)
             .limit(number("limit"))
+            .with_for_update(skip_locked=True)
         )
-        self.claim = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=lease))
+        self.claim = compiled(update(blobs).where(keys).values(state="doomed", lease_until_us=lease, bytes_reserved=0))
         self.forget = compiled(
-            delete(blobs).where(key, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
+            delete(blobs).where(keys, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
         self.release_leases = compiled(update(blobs).where(blobs.c.state != "live").values(lease_until_us=0))
         self._compile_files(compiled)
@@ -143,12 +152,15 @@ class FileStatements:
         self.get = compiled(select(*FILE_COLUMNS).where(own()))
         self.position = compiled(select(files.c.created_at, files.c.seq).where(own()))
         self.delete = compiled(delete(files).where(own()).returning(*FILE_COLUMNS))
+        # Waits for those that another is just sweeping: what they leave is room, too.
         self.expired = compiled(
-            select(files.c.seq, files.c.project_id, files.c.bytes, files.c.blob_key)
+            select(files.c.project_id, files.c.bytes, files.c.blob_key)
             .where(files.c.expires_at <= now())
+            .order_by(files.c.expires_at)
             .limit(number("limit"))
+            .with_for_update()
         )
-        self.drop_file = compiled(delete(files).where(files.c.seq == number("seq")))
+        self.drop_files = compiled(delete(files).where(files.c.blob_key.in_(texts("keys"))))
         self.usage = compiled(
             select(
                 projects.c.bytes_used,
@@ -170,11 +182,12 @@ class FileStatements:
             .where(table.c.bound_until_us <= now_us())
             .order_by(table.c.bound_until_us)
             .limit(number("limit"))
+            .with_for_update(skip_locked=True)
         )
         self.bound = compiled(
             select(table.c.fingerprint, table.c.file_id).where(one, table.c.bound_until_us > now_us())
         )
-        self.unbind = compiled(delete(table).where(one))
+        self.unbind = compiled(delete(table).where(one, table.c.bound_until_us <= now_us()))
         self.bind = compiled(
             insert(table).values(
                 **{name: bindparam(name) for name in ("project_id", "key", "fingerprint", "file_id")},

@@ -1,6 +1,7 @@
 """The files and the ledger of blobs: `stores.FileRecords` in SQL."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from filestead.domain import ratelimit
@@ -16,7 +17,7 @@ from filestead.domain.errors import (
 from filestead.domain.model import Binding, Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
 from filestead.metadata import audit
 from filestead.metadata.file_statements import FileStatements
-from filestead.metadata.statements import Connection, Database
+from filestead.metadata.statements import Connection, Database, listed
 
 EXPIRE_AT_ONCE = 500
 UNBIND_AT_ONCE = 5_000
@@ -24,7 +25,12 @@ _UNLIMITED = 1 << 62
 
 
 class SqlFileRecords:
-    """See `stores.FileRecords` for the contract. Each public method is one operation, and so one transaction."""
+    """See `stores.FileRecords` for the contract. Each public method is one operation, and so one transaction.
+
+    Any number of nodes may run them at once. A statement sees what was committed before it began, not before the
+    transaction began; so what must not change meanwhile is locked first and read then. Rows are locked in one order,
+    that nobody waits in a circle: users, files, blobs, organizations, projects, idempotency keys.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -81,32 +87,40 @@ class SqlFileRecords:
         *,
         use: int = 0,
         reserve: int = 0,
+        settle: int = 0,
     ) -> QuotaExceeded | None:
-        """Add to the ledger what fits into the quota. What has expired but is not swept yet makes room first."""
-        for last_try in (False, True):
-            exceeded = self._try_book(connection, project_id, organization_id, quota, use, reserve)
-            if exceeded is None or last_try or not self._expire(connection):
-                return exceeded
-        return None
+        """Add to the ledger what fits into the quota, while a reservation is settled.
 
-    def _try_book(  # noqa: PLR0917 - called once, right above
-        self, connection: Connection, project_id: str, organization_id: str, quota: Quota, use: int, reserve: int
-    ) -> QuotaExceeded | None:
-        if quota.organization_bytes is not None and use + reserve > 0:
-            (taken,) = _one(self._s.organization_taken(connection, organization_id=organization_id).fetchone())
-            if taken + use + reserve > quota.organization_bytes:
-                return QuotaExceeded("organization", quota.organization_bytes)
+        What has expired but is not swept yet makes room first.
+        """
         limit = _UNLIMITED if quota.project_bytes is None else quota.project_bytes
-        if self._s.book(connection, project_id=project_id, use=use, reserve=reserve, quota=limit).rowcount:
+        booking = {"project_id": project_id, "use": use, "reserve": reserve, "settle": settle, "quota": limit}
+        exceeded = None
+        for last_try in (False, True):
+            exceeded = self._over_organization(connection, organization_id, quota, use + reserve, settle)
+            if exceeded is None and not self._s.book(connection, **booking).rowcount:
+                exceeded = QuotaExceeded("project", limit)
+            if exceeded is None:
+                break
+            if not last_try:
+                self._make_room(connection)
+        return exceeded
+
+    def _over_organization(
+        self, connection: Connection, organization_id: str, quota: Quota, more: int, settle: int
+    ) -> QuotaExceeded | None:
+        limit = quota.organization_bytes
+        if limit is None or not more:
             return None
-        return QuotaExceeded("project", limit)
+        self._s.lock_organization(connection, organization_id=organization_id)
+        (taken,) = _one(self._s.organization_taken(connection, organization_id=organization_id).fetchone())
+        return QuotaExceeded("organization", limit) if taken + more - settle > limit else None
 
     async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
         """Extend the leases of pending blobs."""
 
         def operation(connection: Connection) -> None:
-            for key in blob_keys:
-                self._s.renew(connection, key=key, lease_us=lease_seconds * 1_000_000)
+            self._s.renew(connection, keys=listed(blob_keys), lease_us=lease_seconds * 1_000_000)
 
         await self._database.write(operation)
 
@@ -115,19 +129,37 @@ class SqlFileRecords:
 
         def operation(connection: Connection) -> File:
             binding = draft.binding
-            if binding is not None and (earlier := self._bound_file(connection, draft.project_id, binding)):
-                return earlier
+            if binding is not None:
+                self._take_turns(connection, draft, quota)
+                if earlier := self._bound_file(connection, draft.project_id, binding):
+                    return earlier
             pending = self._s.enliven(connection, key=draft.blob_key).fetchone()
             if pending is None:
-                raise UploadLost
-            self._s.release(connection, project_id=draft.project_id, used=0, reserved=pending[0])
-            if exceeded := self._book(connection, draft.project_id, draft.organization_id, quota, use=draft.bytes):
+                return self._published(connection, draft)
+            # Takes the project's row, and so files become visible in the order of their time and `seq`.
+            if exceeded := self._book(
+                connection, draft.project_id, draft.organization_id, quota, use=draft.bytes, settle=pending[0]
+            ):
                 raise exceeded
             if binding is not None:
                 self._bind(connection, draft.project_id, binding, draft.id)
             return self._add_file(connection, draft)
 
         return await self._database.write(operation)
+
+    def _take_turns(self, connection: Connection, draft: Draft, quota: Quota) -> None:
+        """Wait for other uploads of the project, so that an idempotency key is found bound or stays free."""
+        self._s.lock_blob(connection, key=draft.blob_key)
+        if quota.organization_bytes is not None:
+            self._s.lock_organization(connection, organization_id=draft.organization_id)
+        self._s.lock_project(connection, project_id=draft.project_id)
+
+    def _published(self, connection: Connection, draft: Draft) -> File:
+        """The draft's own file, where this is a repetition after an answer that got lost."""
+        row = self._s.get(connection, project_id=draft.project_id, id=draft.id).fetchone()
+        if row is None:
+            raise UploadLost
+        return File(*row)
 
     def _bound_file(self, connection: Connection, project_id: str, binding: Binding) -> File | None:
         """The file that the key stands for; None if it stands for none (any more)."""
@@ -188,7 +220,9 @@ class SqlFileRecords:
 
         def operation(connection: Connection) -> bool:
             for project_id, reserved in self._s.doom_pending(connection, key=blob_key).fetchall():
-                self._unreserve(connection, blob_key, project_id, reserved)
+                if reserved:
+                    self._s.clear_reservation(connection, key=blob_key)
+                    self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
             row = self._s.blob_state(connection, key=blob_key).fetchone()
             return row is None or row[0] != "live"
 
@@ -233,8 +267,8 @@ class SqlFileRecords:
             if row is None:
                 raise FileNotFound(file_id)
             file = File(*row)
-            self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
             self._s.doom(connection, key=file.blob_key)
+            self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
             return file
 
         return await self._database.write(operation)
@@ -245,37 +279,39 @@ class SqlFileRecords:
         """Claim blobs that nobody needs; forget idempotency keys that stand for nothing any more."""
 
         def operation(connection: Connection) -> list[str]:
-            self._expire(connection)
-            self._s.unbind_lapsed(connection, limit=UNBIND_AT_ONCE)
+            used = self._expire(connection)
             rows = self._s.lapsed(connection, limit=limit).fetchall()
-            for key, project_id, reserved in rows:
-                self._s.claim(connection, key=key, lease_us=lease_seconds * 1_000_000)
-                self._unreserve(connection, key, project_id, reserved)
-            return [row[0] for row in rows]
+            keys = [row[0] for row in rows]
+            self._s.claim(connection, keys=listed(keys), lease_us=lease_seconds * 1_000_000)
+            self._release(connection, used=used, reserved=_sums(row[1:] for row in rows))
+            self._s.unbind_lapsed(connection, limit=UNBIND_AT_ONCE)
+            return keys
 
         return await self._database.write(operation)
 
-    def _expire(self, connection: Connection) -> int:
-        """Delete expired files for good; returns how many."""
-        rows = self._s.expired(connection, limit=EXPIRE_AT_ONCE).fetchall()
-        for seq, project_id, size, blob_key in rows:
-            self._s.drop_file(connection, seq=seq)
-            self._s.release(connection, project_id=project_id, used=size, reserved=0)
-            self._s.doom(connection, key=blob_key)
-        return len(rows)
+    def _make_room(self, connection: Connection) -> None:
+        """Delete expired files; of those that another is just sweeping, wait for the end."""
+        self._release(connection, used=self._expire(connection), reserved=Counter())
 
-    def _unreserve(self, connection: Connection, key: str, project_id: str, reserved: int) -> None:
-        if reserved:
-            self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
-            self._s.clear_reservation(connection, key=key)
+    def _expire(self, connection: Connection) -> Counter[str]:
+        """Delete expired files for good; returns the bytes that are to be released, by project."""
+        rows = self._s.expired(connection, limit=EXPIRE_AT_ONCE).fetchall()
+        if rows:
+            keys = listed(row[2] for row in rows)
+            self._s.drop_files(connection, keys=keys)
+            self._s.doom_all(connection, keys=keys)
+        return _sums(row[:2] for row in rows)
+
+    def _release(self, connection: Connection, *, used: Counter[str], reserved: Counter[str]) -> None:
+        for project_id in sorted(used | reserved):
+            self._s.release(connection, project_id=project_id, used=used[project_id], reserved=reserved[project_id])
 
     async def forget(self, blob_keys: Sequence[str]) -> None:
         """Drop blobs whose bytes are gone from the ledger."""
 
         def operation(connection: Connection) -> None:
-            for key in blob_keys:
-                for project_id, reserved in self._s.forget(connection, key=key).fetchall():
-                    self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
+            rows = self._s.forget(connection, keys=listed(blob_keys)).fetchall()
+            self._release(connection, used=Counter(), reserved=_sums(rows))
 
         await self._database.write(operation)
 
@@ -301,14 +337,21 @@ class SqlFileRecords:
         """Those of the keys that the ledger holds, with their states."""
 
         def operation(connection: Connection) -> dict[str, str]:
-            rows = ((key, self._s.blob_state(connection, key=key).fetchone()) for key in blob_keys)
-            return {key: row[0] for key, row in rows if row}
+            return dict(self._s.states(connection, keys=listed(blob_keys)).fetchall())
 
         return await self._database.read(operation)
 
     async def check(self) -> list[Violation]:
         """Findings about the rows themselves."""
         return await self._database.read(audit.findings(self._database.dialect))
+
+
+def _sums(rows: Iterable[tuple[Any, ...]]) -> Counter[str]:
+    """The sum of (project, bytes) for each project."""
+    sums: Counter[str] = Counter()
+    for project_id, size in rows:
+        sums[project_id] += size
+    return sums
 
 
 def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -7,7 +7,6 @@ group costs one sync and a failing operation takes back only itself. A few threa
 the same file; a writer waits up to `BUSY_SECONDS` for another process's.
 """
 
-import asyncio
 import contextlib
 import os
 import queue
@@ -16,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.domain.errors import FilesteadError, StorageFailed, StorageFull, StoreUnavailable
 from filestead.metadata.ballast import Ballast
+from filestead.metadata.jobs import Job, deliver
 from filestead.metadata.statements import Connection, T
 
 BUSY_SECONDS = 10.0
@@ -59,32 +58,12 @@ def connect(path: Path, clock: Clock) -> sqlite3.Connection:
     return connection
 
 
-class _Job:
-    """An operation, and the future (of some event loop) that waits for its outcome."""
-
-    __slots__ = ("error", "future", "loop", "operation", "result")
-
-    def __init__(self, operation: Callable[[Connection], Any]) -> None:
-        self.operation = operation
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def run(self, connection: Connection) -> None:
-        try:
-            with translated():
-                self.result = self.operation(connection)
-        except Exception as error:
-            self.error = error
-
-    def deliver(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+def _run(job: Job, connection: Connection) -> None:
+    try:
+        with translated():
+            job.result = job.operation(connection)
+    except Exception as error:
+        job.error = error
 
 
 class _Worker:
@@ -95,7 +74,7 @@ class _Worker:
         self._connection = connection()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
-    def start(self, jobs: "queue.SimpleQueue[_Job | None]", *, group: int) -> None:
+    def start(self, jobs: "queue.SimpleQueue[Job | None]", *, group: int) -> None:
         self._jobs = jobs
         self._group = group
         self._thread.start()
@@ -115,14 +94,11 @@ class _Worker:
                         break
                     group.append(job)
             self.run(group)
-            for loop in {job.loop for job in group}:
-                mine = [job for job in group if job.loop is loop]
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(_deliver, mine)
+            deliver(group)
 
-    def run(self, group: list[_Job]) -> None:
+    def run(self, group: list[Job]) -> None:
         for job in group:
-            job.run(self._connection)
+            _run(job, self._connection)
 
 
 class _Writer(_Worker):
@@ -136,7 +112,7 @@ class _Writer(_Worker):
         super().join()
         self._ballast.close()
 
-    def run(self, group: list[_Job]) -> None:
+    def run(self, group: list[Job]) -> None:
         self._commit(group)
         if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.drop():
             # Nothing of a group that found no room has been kept, so it can be run again.
@@ -146,14 +122,14 @@ class _Writer(_Worker):
         else:
             self._ballast.take_in()
 
-    def _commit(self, group: list[_Job]) -> None:
+    def _commit(self, group: list[Job]) -> None:
         connection = self._connection
         try:
             with translated():
                 connection.execute("BEGIN IMMEDIATE")
                 for job in group:
                     connection.execute("SAVEPOINT job")
-                    job.run(connection)
+                    _run(job, connection)
                     if job.error is not None:
                         # A full disk is everybody's; SQLite may have rolled all back by itself by now.
                         if isinstance(job.error, StorageFull) or not connection.in_transaction:
@@ -173,11 +149,6 @@ class _Writer(_Worker):
             self._connection = self._open()
 
 
-def _deliver(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.deliver()
-
-
 class SqliteDatabase:
     """The embedded database; see `statements.Database` for the contract."""
 
@@ -188,8 +159,8 @@ class SqliteDatabase:
             with translated():
                 return connect(path, clock)
 
-        self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._writer = _Writer("filestead-writer", connection, Ballast(path.with_name("ballast")))
         self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
         self._writer.start(self._writes, group=GROUP)
@@ -204,8 +175,8 @@ class SqliteDatabase:
         """Run an operation as one durable transaction, on the writer's connection."""
         return await self._submit(self._writes, operation)
 
-    async def _submit(self, jobs: "queue.SimpleQueue[_Job | None]", operation: Callable[[Connection], T]) -> T:
-        job = _Job(operation)
+    async def _submit(self, jobs: "queue.SimpleQueue[Job | None]", operation: Callable[[Connection], T]) -> T:
+        job = Job(operation)
         jobs.put(job)
         result: T = await job.future
         return result

@@ -3,10 +3,13 @@
 That keeps one text for every database without paying for SQLAlchemy on each call (see docs/adr/0002).
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, bindparam, func
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, func, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
 
 T = TypeVar("T")
 
@@ -33,7 +36,10 @@ class Connection(Protocol):
 
 
 class Database(Protocol):
-    """Runs operations: plain functions over a connection. A driver's exceptions come out as errors of the domain."""
+    """Runs operations: plain functions over a connection. A driver's exceptions come out as errors of the domain.
+
+    An operation may be run more than once, after a rollback, and so changes nothing but the database.
+    """
 
     dialect: Dialect
 
@@ -41,7 +47,10 @@ class Database(Protocol):
         """Run an operation that only reads."""
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
-        """Run an operation as one durable transaction: all of it or, if it raises, nothing."""
+        """Run an operation as one durable transaction: all of it or, if it raises, nothing.
+
+        `OutcomeUnknown` is the exception: it says that all of it or nothing was done, and not which.
+        """
 
 
 def now_us() -> ColumnElement[int]:
@@ -59,6 +68,33 @@ def number(name: str) -> Any:
     return bindparam(name, type_=BigInteger)
 
 
+class json_texts(GenericFunction[str]):  # noqa: N801 - functions of SQL are written like this
+    """The texts of a JSON array as a table with the column `value`."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(json_texts, "sqlite")
+def _json_texts_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_texts, "postgresql")
+def _json_texts_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+
+
+def texts(name: str) -> Any:
+    """A parameter that is any number of texts, for `in_`; its value is made by `listed`."""
+    return select(func.json_texts(bindparam(name, type_=Text)).table_valued("value").c.value)
+
+
+def listed(values: Iterable[str]) -> str:
+    """The value of a parameter of `texts`."""
+    return json.dumps(list(values))
+
+
 class Statement:
     """A compiled statement; call it with a connection and the values of its parameters."""
 
@@ -70,3 +106,19 @@ class Statement:
     def __call__(self, connection: Connection, **values: object) -> Cursor:
         """Run it."""
         return connection.execute(self.sql, {**self._constants, **values})
+
+
+class Lock:
+    """Takes rows for the rest of the transaction, so that what is read next is the last word on them.
+
+    Where writers take turns anyway the dialect knows no such lock, and nothing is run.
+    """
+
+    def __init__(self, rows: Select[Any], dialect: Dialect) -> None:
+        self._statement = Statement(rows.with_for_update(key_share=True), dialect)
+        self._needed = self._statement.sql != Statement(rows, dialect).sql
+
+    def __call__(self, connection: Connection, **values: object) -> None:
+        """Wait for the rows."""
+        if self._needed:
+            self._statement(connection, **values)

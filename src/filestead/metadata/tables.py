@@ -12,14 +12,17 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
 )
+from sqlalchemy import Text as PlainText
 
 metadata = MetaData()
 
 # SQLite gives a hidden monotonic sequence only to an INTEGER primary key.
 Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+# By code points, whatever the locale of the database: an order that no update of a system library changes.
+Text = PlainText().with_variant(PlainText(collation="C"), "postgresql")
 
 installation = Table(
     "installation",
@@ -121,8 +124,10 @@ idempotency_keys = Table(
     Column("bound_until_us", BigInteger, nullable=False),
 )
 
-Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=blobs.c.lease_until_us.is_not(None))
+leased = blobs.c.lease_until_us.is_not(None)
+expiring = files.c.expires_at.is_not(None)
+Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgresql_where=leased)
 Index("files_by_time", files.c.project_id, files.c.created_at, files.c.seq)
 Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.created_at, files.c.seq)
-Index("files_by_expiry", files.c.expires_at, sqlite_where=files.c.expires_at.is_not(None))
+Index("files_by_expiry", files.c.expires_at, sqlite_where=expiring, postgresql_where=expiring)
 Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)

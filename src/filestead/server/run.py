@@ -27,7 +27,7 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     _raise_file_limit(settings)
-    lock = installation.prepare(settings)
+    release = installation.prepare(settings)
     with contextlib.closing(_listen(settings)) as listener:
         first_key = installation.begin(settings)
         log.info("settings other than the default: %s", changed(settings) or "none")
@@ -36,7 +36,7 @@ def serve(settings: Settings) -> None:
             work(settings, listener)
         else:
             Supervisor(settings.workers, lambda: work(settings, listener)).run()
-    lock.release()
+    release()
 
 
 def _raise_file_limit(settings: Settings) -> None:

@@ -1,66 +1,31 @@
-"""An installation on disk: opening it, making it on the first start, and refusing what is not one.
+"""The embedded installation: SQLite and a local disk in one data directory, and one server that owns it.
 
 Layout of the data directory (0700): `lock`, `filestead.db` (with its -wal, -shm and `ballast`), `VOLUME`, `staging/`,
 `blobs/`.
 """
 
-import asyncio
 import contextlib
 import fcntl
 import os
-import secrets
 import sqlite3
 import stat
-import string
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from filestead.blobs.guard import GuardedBlobs
 from filestead.blobs.local import LocalBlobs, sync_directory
-from filestead.domain import auth
 from filestead.domain.errors import CannotStart, FilesteadError
-from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
-from filestead.domain.stores import FileRecords, KeyRecords
+from filestead.installation.stores import Stores, new_id
 from filestead.metadata import schema
 from filestead.metadata.files import SqlFileRecords
 from filestead.metadata.keys import SqlKeyRecords
 from filestead.metadata.sqlite import SqliteDatabase, connect, translated
+from filestead.metadata.transfer import SqlTransfer
 from filestead.settings import Settings
 
 DATABASE = "filestead.db"
 LOCK = "lock"
 MAY_BE_THERE = {LOCK, "lost+found"}
-ALPHABET = string.ascii_letters + string.digits
-DEFAULT = "default"
-
-
-def new_id(prefix: str) -> str:
-    """A fresh id: the prefix and 22 characters with 131 random bits, in the form the hosted service uses."""
-    # One call for randomness and not 22: each is a system call, and ids are made on the hot path.
-    number = secrets.randbits(160)
-    characters = []
-    for _ in range(22):
-        number, place = divmod(number, len(ALPHABET))
-        characters.append(ALPHABET[place])
-    return prefix + "".join(characters)
-
-
-@dataclass(slots=True)
-class Stores:
-    """The open stores of an installation."""
-
-    database: SqliteDatabase
-    records: FileRecords
-    keys: KeyRecords
-    blobs: GuardedBlobs
-    local: LocalBlobs
-
-    def close(self) -> None:
-        """Close them all."""
-        self.database.close()
-        self.local.close()
 
 
 class Lock:
@@ -157,25 +122,18 @@ def open_stores(settings: Settings) -> Stores:
         schema.require_head(connection)
     database = SqliteDatabase(path)
     local = _blobs(settings)
-    return Stores(database, SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), local)
+
+    def close() -> None:
+        database.close()
+        local.close()
+
+    return Stores(
+        SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), SqlTransfer(database), close
+    )
 
 
-@contextlib.asynccontextmanager
-async def opened(settings: Settings, *, unchecked: bool = False) -> AsyncIterator[Stores]:
-    """The stores for a command, beside a running server or without one; a new installation is made first.
-
-    `unchecked` opens also what a server would refuse to serve, for a command that only looks.
-    """
-    if not unchecked and not _is_served(settings):
-        prepare(settings).release()
-    stores = open_stores(settings)
-    try:
-        yield stores
-    finally:
-        stores.close()
-
-
-def _is_served(settings: Settings) -> bool:
+def is_served(settings: Settings) -> bool:
+    """Whether a server owns the data directory now."""
     try:
         Lock(settings.data_dir).release()
     except CannotStart:
@@ -183,50 +141,3 @@ def _is_served(settings: Settings) -> bool:
     except OSError:
         return False
     return False
-
-
-async def create_key(
-    keys: KeyRecords,
-    secret: str,
-    *,
-    organization: str = DEFAULT,
-    project: str = DEFAULT,
-    user: str | None = None,
-    scopes: frozenset[Scope] = DEFAULT_SCOPES,
-    expires_after_seconds: int | None = None,
-) -> Key:
-    """Store a key under a fresh id."""
-    return await keys.create(
-        key_id=new_id("key_"),
-        digest=auth.digest_of(secret),
-        hint=auth.hint_of(secret),
-        organization=organization,
-        project=project,
-        user=user,
-        scopes=scopes,
-        expires_after_seconds=expires_after_seconds,
-    )
-
-
-def begin(settings: Settings) -> str | None:
-    """What a server does once before it serves, while it alone has the installation. Returns the first key, if new.
-
-    No upload can be alive now, so what an earlier process left half done is free for the sweep.
-    """
-
-    async def first_steps() -> str | None:
-        stores = open_stores(settings)
-        try:
-            await stores.records.release_leases()
-            if settings.bootstrap_key is not None:
-                await create_key(stores.keys, settings.bootstrap_key.get_secret_value())
-                return None
-            if await stores.keys.list():
-                return None
-            secret = auth.new_secret()
-            await create_key(stores.keys, secret)
-            return secret
-        finally:
-            stores.close()
-
-    return asyncio.run(first_steps())

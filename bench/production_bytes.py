@@ -1,0 +1,74 @@
+"""Large files through a node of the production profile, beside the object store itself: up, down, and the memory."""
+
+import contextlib
+import json
+import os
+
+from bench.load import curl, curl_together, download, upload
+from bench.memory import Peak, growth, resident, uploads
+from bench.nginx import Nginx
+from bench.plan import MIB, Bench, WrongAnswer, discard
+from bench.production import DIRECT, production
+from bench.report import Goal, Row
+
+NAME = "large"
+GOAL = Goal(1.25, of="ratio")
+WARM_UP_UPLOADS = 4
+
+
+def measure_objects(bench: Bench, _: Nginx | None) -> list[Row]:
+    """Through nodes and straight to the same store, in turns; SeaweedFS answers from the page cache, for both."""
+    size, source = bench.plan.file_bytes, bench.random_file(bench.plan.file_bytes)
+    up, put, down, followed, get = (list[float]() for _ in range(5))
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(production(bench))
+        installation = servers.installation()
+        node = stack.enter_context(servers.node(installation))
+        redirecting = stack.enter_context(servers.node(installation, download_redirect=True))
+        for _round in range(bench.plan.rounds + 1):
+            os.sync()  # what the transfer before has left to write would be counted in this one
+            answer = curl(*upload(node, source))
+            file = json.loads(answer.body)
+            if file["bytes"] != size:
+                raise WrongAnswer(f"{size} bytes were uploaded, {file['bytes']} were stored")
+            up.append(answer.seconds)
+            os.sync()
+            put.append(curl("--upload-file", str(source), servers.link("PUT", NAME)).seconds)
+            os.sync()
+            down.append(_whole(size, download(node, file["id"])))
+            followed.append(_whole(size, ["--location", *download(redirecting, file["id"])]))
+            get.append(_whole(size, ["--output", "/dev/null", servers.link("GET", NAME)]))
+            discard(node, file["id"])
+            servers.weed.send("DELETE", f"{DIRECT}/{NAME}")
+    title = f"{size // MIB} MB"
+    return [
+        _row(f"production: upload {title}", up, "SeaweedFS PUT", put),
+        _row(f"production: download {title}", down, "SeaweedFS GET", get),
+        _row(f"production: download {title}, redirected", followed, "SeaweedFS GET", get),
+    ]
+
+
+def _row(measure: str, ours: list[float], against: str, reference: list[float]) -> Row:
+    ours, reference = ours[1:], reference[1:]
+    ratios = [a / b for a, b in zip(ours, reference, strict=True)]
+    note = f"the ratios of the single rounds are {min(ratios):.2f} to {max(ratios):.2f}"
+    return Row(measure=measure, unit="s", ours=ours, against=against, reference=reference, goal=GOAL, note=note)
+
+
+def _whole(size: int, arguments: list[str]) -> float:
+    answer = curl(*arguments)
+    if answer.received != size:
+        raise WrongAnswer(f"{answer.received} of {size} bytes arrived")
+    return answer.seconds
+
+
+def measure_large_uploads(bench: Bench, _: Nginx | None) -> list[Row]:
+    """Growth of the node alone over its value after a few uploads."""
+    plan = bench.plan
+    with production(bench) as servers, servers.node(servers.installation()) as node:
+        curl_together(uploads(bench, node, WARM_UP_UPLOADS, plan.upload_bytes))
+        base = resident(node.process.pid)
+        with Peak(node.process.pid) as peak:
+            curl_together(uploads(bench, node, plan.large_uploads, plan.file_bytes))
+    title = f"{plan.large_uploads} uploads of {plan.file_bytes // MIB} MB at once"
+    return [growth(f"production: memory growth, {title}", base, peak)]

@@ -1,0 +1,399 @@
+"""Blobs in a bucket of any S3-compatible store.
+
+Layout: `<prefix>/blobs/<first two characters>/<key>`; `<prefix>/VOLUME` holds the id of the installation; what a probe
+writes is under `<prefix>/probes/`. Keys are random and ours; no name of a user ever reaches an object's name.
+Guarantees: an object appears whole or not at all, as one PUT (create-only) or as a multipart upload. Every body is
+covered by its request's signature, which some stores check. Before `put` returns, the size is asked back and compared,
+and the tag too, wherever tags are the MD5 of what the store received (not with SSE-KMS or SSE-C). What happens to the
+bytes later, or on the way out, the reader finds: `verify_reads`.
+Limits: memory is bounded by `IN_FLIGHT` and `EXPRESS`, not by the number of uploads (`s3_parts.py`); every request is
+bounded in time. Parts that a killed process left are dropped by `delete` if credentials were given; otherwise the
+bucket needs a lifecycle rule that aborts incomplete multipart uploads.
+"""
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+from filestead.blobs import s3_volume
+from filestead.blobs.breaker import Breaker
+from filestead.blobs.local import KEY
+from filestead.blobs.s3_client import ANSWER_SECONDS, client
+from filestead.blobs.s3_errors import AlreadyThere, OutOfRange, translated
+from filestead.blobs.s3_multipart import Multipart
+from filestead.blobs.s3_parts import PART_BYTES, Budget, Part, composite, cut
+from filestead.blobs.s3_signing import Credentials, Signer
+from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
+from filestead.domain.model import Violation
+
+if TYPE_CHECKING:
+    from obstore import BytesStream, GetOptions, ObjectMeta
+
+log = logging.getLogger("filestead")
+
+IDLE_SECONDS = 15.0  # between two blocks of a read; less once it has broken
+SLOWEST = 1024 * 1024  # a body may take a second more for so many bytes
+GIVE_UP_SECONDS = 2.0
+LAST_WORD_SECONDS = 0.5
+RESUMES = 2
+THREADS = 8
+READ_BYTES = 1024 * 1024
+PAGE = 1_000
+IN_FLIGHT = 2 * PART_BYTES
+"""Bytes on their way to the store at once, of all uploads but one."""
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A read under way: its stream, where it ends, and the tag by which it may go on elsewhere."""
+
+    stream: "BytesStream"
+    end: int
+    tag: str | None
+
+
+class S3Blobs:
+    """See `stores.BlobStore` for the contract."""
+
+    verify_reads = True
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        region: str = "us-east-1",
+        credentials: Credentials | None = None,
+        spool: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._prefix = prefix
+        make = functools.partial(client, bucket, prefix, endpoint, region, credentials)
+        self._quick = make(seconds=ANSWER_SECONDS)
+        self._writing = make(seconds=IDLE_SECONDS - 2)
+        self._reading = make(seconds=24 * 3600)  # as long as the client takes; each step has its own bound
+        self._signer: Signer | None = None
+        if credentials is not None:
+            address = endpoint or f"https://s3.{region}.amazonaws.com"
+            self._signer = Signer(address, bucket, region, credentials, clock)
+        self._spool = spool
+        self._breaker = Breaker(monotonic)
+        self._budget = Budget(IN_FLIGHT)
+        self._express = False
+        self._tags_are_md5 = True
+        self._taken: set[str] = set()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
+
+    # --- the volume ---------------------------------------------------------------------------------------------
+
+    def open(self, installation: str, *, fresh: bool) -> None:
+        """Mark the place of a fresh installation, or see to it that this is the place of `installation`. Blocks."""
+        s3_volume.claim(self._quick, self._place, installation, fresh=fresh)
+
+    def close(self) -> None:
+        """Wait for what is running."""
+        self._pool.shutdown()
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Store the chunks durably; all or nothing."""
+        path = self._path(key)
+        if key in self._taken:
+            raise StorageFailed("creating a blob: its key is in use")
+        self._taken.add(key)
+        try:
+            async with contextlib.aclosing(cut(chunks, self._run, self._spool)) as parts:
+                first = await anext(parts)
+                if first.size < PART_BYTES:
+                    return await self._put_whole(path, first)
+                return await self._put_parts(path, first, parts)
+        finally:
+            self._taken.discard(key)
+
+    async def _put_whole(self, path: str, part: Part) -> int:
+        async with self._budget.hold(part.size):
+            await self._run(part.rewind)
+            data: bytes = await self._run(part.read, PART_BYTES)
+            part.close()
+            try:
+                async with self._calling("creating a blob", ANSWER_SECONDS + len(data) / SLOWEST):
+                    await obstore.put_async(self._writing, path, data, mode="create", use_multipart=False)
+            except AlreadyThere:
+                # Either another's, which stays, or ours: the answer to an earlier try may have been lost.
+                await self._confirm(path, len(data), part.md5.hex())
+                return len(data)
+            except BaseException as error:
+                await asyncio.shield(self._take_back(path, error))
+                raise
+        try:
+            await self._confirm(path, len(data), part.md5.hex())
+        except BaseException as error:
+            await asyncio.shield(self._take_back(path, error))
+            raise
+        return len(data)
+
+    async def _put_parts(self, path: str, first: Part, parts: AsyncGenerator[Part]) -> int:
+        with self._lane() as alone:
+            upload = Multipart(self._writing, path, self._run, None if alone else self._budget)
+            sending: asyncio.Future[None] = asyncio.ensure_future(self._send(upload, first))
+            try:
+                size, digests = first.size, [first.md5]
+                async for part in parts:
+                    size += part.size
+                    digests.append(part.md5)
+                    await sending
+                    sending = asyncio.ensure_future(self._send(upload, part))
+                await sending
+                await self._finish(upload)
+                await self._confirm(path, size, composite(digests))
+            except BaseException as error:
+                sending.cancel()
+                await asyncio.shield(self._abandon(upload, sending, error))
+                raise
+        return size
+
+    async def _send(self, upload: Multipart, part: Part) -> None:
+        with self._counted("creating a blob"):
+            await upload.send(part)
+
+    async def _finish(self, upload: Multipart) -> None:
+        try:
+            with self._counted("creating a blob"):
+                await upload.finish()
+        except FilesteadError:
+            # The store may have completed it and only the answer is lost.
+            if await self._size_and_tag(upload.path) is None:
+                raise
+
+    async def _abandon(self, upload: Multipart, sending: "asyncio.Future[None]", error: BaseException) -> None:
+        await asyncio.wait([sending])
+        await upload.break_off(0 if isinstance(error, StoreUnavailable) else GIVE_UP_SECONDS)
+        await self._take_back(upload.path, error)
+
+    async def _take_back(self, path: str, error: BaseException) -> None:
+        """Leave nothing of a failed `put`. If that fails too, the sweep's `delete` does it.
+
+        A store that has just been waited for is not waited for again.
+        """
+        try:
+            async with asyncio.timeout(LAST_WORD_SECONDS if isinstance(error, StoreUnavailable) else None):
+                await self._delete(path)
+        except TimeoutError:
+            self._breaker.failed()
+        except FilesteadError as failure:
+            log.warning("an upload that failed could not be taken back yet: %s", failure)
+
+    async def _confirm(self, path: str, size: int, tag: str) -> None:
+        """See to it that the store holds what was sent."""
+        found = await self._size_and_tag(path)
+        if found is None or found[0] != size:
+            raise StorageFailed("creating a blob: the store does not hold what was sent (another size)")
+        if self._tags_are_md5 and found[1] != tag:
+            await self.probe()
+            if self._tags_are_md5:
+                raise StorageFailed("creating a blob: the store does not hold what was sent (another checksum)")
+
+    async def _size_and_tag(self, path: str) -> tuple[int, str] | None:
+        try:
+            async with self._calling("looking at a blob"):
+                meta = await obstore.head_async(self._quick, path)
+        except BlobNotFound:
+            return None
+        return meta["size"], (meta["e_tag"] or "").strip('"')
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
+        """The bytes from `start` to `end`."""
+        path = self._path(key)
+        opened = None if end is not None and start >= end else await self._open(path, key, start, end, None)
+        if opened is None:
+            size = await self.size(key)
+            if size is None or (end is not None and end > size):
+                raise BlobNotFound(key)
+            return
+        position, end, tag, broken = start, opened.end, opened.tag, 0
+        while position < end:
+            patience = ANSWER_SECONDS if broken else IDLE_SECONDS
+            try:
+                async with contextlib.aclosing(self._blocks(opened, end - position, patience)) as blocks:
+                    async for block in blocks:
+                        position += len(block)
+                        yield block
+                if position < end:
+                    raise StorageFailed("reading a blob: it broke off")
+            except (StoreUnavailable, StorageFailed) as error:
+                broken += 1
+                if broken > RESUMES or tag is None:
+                    raise
+                log.info("%s; going on at byte %d", error, position)
+                try:
+                    opened = await self._open(path, key, position, end, tag)
+                except BlobNotFound:
+                    opened = None
+                if opened is None:
+                    raise StorageFailed("reading a blob: it is gone") from None
+
+    async def _open(self, path: str, key: str, start: int, end: int | None, tag: str | None) -> _Opened | None:
+        """Begin to read; None if the blob ends before `start`."""
+        options: GetOptions = {}
+        if tag is not None:
+            options["if_match"] = tag
+        if end is not None:
+            options["range"] = (start, end)
+        elif start:
+            options["range"] = {"offset": start}
+        try:
+            async with self._calling("reading a blob", key=key):
+                answer = await obstore.get_async(self._reading, path, options=options)
+                meta = answer.meta
+                stream = answer.stream(min_chunk_size=READ_BYTES)
+        except OutOfRange:
+            return None
+        if end is not None and meta["size"] < end:
+            raise BlobNotFound(key)
+        return _Opened(stream, meta["size"] if end is None else end, meta["e_tag"])
+
+    async def _blocks(self, opened: _Opened, left: int, patience: float) -> AsyncGenerator[bytes]:
+        while True:
+            async with self._calling("reading a blob", patience):
+                block = await anext(opened.stream, b"")
+            left -= len(block)
+            if left < 0:
+                raise StorageFailed("reading a blob: the store sent more than was asked for")
+            if not block:
+                return
+            yield block
+
+    async def size(self, key: str) -> int | None:
+        """The blob's size."""
+        found = await self._size_and_tag(self._path(key))
+        return None if found is None else found[0]
+
+    async def exists(self, key: str) -> bool:
+        """Whether a whole blob is there; an unfinished one is invisible."""
+        return await self.size(key) is not None
+
+    # --- upkeep -------------------------------------------------------------------------------------------------
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob and what an unfinished `put` left."""
+        await self._delete(self._path(key))
+
+    async def _delete(self, path: str) -> None:
+        if self._signer is not None and await self._size_and_tag(path) is None:
+            name = f"{self._prefix}/{path}".lstrip("/")
+            if dropped := await self._run(self._signer.abort_uploads, name):
+                log.info("dropped %d unfinished uploads", dropped)
+        with contextlib.suppress(BlobNotFound):
+            async with self._calling("removing a blob"):
+                await obstore.delete_async(self._quick, path)
+
+    async def stored_keys(self) -> AsyncGenerator[str]:
+        """Every key."""
+        pages = obstore.list(self._quick, "blobs", chunk_size=PAGE)
+        while True:
+            async with self._calling("listing blobs", IDLE_SECONDS):
+                page: list[ObjectMeta] = list(await anext(pages, []))
+            for found in page:
+                name = found["path"].rpartition("/")[2]
+                if KEY.fullmatch(name):
+                    yield name
+            if not page:
+                return
+
+    async def probe(self) -> None:
+        """Write, read and remove a small object, and see whether the store's tags are MD5."""
+        path, data = f"probes/{secrets.token_hex(8)}", secrets.token_bytes(64)
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        try:
+            async with self._calling("probing"):
+                await obstore.put_async(self._quick, path, data, use_multipart=True)
+                answer = await obstore.get_async(self._quick, path)
+                if bytes(await answer.bytes_async()) != data:
+                    raise StorageFailed("probing: the store gave other bytes than were stored")
+            md5 = (answer.meta["e_tag"] or "").strip('"') == composite([digest])
+            if md5 != self._tags_are_md5:
+                log.warning("the object store's tags are %s checksums", "now" if md5 else "no")
+            self._tags_are_md5 = md5
+        except BlobNotFound:
+            raise StorageFailed("probing: the store does not hold what was stored") from None
+        finally:
+            with contextlib.suppress(FilesteadError):
+                await asyncio.shield(self._remove_probe(path))
+
+    async def _remove_probe(self, path: str) -> None:
+        async with self._calling("removing a probe"):
+            await obstore.delete_async(self._quick, path)
+
+    def inspect(self) -> list[Violation]:
+        """Foreign objects among the blobs. Blocks."""
+        return s3_volume.inspect(self._quick, self._place)
+
+    def presigned(self, key: str, *, disposition: str, seconds: int) -> str | None:
+        """See `stores.DirectDownloads`."""
+        if self._signer is None:
+            return None
+        query = {
+            "response-content-disposition": disposition,
+            "response-content-type": "application/octet-stream",
+            "response-cache-control": "private, no-store",
+        }
+        return self._signer.url("GET", f"{self._prefix}/{self._path(key)}".lstrip("/"), query, seconds=seconds)
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        if not KEY.fullmatch(key):  # a poisoned row must not become a path
+            raise StorageFailed("not a blob key")
+        return f"blobs/{key[:2]}/{key}"
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, what: str, seconds: float = ANSWER_SECONDS, *, key: str = "") -> AsyncGenerator[None]:
+        """Around a request: refused if the store is known to be down, bounded, translated, counted."""
+        self._breaker.require_closed()
+        with self._counted(what, key):
+            async with asyncio.timeout(seconds):
+                yield
+
+    @contextlib.contextmanager
+    def _counted(self, what: str, key: str = "") -> Iterator[None]:
+        try:
+            with translated(what, key):
+                yield
+        except StoreUnavailable:
+            self._breaker.failed()
+            raise
+        except FilesteadError:
+            self._breaker.worked()  # it answered
+            raise
+        self._breaker.worked()
+
+    @contextlib.contextmanager
+    def _lane(self) -> Iterator[bool]:
+        """Whether this is the one upload that may send several parts at once."""
+        mine = not self._express
+        self._express = True
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._express = False
+
+    def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))

@@ -1,0 +1,78 @@
+"""Whose place in a bucket it is, and what does not belong there. These functions block."""
+
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta
+
+import obstore
+from obstore.store import S3Store
+
+from filestead.blobs.s3_errors import AlreadyThere, translated
+from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
+from filestead.domain.model import Violation
+
+MARKER = "VOLUME"
+BLOB = re.compile(r"([0-9a-z]{2})/\1[0-9a-z]{30}")
+PAGE = 1_000
+PROBE_AGE = timedelta(hours=1)
+
+
+def claim(store: S3Store, place: str, installation: str, *, fresh: bool) -> None:
+    """Mark the place of a fresh installation, or see to it that this is the place of `installation`; `CannotStart`."""
+    try:
+        found = _marker(store)
+        if found is None and fresh and not _holds_blobs(store):
+            with contextlib.suppress(AlreadyThere), translated("marking the bucket"):
+                obstore.put(store, MARKER, f"{installation}\n".encode(), mode="create")
+            found = _marker(store)
+        _drop_old_probes(store)
+    except FilesteadError as error:
+        raise CannotStart(
+            f"the object store at {place} cannot be used ({error}): check that it runs, the bucket, the endpoint and "
+            "the credentials"
+        ) from None
+    if found is None:
+        raise CannotStart(
+            f"{place} is not of this database (the object {MARKER} is missing): this is the wrong bucket or an emptied "
+            "one. Name the right one, or restore the blobs from the backup"
+        )
+    if found != installation:
+        # Unlike a directory, a bucket has no lock: another node may have begun to use an empty one.
+        raise CannotStart(
+            f"{place} holds the blobs of another installation ({found} instead of {installation}): name the bucket and "
+            f"prefix that belong to this database. Only if a first start was cut off here, remove the object {MARKER}"
+        )
+
+
+def _marker(store: S3Store) -> str | None:
+    try:
+        with translated("reading the marker"):
+            return bytes(obstore.get(store, MARKER).bytes()).decode(errors="replace").strip()
+    except BlobNotFound:
+        return None
+
+
+def _holds_blobs(store: S3Store) -> bool:
+    with translated("listing blobs"):
+        return any(obstore.list(store, "blobs", chunk_size=1))
+
+
+def _drop_old_probes(store: S3Store) -> None:
+    with translated("removing probes"):
+        for page in obstore.list(store, "probes", chunk_size=PAGE):
+            for found in page:
+                if found["last_modified"] < datetime.now(UTC) - PROBE_AGE:
+                    obstore.delete(store, found["path"])
+
+
+def inspect(store: S3Store, place: str) -> list[Violation]:
+    """Foreign objects among the blobs."""
+    found = []
+    with translated("listing blobs"):
+        for page in obstore.list(store, "blobs", chunk_size=PAGE):
+            for meta in page:
+                name = meta["path"].removeprefix("blobs/")
+                if not BLOB.fullmatch(name):
+                    subject = f"{place}/blobs/{name}"
+                    found.append(Violation("I-06", "B", subject, "not an object of Filestead", "move it elsewhere"))
+    return found

@@ -1,0 +1,146 @@
+"""Where the installation of a test keeps rows and bytes: in its data directory, or on a real PostgreSQL and S3 store.
+
+`pytest --profile embedded|shared` chooses which of the two a data directory stands for.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.postgres import PostgresServer
+from tests.rows import shared_postgres
+from tests.seaweed import SeaweedServer, shared_server
+
+PROFILES = ("embedded", "shared")
+
+
+class Place(Protocol):
+    """Rows and bytes of one installation, as a test sees them beside the server."""
+
+    def variables(self) -> dict[str, str]:
+        """The environment that leads a server there; the installation is made first, where the server does not."""
+
+    def sql(self, statement: str, *values: object) -> list[Any]:
+        """Run a statement, with `?` for values."""
+
+    def dump(self) -> bytes:
+        """Everything in the database."""
+
+    def staged(self) -> set[str]:
+        """What is there of uploads that are not finished."""
+
+    def stored(self) -> set[str]:
+        """The keys of all blobs."""
+
+    def lose(self, key: str) -> None:
+        """Take a blob away."""
+
+
+class OnDisk:
+    """The embedded installation: SQLite and files in the data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir
+
+    def variables(self) -> dict[str, str]:
+        return {}
+
+    def sql(self, statement: str, *values: object) -> list[Any]:
+        with contextlib.closing(sqlite3.connect(self._folder / "filestead.db", isolation_level=None)) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def dump(self) -> bytes:
+        return b"".join(path.read_bytes() for path in self._folder.glob("filestead.db*"))
+
+    def staged(self) -> set[str]:
+        return set(os.listdir(self._folder / "staging"))
+
+    def stored(self) -> set[str]:
+        return {entry.name for entry in (self._folder / "blobs").glob("*/*")}
+
+    def lose(self, key: str) -> None:
+        (self._folder / "blobs" / key[:2] / key).unlink()
+
+
+class OnServers:
+    """A shared installation: a database and a prefix of a bucket for it alone."""
+
+    def __init__(self, postgres: PostgresServer, seaweed: SeaweedServer, name: str) -> None:
+        self.postgres = postgres
+        self.seaweed = seaweed
+        self._name = name
+        self._made = False
+
+    def variables(self) -> dict[str, str]:
+        values = {
+            "FILESTEAD_DATABASE_URL": self.postgres.url_of(self._name),
+            "FILESTEAD_BLOB_URL": f"s3://{self.seaweed.bucket}/{self._name}",
+            "FILESTEAD_S3_ENDPOINT": self.seaweed.endpoint,
+            "AWS_ACCESS_KEY_ID": self.seaweed.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.seaweed.credentials.secret_access_key,
+        }
+        if not self._made:
+            self.postgres.create(self._name)
+            command = [sys.executable, "-m", "filestead.cli.main", "migrate"]
+            subprocess.run(command, env=clean_environment() | values, capture_output=True, timeout=60, check=True)
+            self._made = True
+        return values
+
+    def sql(self, statement: str, *values: object) -> list[Any]:
+        with self.postgres.session(self._name) as session:
+            cursor = session.execute(statement.replace("?", "%s"), values)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def dump(self) -> bytes:
+        tables = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        assert len(tables) > 5
+        return "\n".join(row for (name,) in tables for (row,) in self.sql(f"SELECT t::text FROM {name} t")).encode()
+
+    def staged(self) -> set[str]:
+        return {f"upload {number}" for number in range(self.seaweed.unfinished(f"{self._name}/"))}
+
+    def stored(self) -> set[str]:
+        found: list[str] = []
+        query = {"list-type": "2", "prefix": f"{self._name}/blobs/"}
+        while True:
+            status, body = self.seaweed.send("GET", "", query)
+            assert status == 200, body
+            found += re.findall("<Key>([^<]*)</Key>", body.decode())
+            if b"<IsTruncated>true" not in body:
+                return {key.rpartition("/")[2] for key in found}
+            query["start-after"] = found[-1]
+
+    def lose(self, key: str) -> None:
+        status, body = self.seaweed.send("DELETE", f"{self._name}/blobs/{key[:2]}/{key}")
+        assert status == 204, body
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what the developer has set for an installation."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FILESTEAD_", "AWS_"))}
+
+
+_profile = PROFILES[0]
+_numbers = itertools.count()
+_shared: dict[Path, OnServers] = {}
+
+
+def choose(profile: str) -> None:
+    """What data directories stand for from now on."""
+    global _profile  # noqa: PLW0603 - a choice of the whole run
+    _profile = profile
+
+
+def place_of(data_dir: Path) -> Place:
+    """The installation that a data directory stands for; the same directory is always the same one."""
+    if _profile == "embedded":
+        return OnDisk(data_dir)
+    if data_dir not in _shared:
+        _shared[data_dir] = OnServers(shared_postgres(), shared_server(), f"place-{next(_numbers)}")
+    return _shared[data_dir]

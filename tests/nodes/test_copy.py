@@ -1,0 +1,420 @@
+"""`filestead copy`, run as a user runs it: from a data directory to PostgreSQL and S3, back, and to another directory."""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import pty
+import random
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filestead import installation, settings
+from filestead.domain.model import Intent
+from filestead.metadata.transfer import AFTER_FILES, BEFORE_FILES
+from tests.installations import OnDisk, OnServers, clean_environment
+from tests.nodes.nodes import NO_QUOTA, draft
+from tests.rows import shared_postgres
+from tests.seaweed import shared_server
+from tests.serving import Server
+
+pytestmark = pytest.mark.embedded("chooses itself where its installations are")
+
+KEY = "sk-copied-0123456789"
+TABLES = (*BEFORE_FILES, "files", *AFTER_FILES)
+_numbers = itertools.count()
+
+
+class Place:
+    """Where an installation is, or is to be: in a data directory, or in PostgreSQL and S3 if `inside` says so."""
+
+    def __init__(self, data_dir: Path, name: str = "", inside: OnServers | None = None) -> None:
+        self.name = name or str(data_dir)
+        self.data_dir = data_dir
+        self.inside = inside or OnDisk(data_dir)
+        self.is_shared = inside is not None
+        self.variables = self.inside.variables()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return clean_environment() | self.variables
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command on this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "filestead.cli.main", *words],
+            env=self.environment | {"FILESTEAD_DATA_DIR": str(self.data_dir)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def serve(self, key: str | None = KEY, **settings: Any) -> Server:
+        server = Server(self.data_dir, key=key, env=self.variables, **{"uploads_per_minute": 0, **settings})
+        server.client.headers["authorization"] = f"Bearer {KEY}"
+        return server
+
+    @contextlib.contextmanager
+    def stores(self) -> Iterator[installation.Stores]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            opened = installation.open_stores(settings.load(data_dir=self.data_dir))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything in the database."""
+        with self.stores() as stores:
+
+            async def read() -> dict[str, list[dict[str, Any]]]:
+                return {table: await stores.transfer.rows(table, None, 10_000) for table in TABLES}
+
+            return asyncio.run(read())
+
+    def damage(self, key: str, content: bytes | None) -> None:
+        """Put other bytes in the place of a blob, or none."""
+        if content is None:
+            self.inside.lose(key)
+        elif isinstance(self.inside, OnDisk):
+            (self.data_dir / "blobs" / key[:2] / key).write_bytes(content)
+        else:
+            prefix = self.variables["FILESTEAD_BLOB_URL"].rpartition("/")[2]
+            status, _ = self.inside.seaweed.send("PUT", f"{prefix}/blobs/{key[:2]}/{key}", body=content)
+            assert status == 200
+
+
+@dataclass
+class Places:
+    """Makes places; a copy is between two of them."""
+
+    folder: Path
+    made: list[str] = field(default_factory=list)
+
+    def embedded(self) -> Place:
+        return Place(self.folder / f"data{next(_numbers)}")
+
+    def shared(self) -> Place:
+        """PostgreSQL and S3, migrated."""
+        self.made.append(f"copy-{next(_numbers)}")
+        return Place(self.folder / "node", "shared", OnServers(shared_postgres(), shared_server(), self.made[-1]))
+
+
+Way = tuple[Place, Place]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Places]:
+    made = Places(tmp_path)
+    yield made
+    for name in made.made:
+        shared_postgres().drop(name)
+
+
+@pytest.fixture(params=["embedded-shared", "shared-embedded", "embedded-embedded"])
+def way(places: Places, request: pytest.FixtureRequest) -> Way:
+    source, _, target = request.param.partition("-")
+    return getattr(places, source)(), getattr(places, target)()
+
+
+@pytest.fixture(params=["embedded-shared", "shared-embedded"])
+def short_way(places: Places, request: pytest.FixtureRequest) -> Way:
+    source, _, target = request.param.partition("-")
+    return getattr(places, source)(), getattr(places, target)()
+
+
+def command(source: Place, target: Place, *words: str) -> list[str]:
+    return [sys.executable, "-m", "filestead.cli.main", "copy", "--from", source.name, "--to", target.name, *words]
+
+
+def copy(source: Place, target: Place, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(source, target, *words),
+        env=source.environment | target.environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def fill(place: Place, sizes: list[int]) -> list[str]:
+    """Files without a server between; returns their ids, oldest first."""
+    with place.serve():
+        pass
+    with place.stores() as stores:
+
+        async def add() -> list[str]:
+            who = await stores.keys.find(hashlib.sha256(KEY.encode()).hexdigest())
+            assert who is not None
+            lane = asyncio.Semaphore(16)
+
+            async def one(size: int) -> str:
+                content, blob_key = secrets.token_bytes(size), secrets.token_hex(16)
+
+                async def chunks() -> Any:
+                    for start in range(0, size, 1024 * 1024):
+                        yield content[start : start + 1024 * 1024]
+
+                made = draft(who, blob_key, size, sha256=hashlib.sha256(content).hexdigest())
+                intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, 0, None)
+                async with lane:
+                    await stores.records.begin(intent, rate=0, quota=NO_QUOTA, lease_seconds=120)
+                    await stores.blobs.put(blob_key, chunks())
+                    return (await stores.records.publish(made, quota=NO_QUOTA)).id
+
+            return await asyncio.gather(*map(one, sizes))
+
+        return asyncio.run(add())
+
+
+def assert_same(source: Place, target: Place) -> None:
+    """Every row is the same, and the bytes are those of the rows and no others."""
+    here, there = source.rows(), target.rows()
+    for table in TABLES:
+        assert there[table] == here[table], table
+    assert target.inside.stored() == {row["blob_key"] for row in there["files"]}
+    assert target.inside.staged() == set()
+    checked = target.run("verify", "--deep")
+    assert checked.returncode == 0, checked.stdout
+
+
+# --- the same installation ------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_the_same_installation(way: Way) -> None:
+    source, target = way
+    contents = {"empty.bin": b"", "small.txt": b"a small one", "big.bin": secrets.token_bytes(20_000_000)}
+    contents |= {f"{number}.txt": f"number {number}".encode() for number in range(5)}
+    with source.serve(uploads_per_minute=1000) as server:
+        files = [server.upload(content, name=name) for name, content in contents.items()]
+        lasting = server.upload(b"x", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
+        repeated = {"data": {"purpose": "user_data"}, "files": {"file": ("r.txt", b"r")}}
+        repeated["headers"] = {"Idempotency-Key": "once"}
+        bound = server.client.post("/files", **repeated).json()
+        deleted = server.upload(b"to be deleted")
+        assert server.client.delete(f"/files/{deleted['id']}").status_code == 200
+        other = source.run("keys", "create", "--project", "research", "--user", "ada").stdout.strip()
+        revoked = source.run("keys", "create", "--project", "research").stdout.strip()
+        identity = json.loads(source.run("keys", "list", "--json").stdout.splitlines()[-1])["id"]
+        assert source.run("keys", "revoke", identity).returncode == 0
+        listed = server.client.get("/files").json()
+    done = copy(source, target)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout
+        == f"{len(contents) + 2} files, {sum(map(len, contents.values())) + 2} bytes copied (0 were there)\n"
+    )
+    assert_same(source, target)
+    assert any(row["upload_arrival_us"] > 0 for row in target.rows()["users"])
+
+    with target.serve(key=None) as server:
+        assert server.client.get("/files").json() == listed
+        assert {file["id"] for file in listed["data"]} == {file["id"] for file in [*files, lasting, bound]}
+        for file in files:
+            content = server.client.get(f"/files/{file['id']}/content").content
+            assert hashlib.sha256(content).digest() == hashlib.sha256(contents[file["filename"]]).digest()
+            assert server.client.get(f"/files/{file['id']}").json() == file
+        assert server.client.get("/files", headers={"Authorization": f"Bearer {revoked}"}).status_code == 401
+        research = server.client.get("/files", headers={"Authorization": f"Bearer {other}"})
+        assert (research.status_code, research.json()["data"]) == (200, [])
+        assert server.client.post("/files", **repeated).json() == bound
+        new = server.upload(b"after the copy")
+        assert [file["id"] for file in server.client.get("/files").json()["data"]][:1] == [new["id"]]
+        oldest_first = server.client.get("/files", params={"order": "asc", "limit": 1000}).json()["data"]
+        assert oldest_first[-1]["id"] == new["id"]
+    ranks = {row["id"]: row["seq"] for row in target.rows()["files"]}
+    assert ranks.pop(new["id"]) > max(*ranks.values(), deleted_rank := len(contents) + 3), deleted_rank
+
+
+def test_many_small_files_take_bounded_time(short_way: Way) -> None:
+    source, target = short_way
+    fill(source, [100] * 1500)
+    begun = time.monotonic()
+    done = copy(source, target)
+    took = time.monotonic() - begun
+    assert done.stdout.startswith("1500 files, 150000 bytes copied"), done
+    assert_same(source, target)
+    assert took < 90, took
+    begun = time.monotonic()
+    assert "1500 were there" in copy(source, target).stdout
+    assert time.monotonic() - begun < 45
+
+
+# --- again ------------------------------------------------------------------------------------------------------------
+
+
+def cut_off(source: Place, target: Place, ready: Any) -> bool:
+    """Begin a copy and kill it when the target is `ready`; whether there was still something to kill."""
+    process = subprocess.Popen(
+        command(source, target), env=source.environment | target.environment, stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        with contextlib.suppress(FileNotFoundError):  # the target has not been made yet
+            if ready():
+                break
+        time.sleep(0.002)
+    process.kill()
+    return process.wait() == -9
+
+
+def test_a_copy_that_was_killed_goes_on(way: Way) -> None:
+    source, target = way
+    sizes = [30_000_000, *random.choices((0, 1, 5_000, 300_000), k=260)]
+    fill(source, sizes)
+    assert cut_off(source, target, target.inside.staged), "a large file was on its way"
+    for wanted in (*sorted(random.sample(range(5, 120), 2)), 140):
+        assert cut_off(source, target, lambda wanted=wanted: len(target.inside.stored()) >= wanted), wanted
+        found = target.run("verify", "--deep", "--json").stdout.splitlines()[:-1]
+        broken = {json.loads(line)["invariant"] for line in found} - {"I-12"}
+        assert not broken, "what is visible is whole, and what is there is known"
+    done = copy(source, target)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not done.stdout.endswith("(0 were there)\n"), done.stdout
+    assert_same(source, target)
+
+
+def test_what_the_source_has_lost_and_won_since(way: Way) -> None:
+    source, target = way
+    with source.serve() as server:
+        kept, lost, last = server.upload(b"kept"), server.upload(b"lost" * 100), server.upload(b"the newest")
+        expiring = server.upload(b"expiring")
+    assert copy(source, target).returncode == 0
+    with source.serve() as server:
+        for file in (lost, last):
+            assert server.client.delete(f"/files/{file['id']}").status_code == 200
+    source.inside.sql(f"UPDATE files SET expires_at = 1 WHERE id = '{expiring['id']}'")
+    target.inside.sql(f"UPDATE files SET expires_at = 1 WHERE id = '{expiring['id']}'")
+    assert copy(source, target).stdout == "1 files, 4 bytes copied (1 were there)\n"
+    assert [row["id"] for row in target.rows()["files"]] == [kept["id"]], "also the expired one, with its bytes"
+    with source.serve() as server:  # which sweeps the expired one
+        won = server.upload(b"won")
+        source.run("sweep")
+    assert copy(source, target).stdout == "2 files, 7 bytes copied (1 were there)\n"
+    assert [row["id"] for row in target.rows()["files"]] == [kept["id"], won["id"]]
+    assert_same(source, target)
+
+
+def test_the_bytes_that_the_target_has_lost_come_again(short_way: Way) -> None:
+    source, target = short_way
+    fill(source, [10, 20, 30])
+    assert copy(source, target).returncode == 0
+    gone, changed, _ = (row["blob_key"] for row in target.rows()["files"])
+    target.damage(gone, None)
+    target.damage(changed, b"shorter")
+    assert "(1 were there)" in copy(source, target).stdout
+    assert_same(source, target)
+
+
+# --- what stops it ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, bytes(3_000_000)], ids=["gone", "zeros"])
+def test_damaged_bytes_stop_it(short_way: Way, content: bytes | None) -> None:
+    source, target = short_way
+    with source.serve() as server:
+        server.upload(b"before")
+        bad = server.upload(secrets.token_bytes(3_000_000))
+    (key,) = (row["blob_key"] for row in source.rows()["files"] if row["id"] == bad["id"])
+    source.damage(key, content)
+    done = copy(source, target)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"filestead: the bytes of {bad['id']} in the source are not those that were uploaded")
+    assert "Traceback" not in done.stderr
+    assert bad["id"] not in {row["id"] for row in target.rows()["files"]}
+    assert key not in target.inside.stored()
+    with source.serve() as server:
+        assert server.client.delete(f"/files/{bad['id']}").status_code == 200
+    assert copy(source, target).returncode == 0
+    assert_same(source, target)
+
+
+def refused(source: Place, target: Place, sentence: str) -> None:
+    done = copy(source, target)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret-word" not in done.stderr
+
+
+def test_a_served_directory_is_refused(places: Places) -> None:
+    source, target = places.embedded(), places.embedded()
+    with source.serve() as server:
+        server.upload(b"x")
+        refused(source, target, f"serves {source.data_dir}: stop it first")
+        assert not target.data_dir.exists()
+    with target.serve():
+        refused(source, target, f"serves {target.data_dir}: stop it first")
+    refused(source, target, "already has an installation of its own")
+
+
+def test_another_installation_is_refused(short_way: Way) -> None:
+    source, target = short_way
+    fill(source, [1])
+    fill(target, [2])
+    before = target.rows()
+    refused(source, target, "already has an installation of its own")
+    assert target.rows() == before
+
+
+def test_a_target_that_went_its_own_way_is_refused(short_way: Way) -> None:
+    source, target = short_way
+    fill(source, [1, 2])
+    assert copy(source, target).returncode == 0
+    with target.serve() as server:
+        own = server.upload(b"of its own")
+    refused(source, target, "was served after it was copied")
+    fill(source, [3])  # takes the same place in the order
+    refused(source, target, "was served after it was copied")
+    assert own["id"] in {row["id"] for row in target.rows()["files"]}
+    with target.serve() as server:
+        assert server.client.get(f"/files/{own['id']}/content").content == b"of its own"
+        assert server.client.delete(f"/files/{own['id']}").status_code == 200
+    assert target.run("keys", "create", "--project", "new").returncode == 0
+    refused(source, target, "already has an installation of its own")
+
+
+def test_names_that_mean_nothing_are_refused(places: Places) -> None:
+    source, nowhere, shared = places.embedded(), places.embedded(), places.shared()
+    refused(nowhere, shared, "holds no installation")
+    assert not nowhere.data_dir.exists()
+    fill(source, [1])
+    refused(source, Place(source.data_dir, f"{source.name}/../{source.data_dir.name}"), "the same installation")
+    refused(shared, shared, "the same installation")
+    refused(source, Place(nowhere.data_dir, "shared"), "`shared` is what FILESTEAD_DATABASE_URL names")
+    shared_postgres().create("copy-empty")
+    shared.variables["FILESTEAD_DATABASE_URL"] = shared_postgres().url_of("copy-empty")
+    refused(source, shared, "run `filestead migrate`")
+    shared_postgres().drop("copy-empty")
+    refused(source, shared, "cannot be reached")
+
+
+# --- the bar ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "drawn"), [((), True), (("--no-progress",), False)])
+def test_a_bar_is_drawn_on_a_terminal_only(places: Places, words: tuple[str, ...], drawn: bool) -> None:
+    source, target = places.embedded(), places.embedded()
+    fill(source, [3_000_000, 5])
+    leader, follower = pty.openpty()
+    environment = source.environment | {"TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        command(source, target, *words), env=environment, stdout=subprocess.PIPE, stderr=follower, text=True
+    )
+    os.close(follower)
+    screen = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while block := os.read(leader, 65536):
+            screen += block
+    os.close(leader)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "2 files, 3000005 bytes copied (0 were there)\n")
+    assert (b"copying" in screen) is drawn
+    assert drawn or screen == b""

@@ -1,0 +1,458 @@
+"""A database that goes away, loses answers or keeps silent: what was answered is true, and nobody waits for long."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from filestead.blobs.local import LocalBlobs, new_key
+from filestead.domain import files as rules
+from filestead.domain.errors import FileNotFound, OutcomeUnknown, StorageFailed, StoreUnavailable
+from filestead.domain.files import Files, Rules, Tools
+from filestead.domain.model import File, Limits, Quota, UploadHead, UploadTerms
+from filestead.installation import new_id
+from filestead.metadata import postgres, schema
+from filestead.metadata.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.metadata.statements import Connection
+from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, draft
+from tests.postgres import PostgresServer, Proxy
+from tests.rows import fresh_database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[PostgresServer]:
+    """A server that these tests may stop."""
+    server = PostgresServer()
+    with closing(connect(connection_parameters(server.create("rows")))) as connection:
+        schema.upgrade(connection)
+    yield server
+    server.remove()
+
+
+async def within(seconds: float, outcome: Awaitable[object]) -> object:
+    """The result or failure, which is to come in time."""
+    start = time.monotonic()
+    (found,) = await asyncio.gather(outcome, return_exceptions=True)
+    assert time.monotonic() - start <= seconds
+    return found
+
+
+def one(connection: Connection) -> object:
+    return connection.execute("SELECT 1").fetchone()
+
+
+# --- a server that comes and goes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["stop", "kill9"])
+async def test_a_restart_under_load(own: PostgresServer, end: str) -> None:
+    with closing(PostgresDatabase(own.url_of("rows"))) as database:
+        made = Cluster(own, "rows", [Node(database)])
+        who = await made.principal(end)
+        answered: list[File] = []
+        failures: list[BaseException] = []
+        busy = True
+
+        async def publish() -> None:
+            while busy:
+                try:
+                    answered.append(await made.nodes[0].add(who))
+                except Exception as error:
+                    failures.append(error)
+                    await asyncio.sleep(0.05)
+
+        publishers = [asyncio.create_task(publish()) for _ in range(16)]
+        await asyncio.sleep(0.5)
+        before = len(answered)
+        await asyncio.to_thread(getattr(own, end))
+        await asyncio.sleep(1)
+        assert isinstance(await within(2, database.read(one)), StoreUnavailable)
+        away = len(answered)
+        await asyncio.to_thread(own.start)
+        start = time.monotonic()
+        while len(answered) < away + 50:
+            assert time.monotonic() - start < 5, "it does not recover"
+            await asyncio.sleep(0.05)
+        busy = False
+        await asyncio.gather(*publishers)
+        assert before > 0 and failures
+        assert {type(error) for error in failures} <= {StoreUnavailable, OutcomeUnknown}
+        assert {file.id for file in answered} <= set(await made.ids(who)), "what was answered is there"
+        assert await made.is_sound()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill9"])
+async def test_an_idle_connection_that_has_died_is_replaced_unseen(own: PostgresServer, end: str) -> None:
+    with closing(PostgresDatabase(own.url_of("rows"), connections=3)) as database:
+        await asyncio.gather(*(database.read(one) for _ in range(30)))
+        getattr(own, end)()
+        own.start()
+        for _ in range(6):
+            assert await database.read(one) == (1,)
+            assert await database.write(one) == (1,)
+
+
+async def test_nobody_waits_long_while_the_server_is_silent(own: PostgresServer) -> None:
+    with closing(PostgresDatabase(own.url_of("rows"), connections=2)) as database:
+        await asyncio.gather(*(database.read(one) for _ in range(10)))
+        own.pause()
+        try:
+            kinds = [database.read, database.write] * 5
+            found = await asyncio.gather(*(within(6, kind(one)) for kind in kinds))
+        finally:
+            own.resume()
+        assert {type(outcome) for outcome in found} == {StoreUnavailable}
+        start = time.monotonic()
+        while isinstance(await within(6, database.read(one)), StoreUnavailable):
+            assert time.monotonic() - start < 5
+        await asyncio.gather(*(database.write(one) for _ in range(10)))
+
+
+async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "QUEUE", 50)
+    with cluster(1, connections=2) as made:
+        database = made.nodes[0].database
+
+        def slow(connection: Connection) -> object:
+            return connection.execute("SELECT pg_sleep(2.5)").fetchone()
+
+        holders = [asyncio.create_task(database.read(slow)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        waiting = [asyncio.create_task(within(2, database.read(one))) for _ in range(postgres.QUEUE)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert isinstance(await within(0.1, database.read(one)), StoreUnavailable), "the queue has an end"
+        assert {type(outcome) for outcome in await asyncio.gather(*waiting)} == {StoreUnavailable}
+        await asyncio.gather(*holders)
+        assert await database.read(one) == (1,)
+
+
+async def test_locks_and_statements_have_limits() -> None:
+    with cluster() as two:
+        who = await two.principal()
+        with two.server.session(two.name) as session:
+            session.execute("BEGIN; SELECT 1 FROM projects FOR UPDATE")
+            database = two.nodes[0].database
+
+            def endless(connection: Connection) -> object:
+                return connection.execute("SELECT pg_sleep(60)").fetchone()
+
+            outcomes = await asyncio.gather(
+                within(4, two.nodes[0].begin(who, 5)),
+                within(6, database.read(endless)),
+                within(6, database.write(endless)),
+            )
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        assert await two.nodes[0].add(who)
+        with two.server.session(two.name) as session:
+            left = session.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+            ).fetchone()
+        assert left == (0,), "what nobody waits for is ended in the server, too"
+
+
+async def test_backends_are_terminated_at_random() -> None:
+    chance = random.Random(7)
+    with cluster() as two:
+        who = await two.principal()
+        busy = True
+
+        async def terminate() -> int:
+            ended = 0
+            with two.server.session() as session:
+                while busy:
+                    backends = session.execute(
+                        "SELECT pid FROM pg_stat_activity WHERE datname = %s", (two.name,)
+                    ).fetchall()
+                    if backends:
+                        ended += 1
+                        session.execute("SELECT pg_terminate_backend(%s)", chance.choice(backends))
+                    await asyncio.sleep(chance.uniform(0, 0.03))
+            return ended
+
+        terminator = asyncio.create_task(terminate())
+        few = asyncio.Semaphore(8)
+
+        async def publish(n: int) -> tuple[str, File | None]:
+            node = two.nodes[n % 2]
+            async with few:
+                while True:
+                    try:
+                        blob = await node.begin(who, 3)
+                        break
+                    except StoreUnavailable:
+                        pass
+                made = draft(who, blob)
+                for _ in range(20):
+                    with contextlib.suppress(StoreUnavailable):
+                        return blob, await node.files.publish(made, quota=NO_QUOTA)
+                return blob, None
+
+        outcomes = await asyncio.gather(*(publish(n) for n in range(200)))
+        busy = False
+        assert await terminator > 20
+        visible = await two.ids(who)
+        assert sorted(visible) == sorted(file.id for _, file in outcomes if file), "each that was answered, once"
+        usage = await two.nodes[0].files.usage(who.project_id)
+        assert usage.bytes_used == 5 * len(visible)
+        assert await two.is_sound()
+
+
+# --- a lost COMMIT ----------------------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Loses the next so many COMMITs; passes everything else."""
+
+    def __init__(self) -> None:
+        self.verdict = "pass"
+        self.left = 0
+
+    def lose(self, verdict: str, times: int = 1) -> None:
+        self.verdict, self.left = verdict, times
+
+    def __call__(self, message: bytes) -> str:
+        if message.endswith(b"COMMIT\0") and self.left:
+            self.left -= 1
+            return self.verdict
+        return "pass"
+
+
+@contextlib.contextmanager
+def behind_a_proxy() -> Iterator[tuple[Cluster, Judge, Proxy]]:
+    judge = Judge()
+    with (
+        fresh_database() as (server, name),
+        closing(Proxy(server.port, judge)) as proxy,
+        closing(PostgresDatabase(server.url_of(name, proxy.port), connections=3)) as database,
+    ):
+        yield Cluster(server, name, [Node(database)]), judge, proxy
+
+
+@pytest.mark.parametrize("verdict", ["drop before", "drop after"])
+async def test_the_outcome_of_a_lost_commit_is_unknown_and_can_be_found_out(verdict: str) -> None:
+    with behind_a_proxy() as (made, judge, _):
+        node = made.nodes[0]
+        who = await made.principal()
+        blob = await node.begin(who, 3)
+        upload = draft(who, blob)
+        judge.lose(verdict)
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await node.files.publish(upload, quota=NO_QUOTA)
+        assert isinstance(unknown.value.result, File)
+        await asyncio.sleep(0.1)
+        assert (await made.ids(who) == [upload.id]) is (verdict == "drop after")
+        file = await node.files.publish(upload, quota=NO_QUOTA)
+        assert (
+            file == await node.files.publish(upload, quota=NO_QUOTA) == await node.files.get(who.project_id, upload.id)
+        )
+        assert await node.files.abandon(blob) is False
+        assert (await node.files.usage(who.project_id)).bytes_used == 5
+        assert await made.is_sound()
+
+
+async def test_a_commit_that_is_under_way_is_waited_for() -> None:
+    """It reaches the server only after everybody has given up on it: `publish` and `abandon` wait for the row."""
+    with behind_a_proxy() as (made, judge, proxy):
+        who = await made.principal()
+        for late in (True, False):
+            blob = await made.nodes[0].begin(who, 3)
+            upload = draft(who, blob)
+            proxy.released.clear()
+            judge.lose("hold")
+            with pytest.raises(OutcomeUnknown):
+                await made.nodes[0].files.publish(upload, quota=NO_QUOTA)
+            step = asyncio.create_task(
+                made.nodes[0].files.publish(upload, quota=NO_QUOTA) if late else made.nodes[0].files.abandon(blob)
+            )
+            await asyncio.sleep(0.3)
+            assert not step.done()
+            proxy.released.set()
+            outcome = await step
+            if late:
+                assert isinstance(outcome, File) and outcome.id == upload.id
+            else:
+                assert outcome is False, "it is visible, and its bytes stay"
+        assert len(await made.ids(who)) == 2
+        assert await made.is_sound()
+
+
+class Upload:
+    """A form with a small file."""
+
+    at_least_bytes = 4
+
+    async def head(self) -> UploadHead:
+        return UploadHead("a.txt", "user_data", None)
+
+    async def chunks(self):  # type: ignore[no-untyped-def]
+        yield b"hello"
+
+    async def terms(self) -> UploadTerms:
+        return UploadTerms("user_data", None)
+
+
+def service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
+    """The rules over the records of a node and a real disk."""
+
+    def submit(function: Callable[..., object], *args: object) -> "asyncio.Future[object]":
+        return asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+    store = LocalBlobs(folder, reserve_bytes=0)
+    store.open("inst-test", fresh=True)
+    limits = Limits(10**6, 10**6, Quota(None, None), 0, None)
+    tools = Tools(lambda: new_id("file-"), new_key, msgspec.json.decode, submit)
+    return Files(made.nodes[0].files, store, Rules(limits, "openai", True), tools), store
+
+
+async def stored(store: LocalBlobs) -> list[str]:
+    return [key async for key in store.stored_keys()]
+
+
+@pytest.mark.parametrize("verdict", ["drop before", "drop after"])
+@pytest.mark.parametrize("idempotency_key", [None, "k"])
+async def test_an_upload_whose_commit_is_lost_gets_the_real_answer(
+    tmp_path: Path, verdict: str, idempotency_key: str | None
+) -> None:
+    with behind_a_proxy() as (made, judge, _):
+        files, store = service(made, tmp_path)
+        who = await made.principal()
+
+        class Cut(Upload):
+            async def terms(self) -> UploadTerms:
+                judge.lose(verdict, 3)
+                return await super().terms()
+
+        created = await files.create(who, Cut(), idempotency_key=idempotency_key)
+        assert judge.left < 3
+        assert not created.replayed
+        assert await made.ids(who) == [created.file.id]
+        assert await stored(store) == [created.file.blob_key]
+        assert b"".join([block async for block in files.read(created.file, 0, 5)]) == b"hello"
+        assert await made.is_sound()
+        store.close()
+
+
+async def test_an_upload_waits_for_a_database_that_comes_back(own: PostgresServer, tmp_path: Path) -> None:
+    with closing(PostgresDatabase(own.url_of("rows"))) as database:
+        made = Cluster(own, "rows", [Node(database)])
+        files, store = service(made, tmp_path)
+        who = await made.principal("patient")
+
+        class Slow(Upload):
+            async def chunks(self):  # type: ignore[no-untyped-def]
+                yield b"hel"
+                await asyncio.to_thread(own.stop)
+                yield b"lo"
+
+        task = asyncio.create_task(files.create(who, Slow()))
+        await asyncio.sleep(2)
+        assert not task.done()
+        await asyncio.to_thread(own.start)
+        created = await asyncio.wait_for(task, 5)
+        assert await made.ids(who) == [created.file.id]
+        store.close()
+
+
+async def test_while_the_outcome_stays_unknown_the_bytes_stay(
+    own: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The COMMIT arrives, its answer does not, and the database is gone until the upload has given up."""
+    monkeypatch.setattr(rules, "PATIENCE_SECONDS", 1)
+    judge = Judge()
+    with (
+        closing(Proxy(own.port, judge)) as proxy,
+        closing(PostgresDatabase(own.url_of("rows", proxy.port), connections=2)) as database,
+    ):
+        made = Cluster(own, "rows", [Node(database)])
+        files, store = service(made, tmp_path)
+        who = await made.principal("unlucky")
+
+        class Cut(Upload):
+            async def terms(self) -> UploadTerms:
+                judge.lose("drop after")
+                return await super().terms()
+
+        def away(message: bytes) -> str:
+            verdict = judge(message)
+            if verdict == "drop after":
+                proxy.judge = lambda _: "drop before"
+            return verdict
+
+        proxy.judge = away
+        with pytest.raises(StoreUnavailable):
+            await files.create(who, Cut())
+        kept = await stored(store)
+        assert len(kept) == 1, "nobody knows yet whether there is a file with them"
+        proxy.judge = lambda _: "pass"
+        (file_id,) = await made.ids(who)
+        file = await made.nodes[0].files.get(who.project_id, file_id)
+        assert file.blob_key == kept[0]
+        assert b"".join([block async for block in files.read(file, 0, 5)]) == b"hello"
+        store.close()
+
+
+@pytest.mark.parametrize("verdict", ["drop before", "drop after"])
+async def test_a_delete_whose_commit_is_lost_is_done_and_answered_once(tmp_path: Path, verdict: str) -> None:
+    with behind_a_proxy() as (made, judge, _):
+        files, store = service(made, tmp_path)
+        who = await made.principal()
+        created = await files.create(who, Upload())
+        judge.lose(verdict)
+        assert await files.delete(who, created.file.id) == created.file
+        assert await made.ids(who) == []
+        with pytest.raises(FileNotFound):
+            await files.delete(who, created.file.id)
+        await files.reclaim(created.file)
+        assert await stored(store) == []
+        assert (await made.nodes[0].files.usage(who.project_id)).bytes_used == 0
+        store.close()
+
+
+async def test_a_failure_of_the_operation_itself_takes_all_of_it_back() -> None:
+    with cluster(1, connections=1) as made:
+        await made.principal()
+        database = made.nodes[0].database
+
+        def half(connection: Connection) -> None:
+            connection.execute("UPDATE projects SET name = 'changed'")
+            raise FileNotFound("x")
+
+        def wrong(connection: Connection) -> None:
+            connection.execute("UPDATE projects SET name = 'changed'")
+            connection.execute("SELEC")
+
+        for operation, kind in ((half, FileNotFound), (wrong, StorageFailed), (half, FileNotFound)):
+            with pytest.raises(kind):
+                await database.write(operation)
+        names = await database.read(lambda connection: connection.execute("SELECT name FROM projects").fetchall())
+        assert names == [("one",)]
+
+
+async def test_a_deadlock_is_not_seen() -> None:
+    with cluster(1, connections=2) as made:
+        database = made.nodes[0].database
+        await made.principal("one")
+        await made.principal("two")
+
+        def both(*names: str) -> Callable[[Connection], int]:
+            def operation(connection: Connection) -> int:
+                for name in names:
+                    connection.execute("UPDATE projects SET bytes_used = bytes_used + 1 WHERE name = %s", (name,))
+                    connection.execute("SELECT pg_sleep(0.3)")
+                return 1
+
+            return operation
+
+        done = await asyncio.gather(database.write(both("one", "two")), database.write(both("two", "one")))
+        assert done == [1, 1]
+        used = await database.read(lambda connection: connection.execute("SELECT bytes_used FROM projects").fetchall())
+        assert used == [(2,), (2,)]

@@ -1,0 +1,170 @@
+"""What several nodes promise together, over HTTP: once means once, limits are exact, and a node may leave at any time."""
+
+import contextlib
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+from openai import OpenAI
+
+from tests.crash.harness import wait_until
+from tests.nodes.fleet import Balancer, Fleet, fleet
+from tests.rows import shared_postgres
+from tests.seaweed import shared_server
+from tests.serving import KEY, Server, run_command
+
+ENDED = (0, -signal.SIGTERM)
+"""Exit codes of a node that has been told to end: it may end as a process without a handler would."""
+
+
+@contextlib.contextmanager
+def nodes(folder: Path, size: int, **settings: object) -> Iterator[Fleet]:
+    """Nodes on the servers of this test process."""
+    with fleet(folder, size, shared_postgres(), shared_server(), **settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with nodes(tmp_path_factory.mktemp("two"), 2) as made:
+        yield made
+
+
+def test_what_both_delete_at_once_is_deleted_once(two: Fleet) -> None:
+    one, other = two.alive
+    ids = [one.upload(b"%d" % number)["id"] for number in range(100)]
+    together = threading.Barrier(2)
+
+    def delete_all(node: Server) -> list[int]:
+        found = []
+        for file_id in ids:
+            together.wait(60)
+            found.append(node.client.delete(f"/files/{file_id}").status_code)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        statuses = list(zip(*pool.map(delete_all, (one, other)), strict=True))
+    assert [sorted(pair) for pair in statuses] == [[200, 404]] * 100
+    assert len(set(statuses)) == 2, "both nodes win now and then"
+    assert two.place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(0, 0)]
+
+
+def test_a_key_that_is_revoked_stops_everywhere_within_two_seconds(two: Fleet) -> None:
+    created = run_command(Path("nowhere"), "keys", "create", "--project", "default", place=two.place)
+    headers = {"Authorization": f"Bearer {created.stdout.strip()}"}
+    for node in two.alive:
+        assert httpx2.get(node.base_url + "/files", headers=headers).status_code == 200
+    key_id = run_command(Path("nowhere"), "keys", "list", place=two.place).stdout.splitlines()[-1].split()[0]
+    assert run_command(Path("nowhere"), "keys", "revoke", key_id, place=two.place).returncode == 0
+    revoked = time.monotonic()
+    for node in two.alive:
+        while True:
+            asked = time.monotonic()
+            if httpx2.get(node.base_url + "/files", headers=headers).status_code == 401:
+                break
+            assert asked < revoked + 2
+    assert {httpx2.get(node.base_url + "/files", headers=headers).status_code for node in two.alive} == {401}
+
+
+def test_the_quota_of_a_project_is_exact_on_many_nodes(tmp_path: Path) -> None:
+    quota = 1_000_000
+    dice = random.Random(1)
+    sizes = [dice.randrange(1, 50_000) for _ in range(64)]
+    assert sum(sizes) > 1.3 * quota
+    with nodes(tmp_path, 3, project_quota_bytes=quota) as made:
+
+        def upload(number: int) -> int:
+            response = made.alive[number % 3].client.post(
+                "/files", data={"purpose": "user_data"}, files={"file": ("a", bytes(sizes[number]))}
+            )
+            assert response.status_code in (200, 400), response.text
+            return sizes[number] if response.status_code == 200 else 0
+
+        with ThreadPoolExecutor(64) as pool:
+            taken = sum(pool.map(upload, range(64)))
+        assert taken <= quota
+        assert made.place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(taken, 0)]
+        listed = made.alive[0].client.get("/files").json()["data"]
+        assert sum(file["bytes"] for file in listed) == taken
+        assert taken > quota - 50_000, "only what does not fit is refused"
+        made.alive[1].upload(bytes(quota - taken))
+        for node in made.alive:
+            one_more = node.client.post("/files", data={"purpose": "user_data"}, files={"file": ("a", b"x")})
+            assert one_more.status_code == 400
+            assert "quota" in one_more.text or "storage" in one_more.text
+
+
+def test_a_node_that_is_told_to_end_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    content = random.Random(2).randbytes(9 * 2**20)
+    with nodes(tmp_path, 1) as made:
+        (node,) = made.alive
+        request = httpx2.Request(
+            "POST",
+            node.base_url + "/files",
+            headers={"Authorization": f"Bearer {KEY}"},
+            data={"purpose": "user_data"},
+            files={"file": ("a.bin", content)},
+        )
+        head = "\r\n".join(
+            ["POST /v1/files HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items())]
+        )
+        body = request.read()
+        with socket.create_connection(("127.0.0.1", node.port), timeout=60) as connection:
+            connection.sendall(f"{head}\r\n\r\n".encode() + body[: len(body) // 2])
+            node.process.terminate()
+            wait_until(lambda: not listens(node), "the listener stays open")
+            assert node.process.poll() is None
+            connection.sendall(body[len(body) // 2 :])
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        assert node.process.wait(30) in ENDED
+        after = made.start(0)
+        (file,) = after.client.get("/files").json()["data"]
+        assert after.client.get(f"/files/{file['id']}/content").content == content
+
+
+def listens(node: Server) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", node.port), timeout=5).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_nobody_notices_a_rolling_restart(tmp_path: Path) -> None:
+    """With the retries that the official client makes of itself."""
+    content = random.Random(3).randbytes(3_000_000)
+    stop = threading.Event()
+    with nodes(tmp_path, 2) as made, contextlib.closing(Balancer(made)) as balancer:
+        file_id = made.alive[0].upload(content)["id"]
+
+        def read(number: int) -> int:
+            with OpenAI(base_url=balancer.base_url, api_key=KEY) as client:
+                for done in range(100_000):
+                    if stop.is_set():
+                        return done
+                    if done % 3 == 0:
+                        assert client.files.content(file_id).read() == content
+                    elif done % 3 == 1:
+                        assert client.files.retrieve(file_id).bytes == len(content)
+                    else:
+                        assert [file.id for file in client.files.list()] == [file_id]
+            raise AssertionError(f"reader {number} was never told to stop")
+
+        with ThreadPoolExecutor(4) as pool:
+            readers = [pool.submit(read, number) for number in range(4)]
+            try:
+                for number in (0, 1, 0, 1):
+                    node = made.nodes[number]
+                    assert node is not None
+                    assert node.stop() in ENDED
+                    made.start(number)
+            finally:
+                stop.set()
+        assert all(reader.result() > 10 for reader in readers)

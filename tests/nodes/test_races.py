@@ -1,0 +1,252 @@
+"""Two nodes and more on one database: what one of them does, the others know at once."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from filestead.domain.errors import FileNotFound, IdempotencyKeyReused, QuotaExceeded, RateLimited, UploadLost
+from filestead.domain.model import File, Quota
+from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, draft
+from tests.rows import held_clock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def two() -> Iterator[Cluster]:
+    with cluster() as made:
+        yield made
+
+
+@pytest.mark.parametrize("quota", [Quota(1_000, None), Quota(None, 1_000), Quota(600, 1_000)], ids=str)
+async def test_sixty_four_uploads_at_the_edge_of_a_quota(two: Cluster, quota: Quota) -> None:
+    """In two projects of one organization, on two nodes."""
+    projects = [await two.principal("one"), await two.principal("two")]
+    sizes = [37, 53, 11, 29]
+    outcomes = await asyncio.gather(
+        *(
+            two.nodes[n % 2].add(projects[n // 2 % 2], sizes[n % 4], quota=quota, at_least=n % 3 * 10)
+            for n in range(64)
+        ),
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {File, QuotaExceeded}
+    used = []
+    for who in projects:
+        usage = await two.nodes[0].files.usage(who.project_id)
+        assert usage.bytes_reserved == 0
+        used.append(usage.bytes_used)
+    assert sum(used) == sum(outcome.bytes for outcome in outcomes if isinstance(outcome, File))
+    if quota.project_bytes is not None:
+        assert max(used) <= quota.project_bytes
+    if quota.organization_bytes is not None:
+        assert sum(used) <= quota.organization_bytes
+    # What is left is there to the last byte.
+    room = min(
+        quota.project_bytes - used[0] if quota.project_bytes is not None else 10**9,
+        quota.organization_bytes - sum(used) if quota.organization_bytes is not None else 10**9,
+    )
+    await two.nodes[1].add(projects[0], room, quota=quota)
+    with pytest.raises(QuotaExceeded):
+        await two.nodes[0].add(projects[0], 1, quota=quota)
+    assert await two.is_sound()
+
+
+async def test_two_nodes_delete_one_file(two: Cluster) -> None:
+    who = await two.principal()
+    for _ in range(200):
+        file = await two.nodes[0].add(who)
+        outcomes = await asyncio.gather(
+            *(two.nodes[n % 2].files.delete(who.project_id, file.id) for n in range(8)), return_exceptions=True
+        )
+        assert outcomes.count(file) == 1
+        assert sum(isinstance(outcome, FileNotFound) for outcome in outcomes) == 7
+    usage = await two.nodes[0].files.usage(who.project_id)
+    assert (usage.bytes_used, usage.files) == (0, 0)
+    assert await two.is_sound()
+
+
+async def test_two_sweeps_claim_different_blobs(two: Cluster) -> None:
+    with held_clock(two.server, two.name) as clock:
+        projects = [await two.principal(name) for name in ("one", "two", "three")]
+        made = [await two.nodes[0].add(projects[n % 3], expires_after_seconds=3_600) for n in range(90)]
+        for file, who in zip(made, itertools.cycle(projects), strict=False):
+            if file.bytes and made.index(file) % 2:
+                await two.nodes[0].files.delete(who.project_id, file.id)
+        started = [await two.nodes[0].begin(projects[n % 3], 7) for n in range(30)]
+        clock.pass_(3_600)
+        claimed: list[str] = []
+        while any(
+            claims := await asyncio.gather(
+                *(two.nodes[n % 2].files.leftovers(lease_seconds=60, limit=11) for n in range(4))
+            )
+        ):
+            claimed += [key for claim in claims for key in claim]
+        assert sorted(claimed) == sorted([*started, *(file.blob_key for file in made)])
+        for who in projects:
+            usage = await two.nodes[1].files.usage(who.project_id)
+            assert (usage.bytes_used, usage.bytes_reserved, usage.files) == (0, 0, 0)
+
+
+async def test_what_a_dead_sweep_had_claimed_comes_back(two: Cluster) -> None:
+    with held_clock(two.server, two.name) as clock:
+        who = await two.principal()
+        made = [await two.nodes[0].add(who, expires_after_seconds=3_600) for _ in range(20)]
+        clock.pass_(3_600)
+        first = await two.nodes[0].files.leftovers(lease_seconds=60, limit=8)
+        # Its node dies here, in the middle of the batch; another one dies before its claim is committed.
+        with two.server.session(two.name) as dying:
+            dying.execute("BEGIN; SELECT 1 FROM blobs WHERE lease_until_us <= filestead_now() FOR UPDATE")
+            assert await two.nodes[1].files.leftovers(lease_seconds=60, limit=100) == [], "taken for now"
+        second = await two.nodes[1].files.leftovers(lease_seconds=60, limit=100)
+        assert len(first) == 8
+        assert sorted(first + second) == sorted(file.blob_key for file in made)
+        clock.pass_(59)
+        assert await two.nodes[1].files.leftovers(lease_seconds=60, limit=100) == []
+        await two.nodes[1].files.forget(second)
+        clock.pass_(1)
+        assert sorted(await two.nodes[1].files.leftovers(lease_seconds=60, limit=100)) == sorted(first)
+
+
+async def test_eight_nodes_at_the_upload_rate() -> None:
+    with cluster(8, connections=2) as eight, held_clock(eight.server, eight.name) as clock:
+        who = await eight.principal()
+        for _ in range(3):
+            outcomes = await asyncio.gather(
+                *(node.begin(who, rate=50) for node in eight.nodes for _ in range(16)), return_exceptions=True
+            )
+            assert sum(isinstance(outcome, str) for outcome in outcomes) == 50
+            assert sum(isinstance(outcome, RateLimited) for outcome in outcomes) == 78
+            clock.pass_(60)
+
+
+@pytest.mark.parametrize("quota", [NO_QUOTA, Quota(5, None), Quota(None, 5)], ids=str)
+async def test_two_nodes_bind_one_idempotency_key(two: Cluster, quota: Quota) -> None:
+    who = await two.principal()
+    for turn in range(20):
+        key = f"key-{turn}"
+        blobs = [await two.nodes[n % 2].begin(who, key=key, quota=quota) for n in range(8)]
+        files = await asyncio.gather(
+            *(two.nodes[n % 2].files.publish(draft(who, blob, key=key), quota=quota) for n, blob in enumerate(blobs))
+        )
+        assert len({file.id for file in files}) == 1, "and the others found it, though there was room for one only"
+        assert await two.ids(who) == [files[0].id]
+        kept = [blob for blob in blobs if not await two.nodes[0].files.abandon(blob)]
+        assert kept == [files[0].blob_key]
+        await two.nodes[0].files.delete(who.project_id, files[0].id)
+    assert await two.is_sound()
+
+
+async def test_a_key_that_has_lapsed_is_bound_by_one_of_two_nodes(two: Cluster) -> None:
+    with held_clock(two.server, two.name) as clock:
+        who = await two.principal()
+        await two.nodes[0].add(who, key="k")
+        for turn in range(10):
+            clock.pass_(86_400)
+            outcomes = await asyncio.gather(
+                *(two.nodes[n % 2].add(who, key="k", form=f"{turn} {n}") for n in range(8)),
+                two.nodes[0].files.leftovers(lease_seconds=60, limit=100),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(outcome, File) for outcome in outcomes) == 1
+            assert sum(isinstance(outcome, IdempotencyKeyReused) for outcome in outcomes) == 7
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_a_pager_skips_nothing_while_two_nodes_publish(two: Cluster, newest_first: bool) -> None:
+    """A walk to the oldest meets what was there when it began; one to the newest goes on behind what it has seen."""
+    who = await two.principal()
+    busy = True
+
+    async def publish(n: int) -> None:
+        while busy:
+            await two.nodes[n % 2].add(who)
+
+    publishers = [asyncio.create_task(publish(n)) for n in range(8)]
+    try:
+        if newest_first:
+            while len(before := await two.ids(who)) < 200:
+                assert set(before) <= set(await _walk(two, who.project_id))
+        else:
+            seen: list[str] = []
+            while len(seen) < 200:
+                page = await two.nodes[0].files.page(
+                    who.project_id, purpose=None, after=seen[-1] if seen else None, limit=3, newest_first=False
+                )
+                seen += [file.id for file in page.files]
+            # Whatever is before the last one seen, has been seen: nothing came in behind the pager's back.
+            now = await two.ids(who)
+            assert seen == now[: len(seen)]
+    finally:
+        busy = False
+        await asyncio.gather(*publishers)
+    assert await two.is_sound()
+
+
+async def _walk(two: Cluster, project_id: str) -> list[str]:
+    found: list[str] = []
+    after = None
+    while True:
+        page = await two.nodes[1].files.page(project_id, purpose=None, after=after, limit=7, newest_first=True)
+        found += [file.id for file in page.files]
+        if not page.has_more:
+            return found
+        after = page.files[-1].id
+
+
+async def test_publish_abandon_and_sweep_of_one_upload_exclude_one_another(two: Cluster) -> None:
+    with held_clock(two.server, two.name) as clock:
+        who = await two.principal()
+        for _ in range(60):
+            blob = await two.nodes[0].begin(who, 4)
+            clock.pass_(120)
+            published, abandoned, claimed, again = await asyncio.gather(
+                two.nodes[0].files.publish(draft(who, blob), quota=NO_QUOTA),
+                two.nodes[1].files.abandon(blob),
+                two.nodes[1].files.leftovers(lease_seconds=60, limit=9),
+                two.nodes[0].files.leftovers(lease_seconds=60, limit=9),
+                return_exceptions=True,
+            )
+            visible = isinstance(published, File)
+            assert visible or isinstance(published, UploadLost)
+            assert visible == (await two.nodes[0].files.states([blob]) == {blob: "live"})
+            assert not (visible and (claimed or again or abandoned))
+            assert len(claimed) + len(again) <= 1
+            await two.nodes[0].files.forget([*claimed, *again, blob])
+            if visible:
+                await two.nodes[0].files.delete(who.project_id, published.id)
+                await two.nodes[0].files.forget([blob])
+        assert (await two.nodes[0].files.usage(who.project_id)).bytes_used == 0
+        assert await two.is_sound()
+
+
+async def test_uploads_make_room_of_what_another_node_is_just_sweeping(two: Cluster) -> None:
+    with held_clock(two.server, two.name) as clock:
+        who = await two.principal()
+        quota = Quota(100, None)
+        for _ in range(20):
+            await two.nodes[0].add(who, 100, quota=quota, expires_after_seconds=3_600)
+            clock.pass_(3_600)
+            *_, file = await asyncio.gather(
+                two.nodes[0].files.leftovers(lease_seconds=60, limit=9),
+                two.nodes[1].files.leftovers(lease_seconds=60, limit=9),
+                two.nodes[1].add(who, 100, quota=quota),
+            )
+            await two.nodes[0].files.delete(who.project_id, file.id)
+        assert await two.is_sound()
+
+
+async def test_a_key_is_made_once_on_many_nodes() -> None:
+    with cluster(6, connections=2) as six:
+        await asyncio.gather(
+            *(
+                node.keys.create(
+                    key_id=f"key_{n}", digest="d", hint="", organization="o", project="p", user="u",
+                    scopes=frozenset(), expires_after_seconds=None,
+                )
+                for n, node in enumerate(six.nodes * 3)
+            )
+        )  # fmt: skip
+        assert len(await six.nodes[0].keys.list()) == 1

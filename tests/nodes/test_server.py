@@ -1,0 +1,252 @@
+"""What a node asks of a PostgreSQL server before it serves, and how migrations run where many nodes start at once."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from filestead.domain.errors import CannotStart, StorageFailed, StorageFull, StoreUnavailable
+from filestead.installation import new_id
+from filestead.metadata import postgres_server, schema
+from filestead.metadata.postgres import PostgresDatabase, translated
+from filestead.metadata.tables import metadata
+from tests.postgres import PostgresServer, Proxy, free_port
+from tests.rows import shared_postgres
+
+PASSWORD = "secret-word"
+
+
+@pytest.fixture
+def empty() -> Iterator[tuple[PostgresServer, str]]:
+    server = shared_postgres()
+    server.create("empty")
+    yield server, server.url_of("empty")
+    server.drop("empty")
+
+
+Empty = tuple[PostgresServer, str]
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def test_the_migrations_make_the_tables(empty: Empty) -> None:
+    with postgres_server.exclusively(empty[1]) as connection:
+        assert schema.version(connection) is None
+        with pytest.raises(CannotStart, match="run `filestead migrate`"):
+            schema.require_head(connection)
+        schema.upgrade(connection)
+        schema.upgrade(connection)
+        schema.require_head(connection)
+        with schema.bound(connection) as bound:
+            differences = compare_metadata(MigrationContext.configure(bound), metadata)
+            assert [found for found in differences if "modify_comment" not in str(found)] == []
+        wrong = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' "
+            "AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
+        ).fetchall()
+        assert wrong == [], "the order of text is not the locale's"
+
+
+def test_a_newer_database_is_left_alone(empty: Empty) -> None:
+    with postgres_server.connected(empty[1]) as connection:
+        schema.upgrade(connection)
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        for step in (schema.upgrade, schema.require_head):
+            with pytest.raises(CannotStart, match="newer than this Filestead"):
+                step(connection)
+        assert schema.version(connection) == "9999"
+
+
+def prepare(url: str) -> str:
+    """What each node does."""
+    with postgres_server.exclusively(url) as connection:
+        postgres_server.check_server(connection, migrates=True)
+        schema.upgrade(connection)
+        found = postgres_server.installation(connection)
+        if found is None:
+            found = new_id("inst-")
+            postgres_server.add_installation(connection, found)
+        return found
+
+
+def test_many_nodes_prepare_one_database_at_once(empty: Empty) -> None:
+    code = f"from tests.nodes.test_server import prepare; print(prepare({empty[1]!r}))"
+    nodes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        ids = list(threads.map(prepare, [empty[1]] * 4))
+    for node in nodes:
+        output, _ = node.communicate(timeout=60)
+        assert node.returncode == 0
+        ids.append(output.decode().strip())
+    assert len(set(ids)) == 1
+    with postgres_server.connected(empty[1]) as connection:
+        assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)
+        locks = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        assert locks == (0,)
+
+
+def tables(session: psycopg.Connection[Any]) -> set[str]:
+    return {
+        name for (name,) in session.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    }
+
+
+def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) -> None:
+    server, url = empty
+    with postgres_server.connected(server.create("whole")) as whole:
+        schema.upgrade(whole)
+        complete = tables(whole)
+    server.drop("whole")
+    versions: list[str | None] = []
+    for allowed in range(0, 60, 3):
+        count = 0
+
+        def judge(message: bytes, last: int = allowed) -> str:
+            nonlocal count
+            count += b"CREATE" in message or b"alembic_version" in message or message.endswith(b"COMMIT\0")
+            return "drop before" if count > last else "pass"
+
+        proxy = Proxy(server.port, judge)
+        try:
+            with postgres_server.connected(server.url_of("empty", proxy.port)) as connection:
+                schema.upgrade(connection)
+        except StoreUnavailable:
+            pass
+        else:
+            versions.append(schema.HEAD)
+            break
+        finally:
+            proxy.close()
+        with postgres_server.connected(url) as connection:
+            at = schema.version(connection)
+            found = tables(connection)
+            assert ("files" in found) == (at is not None)
+            assert ("idempotency_keys" in found) == (at is not None and at >= "0002")
+            versions.append(at)
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    assert set(versions) >= {None, "0001", schema.HEAD}
+    with postgres_server.connected(url) as connection:
+        assert tables(connection) == complete
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def refused(url: str, *, migrates: bool = False) -> str:
+    with pytest.raises(CannotStart) as refusal, postgres_server.connected(url) as connection:
+        postgres_server.check_server(connection, migrates=migrates)
+    assert PASSWORD not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_a_good_server_is_taken(empty: Empty) -> None:
+    with postgres_server.connected(empty[1]) as connection:
+        postgres_server.check_server(connection, migrates=True)
+
+
+def test_commits_must_be_durable(empty: Empty) -> None:
+    server, url = empty
+    with server.session() as session:
+        session.execute("ALTER ROLE postgres IN DATABASE empty SET synchronous_commit = off")
+    message = refused(url)
+    assert "synchronous_commit is off" in message
+    remedy = message[message.index("ALTER ROLE") : message.index(" (or")]
+    with server.session() as session:
+        session.execute(remedy)
+    with postgres_server.connected(url) as connection:
+        postgres_server.check_server(connection)
+
+
+def test_text_must_be_unicode() -> None:
+    server = shared_postgres()
+    with server.session() as session:
+        session.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    assert "encoded in LATIN1" in refused(server.url_of("latin"))
+    server.drop("latin")
+
+
+def test_a_migration_needs_the_right_to_make_tables(empty: Empty) -> None:
+    server, url = empty
+    with server.session("empty") as session:
+        session.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN PASSWORD 'secret-word'")
+    theirs = url.replace("postgres:secret-word@", f"clerk:{PASSWORD}@")
+    message = refused(theirs, migrates=True)
+    assert "the role clerk may not create tables in the schema public of the database empty" in message
+    with postgres_server.connected(theirs) as connection:
+        postgres_server.check_server(connection)
+    with server.session("empty") as session:
+        session.execute(message[message.index("GRANT") : message.index(", or run")])
+    with postgres_server.connected(theirs) as connection:
+        postgres_server.check_server(connection, migrates=True)
+        schema.upgrade(connection)
+    with server.session("empty") as session:
+        session.execute("DROP OWNED BY clerk; DROP ROLE clerk")
+
+
+def test_an_older_server_is_refused() -> None:
+    class Old:
+        """What version 14 says of itself."""
+
+        def execute(self, *_: object) -> Any:
+            return self
+
+        def fetchone(self) -> tuple[object, ...]:
+            return (140_012, "on", "UTF8", "r", "public", "d", True)
+
+    with pytest.raises(CannotStart, match="runs on PostgreSQL 14, but Filestead needs 15 or newer"):
+        postgres_server.check_server(Old())  # type: ignore[arg-type]
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    message = refused(f"postgresql://me:{PASSWORD}@127.0.0.1:{free_port()}/rows")
+    assert message.startswith("the database rows at 127.0.0.1:")
+    assert "Connection refused" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"postgresql://me:{PASSWORD}%@h/d", f"postgresql://me:{PASSWORD}@[h/d", f"mysql://me:{PASSWORD}@h/d", f"{PASSWORD}", f"postgresql://me@h/d?pasword={PASSWORD}"],
+)  # fmt: skip
+def test_a_url_that_is_none_is_refused_without_the_password(url: str) -> None:
+    assert "cannot be read" in refused(url)
+    with pytest.raises(CannotStart) as refusal:
+        PostgresDatabase(url)
+    assert PASSWORD not in str(refusal.value)
+
+
+# --- the driver's exceptions ------------------------------------------------------------------------------------------
+
+
+def every_exception() -> list[type[psycopg.Error]]:
+    found: list[type[psycopg.Error]] = [psycopg.Error]
+    for kind in found:
+        found += [below for below in kind.__subclasses__() if below not in found]
+    return found
+
+
+WANTED = {
+    "53100": StorageFull,
+    **dict.fromkeys(("08006", "40001", "40P01", "55P03", "57014", "57P01", "57P03", "53300", "28P01", "25006", "25P03", "23505"), StoreUnavailable),
+    **dict.fromkeys(("42501", "42P01", "58030", "XX001", "22021", "23514", "54000"), StorageFailed),
+}  # fmt: skip
+
+
+def test_no_exception_of_the_driver_passes() -> None:
+    kinds = every_exception()
+    assert len(kinds) > 200
+    for kind in kinds:
+        with pytest.raises((StoreUnavailable, StorageFull, StorageFailed)) as translation, translated():
+            raise kind("words")
+        wanted = WANTED.pop(kind.sqlstate or "", None)
+        assert wanted is None or type(translation.value) is wanted, kind
+    assert not WANTED
+    for kind in (psycopg.OperationalError, psycopg.InterfaceError):  # of the driver itself: a lost connection
+        with pytest.raises(StoreUnavailable), translated():
+            raise kind("words")

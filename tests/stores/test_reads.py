@@ -1,0 +1,132 @@
+"""What a store that holds wrong bytes does to a download, and what a failing store does to the guard around it."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from filestead.blobs.guard import GuardedBlobs
+from filestead.blobs.local import LocalBlobs, new_key
+from filestead.blobs.s3 import S3Blobs
+from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
+from filestead.domain.files import Files, Rules, Tools
+from filestead.domain.model import File, FileStatus, Limits, Quota
+from filestead.domain.stores import BlobStore, FileRecords
+from tests.stores.conftest import Place
+from tests.stores.proxy import Fault, flipped
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1024 * 1024
+SIZES = pytest.mark.parametrize("size", [1, 1000, 5 * MIB + 3])
+
+
+async def of(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def files(blobs: BlobStore) -> Files:
+    def submit(function: Any, *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+    rules = Rules(Limits(512 * MIB, 200 * MIB, Quota(None, None), 0, None), "openai", False)
+    # Reading asks no records.
+    return Files(cast(FileRecords, None), blobs, rules, Tools(new_key, new_key, json.loads, submit))
+
+
+def file_of(key: str, data: bytes) -> File:
+    return File(
+        id="file-1",
+        filename="x.bin",
+        purpose="user_data",
+        bytes=len(data),
+        created_at=0,
+        expires_at=None,
+        status=FileStatus.PROCESSED,
+        status_details=None,
+        sha256=hashlib.sha256(data).hexdigest(),
+        blob_key=key,
+    )
+
+
+async def download(blobs: BlobStore, file: File, start: int, end: int) -> bytearray:
+    got = bytearray()
+    with pytest.raises(FileCorrupt):
+        await _into(got, blobs, file, start, end)
+    return got
+
+
+async def _into(got: bytearray, blobs: BlobStore, file: File, start: int, end: int) -> None:
+    async for block in files(blobs).read(file, start, end):
+        got.extend(block)
+
+
+@SIZES
+async def test_what_was_sent_is_read(blobs: S3Blobs, size: int) -> None:
+    key, data, got = new_key(), secrets.token_bytes(size), bytearray()
+    await blobs.put(key, of(data))
+    await _into(got, GuardedBlobs(blobs), file_of(key, data), 0, size)
+    assert got == data
+
+
+@SIZES
+@pytest.mark.parametrize("wrong", ["in the store", "on the way"])
+async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size: int, wrong: str) -> None:
+    key, data = new_key(), secrets.token_bytes(size)
+    await blobs.put(key, of(data))
+    if wrong == "in the store":
+        path = f"{place.prefix}/blobs/{key[:2]}/{key}"
+        assert place.seaweed.send("PUT", path, body=flipped(data))[0] == 200
+    else:
+        fault = Fault(answer=lambda head, body: (head, flipped(body)))
+        place.proxy.plan = lambda request: fault if request.reads else None
+    got = await download(GuardedBlobs(blobs), file_of(key, data), 0, size)
+    assert len(got) < size
+
+
+async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
+    key, data = new_key(), secrets.token_bytes(1000)
+    await blobs.put(key, of(data[:-1]))
+    assert await download(blobs, file_of(key, data), 0, 1000) == b""
+    assert await download(blobs, file_of(key, data), 10, 1000) == b""
+
+
+async def test_a_local_disk_is_not_read_twice(tmp_path: Path) -> None:
+    local = LocalBlobs(tmp_path, reserve_bytes=0)
+    assert not GuardedBlobs(local).verify_reads
+    local.close()
+
+
+async def test_the_guard_remembers_a_store_that_is_down_until_it_is_back(blobs: S3Blobs, place: Place) -> None:
+    guard, key = GuardedBlobs(blobs), new_key()
+    await guard.put(key, of(b"x"))
+    for call in (guard.put(new_key(), of(b"y")), _all(guard, key)):
+        place.proxy.plan = lambda request: Fault(503, "SlowDown")
+        with pytest.raises(StoreUnavailable):
+            await call
+        assert await guard.trouble() is not None
+        place.proxy.plan = lambda request: None
+        async with asyncio.timeout(5):
+            while await guard.trouble() is not None:
+                await asyncio.sleep(0.05)
+        await guard.put(new_key(), of(b"z"))
+
+
+async def test_the_guard_remembers_a_store_that_kept_other_bytes(blobs: S3Blobs, place: Place) -> None:
+    guard = GuardedBlobs(blobs)
+    place.proxy.plan = lambda request: Fault(request=flipped) if request.method == "PUT" else None
+    with pytest.raises(StorageFailed):
+        await guard.put(new_key(), of(b"some bytes"))
+    assert await guard.trouble() is not None
+    place.proxy.plan = lambda request: None
+    assert await guard.trouble() is None
+
+
+async def _all(guard: GuardedBlobs, key: str) -> bytes:
+    return b"".join([block async for block in guard.read(key)])

@@ -1,0 +1,323 @@
+"""What is S3Blobs' own, beyond the contract of every blob store: places, listings, links, memory, errors."""
+
+import asyncio
+import http.client
+import inspect
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from obstore import exceptions as driver
+
+from filestead.blobs.breaker import REST_SECONDS, THRESHOLD, Breaker
+from filestead.blobs.local import new_key
+from filestead.blobs.remote import from_url
+from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3_errors import failure, translated
+from filestead.blobs.s3_parts import Budget
+from filestead.blobs.s3_signing import Credentials
+from filestead.domain.errors import (
+    BlobNotFound,
+    CannotStart,
+    FilesteadError,
+    StorageFailed,
+    StorageFull,
+    StoreUnavailable,
+)
+from tests.seaweed import CREDENTIALS
+from tests.stores.conftest import Place
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1024 * 1024
+ROOT = Path(__file__).parents[2]
+
+
+async def of(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+# --- whose place it is ----------------------------------------------------------------------------------------------
+
+
+def test_a_place_belongs_to_one_installation(place: Place) -> None:
+    blobs = place.store()
+    with pytest.raises(CannotStart, match="VOLUME is missing"):
+        blobs.open("inst-one", fresh=False)
+    blobs.open("inst-one", fresh=True)
+    blobs.open("inst-one", fresh=False)
+    blobs.open("inst-one", fresh=True)  # a first start that was cut off behind the marker
+    for fresh in (True, False):
+        with pytest.raises(CannotStart, match="another installation"):
+            blobs.open("inst-two", fresh=fresh)
+    assert place.seaweed.send("GET", f"{place.prefix}/VOLUME") == (200, b"inst-one\n")
+    blobs.close()
+
+
+async def test_blobs_without_a_marker_are_not_taken_over(place: Place, blobs: S3Blobs) -> None:
+    await blobs.put(new_key(), of(b"x"))
+    place.seaweed.send("DELETE", f"{place.prefix}/VOLUME")
+    with pytest.raises(CannotStart, match="VOLUME is missing"):
+        place.store().open("inst-two", fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "endpoint", "words"),
+    [
+        ("no-such-bucket", None, "the bucket does not exist"),
+        ("bucket", "http://127.0.0.1:9", "does not answer"),
+    ],
+)
+def test_what_cannot_be_opened_says_so(place: Place, bucket: str, endpoint: str | None, words: str) -> None:
+    blobs = from_url(
+        f"s3://{bucket}/files",
+        endpoint=endpoint or place.seaweed.endpoint,
+        region=None,
+        environ={
+            "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+        },
+    )
+    started = time.monotonic()
+    with pytest.raises(CannotStart, match=words) as refused:
+        blobs.open("inst-one", fresh=True)
+    assert time.monotonic() - started <= 10
+    assert "\n" not in str(refused.value)
+    blobs.close()
+
+
+@pytest.mark.parametrize("url", ["s3://", "http://bucket/x", "gs://bucket", "bucket", "s3://bucket/x?y=1"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(CannotStart, match="s3://bucket/prefix"):
+        from_url(url, endpoint=None, region=None, environ={})
+
+
+def test_without_the_driver_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "filestead.blobs.s3", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(CannotStart, match=r"pip install 'filestead\[s3\]'"):
+        from_url("s3://bucket", endpoint=None, region=None, environ={})
+
+
+def test_an_embedded_server_does_without_the_driver() -> None:
+    code = "import sys, filestead.app, filestead.blobs.remote; sys.exit('obstore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- what is in it --------------------------------------------------------------------------------------------------
+
+
+async def test_a_listing_has_every_page(place: Place, blobs: S3Blobs) -> None:
+    keys = [new_key() for _ in range(2_500)]
+    gate = asyncio.Semaphore(32)
+
+    async def store(key: str) -> None:
+        async with gate:
+            await blobs.put(key, of(b"x"))
+
+    await asyncio.gather(*map(store, keys))
+    before = len(place.proxy.seen)
+    assert sorted([key async for key in blobs.stored_keys()]) == sorted(keys)
+    assert len(place.proxy.seen) - before >= 3
+    assert blobs.inspect() == []
+
+
+async def test_foreign_objects_are_reported_and_left(place: Place, blobs: S3Blobs) -> None:
+    names = ["readme.txt", f"ab/{'cd' * 16}", f"cd/{'CD' * 16}"]
+    for name in names:
+        place.seaweed.send("PUT", f"{place.prefix}/blobs/{name}", body=b"?")
+    assert sorted(finding.subject.partition("/blobs/")[2] for finding in blobs.inspect()) == sorted(names)
+
+
+async def test_what_a_killed_process_left_goes_with_its_key(place: Place, blobs: S3Blobs) -> None:
+    key, other = new_key(), new_key()
+    await blobs.put(other, of(b"stays"))
+    code = f"""
+import asyncio
+from tests.seaweed import CREDENTIALS
+from filestead.blobs.s3 import S3Blobs
+
+async def endless():
+    while True:
+        yield bytes({MIB})
+        await asyncio.sleep(0.005)
+
+blobs = S3Blobs({place.seaweed.bucket!r}, {place.prefix!r}, endpoint={place.proxy.endpoint!r}, credentials=CREDENTIALS)
+asyncio.run(blobs.put({key!r}, endless()))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not any(request.is_part for request in place.proxy.seen):
+        assert process.poll() is None
+        await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert place.seaweed.unfinished(f"{place.prefix}/blobs") == 1
+    await blobs.delete(key)
+    assert place.leftovers() == (0, 1)
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection.request("GET", f"{parts.path}?{parts.query}")
+    answer = connection.getresponse()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+
+async def test_a_link_gives_the_blob_under_its_name_for_a_while(place: Place) -> None:
+    blobs, key = place.store(direct=True), new_key()
+    await blobs.put(key, of(b"<script>"))
+    disposition = "attachment; filename=\"a b_.html\"; filename*=UTF-8''a%20b%C3%BC.html"
+    url = blobs.presigned(key, disposition=disposition, seconds=60)
+    assert url is not None
+    assert CREDENTIALS.secret_access_key not in url
+    status, headers, body = fetch(url)
+    assert (status, body) == (200, b"<script>")
+    assert headers["content-disposition"] == disposition
+    assert headers["content-type"] == "application/octet-stream"
+    assert fetch(url.replace("a%2520b", "other"))[0] == 403
+    earlier = place.store(direct=True, clock=lambda: time.time() - 120)
+    expired = earlier.presigned(key, disposition=disposition, seconds=60)
+    assert expired is not None
+    assert fetch(expired)[0] == 403
+    assert place.store(credentials=None).presigned(key, disposition=disposition, seconds=60) is None
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def driver_errors() -> list[type[Exception]]:
+    found = [error for _, error in inspect.getmembers(driver, inspect.isclass) if issubclass(error, Exception)]
+    return [*found, FileNotFoundError, OSError, TimeoutError, ValueError]
+
+
+@pytest.mark.parametrize("error", driver_errors())
+def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
+    with pytest.raises(FilesteadError) as raised, translated("trying", "key"):
+        raise error("Server returned non-2xx status code: 418: AKIAQUOTED")
+    assert "AKIAQUOTED" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "expected"),
+    [
+        (FileNotFoundError, "status code: 404 Not Found: <Code>NoSuchKey</Code>", BlobNotFound),
+        (FileNotFoundError, "status code: 404 Not Found: <Code>NoSuchBucket</Code>", StorageFailed),
+        (driver.GenericError, "status code: 507 x", StorageFull),
+        (driver.GenericError, "status code: 400: <Code>QuotaExceeded</Code>", StorageFull),
+        (driver.GenericError, "status code: 503: <Code>SlowDown</Code>", StoreUnavailable),
+        (driver.GenericError, "status code: 429", StoreUnavailable),
+        (driver.GenericError, "HTTP error: error sending request", StoreUnavailable),
+        (driver.GenericError, "status code: 400: <Code>BadDigest</Code>", StorageFailed),
+        (driver.GenericError, "status code: 400: <Code>ExpiredToken</Code>", StoreUnavailable),
+        (driver.PermissionDeniedError, "status code: 403", StoreUnavailable),
+    ],
+)
+def test_errors_are_told_apart(error: type[Exception], text: str, expected: type[FilesteadError]) -> None:
+    assert type(failure("trying", "key", error(text))) is expected
+
+
+def test_foreign_exceptions_pass_unchanged() -> None:
+    with pytest.raises(KeyError), translated("trying"):
+        raise KeyError
+
+
+# --- breaker and budget ---------------------------------------------------------------------------------------------
+
+
+def test_the_breaker_lets_one_call_try_again() -> None:
+    now = 0.0
+    breaker = Breaker(lambda: now)
+    breaker.failed()
+    breaker.require_closed()
+    for _ in range(THRESHOLD):
+        breaker.failed()
+    with pytest.raises(StoreUnavailable):
+        breaker.require_closed()
+    now += REST_SECONDS
+    breaker.require_closed()
+    with pytest.raises(StoreUnavailable):
+        breaker.require_closed()
+    breaker.worked()
+    breaker.require_closed()
+    breaker.require_closed()
+
+
+async def test_the_budget_is_never_exceeded_and_never_lost() -> None:
+    budget, held = Budget(10), 0
+    most = 0
+
+    async def use(size: int) -> None:
+        nonlocal held, most
+        async with budget.hold(size):
+            held += size
+            most = max(most, held)
+            try:
+                await asyncio.sleep(0)
+            finally:
+                held -= size
+
+    tasks = [asyncio.create_task(use(1 + number % 10)) for number in range(200)]
+    await asyncio.sleep(0)
+    for task in tasks[::3]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert 0 < most <= 10
+    async with asyncio.timeout(1), budget.hold(10):
+        pass
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+UPLOADS = """
+import asyncio, sys, psutil
+from tests.seaweed import CREDENTIALS
+from filestead.blobs.local import new_key
+from filestead.blobs.s3 import S3Blobs
+
+MIB = 1024 * 1024
+count, size = 8, 64
+process = psutil.Process()
+
+async def blocks(size):
+    block = bytes(MIB // 4)
+    for _ in range(4 * size):
+        yield bytes(block)
+        await asyncio.sleep(0)
+
+async def main():
+    blobs = S3Blobs(sys.argv[1], sys.argv[2], endpoint=sys.argv[3], credentials=CREDENTIALS)
+    await blobs.put(new_key(), blocks(1))
+    before, most = process.memory_info().rss, 0
+    uploads = [asyncio.ensure_future(blobs.put(new_key(), blocks(size))) for _ in range(count)]
+    while not all(upload.done() for upload in uploads):
+        most = max(most, process.memory_info().rss)
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*uploads)
+    print((most - before) // MIB)
+
+asyncio.run(main())
+"""
+
+
+def test_parallel_uploads_take_bounded_memory(place: Place) -> None:
+    command = [sys.executable, "-c", UPLOADS, place.seaweed.bucket, place.prefix, place.seaweed.endpoint]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    logging.getLogger(__name__).info("grown by %s MiB", done.stdout.strip())
+    assert int(done.stdout) <= 64
+
+
+def test_credentials_do_not_show_their_secret() -> None:
+    assert "s3cret" not in repr(Credentials("name", "s3cret", "s3cret-token"))
