@@ -103,7 +103,11 @@ class OnServers:
         return "\n".join(row for (name,) in tables for (row,) in self.sql(f"SELECT t::text FROM {name} t")).encode()
 
     def staged(self) -> set[str]:
-        return {f"upload {number}" for number in range(self.seaweed.unfinished(f"{self._name}/"))}
+        status, body = self.seaweed.send("GET", "", {"uploads": "", "prefix": f"{self._name}/"})
+        assert status == 200, body
+        found = re.findall("<Upload>.*?<Key>([^<]*)</Key>", body.decode(), re.DOTALL)
+        assert len(found) == body.count(b"<Upload>")
+        return {key.rpartition("/")[2] for key in found}
 
     def stored(self) -> set[str]:
         found: list[str] = []

@@ -14,7 +14,7 @@ from filestead.cli.completion import complete
 from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program
 
-COMMANDS = ["files", "serve", "keys", "verify", "sweep", "completion"]
+COMMANDS = ["files", "serve", "keys", "verify", "sweep", "migrate", "copy", "healthcheck", "completion"]
 FILES = [command.name for command in GROUPS["files"]]
 CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"][0].flags, *GLOBAL_FLAGS)] + ["--help"]
 

@@ -296,7 +296,8 @@ class S3Blobs:
         await self._delete(self._path(key))
 
     async def _delete(self, path: str) -> None:
-        if self._signer is not None and await self._size_and_tag(path) is None:
+        if self._signer is not None:
+            # Also where the blob is whole: a store that died may hold a second, unfinished upload to its name.
             name = f"{self._prefix}/{path}".lstrip("/")
             if dropped := await self._run(self._signer.abort_uploads, name):
                 log.info("dropped %d unfinished uploads", dropped)
