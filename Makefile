@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-nodes check format docs bench lock clean
+.PHONY: help install serve test check format docs bench lock clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,14 +20,11 @@ $(STAMP): requirements/dev.txt pyproject.toml
 serve: install  ## install, then serve on 127.0.0.1:8080 with ./data
 	$(BIN)/filestead serve
 
-test: install   ## install, then every test
+test: install   ## install, then every test; those of the server once more on PostgreSQL and S3
 	@[ "$$CI" != true ] || for program in curl openssl zsh fish; do command -v $$program >/dev/null || missing="$$missing $$program"; \
 		done; [ -z "$$missing" ] || (apt-get update -qq && apt-get install -y -qq $$missing)
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
 	$(BIN)/pytest -n 2
-
-test-nodes: install  ## the tests of shared installations that are not yet in `make test`: faults, races, and the matrix
-	$(BIN)/pytest -n 2 tests/nodes tests/stores
 	$(BIN)/pytest -n 2 --profile shared tests/api tests/e2e tests/client
 
 check: install  ## format, lint, types, import contracts, generated documents

@@ -120,8 +120,12 @@ class OnServers:
                 return {key.rpartition("/")[2] for key in found}
             query["start-after"] = found[-1]
 
+    def object_name(self, key: str) -> str:
+        """Where the blob is in the bucket."""
+        return f"{self._name}/blobs/{key[:2]}/{key}"
+
     def lose(self, key: str) -> None:
-        status, body = self.seaweed.send("DELETE", f"{self._name}/blobs/{key[:2]}/{key}")
+        status, body = self.seaweed.send("DELETE", self.object_name(key))
         assert status == 204, body
 
 

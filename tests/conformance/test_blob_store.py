@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from filestead.blobs.local import new_key
-from filestead.domain.errors import BlobNotFound
+from filestead.domain.errors import BlobNotFound, FilesteadError
 from filestead.domain.stores import BlobStore
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +120,27 @@ async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore, blocks: int) -> 
         await task
     assert await stored(blobs) == []
     assert not await blobs.exists(key)
+
+
+async def test_what_is_unfinished_is_listed_and_dropped(blobs: BlobStore) -> None:
+    whole, key = new_key(), new_key()
+    await blobs.put(whole, chunked(pattern(9 * MIB)))
+    seen: list[list[str]] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(2):
+            yield pattern(10 * MIB)
+        seen.append([each async for each in blobs.unfinished()])
+        await blobs.drop_unfinished(whole)
+        await blobs.drop_unfinished(key)
+        seen.append([each async for each in blobs.unfinished()])
+        yield b"the end"
+
+    with pytest.raises(FilesteadError):
+        await blobs.put(key, source())
+    assert seen == [[key], []]
+    assert await stored(blobs) == [whole]
+    assert await content(blobs, whole) == pattern(9 * MIB)
 
 
 async def test_a_key_is_used_once(blobs: BlobStore) -> None:

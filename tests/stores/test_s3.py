@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -161,6 +162,21 @@ asyncio.run(blobs.put({key!r}, endless()))
     assert place.seaweed.unfinished(f"{place.prefix}/blobs") == 1
     await blobs.delete(key)
     assert place.leftovers() == (0, 1)
+
+
+async def test_a_listing_of_unfinished_uploads_has_every_page(place: Place, blobs: S3Blobs) -> None:
+    keys = [new_key() for _ in range(1_100)]
+    with ThreadPoolExecutor(16) as pool:
+        begun = list(
+            pool.map(
+                lambda key: place.seaweed.send("POST", f"{place.prefix}/blobs/{key[:2]}/{key}", {"uploads": ""})[0],
+                keys,
+            )
+        )
+    assert begun == [200] * len(keys)
+    before = len(place.proxy.seen)
+    assert sorted([key async for key in blobs.unfinished()]) == sorted(keys)
+    assert len(place.proxy.seen) - before == 2
 
 
 # --- links ----------------------------------------------------------------------------------------------------------

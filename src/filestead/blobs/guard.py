@@ -71,6 +71,14 @@ class GuardedBlobs:
         """As inside."""
         await self._inner.delete(key)
 
+    def unfinished(self) -> AsyncIterator[str]:
+        """As inside."""
+        return self._inner.unfinished()
+
+    async def drop_unfinished(self, key: str) -> None:
+        """As inside."""
+        await self._inner.drop_unfinished(key)
+
     def stored_keys(self) -> AsyncIterator[str]:
         """As inside."""
         return self._inner.stored_keys()

@@ -209,6 +209,20 @@ class LocalBlobs:
             # Also when nothing was there: the last removal of this name may not be durable yet.
             sync_directory(self._path(key).parent)
 
+    async def unfinished(self) -> AsyncGenerator[str]:
+        """Every key in the staging folder."""
+        for name in await self._run(_names, self._staging):
+            if KEY.fullmatch(name) and not name.startswith(PROBE):
+                yield name
+
+    async def drop_unfinished(self, key: str) -> None:
+        """Remove what an unfinished `put` left."""
+        await self._run(self._drop_unfinished, key)
+
+    def _drop_unfinished(self, key: str) -> None:
+        with translated("removing an unfinished blob"):
+            (self._staging / self._path(key).name).unlink(missing_ok=True)
+
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""
         for folder in self._folders:

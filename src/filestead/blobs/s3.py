@@ -7,7 +7,7 @@ covered by its request's signature, which some stores check. Before `put` return
 and the tag too, wherever tags are the MD5 of what the store received (not with SSE-KMS or SSE-C). What happens to the
 bytes later, or on the way out, the reader finds: `verify_reads`.
 Limits: memory is bounded by `IN_FLIGHT` and `EXPRESS`, not by the number of uploads (`s3_parts.py`); every request is
-bounded in time. Parts that a killed process left are dropped by `delete` if credentials were given; otherwise the
+bounded in time. Parts that a killed process left are found by `unfinished` if credentials were given; otherwise the
 bucket needs a lifecycle rule that aborts incomplete multipart uploads.
 """
 
@@ -34,6 +34,7 @@ from filestead.blobs.s3_errors import AlreadyThere, OutOfRange, translated
 from filestead.blobs.s3_multipart import Multipart
 from filestead.blobs.s3_parts import PART_BYTES, Budget, Part, composite, cut
 from filestead.blobs.s3_signing import Credentials, Signer
+from filestead.blobs.s3_unfinished import abort, unfinished
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
 from filestead.domain.model import Violation
 
@@ -296,14 +297,25 @@ class S3Blobs:
         await self._delete(self._path(key))
 
     async def _delete(self, path: str) -> None:
-        if self._signer is not None:
-            # Also where the blob is whole: a store that died may hold a second, unfinished upload to its name.
-            name = f"{self._prefix}/{path}".lstrip("/")
-            if dropped := await self._run(self._signer.abort_uploads, name):
-                log.info("dropped %d unfinished uploads", dropped)
+        await self._drop(path)
         with contextlib.suppress(BlobNotFound):
             async with self._calling("removing a blob"):
                 await obstore.delete_async(self._quick, path)
+
+    async def unfinished(self) -> AsyncGenerator[str]:
+        """Keys of multipart uploads. A store that died may hold one beside the whole blob of another try."""
+        if self._signer is not None:
+            for name, _ in await self._run(list, unfinished(self._signer, self._name("blobs/"))):
+                if KEY.fullmatch(key := name.rpartition("/")[2]):
+                    yield key
+
+    async def drop_unfinished(self, key: str) -> None:
+        """Abort every multipart upload to the key."""
+        await self._drop(self._path(key))
+
+    async def _drop(self, path: str) -> None:
+        if self._signer is not None and (dropped := await self._run(abort, self._signer, self._name(path))):
+            log.info("dropped %d unfinished uploads", dropped)
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""
@@ -355,7 +367,7 @@ class S3Blobs:
             "response-content-type": "application/octet-stream",
             "response-cache-control": "private, no-store",
         }
-        return self._signer.url("GET", f"{self._prefix}/{self._path(key)}".lstrip("/"), query, seconds=seconds)
+        return self._signer.url("GET", self._name(self._path(key)), query, seconds=seconds)
 
     # --- details ------------------------------------------------------------------------------------------------
 
@@ -363,6 +375,10 @@ class S3Blobs:
         if not KEY.fullmatch(key):  # a poisoned row must not become a path
             raise StorageFailed("not a blob key")
         return f"blobs/{key[:2]}/{key}"
+
+    def _name(self, path: str) -> str:
+        """The object's name in the bucket."""
+        return f"{self._prefix}/{path}".lstrip("/")
 
     @contextlib.asynccontextmanager
     async def _calling(self, what: str, seconds: float = ANSWER_SECONDS, *, key: str = "") -> AsyncGenerator[None]:

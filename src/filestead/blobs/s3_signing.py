@@ -1,27 +1,14 @@
 """Signed addresses (Signature Version 4 in the query), for what the driver cannot ask.
 
-That is a download with a name of its own, and which uploads were begun under a key and never finished.
+That is a download with a name of its own, and which uploads were begun and never finished (`s3_unfinished.py`).
 """
 
 import hashlib
 import hmac
-import html
-import http.client
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
-
-from filestead.domain.errors import StorageFailed, StoreUnavailable
-
-SECONDS = 5
-"""How long each step of a request may take."""
-
-MAX_ANSWER = 4 * 1024 * 1024
-UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
-KEY = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
-UPLOAD_ID = re.compile(r"<UploadId>(.*?)</UploadId>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +59,3 @@ class Signer:
         for word in scope.split("/"):
             key = hmac.digest(key, word.encode(), "sha256")
         return hmac.digest(key, text.encode(), "sha256").hex()
-
-    def abort_uploads(self, key: str) -> int:
-        """Throw away every unfinished upload to `key`, with its parts; returns how many there were. Blocks."""
-        found = 0
-        for upload in UPLOAD.findall(self._send("GET", "", {"uploads": "", "prefix": key})):
-            name, upload_id = KEY.search(upload), UPLOAD_ID.search(upload)
-            if name is not None and upload_id is not None and html.unescape(name[1]) == key:
-                self._send("DELETE", key, {"uploadId": html.unescape(upload_id[1])})
-                found += 1
-        return found
-
-    def _send(self, method: str, key: str, query: Mapping[str, str]) -> str:
-        url = urlsplit(self.url(method, key, query, seconds=60))
-        connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        connection = connect(url.hostname or "", url.port, timeout=SECONDS)
-        try:
-            connection.request(method, f"{url.path}?{url.query}")
-            answer = connection.getresponse()
-            body = answer.read(MAX_ANSWER).decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            raise StoreUnavailable("unfinished uploads: the object store does not answer") from None
-        finally:
-            connection.close()
-        if answer.status >= 500:
-            raise StoreUnavailable(f"unfinished uploads: the object store failed ({answer.status})")
-        if answer.status >= 400 and answer.status != 404:  # gone meanwhile is as good
-            raise StorageFailed(f"unfinished uploads: the object store refused ({answer.status})")
-        return body

@@ -52,6 +52,12 @@ class BlobStore(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the blob durably, with whatever an unfinished `put` left. Deleting nothing is fine."""
 
+    def unfinished(self) -> AsyncIterator[str]:
+        """Every key under which there is something of a `put` that has not ended, under way ones included."""
+
+    async def drop_unfinished(self, key: str) -> None:
+        """Remove what an unfinished `put` left; a whole blob stays."""
+
     def stored_keys(self) -> AsyncIterator[str]:
         """Every stored key, unfinished ones included, in no order. For `verify` and `sweep` only."""
 

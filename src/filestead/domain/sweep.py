@@ -30,7 +30,22 @@ class Sweeper:
             for failure in done:
                 if failure is not None and not isinstance(failure, FilesteadError):
                     raise failure
+        await self._drop_strays()
         return removed
+
+    async def _drop_strays(self) -> None:
+        """Remove what a broken try of a `put` left beside a blob that became whole, or that is gone.
+
+        A `put` begins after its blob was recorded as pending and ends before that changes. So what is no longer
+        pending when it is asked for after the listing is nobody's.
+        """
+        keys = [key async for key in self._blobs.unfinished()]
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            states = await self._records.states(batch)
+            for key in batch:
+                if states.get(key) != "pending":
+                    await self._blobs.drop_unfinished(key)
 
     async def _remove(self, key: str, gate: asyncio.Semaphore) -> None:
         async with gate:
