@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -47,10 +48,30 @@ class Production:
         """A new one; the first node makes it."""
         return OnServers(self.postgres, self.weed, name)
 
+    @contextlib.contextmanager
+    def apart(self, node: Server) -> Iterator[None]:
+        """The store on one core, the node and this process on another: as if the store had a machine of its own."""
+        mine, *others = sorted(os.sched_getaffinity(0))
+        pids = {self.weed.pid: others[:1] or [mine], node.process.pid: [mine], os.getpid(): [mine]}
+        for pid, cores in pids.items():
+            _pin(pid, cores)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                _pin(pid, [mine, *others])
+
     def link(self, method: str, name: str) -> str:
         """Where anybody may read or write an object of the store itself, without a node."""
         signer = Signer(self.weed.endpoint, self.weed.bucket, REGION, self.weed.credentials, time.time)
         return signer.url(method, f"{DIRECT}/{name}", {}, seconds=LINK_SECONDS)
+
+
+def _pin(pid: int, cores: list[int]) -> None:
+    for _ in range(2):  # threads that come meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
 
 
 @contextlib.contextmanager

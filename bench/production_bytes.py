@@ -3,13 +3,15 @@
 import contextlib
 import json
 import os
+from pathlib import Path
 
 from bench.load import curl, curl_together, download, upload
 from bench.memory import Peak, growth, resident, uploads
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer, discard
-from bench.production import DIRECT, production
+from bench.production import Production, production
 from bench.report import Goal, Row
+from tests.serving import Server
 
 NAME = "large"
 GOAL = Goal(1.25, of="ratio")
@@ -19,33 +21,47 @@ WARM_UP_UPLOADS = 4
 def measure_objects(bench: Bench, _: Nginx | None) -> list[Row]:
     """Through nodes and straight to the same store, in turns; SeaweedFS answers from the page cache, for both."""
     size, source = bench.plan.file_bytes, bench.random_file(bench.plan.file_bytes)
-    up, put, down, followed, get = (list[float]() for _ in range(5))
+    up, put, up_apart, put_apart, down, followed, get = (list[float]() for _ in range(7))
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(production(bench))
         installation = servers.installation()
         node = stack.enter_context(servers.node(installation))
         redirecting = stack.enter_context(servers.node(installation, download_redirect=True))
         for _round in range(bench.plan.rounds + 1):
-            os.sync()  # what the transfer before has left to write would be counted in this one
-            answer = curl(*upload(node, source))
-            file = json.loads(answer.body)
-            if file["bytes"] != size:
-                raise WrongAnswer(f"{size} bytes were uploaded, {file['bytes']} were stored")
-            up.append(answer.seconds)
-            os.sync()
-            put.append(curl("--upload-file", str(source), servers.link("PUT", NAME)).seconds)
-            os.sync()
-            down.append(_whole(size, download(node, file["id"])))
-            followed.append(_whole(size, ["--location", *download(redirecting, file["id"])]))
+            discard(node, _upload(node, source, up))
+            _put(servers, source, put)
+        with servers.apart(node):
+            for _round in range(bench.plan.rounds + 1):
+                discard(node, _upload(node, source, up_apart))
+                _put(servers, source, put_apart)
+        # Not in turns with uploads: behind a read this store takes half as much processor time again for a write.
+        file_id = _upload(node, source, [])
+        for _round in range(bench.plan.rounds + 1):
+            down.append(_whole(size, download(node, file_id)))
+            followed.append(_whole(size, ["--location", *download(redirecting, file_id)]))
             get.append(_whole(size, ["--output", "/dev/null", servers.link("GET", NAME)]))
-            discard(node, file["id"])
-            servers.weed.send("DELETE", f"{DIRECT}/{NAME}")
     title = f"{size // MIB} MB"
     return [
         _row(f"production: upload {title}", up, "SeaweedFS PUT", put),
+        _row(f"production: upload {title}, the store on a core of its own", up_apart, "SeaweedFS PUT", put_apart),
         _row(f"production: download {title}", down, "SeaweedFS GET", get),
         _row(f"production: download {title}, redirected", followed, "SeaweedFS GET", get),
     ]
+
+
+def _upload(node: Server, source: Path, seconds: list[float]) -> str:
+    os.sync()  # what the transfer before has left to write would be counted in this one
+    answer = curl(*upload(node, source))
+    file = json.loads(answer.body)
+    if file["bytes"] != source.stat().st_size:
+        raise WrongAnswer(f"{source.stat().st_size} bytes were uploaded, {file['bytes']} were stored")
+    seconds.append(answer.seconds)
+    return str(file["id"])
+
+
+def _put(servers: Production, source: Path, seconds: list[float]) -> None:
+    os.sync()
+    seconds.append(curl("--upload-file", str(source), servers.link("PUT", NAME)).seconds)
 
 
 def _row(measure: str, ours: list[float], against: str, reference: list[float]) -> Row:

@@ -105,6 +105,12 @@ class SeaweedServer:
         self.kill9()
         raise RuntimeError("SeaweedFS did not start:\n" + (self.folder / "log").read_text()[-3000:])
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill9(self) -> None:
         """End it without a word."""
         if self._process is not None:

@@ -179,6 +179,13 @@ async def test_a_listing_of_unfinished_uploads_has_every_page(place: Place, blob
     assert len(place.proxy.seen) - before == 2
 
 
+async def test_a_spool_that_fails_is_a_failure_of_storage(place: Place) -> None:
+    blobs = S3Blobs("bucket", place.prefix, endpoint=place.seaweed.endpoint, spool=place.spool / "not there")
+    with pytest.raises(StorageFailed, match="spooling an upload: No such file"):
+        await blobs.put(new_key(), of(bytes(MIB)))
+    blobs.close()
+
+
 # --- links ----------------------------------------------------------------------------------------------------------
 
 

@@ -3,9 +3,9 @@
 Layout: `<prefix>/blobs/<first two characters>/<key>`; `<prefix>/VOLUME` holds the id of the installation; what a probe
 writes is under `<prefix>/probes/`. Keys are random and ours; no name of a user ever reaches an object's name.
 Guarantees: an object appears whole or not at all, as one PUT (create-only) or as a multipart upload. Every body is
-covered by its request's signature, which some stores check. Before `put` returns, the size is asked back and compared,
-and the tag too, wherever tags are the MD5 of what the store received (not with SSE-KMS or SSE-C). What happens to the
-bytes later, or on the way out, the reader finds: `verify_reads`.
+covered by its request's signature, which some stores check. Before `put` returns, the store's tag is compared wherever
+tags are the MD5 of what it received (not with SSE-KMS or SSE-C), else the size. What happens to the bytes later, or on
+the way out, the reader finds: `verify_reads`.
 Limits: memory is bounded by `IN_FLIGHT` and `EXPRESS`, not by the number of uploads (`s3_parts.py`); every request is
 bounded in time. Parts that a killed process left are found by `unfinished` if credentials were given; otherwise the
 bucket needs a lifecycle rule that aborts incomplete multipart uploads.
@@ -31,8 +31,8 @@ from filestead.blobs.breaker import Breaker
 from filestead.blobs.local import KEY
 from filestead.blobs.s3_client import ANSWER_SECONDS, client
 from filestead.blobs.s3_errors import AlreadyThere, OutOfRange, translated
-from filestead.blobs.s3_multipart import Multipart
-from filestead.blobs.s3_parts import PART_BYTES, Budget, Part, composite, cut
+from filestead.blobs.s3_multipart import WHAT, Multipart
+from filestead.blobs.s3_parts import PART_BYTES, Budget, Cut, Part, composite, spooled
 from filestead.blobs.s3_signing import Credentials, Signer
 from filestead.blobs.s3_unfinished import abort, unfinished
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
@@ -94,7 +94,8 @@ class S3Blobs:
         self._spool = spool
         self._breaker = Breaker(monotonic)
         self._budget = Budget(IN_FLIGHT)
-        self._express = False
+        self._express = asyncio.Lock()
+        """Held by the one upload that may send several parts at once."""
         self._tags_are_md5 = True
         self._taken: set[str] = set()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
@@ -118,8 +119,8 @@ class S3Blobs:
             raise StorageFailed("creating a blob: its key is in use")
         self._taken.add(key)
         try:
-            async with contextlib.aclosing(cut(chunks, self._run, self._spool)) as parts:
-                first = await anext(parts)
+            parts = Cut(chunks)
+            with contextlib.closing(await spooled(parts.part(), self._run, self._spool)) as first:
                 if first.size < PART_BYTES:
                     return await self._put_whole(path, first)
                 return await self._put_parts(path, first, parts)
@@ -130,59 +131,44 @@ class S3Blobs:
         async with self._budget.hold(part.size):
             await self._run(part.rewind)
             data: bytes = await self._run(part.read, PART_BYTES)
-            part.close()
+            tag = part.digest.hexdigest()
             try:
-                async with self._calling("creating a blob", ANSWER_SECONDS + len(data) / SLOWEST):
-                    await obstore.put_async(self._writing, path, data, mode="create", use_multipart=False)
+                async with self._calling(WHAT, ANSWER_SECONDS + len(data) / SLOWEST):
+                    made = await obstore.put_async(self._writing, path, data, mode="create", use_multipart=False)
+                if not self._tags_are_md5 or _bare(made["e_tag"]) != tag:
+                    await self._confirm(path, len(data), tag)
             except AlreadyThere:
                 # Either another's, which stays, or ours: the answer to an earlier try may have been lost.
-                await self._confirm(path, len(data), part.md5.hex())
-                return len(data)
+                await self._confirm(path, len(data), tag)
             except BaseException as error:
                 await asyncio.shield(self._take_back(path, error))
                 raise
-        try:
-            await self._confirm(path, len(data), part.md5.hex())
-        except BaseException as error:
-            await asyncio.shield(self._take_back(path, error))
-            raise
         return len(data)
 
-    async def _put_parts(self, path: str, first: Part, parts: AsyncGenerator[Part]) -> int:
-        with self._lane() as alone:
-            upload = Multipart(self._writing, path, self._run, None if alone else self._budget)
-            sending: asyncio.Future[None] = asyncio.ensure_future(self._send(upload, first))
+    async def _put_parts(self, path: str, first: Part, parts: Cut) -> int:
+        alone = not self._express.locked()
+        async with self._express if alone else contextlib.nullcontext():
+            upload = Multipart(
+                self._writing, path, self._run, functools.partial(self._counted, WHAT), None if alone else self._budget
+            )
             try:
-                size, digests = first.size, [first.md5]
-                async for part in parts:
-                    size += part.size
-                    digests.append(part.md5)
-                    await sending
-                    sending = asyncio.ensure_future(self._send(upload, part))
-                await sending
+                sums = await (upload.pass_on(first, parts) if alone else upload.send(first, parts, self._spool))
                 await self._finish(upload)
-                await self._confirm(path, size, composite(digests))
+                await self._confirm(path, sums.size, sums.tag)
             except BaseException as error:
-                sending.cancel()
-                await asyncio.shield(self._abandon(upload, sending, error))
+                await asyncio.shield(self._abandon(upload, error))
                 raise
-        return size
-
-    async def _send(self, upload: Multipart, part: Part) -> None:
-        with self._counted("creating a blob"):
-            await upload.send(part)
+        return sums.size
 
     async def _finish(self, upload: Multipart) -> None:
         try:
-            with self._counted("creating a blob"):
-                await upload.finish()
+            await upload.finish()
         except FilesteadError:
             # The store may have completed it and only the answer is lost.
             if await self._size_and_tag(upload.path) is None:
                 raise
 
-    async def _abandon(self, upload: Multipart, sending: "asyncio.Future[None]", error: BaseException) -> None:
-        await asyncio.wait([sending])
+    async def _abandon(self, upload: Multipart, error: BaseException) -> None:
         await upload.break_off(0 if isinstance(error, StoreUnavailable) else GIVE_UP_SECONDS)
         await self._take_back(upload.path, error)
 
@@ -215,7 +201,7 @@ class S3Blobs:
                 meta = await obstore.head_async(self._quick, path)
         except BlobNotFound:
             return None
-        return meta["size"], (meta["e_tag"] or "").strip('"')
+        return meta["size"], _bare(meta["e_tag"])
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -340,7 +326,7 @@ class S3Blobs:
                 answer = await obstore.get_async(self._quick, path)
                 if bytes(await answer.bytes_async()) != data:
                     raise StorageFailed("probing: the store gave other bytes than were stored")
-            md5 = (answer.meta["e_tag"] or "").strip('"') == composite([digest])
+            md5 = _bare(answer.meta["e_tag"]) == composite([digest])
             if md5 != self._tags_are_md5:
                 log.warning("the object store's tags are %s checksums", "now" if md5 else "no")
             self._tags_are_md5 = md5
@@ -401,16 +387,9 @@ class S3Blobs:
             raise
         self._breaker.worked()
 
-    @contextlib.contextmanager
-    def _lane(self) -> Iterator[bool]:
-        """Whether this is the one upload that may send several parts at once."""
-        mine = not self._express
-        self._express = True
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._express = False
-
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
+
+
+def _bare(tag: str | None) -> str:
+    return (tag or "").strip('"')

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import obstore
 from obstore.store import S3Store
 
 from filestead.blobs.s3_errors import translated
-from filestead.blobs.s3_parts import PART_BYTES, Budget, Part, Run
+from filestead.blobs.s3_parts import PART_BYTES, Budget, Cut, Part, Run, Sums, md5, spooled
 from filestead.domain.errors import StoreUnavailable
 
 EXPRESS = 2
@@ -22,6 +24,7 @@ FINISH_SECONDS = 30.0
 CANCEL_SECONDS = 1.0
 PIECE_BYTES = 1024 * 1024
 WHAT = "creating a blob"
+Counted = Callable[[], AbstractContextManager[None]]
 
 
 class Feed:
@@ -29,12 +32,12 @@ class Feed:
 
     def __init__(self) -> None:
         self._asked = asyncio.Semaphore(0)
-        self._next: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._next: asyncio.Queue[bytes | memoryview | Exception | None] = asyncio.Queue()
 
     def __aiter__(self) -> "Feed":
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | memoryview:
         self._asked.release()
         item = await self._next.get()
         if item is None:
@@ -43,7 +46,7 @@ class Feed:
             raise item
         return item
 
-    async def give(self, data: bytes) -> None:
+    async def give(self, data: bytes | memoryview) -> None:
         """Hand over; returns when the driver has taken it."""
         await self._asked.acquire()
         self._next.put_nowait(data)
@@ -71,10 +74,11 @@ class BrokenOffError(Exception):
 class Multipart:
     """The steps of one upload; begun when it is made, and always ended by `finish` or `break_off`."""
 
-    def __init__(self, store: S3Store, path: str, run: Run, budget: Budget | None) -> None:
-        """Without a `budget` several parts go at once."""
+    def __init__(self, store: S3Store, path: str, run: Run, counted: Counted, budget: Budget | None) -> None:
+        """`counted` goes around what waits for the store. Without a `budget` several parts go at once."""
         self.path = path
         self._run = run
+        self._counted = counted
         self._budget = budget
         self._feed = Feed()
         self._driver = asyncio.ensure_future(self._drive(store))
@@ -86,7 +90,43 @@ class Multipart:
                 store, self.path, self._feed, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=at_once
             )
 
-    async def send(self, part: Part) -> None:
+    async def pass_on(self, first: Part, parts: Cut) -> Sums:
+        """Send what comes as it comes; for the one upload without a budget."""
+        sums = Sums(first)
+        await self._send(first)
+        hashing: asyncio.Future[Any] | None = None
+        while True:
+            digest = md5()
+            async for block in parts.part():
+                if hashing is not None:
+                    await hashing
+                hashing = self._run(digest.update, block)
+                sums.size += len(block)
+                await self._step(self._feed.give(block))
+            if hashing is None:
+                return sums
+            await hashing
+            hashing = None
+            sums.digests.append(digest)
+
+    async def send(self, first: Part, parts: Cut, spool: Path | None) -> Sums:
+        """Send each part while the next one is being spooled."""
+        sums, part = Sums(first), first
+        with contextlib.ExitStack() as spools:
+            while part.size:
+                sending = asyncio.ensure_future(self._send(part))
+                try:
+                    part = await spooled(parts.part(), self._run, spool)
+                    spools.callback(part.close)
+                    await sending
+                finally:
+                    sending.cancel()
+                    await asyncio.wait([sending])
+                if part.size:
+                    sums.add(part)
+        return sums
+
+    async def _send(self, part: Part) -> None:
         """Send a part. With a budget, it has left the memory when this returns."""
         async with contextlib.AsyncExitStack() as held:
             held.callback(part.close)
@@ -105,21 +145,23 @@ class Multipart:
     async def _step(self, step: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(step)
         try:
-            await asyncio.wait({task, self._driver}, timeout=PART_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                if self._driver.done():
-                    self._driver.result()
-                raise StoreUnavailable(f"{WHAT}: the object store did not take a part in time")
+            with self._counted():
+                await asyncio.wait({task, self._driver}, timeout=PART_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not task.done():
+                    if self._driver.done():
+                        self._driver.result()
+                    raise StoreUnavailable(f"{WHAT}: the object store did not take a part in time")
         finally:
             task.cancel()
 
     async def finish(self) -> None:
         """Make the object of its parts."""
         self._feed.end()
-        done, _ = await asyncio.wait({self._driver}, timeout=FINISH_SECONDS)
-        if not done:
-            raise StoreUnavailable(f"{WHAT}: the object store did not finish in time")
-        self._driver.result()
+        with self._counted():
+            done, _ = await asyncio.wait({self._driver}, timeout=FINISH_SECONDS)
+            if not done:
+                raise StoreUnavailable(f"{WHAT}: the object store did not finish in time")
+            self._driver.result()
 
     async def break_off(self, seconds: float) -> None:
         """Give up: the driver drops the parts when it hears of it within `seconds`, or else is stopped."""

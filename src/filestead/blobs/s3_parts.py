@@ -1,7 +1,7 @@
 """An upload cut into parts of one size, each kept in a temporary file until it is its turn to be sent.
 
 So an upload whose client is slow holds disk and not memory, and however many are under way, only what is being sent is
-in memory: that is what `Budget` bounds.
+in memory: that is what `Budget` bounds. (The one upload that finds nobody before it needs no file: see `Multipart`.)
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from filestead.blobs.local import translated
+
 PART_BYTES = 8 * 1024 * 1024
 KEPT_IN_MEMORY = 128 * 1024
 """A part of up to this size needs no file: most uploads are smaller."""
@@ -21,23 +23,24 @@ Run = Callable[..., "asyncio.Future[Any]"]
 """Run a function on a worker thread: `run(function, *args)`."""
 
 
+def md5() -> Any:
+    """The hash that is the store's own checksum of a part."""
+    return hashlib.md5(usedforsecurity=False)
+
+
 class Part:
     """One part; its methods block."""
 
     def __init__(self, spool: Path | None) -> None:
         self._file = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, dir=str(spool) if spool else None)  # noqa: SIM115 - see `close`
-        self._hash = hashlib.md5(usedforsecurity=False)  # the store's own checksum of a part
+        self.digest = md5()
         self.size = 0
-
-    @property
-    def md5(self) -> bytes:
-        """Of what is in it."""
-        return self._hash.digest()
 
     def write(self, block: memoryview) -> None:
         """Add bytes; never two calls at once."""
-        self._hash.update(block)
-        self._file.write(block)
+        self.digest.update(block)
+        with translated("spooling an upload"):
+            self._file.write(block)
         self.size += len(block)
 
     def rewind(self) -> None:
@@ -53,31 +56,64 @@ class Part:
         self._file.close()
 
 
-async def cut(chunks: AsyncIterator[bytes], run: Run, spool: Path | None) -> AsyncGenerator[Part]:
-    """The chunks as parts of `PART_BYTES`, the last one shorter; at least one. Writing overlaps with receiving."""
-    part, work, count = Part(spool), None, 0
+class Cut:
+    """Chunks on their way, cut where parts end."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    async def part(self) -> AsyncGenerator[memoryview]:
+        """What makes the next part of `PART_BYTES`, or the shorter last one; nothing behind the end."""
+        room = PART_BYTES
+        while room and (block := (await self._next())[:room]):
+            self._rest = self._rest[len(block) :]
+            room -= len(block)
+            yield block
+
+    async def _next(self) -> memoryview:
+        while not self._rest:
+            try:
+                self._rest = memoryview(await anext(self._chunks))
+            except StopAsyncIteration:
+                break
+        return self._rest
+
+
+async def spooled(blocks: AsyncGenerator[memoryview], run: Run, spool: Path | None) -> Part:
+    """The blocks as a part. Writing overlaps with receiving."""
+    part, work = Part(spool), None
     try:
-        async for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                if work is not None:
-                    await work
-                if part.size == PART_BYTES:
-                    done, part, work = part, Part(spool), None
-                    count += 1
-                    yield done
-                room = PART_BYTES - part.size
-                block, rest = rest[:room], rest[room:]
-                work = run(part.write, block)
+        async for block in blocks:
+            if work is not None:
+                await work
+            work = run(part.write, block)
         if work is not None:
             await work
-        if part.size or not count:
-            done, part = part, Part(spool)
-            yield done
-    finally:
+    except BaseException:
         if work is not None:  # a cancelled caller may have left a write running
             await asyncio.wait([work])
         part.close()
+        raise
+    return part
+
+
+class Sums:
+    """Size and tag of an upload, as far as it has come."""
+
+    def __init__(self, first: Part) -> None:
+        self.size = first.size
+        self.digests = [first.digest]
+
+    def add(self, part: Part) -> None:
+        """Another part."""
+        self.size += part.size
+        self.digests.append(part.digest)
+
+    @property
+    def tag(self) -> str:
+        """What the store gives the object."""
+        return composite([digest.digest() for digest in self.digests])
 
 
 def composite(digests: list[bytes]) -> str:

@@ -23,7 +23,7 @@ from filestead.domain.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
-from filestead.domain.metering import Meter, Submit
+from filestead.domain.metering import Meter, Submit, block_bytes
 from filestead.domain.model import (
     Created,
     Draft,
@@ -164,7 +164,8 @@ class Files:
         if head.purpose is not None:
             contents = frozenset({purposes.creatable(head.purpose, principal).content}) & JSONL_CONTENTS
         limit = purposes.size_limit(head.purpose, self._rules.limits)
-        return Meter(limit, LineChecks(self._tools.decode_json, contents), self._tools.submit)
+        checks = LineChecks(self._tools.decode_json, contents)
+        return Meter(limit, checks, self._tools.submit, block_bytes(len(self._streaming)))
 
     def _judge(self, principal: Principal, filename: str, terms: UploadTerms, meter: Meter) -> str | None:
         """Refuse what may not be; otherwise the `status_details`."""

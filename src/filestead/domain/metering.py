@@ -8,8 +8,18 @@ from typing import Any
 from filestead.domain.errors import FileTooLarge
 from filestead.domain.validation import LineChecks
 
-BLOCK_BYTES = 128 * 1024
-"""Bytes travel in blocks of this size: large enough for cheap thread hops, small enough for many uploads at once."""
+SMALL_BLOCK = 128 * 1024
+LARGE_BLOCK = 1024 * 1024
+IN_BLOCKS = 2 * LARGE_BLOCK
+
+
+def block_bytes(uploads: int) -> int:
+    """How large the blocks are in which an upload travels while so many are under way.
+
+    Large ones make few hops between threads, small ones little memory for many uploads at once.
+    """
+    return max(SMALL_BLOCK, min(LARGE_BLOCK, IN_BLOCKS // uploads))
+
 
 INLINE_BYTES = 16 * 1024
 """Up to this size hashing costs less than a thread hop."""
@@ -21,12 +31,14 @@ Submit = Callable[..., "asyncio.Future[Any]"]
 class Meter:
     """Watches one upload. `size` and `sha256` are final when `measure` has been exhausted."""
 
-    def __init__(self, limit: int, checks: LineChecks, submit: Submit) -> None:
+    def __init__(self, limit: int, checks: LineChecks, submit: Submit, block: int = SMALL_BLOCK) -> None:
+        """Bytes are passed on in blocks of at least `block`."""
         self.size = 0
         self.checks = checks
         self._limit = limit
         self._hash = hashlib.sha256()
         self._submit = submit
+        self._block = block
 
     @property
     def sha256(self) -> str:
@@ -41,7 +53,7 @@ class Meter:
     async def measure(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Pass the chunks on in blocks. Hashing and checking one overlaps with storing it and receiving the next."""
         work: asyncio.Future[Any] | None = None
-        async for block in _blocks(chunks):
+        async for block in _blocks(chunks, self._block):
             self.size += len(block)
             self.require_at_most(self._limit)
             if work is not None:
@@ -60,14 +72,14 @@ class Meter:
         self.checks.feed(block)
 
 
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in blocks of at least `BLOCK_BYTES` (but the last)."""
+async def _blocks(chunks: AsyncIterator[bytes], least: int) -> AsyncIterator[bytes]:
+    """The same bytes in blocks of at least `least` (but the last)."""
     waiting: list[bytes] = []
     size = 0
     async for chunk in chunks:
         waiting.append(chunk)
         size += len(chunk)
-        if size >= BLOCK_BYTES:
+        if size >= least:
             block = b"".join(waiting) if len(waiting) > 1 else chunk
             waiting.clear()  # before the block goes out, so that nothing is held twice
             size = 0

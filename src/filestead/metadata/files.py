@@ -44,7 +44,11 @@ class SqlFileRecords:
         def operation(connection: Connection) -> RateDecision | QuotaExceeded:
             decision = self._count(connection, intent.user_id, rate)
             reserve = 0 if self._is_bound(connection, intent) else intent.at_least_bytes
-            if exceeded := self._book(connection, intent.project_id, intent.organization_id, quota, reserve=reserve):
+            # Where nothing is reserved the project's row is left alone: others wait for it until this is committed.
+            exceeded = reserve and self._book(
+                connection, intent.project_id, intent.organization_id, quota, reserve=reserve
+            )
+            if exceeded:
                 return exceeded  # not raised: the request stays counted
             self._s.add_blob(
                 connection,
