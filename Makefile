@@ -21,7 +21,7 @@ serve: install  ## install, then serve on 127.0.0.1:8080 with ./data
 	$(BIN)/filestead serve
 
 test: install   ## install, then every test; those of the server once more on PostgreSQL and S3
-	@[ "$$CI" != true ] || for program in curl openssl zsh fish; do command -v $$program >/dev/null || missing="$$missing $$program"; \
+	@[ "$$CI" != true ] || for program in curl openssl zsh fish pgbouncer; do command -v $$program >/dev/null || missing="$$missing $$program"; \
 		done; [ -z "$$missing" ] || (apt-get update -qq && apt-get install -y -qq $$missing)
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
 	$(BIN)/pytest -n 2

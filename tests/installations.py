@@ -74,26 +74,26 @@ class OnServers:
     def __init__(self, postgres: PostgresServer, seaweed: SeaweedServer, name: str) -> None:
         self.postgres = postgres
         self.seaweed = seaweed
-        self._name = name
+        self.name = name
         self._made = False
 
     def variables(self) -> dict[str, str]:
         values = {
-            "FILESTEAD_DATABASE_URL": self.postgres.url_of(self._name),
-            "FILESTEAD_BLOB_URL": f"s3://{self.seaweed.bucket}/{self._name}",
+            "FILESTEAD_DATABASE_URL": self.postgres.url_of(self.name),
+            "FILESTEAD_BLOB_URL": f"s3://{self.seaweed.bucket}/{self.name}",
             "FILESTEAD_S3_ENDPOINT": self.seaweed.endpoint,
             "AWS_ACCESS_KEY_ID": self.seaweed.credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.seaweed.credentials.secret_access_key,
         }
         if not self._made:
-            self.postgres.create(self._name)
+            self.postgres.create(self.name)
             command = [sys.executable, "-m", "filestead.cli.main", "migrate"]
             subprocess.run(command, env=clean_environment() | values, capture_output=True, timeout=60, check=True)
             self._made = True
         return values
 
     def sql(self, statement: str, *values: object) -> list[Any]:
-        with self.postgres.session(self._name) as session:
+        with self.postgres.session(self.name) as session:
             cursor = session.execute(statement.replace("?", "%s"), values)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
@@ -103,7 +103,7 @@ class OnServers:
         return "\n".join(row for (name,) in tables for (row,) in self.sql(f"SELECT t::text FROM {name} t")).encode()
 
     def staged(self) -> set[str]:
-        status, body = self.seaweed.send("GET", "", {"uploads": "", "prefix": f"{self._name}/"})
+        status, body = self.seaweed.send("GET", "", {"uploads": "", "prefix": f"{self.name}/"})
         assert status == 200, body
         found = re.findall("<Upload>.*?<Key>([^<]*)</Key>", body.decode(), re.DOTALL)
         assert len(found) == body.count(b"<Upload>")
@@ -111,7 +111,7 @@ class OnServers:
 
     def stored(self) -> set[str]:
         found: list[str] = []
-        query = {"list-type": "2", "prefix": f"{self._name}/blobs/"}
+        query = {"list-type": "2", "prefix": f"{self.name}/blobs/"}
         while True:
             status, body = self.seaweed.send("GET", "", query)
             assert status == 200, body
@@ -122,7 +122,7 @@ class OnServers:
 
     def object_name(self, key: str) -> str:
         """Where the blob is in the bucket."""
-        return f"{self._name}/blobs/{key[:2]}/{key}"
+        return f"{self.name}/blobs/{key[:2]}/{key}"
 
     def lose(self, key: str) -> None:
         status, body = self.seaweed.send("DELETE", self.object_name(key))

@@ -17,6 +17,7 @@ from filestead.metadata.postgres import PostgresDatabase, connect, connection_pa
 from filestead.metadata.sqlite import SqliteDatabase
 from filestead.metadata.sqlite import connect as connect_sqlite
 from filestead.metadata.statements import Database
+from tests.pgbouncer import shared_pgbouncer
 from tests.postgres import PostgresServer
 
 
@@ -87,16 +88,18 @@ def on_sqlite(folder: Path) -> Iterator[Rows]:
 
 
 @contextmanager
-def on_postgres(folder: Path) -> Iterator[Rows]:
-    with (
-        fresh_database() as (server, name),
-        held_clock(server, name) as clock,
-        closing(PostgresDatabase(server.url_of(name))) as database,
-    ):
-        yield over(database, clock)
+def on_postgres(folder: Path, *, pooled: bool = False) -> Iterator[Rows]:
+    with fresh_database() as (server, name), held_clock(server, name) as clock:
+        url = shared_pgbouncer(server).url_of(name) if pooled else server.url_of(name)
+        with closing(PostgresDatabase(url)) as database:
+            yield over(database, clock)
 
 
-BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {"sqlite": on_sqlite, "postgres": on_postgres}
+BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {
+    "sqlite": on_sqlite,
+    "postgres": on_postgres,
+    "pgbouncer": functools.partial(on_postgres, pooled=True),
+}
 
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count()

@@ -95,7 +95,9 @@ async def test_another_project_sees_nothing(rows: Rows) -> None:
     assert (await rows.files.get(mine.project_id, file.id)) == file
 
 
-@pytest.mark.parametrize("odd", ["", "\0", "file-\0", "%s %(id)s", "'; --", "ü" * 5_000, "\ufffd"], ids=ascii)
+@pytest.mark.parametrize(
+    "odd", ["", "\0", "file-\0", "%s %(id)s", "'; --", "ü" * 5_000, "\ufffd"], ids=lambda odd: ascii(odd[:9])
+)
 async def test_an_id_may_be_any_text(rows: Rows, odd: str) -> None:
     who = await rows.principal()
     await add(rows, who)

@@ -4,6 +4,8 @@ import contextlib
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from openai import OpenAI
 
 from filestead.blobs.local import new_key
 from tests.crash.harness import wait_until
+from tests.installations import OnServers, clean_environment
 from tests.nodes.fleet import Balancer, Fleet, fleet
 from tests.rows import shared_postgres
 from tests.seaweed import shared_server
@@ -128,6 +131,31 @@ def test_the_quota_of_a_project_is_exact_on_many_nodes(tmp_path: Path) -> None:
             assert "quota" in one_more.text or "storage" in one_more.text
 
 
+def test_of_nodes_that_start_at_once_one_makes_the_first_key() -> None:
+    place = OnServers(shared_postgres(), shared_server(), "first-key")
+    variables = {**clean_environment(), **place.variables()}
+    code = "from filestead import installation, settings; print(installation.begin(settings.load()))"
+    nodes = [
+        subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    printed = [node.communicate(timeout=60)[0].strip() for node in nodes]
+    assert sorted(line.startswith("sk-") for line in printed) == [False] * 5 + [True], printed
+    assert printed.count("None") == 5
+    assert len(place.sql("SELECT id FROM keys")) == 1
+
+
+def test_verify_has_the_time_it_takes(two: Fleet) -> None:
+    """Longer than any request waits for the database."""
+    with two.place.postgres.session(two.place.name) as session, ThreadPoolExecutor(1) as pool:
+        session.execute("BEGIN; LOCK TABLE blobs")
+        verified = pool.submit(run_command, Path("nowhere"), "verify", place=two.place)
+        time.sleep(8)
+        assert not verified.done()
+        session.execute("ROLLBACK")
+        assert verified.result().returncode == 0, verified.result().stderr
+
+
 def test_a_node_that_is_told_to_end_finishes_what_it_has_begun(tmp_path: Path) -> None:
     content = random.Random(2).randbytes(9 * 2**20)
     with nodes(tmp_path, 1) as made:
@@ -145,6 +173,7 @@ def test_a_node_that_is_told_to_end_finishes_what_it_has_begun(tmp_path: Path) -
         body = request.read()
         with socket.create_connection(("127.0.0.1", node.port), timeout=60) as connection:
             connection.sendall(f"{head}\r\n\r\n".encode() + body[: len(body) // 2])
+            wait_until(lambda: made.place.sql("SELECT 1 FROM blobs"), "the upload does not begin")
             node.process.terminate()
             wait_until(lambda: not listens(node), "the listener stays open")
             assert node.process.poll() is None

@@ -164,6 +164,17 @@ def test_commits_must_be_durable(empty: Empty) -> None:
         postgres_server.check_server(connection)
 
 
+def test_a_server_that_syncs_nothing_is_warned_of(caplog: pytest.LogCaptureFixture, empty: Empty) -> None:
+    for syncs in ("off", "on"):  # the server of the tests runs without
+        server = empty[0] if syncs == "off" else PostgresServer()
+        with postgres_server.connected(server.url) as connection:
+            caplog.clear()
+            postgres_server.warn(connection)
+        assert ("fsync is off" in caplog.text) == (syncs == "off")
+        if server is not empty[0]:
+            server.remove()
+
+
 def test_text_must_be_unicode() -> None:
     server = shared_postgres()
     with server.session() as session:

@@ -193,9 +193,9 @@ def database() -> Iterator[OnServers]:
     """PostgreSQL and S3, and a database that `migrate` has not seen."""
     made = OnServers(shared_postgres(), shared_server(), f"deployed-{os.getpid()}-{time.monotonic_ns()}")
     made._made = True
-    made.postgres.create(made._name)
+    made.postgres.create(made.name)
     yield made
-    made.postgres.drop(made._name)
+    made.postgres.drop(made.name)
 
 
 def test_healthcheck_says_whether_it_serves(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_healthcheck_of_a_node_without_its_database(tmp_path: Path, database: On
     with Server(tmp_path / "node", env=database.variables()) as server:
         words = ["healthcheck", "--port", str(server.port)]
         assert run(words, {}).returncode == 0
-        database.postgres.drop(database._name)
+        database.postgres.drop(database.name)
         done = run(words, {})
         assert (done.returncode, done.stdout) == (1, "")
         assert "Not ready" in done.stderr
@@ -238,14 +238,14 @@ def test_migrate_again_and_at_once(database: OnServers) -> None:
 
 
 def test_migrate_waits_as_long_as_it_is_told(database: OnServers) -> None:
-    database.postgres.drop(database._name)
+    database.postgres.drop(database.name)
     program = [sys.executable, "-m", "filestead.cli.main", "migrate", "--wait", "60"]
     environment = clean_environment() | database.variables()
     process = subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True)
-    while database._name not in database.postgres.log.rpartition("shut down")[2]:
+    while database.name not in database.postgres.log.rpartition("shut down")[2]:
         assert process.poll() is None
         time.sleep(0.02)
-    database.postgres.create(database._name)
+    database.postgres.create(database.name)
     assert process.communicate(timeout=60)[0] == "the database is at schema 0002\n"
 
 

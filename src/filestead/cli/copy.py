@@ -65,7 +65,7 @@ async def _copy(source: Settings, target: Settings, *, watched: bool) -> int:
     with contextlib.ExitStack() as held:
         held.callback(installation.prepare(source))
         held.callback(installation.prepare(target))
-        here, there = installation.open_stores(source), installation.open_stores(target)
+        here, there = (installation.open_stores(place, patient=True) for place in (source, target))
         held.callback(here.close)
         held.callback(there.close)
         with bar("copying", wanted=watched) as report:

@@ -49,9 +49,11 @@ def migrate(settings: Settings, *, wait_seconds: float = 0) -> str:
     return f"the embedded installation in {settings.data_dir} is at this version's schema"
 
 
-def open_stores(settings: Settings) -> Stores:
-    """The stores of an installation that has been prepared."""
-    return shared.open_stores(settings) if settings.database_url is not None else embedded.open_stores(settings)
+def open_stores(settings: Settings, *, patient: bool = False) -> Stores:
+    """The stores of an installation that has been prepared; `patient` for a command that may ask for everything."""
+    if settings.database_url is not None:
+        return shared.open_stores(settings, patient=patient)
+    return embedded.open_stores(settings)
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +64,7 @@ async def opened(settings: Settings, *, unchecked: bool = False) -> AsyncIterato
     """
     if not unchecked and (settings.database_url is not None or not embedded.is_served(settings)):
         prepare(settings)()
-    stores = open_stores(settings)
+    stores = open_stores(settings, patient=True)
     try:
         yield stores
     finally:
@@ -96,7 +98,8 @@ def begin(settings: Settings) -> str | None:
     """What a server does once before it serves. Returns the first key, if new.
 
     In an embedded installation it is alone, and no upload can be alive now: what an earlier process left half done is
-    free for the sweep. In a shared one other nodes may be serving, and leases run out by themselves.
+    free for the sweep. In a shared one other nodes may be serving, and leases run out by themselves; of nodes that
+    start at once, one makes the key.
     """
 
     async def first_steps() -> str | None:
@@ -115,4 +118,5 @@ def begin(settings: Settings) -> str | None:
         finally:
             stores.close()
 
-    return asyncio.run(first_steps())
+    with shared.starting(settings) if settings.database_url is not None else contextlib.nullcontext():
+        return asyncio.run(first_steps())

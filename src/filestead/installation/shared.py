@@ -6,6 +6,7 @@ Nothing here is owned by one process: nodes come and go while others serve. `fil
 import contextlib
 import importlib
 import time
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 WAIT_STEP_SECONDS = 1.0
 
+PATIENT_SECONDS = 3600.0
+"""How long a command may look at millions of rows; a server gives up long before."""
+
 
 def prepare(settings: Settings) -> None:
     """Check that rows and bytes are there, of this version, and belong together. `CannotStart` says what to do."""
@@ -37,6 +41,15 @@ def prepare(settings: Settings) -> None:
         raise CannotStart("the database holds no installation yet: run `filestead migrate`")
     with contextlib.closing(_blobs(settings)) as blobs:
         blobs.open(installation, fresh=False)
+
+
+@contextlib.contextmanager
+def starting(settings: Settings) -> Iterator[None]:
+    """Around what a node does before it serves; of all nodes one at a time is in the block."""
+    server = _driver("postgres_server")
+    with server.exclusively(_url(settings)) as connection:
+        server.warn(connection)
+        yield
 
 
 def migrate(settings: Settings, *, wait_seconds: float) -> str:
@@ -67,11 +80,16 @@ def _migrate(settings: Settings) -> str:
     return f"the database is at schema {schema.HEAD}"
 
 
-def open_stores(settings: Settings) -> Stores:
+def open_stores(settings: Settings, *, patient: bool) -> Stores:
     """The stores of an installation that has been prepared."""
     with _driver("postgres_server").connected(_url(settings)) as connection:
         schema.require_head(connection)
-    database = _driver("postgres").PostgresDatabase(_url(settings), connections=settings.database_connections)
+    driver = _driver("postgres")
+    database = driver.PostgresDatabase(
+        _url(settings),
+        connections=settings.database_connections,
+        seconds=PATIENT_SECONDS if patient else driver.SECONDS,
+    )
     blobs = _blobs(settings)
 
     def close() -> None:

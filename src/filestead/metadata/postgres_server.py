@@ -1,6 +1,7 @@
 """What is asked of a PostgreSQL server before it is used, and how many nodes prepare one database at once."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import psycopg
 from filestead.domain.errors import CannotStart
 from filestead.metadata.postgres import PostgresConnection, connect, connection_parameters, reason_of, translated
 from filestead.metadata.statements import Connection
+
+log = logging.getLogger("filestead")
 
 OLDEST = 15
 LOCK = 0x66696C657374  # "filest", among whatever else uses advisory locks of this database
@@ -86,6 +89,12 @@ def check_server(connection: Connection, *, migrates: bool = False) -> None:
             f"the role {role} may not create tables in {place}: GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO "
             f"{role}, or run `filestead migrate` as a role that may"
         )
+
+
+def warn(connection: Connection) -> None:
+    """Log what is well for trying things out only."""
+    if connection.execute("SELECT current_setting('fsync')").fetchone() == ("off",):
+        log.warning("fsync is off in PostgreSQL: a power cut can lose every row. Set fsync = on in its configuration")
 
 
 def _facts(connection: Connection) -> tuple[Any, ...]:
