@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx2
 
+from filestead.blobs.local import KEY as KEY_FORM
 from tests.nodes.fleet import Fleet, fleet
 from tests.postgres import PostgresServer
 from tests.seaweed import SeaweedServer, require
@@ -194,7 +195,12 @@ def check(fleet: Fleet, clients: list[Client]) -> None:
     assert sums["files"] == sums["blobs"] == len(kept)
     place = fleet.place
     assert place.stored() == {key for (key,) in place.sql("SELECT blob_key FROM files")}
-    unfinished = [(key, place.sql("SELECT state FROM blobs WHERE key = ?", key)) for key in place.staged()]
+    # A probe of the store that was cut off stays for an hour, under a name that is no blob's.
+    unfinished = [
+        (key, place.sql("SELECT state FROM blobs WHERE key = ?", key))
+        for key in place.staged()
+        if KEY_FORM.fullmatch(key)
+    ]
     assert unfinished == []
     assert place.sql("SELECT * FROM blobs WHERE state != 'live'") == []
     size = sum(file.bytes for file in kept.values())

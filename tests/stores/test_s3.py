@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ from filestead.blobs.remote import from_url
 from filestead.blobs.s3 import S3Blobs
 from filestead.blobs.s3_errors import failure, translated
 from filestead.blobs.s3_parts import Budget
-from filestead.blobs.s3_signing import Credentials
+from filestead.blobs.s3_signing import Credentials, Signer
+from filestead.blobs.s3_unfinished import abort_old
 from filestead.domain.errors import (
     BlobNotFound,
     CannotStart,
@@ -31,7 +33,7 @@ from filestead.domain.errors import (
     StorageFull,
     StoreUnavailable,
 )
-from tests.seaweed import CREDENTIALS
+from tests.seaweed import CREDENTIALS, REGION
 from tests.stores.conftest import Place
 
 pytestmark = pytest.mark.anyio
@@ -142,7 +144,7 @@ async def test_what_a_killed_process_left_goes_with_its_key(place: Place, blobs:
     await blobs.put(other, of(b"stays"))
     code = f"""
 import asyncio
-from tests.seaweed import CREDENTIALS
+from tests.seaweed import CREDENTIALS, REGION
 from filestead.blobs.s3 import S3Blobs
 
 async def endless():
@@ -177,6 +179,17 @@ async def test_a_listing_of_unfinished_uploads_has_every_page(place: Place, blob
     before = len(place.proxy.seen)
     assert sorted([key async for key in blobs.unfinished()]) == sorted(keys)
     assert len(place.proxy.seen) - before == 2
+
+
+def test_what_cut_off_probes_left_goes_after_an_hour(place: Place, blobs: S3Blobs) -> None:
+    signer = Signer(place.seaweed.endpoint, place.seaweed.bucket, REGION, CREDENTIALS, time.time)
+    prefix = f"{place.prefix}/probes/"
+    for name in ("one", "two"):
+        assert place.seaweed.send("POST", prefix + name, {"uploads": ""})[0] == 200
+    place.store().open("inst-test", fresh=False)
+    assert place.seaweed.unfinished(prefix) == 2, "another node may be at it"
+    assert abort_old(signer, prefix, -timedelta(minutes=1)) == 2
+    assert place.seaweed.unfinished(prefix) == 0
 
 
 async def test_a_spool_that_fails_is_a_failure_of_storage(place: Place) -> None:
@@ -306,7 +319,7 @@ async def test_the_budget_is_never_exceeded_and_never_lost() -> None:
 
 UPLOADS = """
 import asyncio, sys, psutil
-from tests.seaweed import CREDENTIALS
+from tests.seaweed import CREDENTIALS, REGION
 from filestead.blobs.local import new_key
 from filestead.blobs.s3 import S3Blobs
 

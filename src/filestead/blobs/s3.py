@@ -34,7 +34,7 @@ from filestead.blobs.s3_errors import AlreadyThere, OutOfRange, translated
 from filestead.blobs.s3_multipart import WHAT, Multipart
 from filestead.blobs.s3_parts import PART_BYTES, Budget, Cut, Part, composite, spooled
 from filestead.blobs.s3_signing import Credentials, Signer
-from filestead.blobs.s3_unfinished import abort, unfinished
+from filestead.blobs.s3_unfinished import abort, abort_old, unfinished
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
 from filestead.domain.model import Violation
 
@@ -105,6 +105,9 @@ class S3Blobs:
     def open(self, installation: str, *, fresh: bool) -> None:
         """Mark the place of a fresh installation, or see to it that this is the place of `installation`. Blocks."""
         s3_volume.claim(self._quick, self._place, installation, fresh=fresh)
+        if self._signer is not None:
+            with contextlib.suppress(FilesteadError):  # what probes left does no harm
+                abort_old(self._signer, self._name("probes/"), s3_volume.PROBE_AGE)
 
     def close(self) -> None:
         """Wait for what is running."""
@@ -291,8 +294,8 @@ class S3Blobs:
     async def unfinished(self) -> AsyncGenerator[str]:
         """Keys of multipart uploads. A store that died may hold one beside the whole blob of another try."""
         if self._signer is not None:
-            for name, _ in await self._run(list, unfinished(self._signer, self._name("blobs/"))):
-                if KEY.fullmatch(key := name.rpartition("/")[2]):
+            for upload in await self._run(list, unfinished(self._signer, self._name("blobs/"))):
+                if KEY.fullmatch(key := upload.key.rpartition("/")[2]):
                     yield key
 
     async def drop_unfinished(self, key: str) -> None:

@@ -4,6 +4,8 @@ import html
 import http.client
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from filestead.blobs.s3_signing import Signer
@@ -17,13 +19,22 @@ MAX_ANSWER = 4 * 1024 * 1024
 UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
 
 
-def unfinished(signer: Signer, prefix: str) -> Iterator[tuple[str, str]]:
-    """Key and upload id of every unfinished upload below `prefix`, also of those under way."""
+class Upload(NamedTuple):
+    """One that has not ended."""
+
+    key: str
+    id: str
+    begun: str
+    """As the store writes it: in UTC, `2026-01-31T23:59:59` and what follows."""
+
+
+def unfinished(signer: Signer, prefix: str) -> Iterator[Upload]:
+    """Every unfinished upload below `prefix`, also those under way."""
     query = {"uploads": "", "prefix": prefix, "max-uploads": PAGE}
     while True:
         page = _send(signer, "GET", "", query)
         for upload in UPLOAD.findall(page):
-            yield _element(upload, "Key"), _element(upload, "UploadId")
+            yield Upload(*(_element(upload, name) for name in ("Key", "UploadId", "Initiated")))
         if _element(page, "IsTruncated") != "true":
             return
         query["key-marker"] = _element(page, "NextKeyMarker")
@@ -32,9 +43,18 @@ def unfinished(signer: Signer, prefix: str) -> Iterator[tuple[str, str]]:
 
 def abort(signer: Signer, key: str) -> int:
     """Throw away every unfinished upload to `key`, with its parts; returns how many there were."""
-    uploads = [upload_id for name, upload_id in unfinished(signer, key) if name == key]
-    for upload_id in uploads:
-        _send(signer, "DELETE", key, {"uploadId": upload_id})
+    return _abort(signer, [upload for upload in unfinished(signer, key) if upload.key == key])
+
+
+def abort_old(signer: Signer, prefix: str, age: timedelta) -> int:
+    """Throw away every unfinished upload below `prefix` that was begun so long ago; returns how many there were."""
+    limit = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%S}"
+    return _abort(signer, [upload for upload in unfinished(signer, prefix) if "" < upload.begun < limit])
+
+
+def _abort(signer: Signer, uploads: list[Upload]) -> int:
+    for upload in uploads:
+        _send(signer, "DELETE", upload.key, {"uploadId": upload.id})
     return len(uploads)
 
 
