@@ -58,8 +58,12 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
         try:
             await stores.keys.find("")  # the cheapest question to the database
         except FilesteadError as error:
-            return str(error)
-        return await stores.blobs.trouble()
+            log.warning("not ready: %s", error)
+            return "the database"
+        if (trouble := await stores.blobs.trouble()) is not None:
+            log.warning("not ready: %s", trouble)
+            return "the store of the files' bytes"
+        return None
 
     sweeper = Sweeper(stores.records, stores.blobs)
     api = Api(

@@ -153,9 +153,12 @@ class Api:
         return Response(b'{"status": "ok"}\n', media_type=JSON)
 
     async def ready(self, request: Request) -> Response:
-        """GET /health/ready: uploads can be taken now."""
-        if await self.readiness() is not None:
-            message = "Not ready: the storage cannot take uploads now."
+        """GET /health/ready: uploads can be taken now; otherwise which part is in the way. Why, the log says.
+
+        Anybody may ask, and a reason may name addresses.
+        """
+        if (part := await self.readiness()) is not None:
+            message = f"Not ready: {part} does not work now. The server's log says why."
             return Answer(503, message, None, "not_ready", "server_error", {"retry-after": "2"}).response()
         return Response(b'{"status": "ok"}\n', media_type=JSON)
 

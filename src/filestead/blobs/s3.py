@@ -303,8 +303,10 @@ class S3Blobs:
         await self._drop(self._path(key))
 
     async def _drop(self, path: str) -> None:
-        if self._signer is not None and (dropped := await self._run(abort, self._signer, self._name(path))):
-            log.info("dropped %d unfinished uploads", dropped)
+        if self._signer is not None:
+            async with self._calling("dropping unfinished uploads"):
+                if dropped := await self._run(abort, self._signer, self._name(path)):
+                    log.info("dropped %d unfinished uploads", dropped)
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""

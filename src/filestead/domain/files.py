@@ -109,8 +109,8 @@ class Files:
         try:
             draft = await self._receive(principal, source, intent)
             file = await self._publish(draft)
-        except BaseException:
-            await asyncio.shield(self._discard(key))
+        except BaseException as error:
+            await asyncio.shield(self._discard(key, store_answers=not isinstance(error, StoreUnavailable)))
             raise
         finally:
             self._streaming.discard(key)
@@ -188,14 +188,16 @@ class Files:
             raise FaultyLines(report.details)
         return report.details if self._rules.validation == "advise" else None
 
-    async def _discard(self, key: str) -> None:
+    async def _discard(self, key: str, *, store_answers: bool = True) -> None:
         """Take back an upload that failed. If that fails too, its lease runs out and the sweep does it.
+
+        A store that has just been waited for is not waited for again.
 
         The ledger is asked first: where the answer to `publish` got lost, the file may be visible, and stays. A
         publication that is still under way cannot come later than `abandon`.
         """
         with contextlib.suppress(FilesteadError):
-            if await self._records.abandon(key):
+            if await self._records.abandon(key) and store_answers:
                 await self._remove(key)
 
     async def _remove(self, key: str) -> None:
