@@ -1,6 +1,7 @@
 """The profile of a run, and fixtures that every test may use."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "embedded(reason): about a data directory, left out with --profile shared")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell's background jobs ignore Ctrl-C, and so would every program under test.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT_OUT] = {}
     installations.choose(config.getoption("profile"))
 

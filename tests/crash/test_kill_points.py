@@ -24,7 +24,7 @@ from tests.serving import Server, run_command
 KILLED = -9
 ANSWERED = "after answer body|"
 SMALL = b"all in one block"
-LARGE = bytes(range(256)) * 4096  # several blocks, so that most of them are written while the rest is on its way
+LARGE = bytes(range(256)) * 12_288  # several blocks, so that most of them are written while the rest is on its way
 
 Step = str | tuple[str, list[str]]
 """A step, or a call with the steps inside it."""
