@@ -282,7 +282,7 @@ def test_a_clean_end(tmp_path: Path, count: int, number: signal.Signals) -> None
     server = Server(tmp_path / "data", workers=count)
     server.upload()
     began = time.monotonic()
-    # 0, or ended by the signal as a process without a handler is.
-    assert server.stop(number) in (0, -number, 128 + number), server.output
+    # Ctrl-C may also end it as a process without a handler.
+    assert server.stop(number) in ((0,) if number == signal.SIGTERM else (0, -number, 128 + number)), server.output
     assert time.monotonic() - began < 3
     assert "Traceback" not in server.output

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import resource
+import signal
 import socket
 import sys
 
@@ -33,6 +34,8 @@ def serve(settings: Settings) -> None:
         log.info("settings other than the default: %s", changed(settings) or "none")
         print(banner(settings, listener.getsockname()[1], first_key), flush=True)
         if settings.workers == 1:
+            # uvicorn raises the signal once more when everything has ended well.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             work(settings, listener)
         else:
             Supervisor(settings.workers, lambda: work(settings, listener)).run()
@@ -71,7 +74,10 @@ def banner(settings: Settings, port: int, first_key: str | None) -> str:
     if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - what was chosen, not a default
         host = "127.0.0.1"
     base = f"http://{host}:{port}/v1"
-    lines = [f"Filestead serves {base}", f"Data directory: {settings.data_dir.resolve()}"]
+    place = f"Data directory: {settings.data_dir.resolve()}"
+    if settings.database_url is not None:
+        place = f"A node over PostgreSQL and {settings.blob_url or settings.data_dir.resolve()}"
+    lines = [f"Filestead serves {base}", place]
     if first_key is None:
         lines.append("Keys: `filestead keys list`; a new one: `filestead keys create --project default`")
         return "\n".join(lines)
