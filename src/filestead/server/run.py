@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
@@ -34,8 +35,8 @@ def serve(settings: Settings) -> None:
         log.info("settings other than the default: %s", changed(settings) or "none")
         print(banner(settings, listener.getsockname()[1], first_key), flush=True)
         if settings.workers == 1:
-            # uvicorn raises the signal once more when everything has ended well.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            # uvicorn raises the signal once more when all has ended that has the time to; what has not ends here.
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
             work(settings, listener)
         else:
             Supervisor(settings.workers, lambda: work(settings, listener)).run()
