@@ -36,8 +36,8 @@ class Sweeper:
     async def _drop_strays(self) -> None:
         """Remove what a broken try of a `put` left beside a blob that became whole, or that is gone.
 
-        A `put` begins after its blob was recorded as pending and ends before that changes. So what is no longer
-        pending when it is asked for after the listing is nobody's.
+        A `put` begins after its blob was recorded as pending, and ends before that changes or is in vain. So what is
+        no longer pending when it is asked for after the listing is nobody's.
         """
         keys = [key async for key in self._blobs.unfinished()]
         for start in range(0, len(keys), BATCH):
