@@ -202,9 +202,10 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
         deleted = server.upload(b"to be deleted")
         assert server.client.delete(f"/files/{deleted['id']}").status_code == 200
         other = source.run("keys", "create", "--project", "research", "--user", "ada").stdout.strip()
-        revoked = source.run("keys", "create", "--project", "research").stdout.strip()
-        identity = json.loads(source.run("keys", "list", "--json").stdout.splitlines()[-1])["id"]
+        made = source.run("keys", "create", "--project", "research")
+        revoked, identity = made.stdout.strip(), made.stderr.split()[0]
         assert source.run("keys", "revoke", identity).returncode == 0
+        assert server.client.get("/files", headers={"Authorization": f"Bearer {revoked}"}).status_code == 401
         listed = server.client.get("/files").json()
     done = copy(source, target)
     assert (done.returncode, done.stderr) == (0, "")

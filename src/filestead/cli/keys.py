@@ -31,6 +31,8 @@ def create(
 ) -> None:
     """Create a key and print it, alone, on standard output. It is shown only this once.
 
+    Its id, which `keys revoke` takes, goes to standard error.
+
     Example: export OPENAI_API_KEY=$(filestead keys create --project research)
 
     Parameters
@@ -70,7 +72,9 @@ def create(
 
 @keys.command(name="list")
 def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: str | None = None) -> None:
-    """List all keys, oldest first. The keys themselves are not stored; the hint shows their first and last characters.
+    """List all keys, oldest first; those of the same second come in any order.
+
+    The keys themselves are not stored; the hint shows their first and last characters.
 
     Parameters
     ----------

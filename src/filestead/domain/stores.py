@@ -182,7 +182,7 @@ class KeyRecords(Protocol):
         """The principal of a key that is neither revoked nor expired."""
 
     async def list(self) -> list[Key]:
-        """Every key, oldest first."""
+        """Every key, oldest first; those of the same second come in any order."""
 
     async def revoke(self, key_id: str) -> Key:
         """Revoke a key; again is fine. `NoSuchKey` if there is none."""

@@ -143,7 +143,7 @@ class SqlKeyRecords:
         )
 
     async def list(self) -> list[Key]:
-        """Every key, oldest first."""
+        """Every key, oldest first; those of the same second come in the order of their ids."""
         rows = await self._database.read(lambda connection: self._list(connection).fetchall())
         return [_key(row) for row in rows]
 
