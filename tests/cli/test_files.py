@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commandline import CommandLine, Done
+from tests.client.proxy import Fault, Proxy, answer
 from tests.serving import Server
 
 
@@ -293,6 +294,20 @@ def test_no_server(bare: CommandLine) -> None:
     done = bare("files", "list", "--base-url", f"http://127.0.0.1:{port}/v1")
     assert (done.code, done.data) == (1, b"")
     assert re.fullmatch(rf"filestead: [^\n]*127\.0\.0\.1:{port}[^\n]*Connection refused\n", done.err)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("200 OK", "filestead: the answer is JSON of too many levels to be shown\n"),
+        ("400 Bad Request", 'GET "{url}/files/file-1": 400 Bad Request\n'),
+    ],
+)
+def test_json_of_too_many_levels(cli: CommandLine, server: Server, status: str, message: str) -> None:
+    body = b'{"error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with Proxy(server.port, [Fault(answer=answer(status, "Content-Type: application/json", body=body))]) as proxy:
+        done = cli("files", "retrieve", "file-1", "--base-url", proxy.base_url)
+    assert (done.code, done.data, done.err) == (1, b"", message.format(url=proxy.base_url))
 
 
 @pytest.mark.parametrize(

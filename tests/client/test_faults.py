@@ -30,6 +30,7 @@ from tests.serving import Server
 CONTENT = os.urandom(900_001)
 SIZE = len(CONTENT)
 AT_ONCE = "Retry-After: 0"
+DEEP = b'{"new": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,7 @@ def test_a_server_that_is_silent_times_out(connect: Any) -> None:
         (b'{"error": {"message": "what", "code": 17}}', "what"),
         (b'{"message": "what"}', "what"),
         (b"[1]", "Bad Gateway"),
+        (DEEP, f"{DEEP[:200].decode()}..."),
     ],
 )
 def test_error_bodies_of_all_kinds(spoil: Any, body: bytes, message: str) -> None:
@@ -141,7 +143,7 @@ def test_error_bodies_of_all_kinds(spoil: Any, body: bytes, message: str) -> Non
     assert str(caught.value) == f"Error code: 502 - {message}"
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"object": "list", "data": [{"id": 1}]}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"object": "list", "data": [{"id": 1}]}', b"\xff", DEEP])
 def test_good_statuses_with_bad_bodies(spoil: Any, body: bytes) -> None:
     files, _ = spoil(Fault(answer=answer("200 OK", "x-request-id: req_1", body=body)))
     with pytest.raises(APIResponseValidationError) as caught:

@@ -1,5 +1,6 @@
 """From flags and environment to a session with the server, and from its answers to text or failure."""
 
+import contextlib
 import os
 import re
 import sys
@@ -30,7 +31,10 @@ class Refused(Exception):
         request_id = head.headers.get("x-request-id")
         named = f" (request id: {request_id})" if request_id else ""
         super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{named}')
-        self.error = _error_object(body.decode("utf-8", "surrogateescape")) if is_json(head) else None
+        self.error: str | None = None
+        if is_json(head):
+            with contextlib.suppress(RecursionError):  # JSON of too many levels is no error object.
+                self.error = _error_object(body.decode("utf-8", "surrogateescape"))
 
 
 def settings(said: Words) -> Config:

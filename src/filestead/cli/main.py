@@ -92,6 +92,8 @@ def _run(command: Command, said: Words) -> int:
         print(f"filestead: {_reason(error)}", file=sys.stderr)
     except (Failed, FilesteadError) as error:
         print(f"filestead: {error}", file=sys.stderr)
+    except RecursionError:
+        print("filestead: the answer is JSON of too many levels to be shown", file=sys.stderr)
     else:
         return 0
     return FAILED

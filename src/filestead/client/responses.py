@@ -11,6 +11,8 @@ from filestead.client.errors import APIResponseValidationError, APIStatusError, 
 from filestead.client.exchange import AnswerHead
 
 EXCERPT = 200
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: for no JSON, for another shape, and for more levels than the interpreter goes down."""
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
@@ -21,14 +23,14 @@ def decode(shape: type[Shape], head: AnswerHead, body: bytes) -> Shape:
         raise status_error(head, body)
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise unexpected(head, f"no {shape.__name__}: {error}", body) from error
 
 
 def status_error(head: AnswerHead, body: bytes) -> APIStatusError:
     """The error for a status; the body may be anything, from an error object to a proxy's HTML or nothing."""
     decoded: object = _text(body)
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(*NOT_JSON):
         decoded = msgspec.json.decode(body)
     if isinstance(decoded, dict) and isinstance(decoded.get("error"), dict):
         decoded = decoded["error"]
