@@ -1,6 +1,7 @@
 """What the client costs: time to import, packages that it loads, memory for a large file."""
 
 import importlib.metadata
+import math
 import re
 import subprocess
 import sys
@@ -30,8 +31,14 @@ def processor_seconds(code: str) -> float:
 
 
 def test_importing_is_quick() -> None:
-    imported = min(processor_seconds("from filestead import FilesClient") for _ in range(5))
-    assert imported - min(processor_seconds("pass") for _ in range(5)) < IMPORT_SECONDS
+    # The least of several runs, as other work makes some slow.
+    bare = imported = math.inf
+    for _ in range(20):
+        bare = min(bare, processor_seconds("pass"))
+        imported = min(imported, processor_seconds("from filestead import FilesClient"))
+        if fast := imported - bare < IMPORT_SECONDS:
+            break
+    assert fast, (imported, bare)
 
 
 def test_importing_the_package_loads_nothing() -> None:
