@@ -23,7 +23,9 @@ def connect() -> Iterator[Open]:
     with contextlib.ExitStack() as stack:
 
         def open_client(running: Running, receive_buffer: int | None = None) -> Client:
-            return stack.enter_context(contextlib.closing(Client(running.port, receive_buffer)))
+            client = stack.enter_context(contextlib.closing(Client(running.port, receive_buffer)))
+            running.seen.pop(client.port, None)  # of an earlier connection from the same port
+            return client
 
         yield open_client
 
