@@ -22,6 +22,14 @@ NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
 """Names in our part of the environment that mean something else: the configuration file, and the data of our tests."""
 
 
+NEEDED_BY = {
+    "blob_url": ("database_url", "over SQLite, the bytes of the files are in the data directory"),
+    "s3_endpoint": ("blob_url", "it is the address of the store that this one names"),
+    "download_redirect": ("blob_url", "only a store can be what a download is redirected to"),
+}
+"""Settings that do nothing without another one, which they then name; and why."""
+
+
 def _setting(default: Any, unit: str, description: str, **limits: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
 
@@ -138,11 +146,15 @@ def load(**flags: Any) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     _refuse_unknown()
     try:
-        return Settings(**{**_secrets_from_files(), **given})
+        settings = Settings(**{**_secrets_from_files(), **given})
     except ValidationError as error:
         raise CannotStart("; ".join(_sentence(dict(item)) for item in error.errors())) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise CannotStart(f"{PREFIX}CONFIG: {error}") from None
+    for name, (needed, reason) in NEEDED_BY.items():
+        if getattr(settings, name) and not getattr(settings, needed):
+            raise CannotStart(f"{variable(name)} needs {variable(needed)} as well: {reason}")
+    return settings
 
 
 def _refuse_unknown() -> None:

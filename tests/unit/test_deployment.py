@@ -198,6 +198,10 @@ def database() -> Iterator[OnServers]:
     made.postgres.drop(made.name)
 
 
+def at_head(database: OnServers) -> str:
+    return f"the database is at schema 0002; the bytes of its files are in s3://{database.seaweed.bucket}/{database.name}\n"
+
+
 def test_healthcheck_says_whether_it_serves(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         for host in ("127.0.0.1", "0.0.0.0"):  # as the image listens
@@ -229,10 +233,10 @@ def test_migrate_again_and_at_once(database: OnServers) -> None:
         for _ in range(2)
     ]
     for process in started:
-        assert process.communicate(timeout=60) == ("the database is at schema 0002\n", "")
+        assert process.communicate(timeout=60) == (at_head(database), "")
         assert process.returncode == 0
     before = database.dump()
-    assert run(["migrate"], database.variables()).stdout == "the database is at schema 0002\n"
+    assert run(["migrate"], database.variables()).stdout == at_head(database)
     assert database.dump() == before
     assert database.sql("SELECT count(*) FROM installation") == [(1,)]
 
@@ -246,7 +250,7 @@ def test_migrate_waits_as_long_as_it_is_told(database: OnServers) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     database.postgres.create(database.name)
-    assert process.communicate(timeout=60)[0] == "the database is at schema 0002\n"
+    assert process.communicate(timeout=60)[0] == at_head(database)
 
 
 def test_a_node_before_migrate_says_what_to_do(database: OnServers) -> None:
@@ -254,6 +258,17 @@ def test_a_node_before_migrate_says_what_to_do(database: OnServers) -> None:
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.strip().splitlines()[-1].endswith("run `filestead migrate`")
     assert "secret-word" not in done.stderr
+
+
+def test_a_node_with_another_store_than_migrate_is_refused(database: OnServers) -> None:
+    right = database.variables()
+    assert run(["migrate"], right).returncode == 0
+    other = f"{right['FILESTEAD_BLOB_URL']}-other"
+    for command in ("serve", "migrate"):
+        done = run([command, *(["--port", "0"] if command == "serve" else [])], right | {"FILESTEAD_BLOB_URL": other})
+        assert (done.returncode, done.stdout) == (78, "")
+        assert f"{other} is not of this database" in done.stderr
+        assert "`filestead migrate` ran with another FILESTEAD_BLOB_URL" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["migrate", "serve", "verify"])

@@ -73,6 +73,25 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name:
         table.load()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "needed"),
+    [
+        ("BLOB_URL", "s3://bucket", "DATABASE_URL"),
+        ("S3_ENDPOINT", "http://store", "BLOB_URL"),
+        ("DOWNLOAD_REDIRECT", "true", "BLOB_URL"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, needed: str
+) -> None:
+    monkeypatch.setenv(f"FILESTEAD_{name}", value)
+    with pytest.raises(CannotStart, match=f"FILESTEAD_{name} needs FILESTEAD_{needed} as well"):
+        table.load()
+    monkeypatch.setenv("FILESTEAD_DATABASE_URL", "postgresql://host/name")
+    monkeypatch.setenv("FILESTEAD_BLOB_URL", "s3://bucket")
+    assert getattr(table.load(), name.lower())
+
+
 def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FILESTEAD_PROT", "80")
     with pytest.raises(CannotStart, match="FILESTEAD_PROT is not a setting"):

@@ -81,8 +81,8 @@ class LocalBlobs:
             self._create(volume, installation)
         elif not volume.exists():
             raise CannotStart(
-                f"{self._root} has a database but no blobs (the file VOLUME is missing): this is the wrong volume or "
-                "an emptied one. Mount the right one, or restore the blobs from the backup"
+                f"{self._root} holds no blobs of this database (the file VOLUME is missing): this is the wrong volume "
+                "or an emptied one. Mount the right one, or restore the blobs from the backup"
             )
         found = volume.read_text().strip()
         if found != installation:

@@ -34,7 +34,8 @@ def claim(store: S3Store, place: str, installation: str, *, fresh: bool) -> None
     if found is None:
         raise CannotStart(
             f"{place} is not of this database (the object {MARKER} is missing): this is the wrong bucket or an emptied "
-            "one. Name the right one, or restore the blobs from the backup"
+            "one, or `filestead migrate` ran with another FILESTEAD_BLOB_URL. Name the right one, or restore the blobs "
+            "from the backup; if no file was ever stored, run `filestead migrate` on a new database"
         )
     if found != installation:
         # Unlike a directory, a bucket has no lock: another node may have begun to use an empty one.

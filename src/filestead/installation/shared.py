@@ -77,7 +77,8 @@ def _migrate(settings: Settings) -> str:
         if fresh:
             # Last, so that a first migration that was cut off is a first one again.
             server.add_installation(connection, installation)
-    return f"the database is at schema {schema.HEAD}"
+    place = settings.blob_url or settings.data_dir.resolve()
+    return f"the database is at schema {schema.HEAD}; the bytes of its files are in {place}"
 
 
 def open_stores(settings: Settings, *, patient: bool) -> Stores:
