@@ -89,6 +89,24 @@ def test_the_server_half_has_its_help(bare: CommandLine) -> None:
     assert "Usage: filestead keys COMMAND" in done.out
 
 
+@pytest.mark.parametrize(
+    ("name", "taught"),
+    [
+        ("serve", "Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL"),
+        ("keys create", "Its id, which keys revoke takes, goes to standard error."),
+        ("verify", "Exit status: 0 all is well, 1 cosmetic findings, 2 leaks that a sweep mends, 3 a broken promise"),
+        ("sweep", "A running server does so by itself."),
+        ("migrate", "Any number may run at once"),
+        ("copy", "Nobody may serve either meanwhile."),
+        ("healthcheck", "exit status 0 if it can, 1 if not"),
+    ],
+)
+def test_what_the_help_of_the_server_half_teaches(bare: CommandLine, name: str, taught: str) -> None:
+    done = bare(*name.split(), "--help")
+    assert (done.code, done.err) == (0, "")
+    assert taught in " ".join(done.out.split())
+
+
 def test_the_page_is_as_the_tables_have_it() -> None:
     done = subprocess.run([sys.executable, "-m", "filestead.cli.docs"], capture_output=True, check=True, timeout=60)
     assert done.stdout.decode() == PAGE.read_text(), "run `make docs`"

@@ -4,7 +4,6 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from filestead.cli.commands import SERVER_COMMANDS
 from filestead.domain.errors import CannotStart, FilesteadError
 
 FAILED = 1
@@ -22,7 +21,7 @@ for _name, _target in {
     "copy": "filestead.cli.copy:copy",
     "healthcheck": "filestead.cli.healthcheck:healthcheck",
 }.items():
-    app.command(_target, name=_name, help=SERVER_COMMANDS[_name] + ".")
+    app.command(_target, name=_name)
 
 
 def run(words: list[str]) -> int:

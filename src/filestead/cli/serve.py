@@ -15,7 +15,8 @@ def serve(**flags: Any) -> None:
     On an empty data directory this makes an installation and prints its first key, once.
 
     Every flag is also an environment variable and a key of the TOML file that FILESTEAD_CONFIG names.
-    Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY, or FILESTEAD_BOOTSTRAP_KEY_FILE.
+    Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL, or the same with _FILE
+    for the name of a file that holds it.
     """
     run(table.load(**flags))
 
