@@ -65,6 +65,24 @@ def test_a_sound_installation_is_clean(data: Path) -> None:
     assert run_command(data, "verify").stdout == "4 files, 27001 bytes, 4 blobs, 0 findings\n"
 
 
+@pytest.mark.parametrize("words", ["verify", "verify --deep", "sweep", "keys list", "keys revoke key_1"])
+def test_only_the_commands_that_make_an_installation_make_one(tmp_path: Path, words: str) -> None:
+    typo = tmp_path / "dat"
+    done = run_command(typo, *words.split())
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == (
+        f"filestead: {typo} holds no installation: start `filestead serve` on it, or name another --data-dir\n"
+    )
+    assert not typo.exists()
+
+
+def test_a_key_may_be_the_first_thing_there_is(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    key = run_command(data, "keys", "create", "--project", "research").stdout.strip()
+    with Server(data, key=None) as server:
+        assert server.client.get("/files", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
 def remove(data: Path) -> None:
     blob(data).unlink()
 

@@ -54,7 +54,7 @@ def create(
     secret = auth.new_secret()
 
     async def run() -> Key:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
+        async with installation.opened(table.load(data_dir=data_dir), make=True) as stores:
             return await installation.create_key(
                 stores.keys,
                 secret,

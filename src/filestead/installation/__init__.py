@@ -57,12 +57,16 @@ def open_stores(settings: Settings, *, patient: bool = False) -> Stores:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, *, unchecked: bool = False) -> AsyncIterator[Stores]:
-    """The stores for a command, beside running servers or without any; a new installation is made first.
+async def opened(settings: Settings, *, make: bool = False, unchecked: bool = False) -> AsyncIterator[Stores]:
+    """The stores for a command, beside running servers or without any.
 
-    `unchecked` opens also what a server would refuse to serve, for a command that only looks.
+    `make` makes an embedded installation that is not there. `unchecked` opens also what a server would refuse to serve,
+    for a command that only looks.
     """
-    if not unchecked and (settings.database_url is not None or not embedded.is_served(settings)):
+    if not unchecked and (
+        settings.database_url is not None
+        or ((make or (settings.data_dir / DATABASE).exists()) and not embedded.is_served(settings))
+    ):
         prepare(settings)()
     stores = open_stores(settings, patient=True)
     try:

@@ -117,7 +117,9 @@ def open_stores(settings: Settings) -> Stores:
     """The stores of an installation that has been prepared."""
     path = settings.data_dir / DATABASE
     if not path.exists():
-        raise CannotStart(f"{settings.data_dir} holds no installation: start `filestead serve` on it first")
+        raise CannotStart(
+            f"{settings.data_dir} holds no installation: start `filestead serve` on it, or name another --data-dir"
+        )
     with contextlib.closing(_connect(path)) as connection:
         schema.require_head(connection)
     database = SqliteDatabase(path)
