@@ -22,7 +22,7 @@ NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
 """Names in our part of the environment that mean something else: the configuration file, and the data of our tests."""
 
 
-NEEDED_BY = {
+NEEDS = {
     "blob_url": ("database_url", "over SQLite, the bytes of the files are in the data directory"),
     "s3_endpoint": ("blob_url", "it is the address of the store that this one names"),
     "download_redirect": ("blob_url", "only a store can be what a download is redirected to"),
@@ -151,7 +151,7 @@ def load(**flags: Any) -> Settings:
         raise CannotStart("; ".join(_sentence(dict(item)) for item in error.errors())) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise CannotStart(f"{PREFIX}CONFIG: {error}") from None
-    for name, (needed, reason) in NEEDED_BY.items():
+    for name, (needed, reason) in NEEDS.items():
         if getattr(settings, name) and not getattr(settings, needed):
             raise CannotStart(f"{variable(name)} needs {variable(needed)} as well: {reason}")
     return settings
