@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     blob_url: str | None = _setting(
         None,
         "URL",
-        "S3-compatible store that holds the bytes, as in `s3://bucket/prefix`; without it they are in the data "
-        "directory, which all nodes must then share.",
+        "S3-compatible store that holds the bytes where PostgreSQL holds the rows, as in `s3://bucket/prefix`; without "
+        "it they are in the data directory, which all nodes must then share.",
     )
     s3_endpoint: str | None = _setting(
         None, "URL", "Address of an S3-compatible store other than Amazon's; buckets are then named in the path."
@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
             raise ValueError("a key must be printable ASCII without blanks, as it travels in a header")
         return key
+
+    @property
+    def bytes_place(self) -> str:
+        """Where the bytes of the files are: the store's URL, or the whole path of the data directory."""
+        return self.blob_url or str(self.data_dir.resolve())
 
     @property
     def project_quota(self) -> int | None:

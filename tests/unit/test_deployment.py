@@ -264,8 +264,8 @@ def test_a_node_with_another_store_than_migrate_is_refused(database: OnServers) 
     right = database.variables()
     assert run(["migrate"], right).returncode == 0
     other = f"{right['FILESTEAD_BLOB_URL']}-other"
-    for command in ("serve", "migrate"):
-        done = run([command, *(["--port", "0"] if command == "serve" else [])], right | {"FILESTEAD_BLOB_URL": other})
+    for words in (["serve", "--port", "0"], ["migrate"]):
+        done = run(words, right | {"FILESTEAD_BLOB_URL": other})
         assert (done.returncode, done.stdout) == (78, "")
         assert f"{other} is not of this database" in done.stderr
         assert "`filestead migrate` ran with another FILESTEAD_BLOB_URL" in done.stderr

@@ -123,6 +123,6 @@ SERVER_COMMANDS = {
     "copy": "Copy an installation, embedded or shared, to another",
     "healthcheck": "Ask the server on this machine whether it can serve",
 }
-"""Their flags are in `admin.py`, which is loaded only for them: it needs the server's libraries."""
+"""Their flags and help are in `admin.py`, which is loaded only for them: it needs the server's libraries."""
 
 TOOLS = {"completion": "Print the completion script of a shell: bash, zsh or fish"}

@@ -12,7 +12,6 @@ from filestead import settings as table
 from filestead.cli.progress import bar
 from filestead.domain.errors import CannotStart
 from filestead.domain.verify import verify
-from filestead.installation import DATABASE
 from filestead.installation.copying import copy as run_copy
 from filestead.settings import Settings
 
@@ -44,7 +43,7 @@ def copy(
     here, there = _named(settings, source), _named(settings, target)
     if _place(here) == _place(there):
         raise CannotStart("--from and --to name the same installation")
-    if here.database_url is None and not (here.data_dir / DATABASE).is_file():
+    if here.database_url is None and not installation.is_made(here):
         raise CannotStart(f"{source} holds no installation: --from takes the data directory of one")
     return asyncio.run(_copy(here, there, watched=not no_progress))
 

@@ -8,7 +8,7 @@ from filestead.domain import auth
 from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
 from filestead.domain.stores import KeyRecords
 from filestead.installation import embedded, shared
-from filestead.installation.embedded import DATABASE
+from filestead.installation.embedded import DATABASE, is_made
 from filestead.installation.stores import Stores, new_id
 from filestead.settings import Settings
 
@@ -18,6 +18,7 @@ __all__ = [
     "Stores",
     "begin",
     "create_key",
+    "is_made",
     "migrate",
     "new_id",
     "open_stores",
@@ -64,8 +65,7 @@ async def opened(settings: Settings, *, make: bool = False, unchecked: bool = Fa
     for a command that only looks.
     """
     if not unchecked and (
-        settings.database_url is not None
-        or ((make or (settings.data_dir / DATABASE).exists()) and not embedded.is_served(settings))
+        settings.database_url is not None or ((make or is_made(settings)) and not embedded.is_served(settings))
     ):
         prepare(settings)()
     stores = open_stores(settings, patient=True)

@@ -116,7 +116,7 @@ def _blobs(settings: Settings) -> LocalBlobs:
 def open_stores(settings: Settings) -> Stores:
     """The stores of an installation that has been prepared."""
     path = settings.data_dir / DATABASE
-    if not path.exists():
+    if not is_made(settings):
         raise CannotStart(
             f"{settings.data_dir} holds no installation: start `filestead serve` on it, or name another --data-dir"
         )
@@ -132,6 +132,11 @@ def open_stores(settings: Settings) -> Stores:
     return Stores(
         SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), SqlTransfer(database), close
     )
+
+
+def is_made(settings: Settings) -> bool:
+    """Whether the data directory holds an installation, if only one whose first start was cut off."""
+    return (settings.data_dir / DATABASE).is_file()
 
 
 def is_served(settings: Settings) -> bool:

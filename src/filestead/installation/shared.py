@@ -77,8 +77,7 @@ def _migrate(settings: Settings) -> str:
         if fresh:
             # Last, so that a first migration that was cut off is a first one again.
             server.add_installation(connection, installation)
-    place = settings.blob_url or settings.data_dir.resolve()
-    return f"the database is at schema {schema.HEAD}; the bytes of its files are in {place}"
+    return f"the database is at schema {schema.HEAD}; the bytes of its files are in {settings.bytes_place}"
 
 
 def open_stores(settings: Settings, *, patient: bool) -> Stores:

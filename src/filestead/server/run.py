@@ -75,9 +75,9 @@ def banner(settings: Settings, port: int, first_key: str | None) -> str:
     if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - what was chosen, not a default
         host = "127.0.0.1"
     base = f"http://{host}:{port}/v1"
-    place = f"Data directory: {settings.data_dir.resolve()}"
+    place = f"Data directory: {settings.bytes_place}"
     if settings.database_url is not None:
-        place = f"A node over PostgreSQL and {settings.blob_url or settings.data_dir.resolve()}"
+        place = f"A node over PostgreSQL and {settings.bytes_place}"
     lines = [f"Filestead serves {base}", place]
     if first_key is None:
         lines.append("Keys: `filestead keys list`; a new one: `filestead keys create --project default`")
