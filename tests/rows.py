@@ -17,6 +17,7 @@ from filestead.metadata.postgres import PostgresDatabase, connect, connection_pa
 from filestead.metadata.sqlite import SqliteDatabase
 from filestead.metadata.sqlite import connect as connect_sqlite
 from filestead.metadata.statements import Database
+from filestead.metadata.transfer import SqlTransfer
 from tests.pgbouncer import shared_pgbouncer
 from tests.postgres import PostgresServer
 
@@ -51,6 +52,7 @@ class Rows:
     files: FileRecords
     keys: KeyRecords
     clock: Clock
+    tables: SqlTransfer
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
@@ -74,7 +76,7 @@ class Rows:
 
 
 def over(database: Database, clock: Clock) -> Rows:
-    return Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock)
+    return Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock, SqlTransfer(database))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from filestead.api import cors
 from filestead.api.body import Pace
 from filestead.api.front import Front
 from filestead.api.routes import Api
@@ -90,7 +91,8 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
             hashing.shutdown()
             stores.close()
 
-    return Front(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
+    app = Front(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
+    return cors.allowing(app, settings.allowed_origins) if settings.allowed_origins else app
 
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None:

@@ -18,6 +18,7 @@ from filestead.domain.errors import CannotStart
 PREFIX = "FILESTEAD_"
 MIB = 1024**2
 TIB = 1024**4
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
 """Names in our part of the environment that mean something else: the configuration file, and the data of our tests."""
 
@@ -107,6 +108,12 @@ class Settings(BaseSettings):
     keep_alive_seconds: int = _setting(75, "seconds", "How long an idle connection is kept.", ge=1)
     shutdown_seconds: int = _setting(30, "seconds", "How long running requests may go on after SIGTERM.", ge=0)
     max_connections: int = _setting(2048, "connections", "Connections of one process; more are answered 503.", ge=1)
+    cors_origins: str | None = _setting(
+        None,
+        "origins",
+        "Web pages that may use the API from a browser, as origins with commas between: `https://app.example.org, "
+        "http://localhost:3000`; `*` means every page on the web.",
+    )
     max_uploads: int = _setting(512, "uploads", "Uploads at once in one process; more are answered 503.", ge=1)
 
     @classmethod
@@ -130,6 +137,18 @@ class Settings(BaseSettings):
             raise ValueError("a key must be printable ASCII without blanks, as it travels in a header")
         return key
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str | None) -> str | None:
+        if text is None or text.strip() == "*":
+            return text and text.strip()
+        return ",".join(_origin(item.strip()) for item in text.split(","))
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages may use the API, as browsers write them; `*` alone for any."""
+        return tuple(self.cors_origins.split(",")) if self.cors_origins else ()
+
     @property
     def bytes_place(self) -> str:
         """Where the bytes of the files are: the store's URL, or the whole path of the data directory."""
@@ -144,6 +163,22 @@ class Settings(BaseSettings):
     def organization_quota(self) -> int | None:
         """The organization's quota; None for no limit."""
         return int(self.organization_quota_bytes) or None
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it: in lower case, without the port that is the scheme's own."""
+    if text == "*":
+        raise ValueError("* stands alone, as it means every origin")
+    origin = text.lower()
+    if not ORIGIN.fullmatch(origin):
+        raise ValueError(
+            f"{text!r} is no origin: write scheme://host or scheme://host:port without a path, as in "
+            "https://app.example.org (an international name in its xn-- form)"
+        )
+    for scheme, port in (("http", 80), ("https", 443)):
+        if origin.startswith(f"{scheme}://"):
+            origin = origin.removesuffix(f":{port}")
+    return origin
 
 
 def load(**flags: Any) -> Settings:

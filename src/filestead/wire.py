@@ -65,6 +65,15 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: ErrorDetail | None = None
 
 
+class About(msgspec.Struct, frozen=True):
+    """What the server at an address is, and where to go on."""
+
+    name: str
+    version: str
+    description: str
+    links: dict[str, str]
+
+
 def encode(value: msgspec.Struct, *, indent: int = 2) -> bytes:
     """Indented JSON with a trailing newline, non-ASCII characters as they are, as the hosted service writes it."""
     return msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n"

@@ -68,7 +68,7 @@ def test_without_a_key(server: Server, method: str, path: str, header: str | Non
 
 
 def test_the_public_paths_are_just_these(server: Server) -> None:
-    assert PUBLIC == ("/health", "/health/ready", "/openapi.json")
+    assert PUBLIC == ("/", "/v1", "/v1/", "/health", "/health/ready", "/openapi.json")
     described = httpx2.get(server.origin + "/openapi.json").json()
     for path, operations in described["paths"].items():
         for operation in operations.values():

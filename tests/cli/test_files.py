@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commandline import CommandLine, Done
+from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Done
 from tests.client.proxy import Fault, Proxy, answer
 from tests.serving import Server
 
@@ -228,6 +228,17 @@ def test_max_items(cli: CommandLine, seven: list[dict[str, Any]], most: str, cou
 def test_after(cli: CommandLine, seven: list[dict[str, Any]]) -> None:
     done = cli("files", "list", "--purpose", "evals", "--after", seven[4]["id"], "--format", "jsonl")
     assert names(done) == ["ü2.txt", "ü1.txt"]
+
+
+def test_all_can_be_deleted_while_listing(cli: CommandLine, server: Server) -> None:
+    made = [server.upload(b"x", purpose="vision")["id"] for _ in range(5)]
+    assert cli("files", "delete", made[2]).code == 0
+    rest = ("files", "list", "--purpose", "vision", "--limit", "1", "--transform", "id", "-r")
+    assert cli(*rest, "--after", made[2]).out.split() == made[1::-1]
+    with cli.start_shell(f"{PROGRAM} {' '.join(rest)} | xargs -n 1 {PROGRAM} files delete") as process:
+        _, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err) == (0, b"")
+    assert server.client.get("/files?purpose=vision").json()["data"] == []
 
 
 def test_list_prints_one_object_after_the_other(cli: CommandLine, seven: list[dict[str, Any]]) -> None:

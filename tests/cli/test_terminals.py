@@ -57,6 +57,16 @@ def test_what_is_no_text_is_saved_under_a_new_name(cli: CommandLine, server: Ser
         assert stat.S_IMODE((cli.folder / name).stat().st_mode) == 0o600
 
 
+def test_a_name_that_is_too_long_for_a_file_is_cut_in_front_of_its_extension(cli: CommandLine, server: Server) -> None:
+    file = server.upload(b"\x00", name="测" * 251 + ".bin")
+    assert file["filename"] == "测" * 251 + ".bin"
+    for _ in range(2):
+        assert cli.on_terminal("files", "content", file["id"]).code == 0
+    assert len(cli.names()) == 2
+    assert "测" * 83 + ".bin" in cli.names()
+    assert all(re.fullmatch(r"测{80,83}(-\d{9})?\.bin", name) for name in cli.names())
+
+
 def test_a_name_of_the_server_is_a_name_and_no_path(cli: CommandLine, server: Server) -> None:
     file = server.upload(b"\x00", name="passwd")
     head = rb"(?im)^content-disposition:[^\r]*"

@@ -208,6 +208,17 @@ def test_pages(connect: Any, tmp_path: Path) -> None:
         assert next(first).purpose == "user_data"
 
 
+@pytest.mark.parametrize(("limit", "order"), [(3, None), (2, "asc"), (1, None)])
+def test_all_can_be_deleted_while_paging(connect: Any, server: Server, limit: int, order: str | None) -> None:
+    files = connect()
+    made = {files.create_file(b"x", "evals").id for _ in range(7)}
+    for file in files.iter_files(purpose="evals", limit=limit, order=order):
+        files.delete_file(file.id)
+        made.discard(file.id)
+    assert made == set()
+    assert list(files.iter_files(purpose="evals")) == []
+
+
 def test_a_list_that_goes_in_circles_is_an_error(spoil: Any) -> None:
     row = b'{"id": "file-1", "purpose": "x", "filename": "a", "bytes": 1, "created_at": 1}'
     page = b'{"data": [' + row + b'], "has_more": true}'
@@ -338,6 +349,22 @@ def test_an_existing_target_keeps_its_mode(files: Shell, stored: str, tmp_path: 
 def test_to_a_folder(files: Shell, stored: str, tmp_path: Path) -> None:
     assert files.download_file(stored, tmp_path) == tmp_path / "ä b.png"
     assert (tmp_path / "ä b.png").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("测" * 251 + ".txt", "测" * 83 + ".txt"),
+        ("🎉" * 255, "🎉" * 63),
+        ("x" * 255, "x" * 255),
+        ("a." + "é" * 253, "a." + "é" * 126),
+    ],
+)
+def test_to_a_folder_under_a_name_that_is_too_long_for_it(files: Shell, tmp_path: Path, name: str, saved: str) -> None:
+    file = files.create_file(b"long", "user_data", filename=name)
+    assert file.filename == name
+    assert files.download_file(file.id, tmp_path) == tmp_path / saved
+    assert [path.name for path in tmp_path.iterdir()] == [saved]
 
 
 def test_to_file_objects(files: Shell, stored: str, tmp_path: Path) -> None:

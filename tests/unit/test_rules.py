@@ -1,6 +1,7 @@
 """The small rules of the domain: purposes, expiry, names, rate arithmetic, keys."""
 
 import string
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -113,13 +114,21 @@ def test_only_batch_files_expire_by_default() -> None:
         (" a ", " a "),
         ('quo"te;.txt', 'quo"te;.txt'),
         ("x" * 255, "x" * 255),
+        ("测" * 255, "测" * 255),
+        ("🎉" * 255, "🎉" * 255),
+        ("invoice\u202etxt.exe", "invoicetxt.exe"),
+        ("\u202a\u202b\u202c\u202d\u202ea\u2066\u2067\u2068\u2069", "a"),
+        ("a\u2028b\u2029c", "abc"),
+        ("\u200fשלום\u200e.txt", "\u200fשלום\u200e.txt"),
     ],
 )
 def test_names_that_are_kept(sent: str, kept: str) -> None:
     assert filenames.clean(sent) == kept
 
 
-@pytest.mark.parametrize("sent", ["", ".", "..", "a/", "a/..", "\x00", "\n", "  ", "x" * 256, "é" * 128])
+@pytest.mark.parametrize(
+    "sent", ["", ".", "..", "a/", "a/..", "\x00", "\n", "  ", "x" * 256, "é" * 256, "\u202e.\u2066.", "\u2028"]
+)
 def test_names_that_are_refused(sent: str) -> None:
     with pytest.raises(BadFilename):
         filenames.clean(sent)
@@ -133,7 +142,11 @@ def test_a_kept_name_is_harmless(sent: str) -> None:
         return
     assert "/" not in kept and "\\" not in kept
     assert kept.isprintable() or not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in kept)
-    assert 1 <= len(kept.encode()) <= 255
+    assert not any(
+        unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI") for c in kept
+    )
+    assert len(kept.splitlines()) == 1
+    assert 1 <= len(kept) <= 255
     assert filenames.clean(kept) == kept
 
 

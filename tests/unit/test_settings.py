@@ -1,5 +1,6 @@
 """The settings table: every name, its sources, and errors that name the setting."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(monkeypatch: pytest.Mo
     assert "bootstrap_key" not in [name for name, _ in table.flags()]
 
 
+NO_ORIGINS = [
+    *("app.example.org", "https://app.example.org/", "https://app.example.org/page", "https://", "null", "//a.example"),
+    *("https://a.example https://b.example", "https://a.example,", "https://me@a.example", "https://a.example:http"),
+    *("https://münchen.example", "https://a.example?x", "javascript:alert(1)", "https:/a.example"),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -65,11 +73,43 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(monkeypatch: pytest.Mo
         ("PROJECT_QUOTA_BYTES", "-5"),
         ("BATCH_EXPIRY_SECONDS", "1.5"),
         ("SWEEP_SECONDS", "0"),
+        *(("CORS_ORIGINS", value) for value in NO_ORIGINS),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"FILESTEAD_{name}", value)
-    with pytest.raises(CannotStart, match=f"FILESTEAD_{name} = .*{value}"):
+    with pytest.raises(CannotStart, match=f"FILESTEAD_{name} = .*{re.escape(value)}"):
+        table.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (" * ", ("*",)),
+        ("https://a.example", ("https://a.example",)),
+        ("https://A.Example:443,http://b.example:80", ("https://a.example", "http://b.example")),
+        ("https://a.example:80 , http://localhost:3000", ("https://a.example:80", "http://localhost:3000")),
+        ("http://[::1]:3000,http://127.0.0.1", ("http://[::1]:3000", "http://127.0.0.1")),
+        ("chrome-extension://abcdef,capacitor://localhost", ("chrome-extension://abcdef", "capacitor://localhost")),
+        ("https://xn--mnchen-3ya.example", ("https://xn--mnchen-3ya.example",)),
+    ],
+)
+def test_origins_are_kept_as_browsers_write_them(
+    monkeypatch: pytest.MonkeyPatch, text: str, origins: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FILESTEAD_CORS_ORIGINS", text)
+    assert table.load().allowed_origins == origins
+
+
+@pytest.mark.parametrize("text", ["https://a.example/", "https://*.example"])
+def test_what_is_no_origin_is_told_how_to_write_one(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FILESTEAD_CORS_ORIGINS", f"https://b.example, {text}")
+    with pytest.raises(CannotStart, match=re.escape(f"{text!r} is no origin: write scheme://host or")):
+        table.load()
+    monkeypatch.setenv("FILESTEAD_CORS_ORIGINS", "https://b.example, *")
+    with pytest.raises(CannotStart, match=r"\* stands alone"):
         table.load()
 
 

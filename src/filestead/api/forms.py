@@ -1,17 +1,15 @@
 """An upload form as it streams in: parts become fields and the file, in whichever order the client sends them."""
 
-import re
 from collections.abc import AsyncIterator
 
 from filestead.api.errors import Answer, RequestError, bad_request
+from filestead.api.integers import integer
 from filestead.api.multipart import Event, MultipartError, MultipartReader, PartHead, boundary_of
 from filestead.domain.model import ExpiresAfter, UploadHead, UploadTerms
 
 FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 OVERHEAD_BYTES = 256 * 1024
 """More than everything but the file can take up in a form, by the limits of the multipart reader."""
-
-INTEGER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 
 class FormUpload:
@@ -88,11 +86,8 @@ class FormUpload:
         text = self._fields.get("expires_after[seconds]")
         if anchor is None and text is None:
             return None
-        if text is not None and not INTEGER.fullmatch(text):
-            raise bad_request(
-                f"{text[:64]!r} is not of type 'integer' - 'expires_after.seconds'", "expires_after.seconds"
-            )
-        return ExpiresAfter(anchor, None if text is None else int(text))
+        name = "expires_after.seconds"
+        return ExpiresAfter(anchor, None if text is None else integer(text, name, name))
 
 
 def _malformed(error: MultipartError) -> RequestError:

@@ -11,8 +11,9 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from filestead.api.about import unrouted
 from filestead.api.body import ClientGone
-from filestead.api.errors import Answer, RequestError, answer_for
+from filestead.api.errors import RequestError, answer_for
 from filestead.domain.model import Principal
 
 log = logging.getLogger("filestead")
@@ -122,21 +123,12 @@ class _Exchange:
 
     async def fail(self, error: Exception) -> None:
         """Answer a failure that nothing below has answered."""
-        answer = _unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
+        answer = unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
         if answer.status >= 500 and not isinstance(error, RequestError):
             log.error("%s %s failed", self._request_id, self._scope["method"], exc_info=error)
         if self._answered:
             raise error  # the server cuts the connection, so that a short body cannot pass for a whole one
         await answer.response()(self._scope, self.receive, self.send)
-
-
-def _unrouted(error: HTTPException, scope: Scope) -> Answer:
-    """The answer to an unknown path or a method that the path does not have."""
-    method, path = scope["method"], scope["path"][:200]
-    if error.status_code == 405:
-        hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
-        return Answer(405, f"Not allowed to {method} on {path}. {hint}", headers=error.headers or {})
-    return Answer(404, f"Invalid URL ({method} {path})")
 
 
 def _latin(text: str) -> bytes:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
-from urllib.parse import unquote_to_bytes
+
+from filestead.api.part_filenames import part_filename, percent_decoded
 
 MAX_CONTENT_TYPE = 1024
 MAX_PADDING = 16
+NOT_UTF8 = "A part header is not valid UTF-8."
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Clients send more than tokens without quotes ("expires_after[anchor]"), so only what would be ambiguous is left out.
@@ -22,8 +24,6 @@ _HEADER = re.compile(rf"({_NAME}):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _LINE_END = re.compile(rb"--|[ \t]{0,%d}\r\n" % MAX_PADDING)
 _LINE_END_BEGUN = re.compile(rb"-?|[ \t]{0,%d}\r?" % MAX_PADDING)
-_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[BbQq]\?[^?\s]*\?=")
-_EXTENDED_VALUE = re.compile(r"(?ai)(utf-8|iso-8859-1)'[0-9a-z-]*'((?:[!-$&-~]|%[0-9a-f]{2})+)")
 
 
 class MultipartError(Exception):
@@ -241,26 +241,33 @@ def _part_head(raw: bytes, max_headers: int) -> PartHead:
     if len(lines) > max_headers:
         raise MultipartLimitError("A part has too many headers.")
     disposition: str | None = None
-    for line in lines:
-        try:
-            header = _HEADER.fullmatch(line.decode())
-        except UnicodeDecodeError:
-            raise MultipartError("A part header is not valid UTF-8.") from None
-        if header is None:
-            raise MultipartError("A part header is malformed.")
-        name, value = header[1].lower(), header[2].strip(" \t")
+    nested = False
+    for name, value in map(_header, lines):
         if name == "content-disposition":
             if disposition is not None:
                 raise MultipartError("A part has two Content-Disposition headers.")
             disposition = value
+        elif not _is_text(value):
+            raise MultipartError(NOT_UTF8)
         elif name == "content-transfer-encoding" and value.lower() not in ("7bit", "8bit", "binary"):
             raise MultipartError("A part has a Content-Transfer-Encoding that changes its bytes.")
-        elif name == "content-type" and value.lower().startswith("multipart/"):
-            raise MultipartError("A part is itself multipart.")
+        elif name == "content-type":
+            nested = nested or value.lower().startswith("multipart/")
         # Every other header is ignored, a part's Content-Length too: only the delimiter ends a part.
     if disposition is None:
         raise MultipartError("A part has no Content-Disposition header.")
-    return _disposition(disposition)
+    head = _disposition(disposition)
+    if nested and head.filename is None:  # of a file, the type is a label; of a field, it would be a form within
+        raise MultipartError("A field is itself multipart.")
+    return head
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    """The name in lower case and the value, in which bytes that are no UTF-8 are surrogates."""
+    header = _HEADER.fullmatch(line.decode(errors="surrogateescape"))
+    if header is None:
+        raise MultipartError("A part header is malformed.")
+    return header[1].lower(), header[2].strip(" \t")
 
 
 def _disposition(value: str) -> PartHead:
@@ -271,23 +278,20 @@ def _disposition(value: str) -> PartHead:
         raise MultipartError("A part's Content-Disposition has an extended parameter other than filename*.")
     if "name" not in parameters:
         raise MultipartError("A part has no name.")
-    return PartHead(_percent_decoded(parameters["name"]), _filename(parameters))
+    try:
+        filename = part_filename(parameters.get("filename"), parameters.get("filename*"))
+    except ValueError:
+        raise MultipartError("A part's filename* cannot be read.") from None
+    head = PartHead(percent_decoded(parameters["name"]), filename)
+    # Only a `filename` beside a readable `filename*` may be broken: it was not needed.
+    if not all(map(_is_text, (head.name, head.filename or ""))):
+        raise MultipartError(NOT_UTF8)
+    return head
 
 
-def _filename(parameters: dict[str, str]) -> str | None:
-    """`filename` wins over `filename*`, as in readers that ignore the latter (RFC 7578 forbids it).
-
-    The exception is .NET's pair for a name beyond ASCII, where `filename` is an encoded word, not for people to read.
-    A `filename*` that cannot be read never displaces a `filename`.
-    """
-    plain, extended = parameters.get("filename"), parameters.get("filename*")
-    if extended is not None and (plain is None or _ENCODED_WORD.fullmatch(plain)):
-        decoded = _extended_value(extended)
-        if decoded is not None:
-            return decoded
-        if plain is None:
-            raise MultipartError("A part's filename* cannot be read.")
-    return None if plain is None else _percent_decoded(plain)
+def _is_text(value: str) -> bool:
+    """Whether all of it was UTF-8, so that no byte had to be escaped."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _parameters(value: str, header: str) -> dict[str, str]:
@@ -310,19 +314,3 @@ def _parameters(value: str, header: str) -> dict[str, str]:
         quoted = found[2]
         parameters[name] = found[3] if quoted is None else re.sub(r'\\(["\\])', r"\1", quoted)
     return parameters
-
-
-def _percent_decoded(value: str) -> str:
-    """Undo what the HTML standard encodes in names. Everything else with a percent sign is part of the name."""
-    return value.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-
-
-def _extended_value(value: str) -> str | None:
-    """An RFC 8187 value such as `utf-8''na%C3%AFve.txt`, or None if it cannot be read."""
-    found = _EXTENDED_VALUE.fullmatch(value)
-    if found is None:
-        return None
-    try:
-        return unquote_to_bytes(found[2]).decode(found[1])
-    except UnicodeDecodeError:
-        return None

@@ -15,6 +15,8 @@ REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-
 KEY_PATTERN = "^[!-~]{1,255}$"
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
+ABOUT = {"$ref": "#/components/schemas/About"}
+
 REPLAYED = {
     "idempotent-replayed": {
         "schema": {"const": "true"},
@@ -29,9 +31,9 @@ CONNECTION = (400, 408, 414, 431, 503)
 @functools.cache
 def document() -> bytes:
     """The description as JSON."""
-    shapes = [wire.FileObject, wire.ListFilesResponse, wire.FileDeleted, wire.ErrorBody]
+    shapes = [wire.FileObject, wire.ListFilesResponse, wire.FileDeleted, wire.ErrorBody, wire.About]
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
-    for name in ("FileObject", "ListFilesResponse", "FileDeleted", "Error", "ErrorDetail"):
+    for name in ("FileObject", "ListFilesResponse", "FileDeleted", "Error", "ErrorDetail", "About"):
         _close(schemas[name])
     schemas["FileObject"]["properties"]["purpose"] = {"enum": list(ALL_PURPOSES)}
     schemas["FileObject"]["properties"]["status"] = {"enum": ["uploaded", "processed", "error"]}
@@ -116,6 +118,8 @@ def _paths() -> dict[str, Any]:
                 *(404, 416),
             ),
         },
+        "/": {"get": _public("What this server is", "about", ABOUT)},
+        "/v1": {"get": _public("What this server is", "aboutV1", ABOUT)},
         "/health": {"get": _public("The process answers", "health", STATUS)},
         "/health/ready": {"get": _public("Uploads can be taken", "ready", STATUS)},
         "/openapi.json": {"get": _public("This description", "description", {"type": "object"})},

@@ -14,9 +14,11 @@ from starlette.routing import Route
 
 from filestead import wire
 from filestead.api import content, openapi
+from filestead.api.about import ABOUT
 from filestead.api.body import Pace, read_body
 from filestead.api.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
 from filestead.api.forms import FormUpload
+from filestead.api.integers import integer
 from filestead.domain import auth
 from filestead.domain.auth import Authenticator
 from filestead.domain.files import Files
@@ -27,9 +29,8 @@ JSON = "application/json"
 SMALL_BYTES = 1024 * 1024
 MAX_LIMIT = 10_000
 LINK_SECONDS = 300
-INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 KEY_FORM = re.compile(openapi.KEY_PATTERN)
-PUBLIC = ("/health", "/health/ready", "/openapi.json")
+PUBLIC = ("/", "/v1", "/v1/", "/health", "/health/ready", "/openapi.json")
 """The only paths that need no key."""
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
@@ -59,6 +60,7 @@ class Api:
             self._guarded("/v1/files", GET=(read, self.list), POST=(write, self.create)),
             self._guarded(one, GET=(read, self.retrieve), DELETE=(write, self.delete)),
             self._guarded(f"{one}/content", GET=(read, self.content)),
+            *(Route(path, self.about, methods=["GET"]) for path in ("/", "/v1", "/v1/")),
             Route("/health", self.health, methods=["GET"]),
             Route("/health/ready", self.ready, methods=["GET"]),
             Route("/openapi.json", self.description, methods=["GET"]),
@@ -148,6 +150,10 @@ class Api:
 
     # --- operations ---------------------------------------------------------------------------------------------
 
+    async def about(self, request: Request) -> Response:
+        """GET / and /v1: what this is, for people and for tools that try a base URL."""
+        return Response(wire.encode(ABOUT), media_type=JSON)
+
     async def health(self, request: Request) -> Response:
         """GET /health: the process answers."""
         return Response(b'{"status": "ok"}\n', media_type=JSON)
@@ -210,9 +216,7 @@ def _query(request: Request, names: tuple[str, ...]) -> dict[str, str]:
 def _limit(text: str | None) -> int:
     if text is None:
         return MAX_LIMIT
-    if not INTEGER.fullmatch(text):
-        raise bad_request(f"{text[:64]!r} is not of type 'integer' - 'limit'")
-    limit = int(text)
+    limit = integer(text, "limit")
     if limit < 1:
         raise bad_request(f"{limit} is less than the minimum of 1 - 'limit'")
     if limit > MAX_LIMIT:

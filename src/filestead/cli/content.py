@@ -17,7 +17,7 @@ from filestead.cli.files import complete
 from filestead.cli.grammar import Command, Words
 from filestead.cli.output import Failed, write, write_bytes
 from filestead.cli.progress import bar
-from filestead.client.downloads import Transfer, safe_name
+from filestead.client.downloads import Transfer, fitting_name, safe_name
 from filestead.client.sinks import save
 from filestead.client.sources import BLOCK_BYTES
 
@@ -98,13 +98,13 @@ def _blocks(chunks: Iterator[bytes | None], transfer: Transfer) -> Iterator[byte
 def _write_new(transfer: Transfer, blocks: Iterator[bytes]) -> str:
     """A new file under the server's name for it, or one made up; gone again if the content does not come to its end."""
     name = safe_name(transfer.filename, transfer.file_id) if transfer.filename else f"./file-{_number()}.bin"
-    stem, extension = os.path.splitext(name)
+    wanted = name
     while True:
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             break
         except FileExistsError:
-            name = f"{stem}-{_number()}{extension}"
+            name = fitting_name(wanted, f"-{_number()}")
     try:
         with os.fdopen(descriptor, "wb") as file:
             for block in blocks:

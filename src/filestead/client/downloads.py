@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", re.ASCII)
 SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", re.ASCII)
 STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+NAME_MAX = 255
+"""Bytes in the name of a file, on nearly every file system."""
+
+MAX_EXTENSION_BYTES = 32
+"""Longer ones are part of the name."""
+
 EXTENDED_NAME = re.compile(r"filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 PLAIN_NAME = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', re.IGNORECASE)
 
@@ -267,7 +273,18 @@ def filename_of(head: AnswerHead) -> str | None:
 
 
 def safe_name(filename: str, file_id: str) -> str:
-    """A server's name for a file as a name within a folder: the last part of it, and never a path."""
+    """A server's name for a file as a name within a folder: the last part of it, never a path, and not too long."""
     name = re.split(r"[/\\]", filename)[-1]
     name = "".join(c for c in name if c.isprintable()).strip()
-    return name if name not in {"", ".", ".."} else os.path.basename(requests.path_segment(file_id))
+    return fitting_name(name) if name not in {"", ".", ".."} else os.path.basename(requests.path_segment(file_id))
+
+
+def fitting_name(name: str, suffix: str = "") -> str:
+    """The name with the suffix before its extension, cut in front of it to the `NAME_MAX` bytes of a file system."""
+    stem, extension = os.path.splitext(name)
+    if len(os.fsencode(extension)) > MAX_EXTENSION_BYTES:
+        stem, extension = name, ""
+    room = NAME_MAX - len(os.fsencode(suffix + extension))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + suffix + extension

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filestead.client.downloads import NAME_MAX
 from filestead.client.requests import path_segment
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ try:
 except ImportError:  # Windows: every download has a name of its own, and none is resumed later.
     fcntl = None  # type: ignore[assignment]
 
-NAME_MAX = 255
 SUFFIX = ".part.etag"
 
 

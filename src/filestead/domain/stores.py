@@ -21,6 +21,9 @@ from filestead.domain.model import (
     Violation,
 )
 
+CURSOR_SECONDS = 86_400
+"""How long a file that was deleted or has expired keeps its place in the listing."""
+
 
 class BlobStore(Protocol):
     """Bytes under opaque keys (`[0-9a-z]{32}`, made by us, used once). Knows nothing of files."""
@@ -120,9 +123,11 @@ class FileRecords(Protocol):
     async def page(
         self, project_id: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
     ) -> Page:
-        """Visible files by (`created_at`, order of publication), starting behind the visible file `after`.
+        """Visible files by (`created_at`, order of publication), starting behind the file `after`.
 
-        `CursorNotFound` if `after` is not visible in this project (whatever its purpose).
+        `after` is a file of this project (whatever its purpose) that is visible, or that was deleted or has expired
+        within the last `CURSOR_SECONDS`: its place is kept that long, and nothing else of it. For any other
+        `CursorNotFound`.
         """
 
     async def delete(self, project_id: str, file_id: str) -> File:
@@ -132,8 +137,8 @@ class FileRecords(Protocol):
         """Claim up to `limit` blobs that nobody needs: of expired or deleted files, of uploads whose lease ran out.
 
         Expired files become invisible for good, usage and reservations are released. Claimed blobs are not handed
-        out again for `lease_seconds`; a claimed upload can no longer be published. Bindings whose lifetime has passed
-        go too, a bounded number a call.
+        out again for `lease_seconds`; a claimed upload can no longer be published. Bindings whose lifetime has passed,
+        and places of files that are gone for longer than `CURSOR_SECONDS`, go too, a bounded number a call.
         """
 
     async def forget(self, blob_keys: Sequence[str]) -> None:

@@ -49,12 +49,12 @@ async def copy(source: Stores, target: Stores, *, progress: Progress = lambda do
     while page := await source.transfer.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
         after = page[-1]
-    for table in AFTER_FILES:
-        await _copy_table(source, target, table)
     await target.transfer.finish(await source.transfer.highest())
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
             await target.records.delete(file["project_id"], file["id"])
+    for table in AFTER_FILES:  # which include what the source remembers of the files that are gone
+        await _copy_table(source, target, table)
     await Sweeper(target.records, target.blobs).sweep()
     return copied
 

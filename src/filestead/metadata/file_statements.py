@@ -11,6 +11,7 @@ from sqlalchemy import (
     case,
     delete,
     desc,
+    exists,
     func,
     insert,
     null,
@@ -20,8 +21,9 @@ from sqlalchemy import (
     update,
 )
 
+from filestead.domain.stores import CURSOR_SECONDS
 from filestead.metadata.statements import Database, Lock, Statement, now, now_us, number, texts
-from filestead.metadata.tables import blobs, files, idempotency_keys, organizations, projects, users
+from filestead.metadata.tables import blobs, file_tombstones, files, idempotency_keys, organizations, projects, users
 
 FILE_COLUMNS = (
     *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
@@ -37,6 +39,11 @@ def visible() -> Any:
 def own(file_id: str = "id") -> Any:
     """The condition that a file is visible and of the asking project; ownership is always part of the query itself."""
     return and_(files.c.id == bindparam(file_id), files.c.project_id == bindparam("project_id"), visible())
+
+
+def expired_recently() -> Any:
+    """The condition that a file has expired, and no longer ago than its place in the listing is to be known."""
+    return and_(files.c.expires_at <= now(), files.c.expires_at > now() - CURSOR_SECONDS)
 
 
 class FileStatements:
@@ -133,6 +140,7 @@ class FileStatements:
         self.release_leases = compiled(update(blobs).where(blobs.c.state != "live").values(lease_until_us=0))
         self._compile_files(compiled)
         self._compile_bindings(compiled)
+        self._compile_positions(compiled)
 
     def _compile_files(self, compiled: Any) -> None:
         self.add_file = compiled(
@@ -150,8 +158,7 @@ class FileStatements:
             .returning(files.c.created_at, files.c.expires_at)
         )
         self.get = compiled(select(*FILE_COLUMNS).where(own()))
-        self.position = compiled(select(files.c.created_at, files.c.seq).where(own()))
-        self.delete = compiled(delete(files).where(own()).returning(*FILE_COLUMNS))
+        self.delete = compiled(delete(files).where(own()).returning(*FILE_COLUMNS, files.c.seq))
         # Waits for those that another is just sweeping: what they leave is room, too.
         self.expired = compiled(
             select(files.c.project_id, files.c.bytes, files.c.blob_key)
@@ -195,6 +202,52 @@ class FileStatements:
             )
         )
         self.unbind_lapsed = compiled(delete(table).where(place.in_(lapsed)))
+
+    def _compile_positions(self, compiled: Any) -> None:
+        """Where a cursor stands in the listing: a file, or what is left of one."""
+        table = file_tombstones
+        names = ("project_id", "file_id", "created_at", "seq", "kept_until_us")
+        mine = files.c.project_id == bindparam("project_id")
+        self.position = compiled(
+            select(files.c.created_at, files.c.seq).where(
+                files.c.id == bindparam("id"), mine, or_(visible(), expired_recently())
+            )
+        )
+        self.former_position = compiled(
+            select(table.c.created_at, table.c.seq).where(
+                table.c.project_id == bindparam("project_id"),
+                table.c.file_id == bindparam("id"),
+                table.c.kept_until_us > now_us(),
+            )
+        )
+        self.add_tombstone = compiled(
+            insert(table).values(
+                project_id=bindparam("project_id"),
+                file_id=bindparam("id"),
+                created_at=number("created_at"),
+                seq=number("seq"),
+                kept_until_us=now_us() + CURSOR_SECONDS * 1_000_000,
+            )
+        )
+        # An installation that was copied may have some already.
+        known = exists().where(table.c.project_id == files.c.project_id, table.c.file_id == files.c.id)
+        until = (files.c.expires_at + CURSOR_SECONDS) * 1_000_000
+        self.add_tombstones = compiled(
+            insert(table).from_select(
+                names,
+                select(files.c.project_id, files.c.id, files.c.created_at, files.c.seq, until).where(
+                    files.c.blob_key.in_(texts("keys")), expired_recently(), ~known
+                ),
+            )
+        )
+        lapsed = (
+            select(table.c.project_id, table.c.file_id)
+            .where(table.c.kept_until_us <= now_us())
+            .order_by(table.c.kept_until_us)
+            .limit(number("limit"))
+            .with_for_update(skip_locked=True)
+        )
+        self.drop_tombstones = compiled(delete(table).where(tuple_(table.c.project_id, table.c.file_id).in_(lapsed)))
 
 
 def _page(by_purpose: bool, after: bool, newest_first: bool) -> Select[Any]:

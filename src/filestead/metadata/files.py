@@ -21,6 +21,7 @@ from filestead.metadata.statements import Connection, Database, listed
 
 EXPIRE_AT_ONCE = 500
 UNBIND_AT_ONCE = 5_000
+DROP_TOMBSTONES_AT_ONCE = 10_000
 _UNLIMITED = 1 << 62
 
 
@@ -29,7 +30,7 @@ class SqlFileRecords:
 
     Any number of nodes may run them at once. A statement sees what was committed before it began, not before the
     transaction began; so what must not change meanwhile is locked first and read then. Rows are locked in one order,
-    that nobody waits in a circle: users, files, blobs, organizations, projects, idempotency keys.
+    that nobody waits in a circle: users, files, blobs, tombstones, organizations, projects, idempotency keys.
     """
 
     def __init__(self, database: Database) -> None:
@@ -254,14 +255,23 @@ class SqlFileRecords:
 
         def operation(connection: Connection) -> Page:
             if after is not None:
-                cursor = self._s.position(connection, project_id=project_id, id=after).fetchone()
-                if cursor is None:
-                    raise CursorNotFound(after)
-                values["created_at"], values["seq"] = cursor
+                values["created_at"], values["seq"] = self._position(connection, project_id, after)
             rows = statement(connection, **values).fetchall()
             return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
         return await self._database.read(operation)
+
+    def _position(self, connection: Connection, project_id: str, file_id: str) -> tuple[int, int]:
+        """Where the file is in the listing, or was if it is gone.
+
+        Tombstones are asked last: a file that is deleted in between has one by then.
+        """
+        for statement in (self._s.position, self._s.former_position):
+            row = statement(connection, project_id=project_id, id=file_id).fetchone()
+            if row is not None:
+                created_at, seq = row
+                return created_at, seq
+        raise CursorNotFound(file_id)
 
     async def delete(self, project_id: str, file_id: str) -> File:
         """Make the file invisible and hand its blob to the sweep."""
@@ -270,8 +280,10 @@ class SqlFileRecords:
             row = self._s.delete(connection, project_id=project_id, id=file_id).fetchone()
             if row is None:
                 raise FileNotFound(file_id)
-            file = File(*row)
+            *columns, seq = row
+            file = File(*columns)
             self._s.doom(connection, key=file.blob_key)
+            self._s.add_tombstone(connection, project_id=project_id, id=file_id, created_at=file.created_at, seq=seq)
             self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
             return file
 
@@ -280,7 +292,7 @@ class SqlFileRecords:
     # --- sweeping -----------------------------------------------------------------------------------------------
 
     async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
-        """Claim blobs that nobody needs; forget idempotency keys that stand for nothing any more."""
+        """Claim blobs that nobody needs; forget idempotency keys and tombstones that stand for nothing any more."""
 
         def operation(connection: Connection) -> list[str]:
             used = self._expire(connection)
@@ -289,6 +301,7 @@ class SqlFileRecords:
             self._s.claim(connection, keys=listed(keys), lease_us=lease_seconds * 1_000_000)
             self._release(connection, used=used, reserved=_sums(row[1:] for row in rows))
             self._s.unbind_lapsed(connection, limit=UNBIND_AT_ONCE)
+            self._s.drop_tombstones(connection, limit=DROP_TOMBSTONES_AT_ONCE)
             return keys
 
         return await self._database.write(operation)
@@ -302,6 +315,7 @@ class SqlFileRecords:
         rows = self._s.expired(connection, limit=EXPIRE_AT_ONCE).fetchall()
         if rows:
             keys = listed(row[2] for row in rows)
+            self._s.add_tombstones(connection, keys=keys)
             self._s.drop_files(connection, keys=keys)
             self._s.doom_all(connection, keys=keys)
         return _sums(row[:2] for row in rows)

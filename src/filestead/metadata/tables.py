@@ -124,6 +124,18 @@ idempotency_keys = Table(
     Column("bound_until_us", BigInteger, nullable=False),
 )
 
+# So that a pager whose cursor is a file that is gone goes on where it was. Nothing else of the file is kept.
+file_tombstones = Table(
+    "file_tombstones",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("file_id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kept_until_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 leased = blobs.c.lease_until_us.is_not(None)
 expiring = files.c.expires_at.is_not(None)
 Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgresql_where=leased)
@@ -131,3 +143,4 @@ Index("files_by_time", files.c.project_id, files.c.created_at, files.c.seq)
 Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.created_at, files.c.seq)
 Index("files_by_expiry", files.c.expires_at, sqlite_where=expiring, postgresql_where=expiring)
 Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)
+Index("file_tombstones_by_end", file_tombstones.c.kept_until_us)

@@ -24,7 +24,7 @@ from filestead.metadata.tables import blobs, files, metadata, projects
 Row = dict[str, Any]
 
 BEFORE_FILES = ("organizations", "projects", "users", "keys")
-AFTER_FILES = ("idempotency_keys",)
+AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 # The place that was given to the newest file ever, also if it is gone.
