@@ -42,6 +42,18 @@ def test_no_file_has_a_slash_in_its_id(client: OpenAI, file_id: str) -> None:
     assert raised.value.request_id
 
 
+def test_a_chat_is_told_that_there_are_no_models_here(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match=r"This server is Filestead and stores files.* It runs no models"):
+        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
+
+
+def test_a_base_url_without_v1_is_told_so(server: Server) -> None:
+    with connect(server, []) as client:
+        client.base_url = server.origin
+        with pytest.raises(openai.NotFoundError, match=r"Invalid URL \(POST /files\). Did you forget /v1\?"):
+            client.files.create(file=b"a", purpose="user_data")
+
+
 def test_unknown_purpose(client: OpenAI) -> None:
     purpose: Any = "x"
     with pytest.raises(openai.BadRequestError) as raised:
