@@ -107,7 +107,7 @@ def sql(data_dir: Path, statement: str, *values: object) -> list[Any]:
 def expire(data_dir: Path, *file_ids: str) -> None:
     """An hour passes, which is the shortest lifetime."""
     marks = ",".join("?" * len(file_ids))
-    sql(data_dir, f"UPDATE files SET expires_at = 1 WHERE id IN ({marks})", *file_ids)
+    sql(data_dir, f"UPDATE files SET expires_at = created_at WHERE id IN ({marks})", *file_ids)
 
 
 def end_claims(data_dir: Path) -> None:

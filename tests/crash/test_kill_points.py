@@ -56,6 +56,8 @@ START: list[Step] = [
     *("INSERT INTO alembic_version", "commit of start"),
     *("CREATE TABLE idempotency_keys", "CREATE INDEX idempotency_keys_by_end"),
     *("UPDATE alembic_version SET", "commit of start"),
+    *("CREATE TABLE file_tombstones", "CREATE INDEX file_tombstones_by_end"),
+    *("UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
@@ -145,6 +147,8 @@ class Installation:
             response = self.victim.client.get(f"/files/{file_id}/content")
             if file_id in self.gone:
                 assert response.status_code == 404
+                behind = self.victim.client.get("/files", params={"after": file_id})
+                assert behind.status_code == 200, "a file and its place in the listing go in one transaction"
             else:
                 assert sha256(response.content) == digest
         assert findings(self.data_dir) == []
