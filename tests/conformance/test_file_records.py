@@ -1,6 +1,7 @@
 """Each sentence of `stores.FileRecords`."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ LEASE = 120
 
 
 def intent(who: Principal, key: str, at_least: int = 0) -> Intent:
-    return Intent(key, who.project_id, who.organization_id, who.user_id, at_least)
+    return Intent(key, who.project_id, who.organization_id, who.user_id, at_least, reserve_bytes=at_least)
 
 
 def draft(who: Principal, key: str, size: int = 5, **changes: Any) -> Draft:
@@ -247,6 +248,54 @@ async def test_a_reservation_counts_until_it_is_settled(rows: Rows) -> None:
     assert (usage.bytes_used, usage.bytes_reserved) == (85, 0)
 
 
+async def test_a_reservation_grows_in_steps_within_the_quota(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(100, None)
+    pending = intent(who, new_key())
+    admission = await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+    assert (admission.reserved_bytes, admission.repeats) == (0, False)
+    await rows.files.reserve(pending, 60, quota=quota)
+    with pytest.raises(QuotaExceeded):
+        await rows.files.reserve(pending, 41, quota=quota)
+    await rows.files.reserve(pending, 40, quota=quota)
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 100
+    with pytest.raises(QuotaExceeded):
+        await add(rows, who, 1, quota=quota)
+    await rows.files.publish(draft(who, pending.blob_key, 30), quota=quota)
+    usage = await rows.files.usage(who.project_id)
+    assert (usage.bytes_used, usage.bytes_reserved) == (30, 0)
+    with pytest.raises(UploadLost):
+        await rows.files.reserve(pending, 1, quota=quota)
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
+
+
+async def test_a_reservation_spans_the_projects_of_an_organization(rows: Rows) -> None:
+    one, two = await rows.principal("one"), await rows.principal("two")
+    quota = Quota(None, 100)
+    pending = intent(one, new_key(), 10)
+    await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+    await add(rows, two, 50, quota=quota)
+    with pytest.raises(QuotaExceeded, match="organization"):
+        await rows.files.reserve(pending, 41, quota=quota)
+    await rows.files.reserve(pending, 40, quota=quota)
+
+
+async def test_what_is_asked_for_is_reserved_whole_or_not_at_all(rows: Rows) -> None:
+    """What must fit decides over the upload, what is asked for does not."""
+    who = await rows.principal()
+    quota = Quota(100, None)
+    for at_least, asked, reserved in ((0, 100, 100), (0, 101, 0), (100, 1, 1), (50, 101, 0), (100, 100, 100)):
+        pending = replace(intent(who, new_key()), at_least_bytes=at_least, reserve_bytes=asked)
+        admission = await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+        assert admission.reserved_bytes == reserved, (at_least, asked)
+        assert (await rows.files.usage(who.project_id)).bytes_reserved == reserved
+        assert await rows.files.abandon(pending.blob_key)
+    pending = replace(intent(who, new_key()), at_least_bytes=101, reserve_bytes=1)
+    with pytest.raises(QuotaExceeded):
+        await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
+
+
 async def test_abandon_and_delete_give_the_bytes_back(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
@@ -315,7 +364,8 @@ async def test_what_is_refused_books_nothing(rows: Rows) -> None:
 
 
 async def begin(rows: Rows, who: Principal, rate: int, quota: Quota = NO_QUOTA) -> Any:
-    return await rows.files.begin(intent(who, new_key(), 1), rate=rate, quota=quota, lease_seconds=LEASE)
+    admission = await rows.files.begin(intent(who, new_key(), 1), rate=rate, quota=quota, lease_seconds=LEASE)
+    return admission.rate
 
 
 async def test_the_rate_is_exact_and_refills(rows: Rows) -> None:

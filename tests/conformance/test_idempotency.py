@@ -46,7 +46,7 @@ async def begin(
     rows: Rows, who: Principal, *, key: str | None = "k", at_least: int = 0, quota: Quota = NO_QUOTA, rate: int = 0
 ) -> str:
     blob_key = new_key()
-    intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, at_least, key)
+    intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, at_least, key, reserve_bytes=at_least)
     await rows.files.begin(intent, rate=rate, quota=quota, lease_seconds=120)
     return blob_key
 
@@ -218,15 +218,29 @@ async def test_a_repetition_that_began_first_needs_no_room_either(rows: Rows) ->
     assert await rows.files.usage(who.project_id) == await usage_of(rows, who, 60, 1)
 
 
-async def test_a_key_that_has_lapsed_meanwhile_does_not_pass_the_quota(rows: Rows) -> None:
+async def test_a_repetition_whose_key_has_lapsed_meanwhile_makes_no_file(rows: Rows) -> None:
+    """Its bytes were not stored, and so it has to be sent once more."""
     who = await rows.principal()
     quota = Quota(100, None)
     await add(rows, who, size=100, quota=quota)
     rows.clock.pass_(DAY - 1)
     blob_key = await begin(rows, who, at_least=90, quota=quota)
     rows.clock.pass_(1)
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(UploadLost):
         await rows.files.publish(draft(who, blob_key, "form", size=100), quota=quota)
+    assert await rows.files.states([blob_key]) == {}
+
+
+async def test_a_repetition_has_no_blob_and_no_reservation(rows: Rows) -> None:
+    who = await rows.principal()
+    first = await add(rows, who)
+    repeated = Intent(new_key(), who.project_id, who.organization_id, who.user_id, 50, "k", reserve_bytes=50)
+    admission = await rows.files.begin(repeated, rate=0, quota=Quota(10, None), lease_seconds=120)
+    assert (admission.repeats, admission.reserved_bytes) == (True, 0)
+    assert await rows.files.states([repeated.blob_key]) == {}
+    with pytest.raises(UploadLost):
+        await rows.files.reserve(repeated, 1, quota=NO_QUOTA)
+    assert await rows.files.publish(draft(who, repeated.blob_key, "form"), quota=NO_QUOTA) == first
 
 
 async def test_a_repetition_counts_against_the_rate(rows: Rows) -> None:

@@ -169,7 +169,8 @@ def _watch_file(name: str) -> None:
 def _statement(sql: str) -> Iterator[None]:
     verb = sql.split(None, 1)[0].upper()
     if verb == "COMMIT":
-        name = f"commit of {'+'.join(sorted(_calls)) or 'start'}"
+        for_rows = sorted(call for call in _calls if not call.startswith("blobs."))  # bytes are stored beside it
+        name = f"commit of {'+'.join(for_rows) or 'start'}"
     elif _calls or verb not in ("CREATE", "INSERT", "UPDATE", "DELETE"):
         yield  # within a transaction, or nothing that lasts
         return

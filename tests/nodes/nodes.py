@@ -34,7 +34,9 @@ class Node:
         self, who: Principal, at_least: int = 0, *, rate: int = 0, quota: Quota = NO_QUOTA, key: str | None = None
     ) -> str:
         blob_key = new_key()
-        intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, at_least, key)
+        intent = Intent(
+            blob_key, who.project_id, who.organization_id, who.user_id, at_least, key, reserve_bytes=at_least
+        )
         await self.files.begin(intent, rate=rate, quota=quota, lease_seconds=LEASE)
         return blob_key
 

@@ -289,6 +289,7 @@ class Upload:
     """A form with a small file."""
 
     at_least_bytes = 4
+    at_most_bytes = None
 
     async def head(self) -> UploadHead:
         return UploadHead("a.txt", "user_data", None)

@@ -21,6 +21,7 @@ class FormUpload:
         except MultipartError as error:
             raise _malformed(error) from None
         self.at_least_bytes = max(0, (content_length or 0) - OVERHEAD_BYTES)
+        self.at_most_bytes = content_length
         self._events = self._read(body)
         self._fields: dict[str, str] = {}
 

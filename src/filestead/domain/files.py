@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from filestead.domain import expiry, filenames, idempotency, purposes
 from filestead.domain.errors import (
@@ -25,6 +26,7 @@ from filestead.domain.errors import (
 )
 from filestead.domain.metering import Meter, Submit, block_bytes
 from filestead.domain.model import (
+    Admission,
     Created,
     Draft,
     File,
@@ -38,6 +40,7 @@ from filestead.domain.model import (
     UploadTerms,
 )
 from filestead.domain.purposes import Content
+from filestead.domain.quota import QuotaReservation, first_step
 from filestead.domain.stores import BlobStore, FileRecords
 from filestead.domain.validation import LineChecks, LineReport
 
@@ -48,6 +51,8 @@ PATIENCE_SECONDS = 30
 """How long an upload whose bytes are stored waits for the records, and how long an unknown outcome is looked into."""
 
 PAUSES = (0.1, 0.2, 0.5, 1.0)
+
+T = TypeVar("T")
 
 JSONL_CONTENTS = frozenset({Content.BATCH, Content.TRAINING, Content.EVALS})
 
@@ -100,24 +105,27 @@ class Files:
             organization_id=principal.organization_id,
             user_id=principal.user_id,
             at_least_bytes=source.at_least_bytes,
+            reserve_bytes=first_step(source.at_most_bytes),
             idempotency_key=idempotency_key,
         )
-        rate = await self._records.begin(
+        admission = await self._records.begin(
             intent, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
         )
         self._streaming.add(key)
+        stored = not admission.repeats
         try:
-            draft = await self._receive(principal, source, intent)
+            draft = await self._receive(principal, source, intent, admission)
             file = await self._publish(draft)
         except BaseException as error:
-            await asyncio.shield(self._discard(key, store_answers=not isinstance(error, StoreUnavailable)))
+            if stored:
+                await asyncio.shield(self._discard(key, store_answers=not isinstance(error, StoreUnavailable)))
             raise
         finally:
             self._streaming.discard(key)
         replayed = file.id != draft.id
-        if replayed:
+        if replayed and stored:
             await asyncio.shield(self._discard(key))
-        return Created(file, rate, replayed)
+        return Created(file, admission.rate, replayed)
 
     async def _publish(self, draft: Draft) -> File:
         """Publish; and again while the records do not answer, since the bytes need not be sent twice.
@@ -127,15 +135,14 @@ class Files:
         """
         return await _insist(lambda: self._records.publish(draft, quota=self._rules.limits.quota), StoreUnavailable)
 
-    async def _receive(self, principal: Principal, source: UploadSource, intent: Intent) -> Draft:
+    async def _receive(self, principal: Principal, source: UploadSource, intent: Intent, admission: Admission) -> Draft:
         """Store the bytes while counting, hashing and checking them, then judge the whole form."""
         head = await source.head()
         filename = filenames.clean(head.filename)
         if head.expires_after is not None and head.expires_after.complete:
             expiry.check(head.expires_after)
         meter = self._meter(principal, head)
-        async with contextlib.aclosing(meter.measure(source.chunks())) as chunks:
-            await self._blobs.put(intent.blob_key, chunks)
+        await self._store(source, meter, intent, admission)
         terms = await source.terms()
         details = self._judge(principal, filename, terms, meter)
         binding = None
@@ -157,6 +164,24 @@ class Files:
             status_details=details,
             binding=binding,
         )
+
+    async def _store(self, source: UploadSource, meter: Meter, intent: Intent, admission: Admission) -> None:
+        """Store the bytes; those of a repetition are only looked at, as the file that they made is there."""
+        if admission.repeats:
+            async for _ in meter.measure(source.chunks()):
+                pass
+            return
+
+        def reserve(more: int) -> Awaitable[None]:
+            quota = self._rules.limits.quota
+            return _insist(lambda: self._records.reserve(intent, more, quota=quota), StoreUnavailable)
+
+        reservation = QuotaReservation(reserve, held=admission.reserved_bytes, at_most=source.at_most_bytes)
+        async with (
+            contextlib.aclosing(reservation.cover(source.chunks())) as covered,
+            contextlib.aclosing(meter.measure(covered)) as chunks,
+        ):
+            await self._blobs.put(intent.blob_key, chunks)
 
     def _meter(self, principal: Principal, head: UploadHead) -> Meter:
         """What watches the bytes: for a purpose that is not yet known, every check that may turn out to be needed."""
@@ -288,7 +313,7 @@ class Files:
             await self._remove(file.blob_key)
 
 
-async def _insist(step: Callable[[], Awaitable[File]], passing: type[StoreUnavailable]) -> File:
+async def _insist(step: Callable[[], Awaitable[T]], passing: type[StoreUnavailable]) -> T:
     """Repeat a step that fails in passing, for up to `PATIENCE_SECONDS`."""
     now = asyncio.get_running_loop().time
     end = now() + PATIENCE_SECONDS

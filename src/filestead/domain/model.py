@@ -129,9 +129,21 @@ class Intent:
     organization_id: str
     user_id: str
     at_least_bytes: int
-    """Lower bound of the size, reserved from the quota; 0 when the client did not say."""
+    """Lower bound of the size, which must fit into the quota; 0 when the client did not say."""
     idempotency_key: str | None = None
     """Chosen by the client, to name this upload and its repetitions."""
+    reserve_bytes: int = 0
+    """To be reserved from the quota if it fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What was decided about an upload before it streams."""
+
+    rate: RateDecision
+    reserved_bytes: int
+    repeats: bool
+    """Whether its idempotency key already stands for a file, so that its bytes will not be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +211,10 @@ class UploadSource(Protocol):
     @property
     def at_least_bytes(self) -> int:
         """Lower bound of the file's size from the declared length of the request, 0 if unknown."""
+
+    @property
+    def at_most_bytes(self) -> int | None:
+        """Upper bound of the file's size: the declared length of the request, None if unknown."""
 
     async def head(self) -> UploadHead:
         """Read up to the file's first byte."""

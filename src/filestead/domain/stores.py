@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from filestead.domain.model import (
+    Admission,
     Draft,
     File,
     Intent,
@@ -15,7 +16,6 @@ from filestead.domain.model import (
     Page,
     Principal,
     Quota,
-    RateDecision,
     Scope,
     Usage,
     Violation,
@@ -87,11 +87,18 @@ class FileRecords(Protocol):
     Expiry and leases go by the database's clock. A file is *visible* from `publish` until `delete` or its expiry.
     """
 
-    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> RateDecision:
+    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
         """Count the upload against the user's `rate` per minute, reserve its bytes and record its blob as pending.
 
-        Raises `RateLimited` (then nothing is counted) or `QuotaExceeded` (then the request is still counted). While the
-        upload's idempotency key is bound, nothing is reserved and no quota is judged: its bytes will not be kept.
+        Raises `RateLimited` (then nothing is counted) or `QuotaExceeded` if `at_least_bytes` do not fit (then the
+        request is still counted). Of `reserve_bytes`, all are reserved or none. While the upload's idempotency key is
+        bound, nothing is reserved, no quota is judged and no blob is recorded: its bytes must not be stored.
+        """
+
+    async def reserve(self, intent: Intent, more: int, *, quota: Quota) -> None:
+        """Reserve `more` bytes for a pending upload.
+
+        Raises `QuotaExceeded` or `UploadLost`; then nothing is reserved.
         """
 
     async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:

@@ -59,7 +59,6 @@ class FileStatements:
         pending = blobs.c.state == "pending"
         arrival = case((users.c.upload_arrival_us > now_us(), users.c.upload_arrival_us), else_=now_us())
         taken = projects.c.bytes_used + projects.c.bytes_reserved
-        booked = number("use") + number("reserve")
         project = projects.c.id == bindparam("project_id")
         lease = now_us() + number("lease_us")
 
@@ -74,7 +73,7 @@ class FileStatements:
         )
         self.book = compiled(
             update(projects)
-            .where(project, or_(booked == 0, taken + booked - number("settle") <= number("quota")))
+            .where(project, or_(number("needed") == 0, taken + number("needed") - number("settle") <= number("quota")))
             .values(
                 bytes_used=projects.c.bytes_used + number("use"),
                 bytes_reserved=projects.c.bytes_reserved + number("reserve") - number("settle"),
@@ -104,6 +103,9 @@ class FileStatements:
                 bytes_reserved=number("bytes_reserved"),
                 lease_until_us=lease,
             )
+        )
+        self.extend_reservation = compiled(
+            update(blobs).where(key, pending).values(bytes_reserved=blobs.c.bytes_reserved + number("more"))
         )
         self.renew = compiled(update(blobs).where(keys, pending).values(lease_until_us=lease))
         # RETURNING shows the row as it is afterwards, so the reservation stays on the row of a live blob.

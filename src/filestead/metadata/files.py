@@ -14,7 +14,7 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.model import Binding, Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
+from filestead.domain.model import Admission, Binding, Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
 from filestead.metadata import audit
 from filestead.metadata.file_statements import FileStatements
 from filestead.metadata.statements import Connection, Database, listed
@@ -39,31 +39,52 @@ class SqlFileRecords:
 
     # --- uploads ------------------------------------------------------------------------------------------------
 
-    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> RateDecision:
-        """Count the upload, reserve its bytes, record its blob as pending."""
+    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
+        """Count the upload, reserve its first bytes, record its blob as pending."""
 
-        def operation(connection: Connection) -> RateDecision | QuotaExceeded:
+        def operation(connection: Connection) -> Admission | QuotaExceeded:
             decision = self._count(connection, intent.user_id, rate)
-            reserve = 0 if self._is_bound(connection, intent) else intent.at_least_bytes
-            # Where nothing is reserved the project's row is left alone: others wait for it until this is committed.
-            exceeded = reserve and self._book(
-                connection, intent.project_id, intent.organization_id, quota, reserve=reserve
-            )
-            if exceeded:
-                return exceeded  # not raised: the request stays counted
+            if self._is_bound(connection, intent):
+                return Admission(decision, 0, repeats=True)
+            reserved = self._reserve_first(connection, intent, quota)
+            if isinstance(reserved, QuotaExceeded):
+                return reserved  # not raised: the request stays counted
             self._s.add_blob(
                 connection,
                 key=intent.blob_key,
                 project_id=intent.project_id,
-                bytes_reserved=reserve,
+                bytes_reserved=reserved,
                 lease_us=lease_seconds * 1_000_000,
             )
-            return decision
+            return Admission(decision, reserved, repeats=False)
 
         outcome = await self._database.write(operation)
         if isinstance(outcome, QuotaExceeded):
             raise outcome
         return outcome
+
+    def _reserve_first(self, connection: Connection, intent: Intent, quota: Quota) -> int | QuotaExceeded:
+        """Reserve what is asked for if it fits; what must fit and does not is the answer."""
+        place = intent.project_id, intent.organization_id
+        # Where nothing is reserved the project's row is left alone: others wait for it until this is committed.
+        if intent.reserve_bytes:
+            needed = max(intent.reserve_bytes, intent.at_least_bytes)
+            if self._book(connection, *place, quota, reserve=intent.reserve_bytes, needed=needed) is None:
+                return intent.reserve_bytes
+        if intent.at_least_bytes:
+            return self._book(connection, *place, quota, needed=intent.at_least_bytes) or 0
+        return 0
+
+    async def reserve(self, intent: Intent, more: int, *, quota: Quota) -> None:
+        """Add to the reservation of a pending upload."""
+
+        def operation(connection: Connection) -> None:
+            if not self._s.extend_reservation(connection, key=intent.blob_key, more=more).rowcount:
+                raise UploadLost
+            if exceeded := self._book(connection, intent.project_id, intent.organization_id, quota, reserve=more):
+                raise exceeded
+
+        await self._database.write(operation)
 
     def _count(self, connection: Connection, user_id: str, rate: int) -> RateDecision:
         if not rate:
@@ -93,16 +114,21 @@ class SqlFileRecords:
         use: int = 0,
         reserve: int = 0,
         settle: int = 0,
+        needed: int = 0,
     ) -> QuotaExceeded | None:
         """Add to the ledger what fits into the quota, while a reservation is settled.
+
+        At least `needed` bytes must fit, of which `use` and `reserve` are booked.
 
         What has expired but is not swept yet makes room first.
         """
         limit = _UNLIMITED if quota.project_bytes is None else quota.project_bytes
+        needed = max(needed, use + reserve)
         booking = {"project_id": project_id, "use": use, "reserve": reserve, "settle": settle, "quota": limit}
+        booking["needed"] = needed
         exceeded = None
         for last_try in (False, True):
-            exceeded = self._over_organization(connection, organization_id, quota, use + reserve, settle)
+            exceeded = self._over_organization(connection, organization_id, quota, needed, settle)
             if exceeded is None and not self._s.book(connection, **booking).rowcount:
                 exceeded = QuotaExceeded("project", limit)
             if exceeded is None:
