@@ -83,7 +83,7 @@ def test_commands_behind_the_first_block_do_not_reach_the_terminal(cli: CommandL
     file = server.upload((start + "\x1b[31mred\x07 \x9b1m").encode() + b"\xff end")
     done = cli.on_terminal("files", "content", file["id"])
     assert done.code == 0
-    assert done.out == start + "\ufffd[31mred\ufffd \ufffd1m\ufffd end"
+    assert done.out == start + "\\u001b[31mred\\u0007 \\u009b1m\ufffd end"
 
 
 def test_binary_is_printed_where_it_is_asked_for(cli: CommandLine, server: Server) -> None:
@@ -100,7 +100,7 @@ def test_raw_output_cannot_command_the_terminal(cli: CommandLine, server: Server
     hostile = Fault(answer=answer("200 OK", "Content-Type: application/json", body=body))
     with Proxy(server.port, [hostile, hostile]) as proxy:
         words = ("files", "retrieve", "x", "-r", "--transform", "filename", "--base-url", proxy.base_url)
-        assert cli.on_terminal(*words).out == "\\u001b]0;a\\u0007\\u009b31m\u202e\tb\n\n"
+        assert cli.on_terminal(*words).out == "\\u001b]0;a\\u0007\\u009b31m\\u202e\tb\n\n"
         assert cli(*words).out == "\x1b]0;a\x07\x9b31m\u202e\tb\n\n"
 
 

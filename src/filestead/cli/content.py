@@ -58,10 +58,13 @@ def _print(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) 
         return None
     if not _is_text(first):
         return _write_new(transfer, every)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
     for block in every:
-        # Only the first block has been looked at.
-        write(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", decoder.decode(block)))
+        # Only the first block has been looked at: what commands terminals behind it is made visible.
+        text = held + decoder.decode(block)
+        held = "\r" if text.endswith("\r") else ""  # The line may end with the next block.
+        write(text.removesuffix("\r"))
+    write(held)
     return None
 
 

@@ -49,6 +49,11 @@ FORMATS = """### Formats
 that leads nowhere prints the whole object. JSON is coloured on a terminal or with `FORCE_COLOR=1`, and plain with
 `FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`).
 
+On a terminal, in every format and on standard error too, control characters and bidirectional controls that the server
+sent are spelled out (`\\u001b`, `\\u202e`), so that no answer can command the terminal; with `-r`, lines and tabs stay.
+Content of a file that is no text, or begins with control characters, is not printed on a terminal but saved in a new
+file; later ones are spelled out; `content -o -` writes the bytes as they are. Pipes and files always get the bytes.
+
 ### Completion
 
 `filestead completion bash|zsh|fish` prints a script; its first line says where to put it.

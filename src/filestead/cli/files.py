@@ -9,6 +9,7 @@ from filestead.cli.connection import call, connect
 from filestead.cli.grammar import Command, UsageError, Words, fill_positionals, require
 from filestead.cli.output import Failed, Output, items_of_page
 from filestead.cli.progress import bar
+from filestead.cli.terminal import visible_line
 from filestead.cli.values import embedded, embedded_path, piped_body, shown
 from filestead.client import requests
 from filestead.client.multipart import FilePart, Form, TextField
@@ -114,7 +115,7 @@ def _items(session: Session, query: dict[str, str], most: int) -> Iterator[str]:
         names = dict(json_text.members(items[-1])) if items[-1].keys else {}
         last = next((item.text for name, item in names.items() if json_text.unquote(name) == "id"), "")
         if last in seen:
-            raise Failed(f'the list does not end: the server gave the page after "{last}" twice')
+            raise Failed(f'the list does not end: the server gave the page after "{visible_line(last)}" twice')
         seen.add(last)
         query = {**query, "after": last}
 

@@ -76,8 +76,10 @@ def _run(command: Command, said: Words) -> int:
     module, _, function = command.run.partition(":")
     from filestead.cli.connection import Refused  # noqa: PLC0415 - not for --help
     from filestead.cli.output import Failed, Output  # noqa: PLC0415
+    from filestead.cli.terminal import guard  # noqa: PLC0415
     from filestead.client.errors import FilesteadError  # noqa: PLC0415
 
+    guard()
     try:
         getattr(importlib.import_module(module), function)(command, said)
     except Refused as error:

@@ -1,9 +1,11 @@
-"""How results and errors are printed: format, transform, colours and the pager. Bytes go out as they came."""
+"""How results and errors are printed: format, transform, colours and the pager.
+
+Bytes go out as they came, but to a terminal (see `terminal`).
+"""
 
 import contextlib
 import itertools
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -13,9 +15,9 @@ from collections.abc import Iterable, Iterator
 
 from filestead.cli import colour, json_text
 from filestead.cli.grammar import Words
+from filestead.cli.terminal import Painted, visible, visible_line
 
 PIPED_COLUMNS = 80
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Failed(Exception):
@@ -61,7 +63,8 @@ class Output:
                     _page(self._title, started, texts)
                     return
         finally:
-            write("".join(head))  # Also what came before a page that failed.
+            for text in head:  # Also what came before a page that failed.
+                write(text)
 
     def error(self, text: str) -> None:
         """Print the error object of an answer, on standard output as the official client does."""
@@ -87,9 +90,11 @@ class _Layout:
     def apply(self, text: str) -> str:
         value = json_text.parse(text)
         if self._unquoted and value is not None and value.kind == "string":
-            return (without_commands(value.text) if self._terminal else value.text) + "\n"
+            return value.text + "\n"
         if self._format == "raw":
             return json_text.first_value(text) + "\n"
+        if self._terminal and value is not None:
+            _make_visible(value)
         if self._format == "pretty":
             return self._box(value)
         if value is None:
@@ -97,17 +102,20 @@ class _Layout:
         if self._format == "yaml":
             return _yaml(value)
         line = json_text.compact(value) if self._format == "jsonl" else json_text.indented(value)
-        return (colour.paint(line) if _colours_wanted(terminal=self._terminal) else line) + "\n"
+        return Painted(colour.paint(line) + "\n") if _colours_wanted(terminal=self._terminal) else line + "\n"
 
     def _box(self, value: json_text.Value | None) -> str:
         from filestead.cli import boxes  # noqa: PLC0415 - loaded for its format
 
         columns = shutil.get_terminal_size().columns if self._terminal else PIPED_COLUMNS
-        return boxes.box(value, self._title, columns=columns, colours=boxes.colours_wanted(terminal=self._terminal))
+        colours = boxes.colours_wanted(terminal=self._terminal)
+        return Painted(boxes.box(value, self._title, columns=columns, colours=colours))
 
 
 def write(text: str) -> None:
-    """Write to standard output at once."""
+    """Write to standard output at once; a terminal gets visible text."""
+    if sys.stdout.isatty():
+        text = visible(text)
     write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
@@ -157,13 +165,18 @@ def _colours_wanted(*, terminal: bool) -> bool:
     return forced != "0" and (terminal or forced == "1")
 
 
-def without_commands(text: str) -> str:
-    """Text that cannot command the terminal it is printed on."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def _make_visible(value: json_text.Value) -> None:
+    """Spell the control characters in names and scalars as JSON escapes, before anything is laid out or coloured."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        value.raw = visible_line(value.raw)
+        value.keys[:] = map(visible_line, value.keys)
+        waiting += value.items
 
 
 def _page(title: str, head: list[str], rest: Iterator[str]) -> None:
-    """Print through $PAGER; quitting it ends the list."""
+    """Print through $PAGER, which is on the terminal too; quitting it ends the list."""
     named = os.environ.get("PAGER", "").strip() or "less"
     try:
         pager = shlex.split(named)
@@ -180,7 +193,7 @@ def _page(title: str, head: list[str], rest: Iterator[str]) -> None:
     try:
         with contextlib.suppress(BrokenPipeError):
             for text in itertools.chain(head, rest):
-                process.stdin.write(text.encode("utf-8", "surrogateescape"))
+                process.stdin.write(visible(text).encode("utf-8", "surrogateescape"))
     finally:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()

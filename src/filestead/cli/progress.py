@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filestead.cli.output import without_commands
+from filestead.cli.terminal import unguarded, visible_line
 
 Report = Callable[[int, int | None], None]
 
@@ -32,8 +32,8 @@ def bar(title: str, *, wanted: bool) -> Iterator[Report | None]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(without_commands(title), total=None)
+    with Progress(*columns, console=Console(file=unguarded(sys.stderr)), transient=True) as progress:
+        task = progress.add_task(visible_line(title), total=None)
 
         def report(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)
