@@ -8,10 +8,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from filestead.client.errors import FilesteadError
+
 LINE_BYTES = 79
+MAX_TOKENS = 2_000_000
+"""Of one text: five times what a page of 10,000 files has. Each takes up to 200 bytes of memory."""
 _TOKEN = re.compile(r'[ \t\r\n]*(?:([{}\[\],:])|("(?:[^"\\]|\\.)*"?)|([^\s,:\[\]{}"]+))', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+class TooManyValues(FilesteadError):
+    """A text has more names, values and marks than `MAX_TOKENS`."""
 
 
 @dataclass(slots=True)
@@ -40,8 +48,8 @@ def first_value(text: str) -> str:
 
 
 def parse(text: str) -> Value | None:
-    """The first value of a text, as much of it as is there; None if there is none."""
-    tokens = _TOKEN.finditer(first_value(text))
+    """The first value of a text, as much of it as is there; None if there is none. Raises `TooManyValues`."""
+    tokens = _counted(_TOKEN.finditer(first_value(text)))
     first = next(tokens, None)
     return None if first is None else _value(first, tokens)
 
@@ -95,6 +103,13 @@ def _one_line(value: Value) -> str | None:
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _counted(tokens: Iterator[re.Match[str]]) -> Iterator[re.Match[str]]:
+    for count, token in enumerate(tokens):
+        if count == MAX_TOKENS:
+            raise TooManyValues(f"the answer has more than {MAX_TOKENS} JSON values and marks; --format raw prints it")
+        yield token
 
 
 def _value(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> Value:

@@ -88,7 +88,7 @@ class _Layout:
         self._format = {"auto": "json", "explore": "json"}.get(format_, format_)
 
     def apply(self, text: str) -> str:
-        value = json_text.parse(text)
+        value = json_text.parse(text) if self._unquoted or self._format != "raw" else None
         if self._unquoted and value is not None and value.kind == "string":
             return value.text + "\n"
         if self._format == "raw":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, overload
 from filestead import wire
 from filestead.client import requests, responses
 from filestead.client.async_session import AsyncSession, in_thread
-from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RETRIES, configure
+from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, configure
 from filestead.client.downloads import FileContent, Progress, Transfer
 from filestead.client.requests import Request
 from filestead.client.responses import Pages, Shape
@@ -33,6 +33,7 @@ class AsyncFilesClient:
         project: str | None = None,
         timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS,
         max_retries: int = MAX_RETRIES,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         proxy: "str | httpx2.Proxy | None" = None,
         transport: "httpx2.AsyncBaseTransport | None" = None,
         default_headers: Mapping[str, str] | None = None,
@@ -44,6 +45,7 @@ class AsyncFilesClient:
             project=project,
             timeout=timeout,
             max_retries=max_retries,
+            max_response_bytes=max_response_bytes,
             default_headers=default_headers,
         )
         self._session = AsyncSession(config, transport=transport, proxy=proxy)

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
 from filestead.client import multipart, responses
+from filestead.client.bodies import Body, Decoder
 from filestead.client.config import Config
 from filestead.client.downloads import Transfer, Verdict
 from filestead.client.errors import APIConnectionError
@@ -40,26 +42,45 @@ async def _blocks_on_thread(source: Source) -> AsyncIterator[bytes | memoryview]
 class AsyncAnswer:
     """An answer whose body may still be on its way. Close it, or read it to its end."""
 
-    def __init__(self, response: "httpx2.Response", sent: RequestHead) -> None:
+    def __init__(self, response: "httpx2.Response", sent: RequestHead, limit: int) -> None:
         self._response = response
+        self._packed = not response.is_stream_consumed  # As `session.Answer`.
+        self._limit = limit
+        self._body: bytes | None = None
         self.request = sent
         self.status = response.status_code
         self.head = AnswerHead(response.status_code, response.reason_phrase, str(response.url), response.headers)
 
     async def read(self) -> bytes:
-        """The whole body, decoded if the server compressed it. May be called again."""
+        """As `session.Answer.read`."""
+        if self._body is None:
+            body = Body(self.head, self._limit, packed=self._packed)
+            async with aclosing(self._wire()) as wire:
+                async for data in wire:
+                    if not body.take(data):
+                        await self.close()
+                        break
+            self._body = body.whole()
+        return self._body
+
+    async def iter_bytes(self) -> AsyncIterator[bytes]:
+        """The body as it comes, unpacked if the server packed it. Raises `APIConnectionError` when it breaks off."""
+        decoder = Decoder(self.head) if self._packed else None
+        async for data in self._wire():
+            for piece in decoder.pieces(data) if decoder else (data,):
+                yield piece
+        if decoder:
+            decoder.finish()
+
+    async def _wire(self) -> AsyncGenerator[bytes, None]:
         from filestead.client import connections  # noqa: PLC0415  # see connections
 
         with connections.translated(self.request):
-            return await self._response.aread()
-
-    async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """The body as it comes, decoded if the server compressed it. Raises `APIConnectionError` when it breaks off."""
-        from filestead.client import connections  # noqa: PLC0415
-
-        with connections.translated(self.request):
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
+            if not self._packed:
+                yield self._response.content
+                return
+            async for data in self._response.aiter_raw():
+                yield data
 
     async def close(self) -> None:
         """Done with it; a body that was not read to its end costs the connection."""
@@ -152,7 +173,7 @@ class AsyncSession:
         try:
             with connections.translated(step.head):
                 response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-                answer = AsyncAnswer(response, step.head)
+                answer = AsyncAnswer(response, step.head, self.config.max_response_bytes)
                 if not stream:
                     await answer.read()
             return answer

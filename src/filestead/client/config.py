@@ -17,6 +17,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"
 DEFAULT_TIMEOUT_SECONDS = 600.0
 CONNECT_SECONDS = 5.0
 MAX_RETRIES = 2
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -31,6 +32,8 @@ class Config:
     timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS
     """Seconds for each read, write and connect; the default waits 5 s for a connection and 600 s for the rest."""
     max_retries: int = MAX_RETRIES
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+    """Of a JSON answer, unpacked; the content of a file is not limited."""
     user_agent: str = f"filestead-python/{__version__}"
 
 
@@ -42,6 +45,7 @@ def configure(
     project: str | None = None,
     timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS,
     max_retries: int = MAX_RETRIES,
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
     default_headers: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
@@ -72,7 +76,9 @@ def configure(
         _check_header(name, value)
     if max_retries < 0:
         raise ConfigurationError(f"max_retries {max_retries} is negative")
-    return Config(url, tuple(headers), timeout, max_retries)
+    if max_response_bytes < 1:
+        raise ConfigurationError(f"max_response_bytes {max_response_bytes} is not positive")
+    return Config(url, tuple(headers), timeout, max_retries, max_response_bytes)
 
 
 def parse_base_url(value: str, origin: str) -> str:

@@ -187,6 +187,8 @@ class Transfer:
             chunk = chunk[skipped:]
         if chunk:
             self.position += len(chunk)
+            if self.total is not None and self.position > self.total:
+                self._damaged(f"{self.file_id} has {self.total} bytes, and the server sends more")
             if self._hash is not None:
                 self._hash.update(chunk)
         return chunk
@@ -204,8 +206,6 @@ class Transfer:
         """
         if self._skip or (self.total is not None and self.position < self.total):
             return False
-        if self.total is not None and self.position > self.total:
-            self._damaged(f"{self.file_id} has {self.total} bytes and {self.position} came")
         expected = None if self._encoded else self._digest
         if expected is not None and self._hash is not None and self._hash.digest() != expected:
             self._damaged(f"the content of {self.file_id} is damaged: it is not what the server's digest says")

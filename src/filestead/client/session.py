@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from filestead.client import multipart, responses
+from filestead.client.bodies import Body, Decoder
 from filestead.client.config import Config
 from filestead.client.downloads import Transfer, Verdict
 from filestead.client.errors import APIConnectionError
@@ -27,8 +28,12 @@ Refusal = Callable[[AnswerHead, bytes], Exception]
 class Answer:
     """An answer whose body may still be on its way. Close it, or read it to its end."""
 
-    def __init__(self, response: "httpx2.Response", sent: RequestHead) -> None:
+    def __init__(self, response: "httpx2.Response", sent: RequestHead, limit: int) -> None:
         self._response = response
+        # A transport that is no connection may give whole answers; httpx2 has unpacked them.
+        self._packed = not response.is_stream_consumed
+        self._limit = limit
+        self._body: bytes | None = None
         self.request = sent
         self.status = response.status_code
         self.reason = response.reason_phrase
@@ -46,18 +51,32 @@ class Answer:
         return self.headers.get("x-request-id")
 
     def read(self) -> bytes:
-        """The whole body, decoded if the server compressed it. May be called again."""
+        """The whole body, unpacked; of an answer that is no success, its first `ERROR_BYTES`. May be called again.
+
+        Raises `APIConnectionError` when it breaks off and `APIResponseValidationError` when it is over the limit.
+        """
+        if self._body is None:
+            body = Body(self.head, self._limit, packed=self._packed)
+            for data in self._wire():
+                if not body.take(data):
+                    self.close()
+                    break
+            self._body = body.whole()
+        return self._body
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """The body as it comes, unpacked if the server packed it. Raises `APIConnectionError` when it breaks off."""
+        decoder = Decoder(self.head) if self._packed else None
+        for data in self._wire():
+            yield from decoder.pieces(data) if decoder else (data,)
+        if decoder:
+            decoder.finish()
+
+    def _wire(self) -> Iterator[bytes]:
         from filestead.client import connections  # noqa: PLC0415  # see connections
 
         with connections.translated(self.request):
-            return self._response.read()
-
-    def iter_bytes(self) -> Iterator[bytes]:
-        """The body as it comes, decoded if the server compressed it. Raises `APIConnectionError` when it breaks off."""
-        from filestead.client import connections  # noqa: PLC0415
-
-        with connections.translated(self.request):
-            yield from self._response.iter_bytes()
+            yield from self._response.iter_raw() if self._packed else (self._response.content,)
 
     def close(self) -> None:
         """Done with it; a body that was not read to its end costs the connection."""
@@ -156,7 +175,8 @@ class Session:
             client = self._client(urlsplit(step.head.url).scheme)
             request.extensions["timeout"] = client.timeout.as_dict()
             with connections.translated(step.head):
-                answer = Answer(client.send(request, stream=True, auth=None, follow_redirects=False), step.head)
+                response = client.send(request, stream=True, auth=None, follow_redirects=False)
+                answer = Answer(response, step.head, self.config.max_response_bytes)
                 if not stream:
                     answer.read()
             return answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, overload
 
 from filestead import wire
 from filestead.client import requests, responses
-from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RETRIES, configure
+from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, configure
 from filestead.client.downloads import FileContent, Progress, Transfer
 from filestead.client.requests import Request
 from filestead.client.responses import Pages, Shape
@@ -24,8 +24,9 @@ class FilesClient:
     """A client of an OpenAI-compatible Files API.
 
     Settings that are None come from OPENAI_API_KEY, OPENAI_BASE_URL (else the local server), OPENAI_ORG_ID and
-    OPENAI_PROJECT_ID; OPENAI_CUSTOM_HEADERS adds headers. `timeout` is in seconds, or an `httpx2.Timeout`. Every method
-    raises errors below `FilesteadError`. Threads may share a client; close it, or use it in a `with` statement.
+    OPENAI_PROJECT_ID; OPENAI_CUSTOM_HEADERS adds headers. `timeout` is in seconds, or an `httpx2.Timeout`. A JSON
+    answer of more than `max_response_bytes`, unpacked, is an `APIResponseValidationError`. Every method raises errors
+    below `FilesteadError`. Threads may share a client; close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FilesClient:
         project: str | None = None,
         timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS,
         max_retries: int = MAX_RETRIES,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         proxy: "str | httpx2.Proxy | None" = None,
         transport: "httpx2.BaseTransport | None" = None,
         default_headers: Mapping[str, str] | None = None,
@@ -48,6 +50,7 @@ class FilesClient:
             project=project,
             timeout=timeout,
             max_retries=max_retries,
+            max_response_bytes=max_response_bytes,
             default_headers=default_headers,
         )
         self._session = Session(config, transport=transport, proxy=proxy)
