@@ -194,7 +194,6 @@ def test_backing_off() -> None:
         ("http://host/v1/x", "/y", True),
         ("http://host/v1/x", "http://HOST:80/y", True),
         ("http://host/v1/x", "https://host/y", True),
-        ("https://host/v1/x", "http://host/y", False),
         ("http://host:8080/v1/x", "https://host:8080/y", False),
         ("http://host:8080/v1/x", "http://host:8081/y", False),
         ("http://host/v1/x", "http://host.example/y", False),
@@ -385,6 +384,10 @@ def test_a_part_has_one_writer(tmp_path: Path) -> None:
 def test_a_part_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / ".out.file-1.part").symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match="symbolic link"):
-        partfile.PartFile(tmp_path / "out", "file-1", resume=True)
+    part = partfile.PartFile(tmp_path / "out", "file-1", resume=True)
+    part.restart('"e"')
+    part.write(b"new")
+    part.commit()
     assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "out").read_bytes() == b"new"
+    assert (tmp_path / ".out.file-1.part").is_symlink()

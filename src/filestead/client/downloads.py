@@ -273,10 +273,16 @@ def filename_of(head: AnswerHead) -> str | None:
 
 
 def safe_name(filename: str, file_id: str) -> str:
-    """A server's name for a file as a name within a folder: the last part of it, never a path, and not too long."""
-    name = re.split(r"[/\\]", filename)[-1]
-    name = "".join(c for c in name if c.isprintable()).strip()
-    return fitting_name(name) if name not in {"", ".", ".."} else os.path.basename(requests.path_segment(file_id))
+    """A server's name for a file as a name within a folder: never a path, hidden, an option, or too long.
+
+    The last part of it, without unprintable characters, and without dots and dashes at its start.
+    """
+    for given in (filename, file_id):
+        name = re.split(r"[/\\]", given)[-1]
+        name = "".join(c for c in name if c.isprintable()).strip().lstrip("-. ")
+        if name:
+            return fitting_name(name)
+    return "download"
 
 
 def fitting_name(name: str, suffix: str = "") -> str:

@@ -51,7 +51,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class RedirectError(APIError):
-    """A redirect that cannot be followed: too many, to no http address, or of an upload (a stream has no replay)."""
+    """A redirect that is not followed: too many, to no http address, of an upload, or of a change to another origin."""
 
 
 class APIResponseError(APIError):

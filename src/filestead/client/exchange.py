@@ -129,14 +129,28 @@ def redirected(send: Send, status: int, location: str) -> Send:
             "twice; use that address as the base URL"
         )
     if not same_origin(head.url, url):
+        _check_other_origin(method, head, url, status)
         headers = tuple(pair for pair in headers if pair[0].lower() in PUBLIC_HEADERS)
     return replace(send, head=RequestHead(method, url, headers), body=body)
+
+
+def _check_other_origin(method: str, head: RequestHead, url: str, status: int) -> None:
+    """Refuse what a server may not have done elsewhere on the caller's account: a change, or a request without TLS."""
+    led = f"{head.method} {head.url} was redirected to {url} (status {status})"
+    if method not in {"GET", "HEAD"}:
+        raise RedirectError(
+            f"{led}, and a {method} is not repeated at another origin; use that address as the base URL"
+        )
+    if head.url.startswith("https:") and url.startswith("http:"):
+        raise RedirectError(f"{led}, which is not protected by TLS")
 
 
 def _target(head: RequestHead, location: str) -> str:
     try:
         url = urljoin(head.url, location)
-        if urlsplit(url).scheme in {"http", "https"} and _origin(url)[1]:
+        parts = urlsplit(url)
+        # A name and a password in the URL would become an Authorization that the server chose.
+        if parts.scheme in {"http", "https"} and _origin(url)[1] and "@" not in parts.netloc:
             return url
     except ValueError:
         pass

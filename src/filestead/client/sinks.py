@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from filestead.client import ownfiles
 from filestead.client.downloads import FileContent, Transfer, safe_name
 from filestead.client.partfile import PartFile
 
@@ -101,7 +102,7 @@ class Delivery:
         part: PartFile | None = None
         if self._path is None:
             self._sink = Memory() if to is None else Stream(to)  # type: ignore[arg-type]  # no path, so a file object
-        elif _is_special(self._path):
+        elif _is_special(ownfiles.resolved(self._path)):
             device = io.FileIO(self._path, "w")
             self._sink = Stream(device, device)
         else:

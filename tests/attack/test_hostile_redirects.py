@@ -1,0 +1,72 @@
+"""A server that sends a client elsewhere: what is repeated there, and what goes along."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from filestead import APIStatusError, RedirectError
+from filestead.client.exchange import RequestHead, Send, redirected
+from tests.client.proxy import Fault, Proxy, answer
+from tests.client.shells import KINDS, Shell
+
+SECRETS = {"authorization", "openai-organization", "openai-project", "api-key", "cookie", "proxy-authorization"}
+
+
+@pytest.fixture
+def other() -> Iterator[Proxy]:
+    with Proxy(0, [Fault(answer=answer("404 X"))] * 5) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", ["301 X", "302 X", "307 X", "308 X"])
+def test_a_delete_is_not_repeated_elsewhere(other: Proxy, kind: str, status: str) -> None:
+    with Proxy(0, [Fault(answer=answer(status, f"Location: {other.base_url}/files/file-2"))]) as proxy:
+        files = Shell(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
+        with pytest.raises(RedirectError, match="a DELETE is not repeated at another origin; use that address"):
+            files.delete_file("file-1")
+        files.close()
+        assert len(proxy.seen) == 1
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", ["301 X", "302 X", "303 X", "307 X", "308 X"])
+def test_no_credentials_go_elsewhere(other: Proxy, kind: str, status: str) -> None:
+    secrets = {"api-key": "s", "Cookie": "s", "Proxy-Authorization": "s", "X-Custom": "s"}
+    with Proxy(0, [Fault(answer=answer(status, f"Location: {other.base_url}/files/x"))]) as proxy:
+        files = Shell(
+            kind, base_url=proxy.base_url, api_key="k", organization="o", project="p", default_headers=secrets, max_retries=0
+        )  # fmt: skip
+        with pytest.raises(APIStatusError):
+            files.retrieve_file("x")
+        files.close()
+    assert set(other.seen[0].headers) == {"host", "accept", "accept-encoding", "user-agent"}
+    assert not SECRETS & set(other.seen[0].headers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_user_in_the_address_is_no_credential(other: Proxy, kind: str) -> None:
+    there = other.base_url.replace("http://", "http://user:password@")
+    with Proxy(0, [Fault(answer=answer("307 X", f"Location: {there}/files/x"))]) as proxy:
+        files = Shell(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
+        with pytest.raises(RedirectError):
+            files.retrieve_file("x")
+        files.close()
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["http://host/y", "http://host:443/y", "http://other/y"])
+def test_tls_is_not_given_up(method: str, status: int, location: str) -> None:
+    with pytest.raises(RedirectError, match="not protected by TLS|not repeated"):
+        redirected(Send(RequestHead(method, "https://host/v1/x", ()), b"{}"), status, location)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_post_is_not_repeated_elsewhere(status: int) -> None:
+    sent = Send(RequestHead("POST", "http://host/v1/x", (("Content-Type", "application/json"),)), b"{}")
+    with pytest.raises(RedirectError, match="a POST is not repeated at another origin"):
+        redirected(sent, status, "http://other/x")
+    assert redirected(sent, status, "/v1/y").body == b"{}"
