@@ -77,6 +77,10 @@ ATTACKS: dict[str, tuple[Callable[[], Iterator[bytes]], str, int]] = {
     "endless headers": (lambda: endless(OK, b"a:b\r\n" * 1000), "APIConnectionError", 32),
     "endless chunk extension": (lambda: endless(OK + CHUNKED + b"1;", b"x" * 65536), "APIConnectionError", 16),
     "endless trailers": (lambda: endless(OK + CHUNKED + b"0\r\n", b"a:b\r\n" * 1000), "APIConnectionError", 32),
+    "endless interim answers": (
+        lambda: endless(b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 1000),
+        "APIConnectionError.*1000 interim answers", 16,
+    ),
     "headers below the limit": (lambda: iter([OK + b"a:b\r\n" * 19_000 + b"Content-Length: 1\r\n\r\nx"]), "APIResponseValidationError", 64),
 }  # fmt: skip
 

@@ -66,6 +66,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
 - `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
   when it is whole; a target that cannot be written is refused before anything is asked of the server.
 - The words on standard error are ours, and name the request id.
+- A redirect of `delete` to another origin, from https to http, or to an address with a user name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
 - `uploads` and `vector-stores` do not exist yet.
 """

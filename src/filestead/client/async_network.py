@@ -8,7 +8,7 @@ from typing import Any
 
 import httpcore2
 
-from filestead.client.network import ANSWERED, INTERIM
+from filestead.client.network import ANSWERED, INTERIM, InterimCount
 
 HIGH_WATER = 256 * 1024
 """Bytes that may wait to be read."""
@@ -80,6 +80,7 @@ class AsyncStream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self._interim = InterimCount()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Some bytes; none at the end."""
@@ -93,12 +94,14 @@ class AsyncStream(httpcore2.AsyncNetworkStream):
             raise httpcore2.ReadError(str(wire.failure)) from wire.failure
         data = bytes(wire.received[:max_bytes])
         del wire.received[:max_bytes]
+        self._interim.arrived(data)
         if not wire.ended and len(wire.received) <= HIGH_WATER:
             wire.transport.resume_reading()
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all of it. Raises `WriteError` when the server speaks first."""
+        self._interim.restart()
         wire = self._wire
         if not wire.answered:
             wire.transport.write(buffer)
