@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.preflight import find
 from tests.serving import Server
 
 MIB = 1024 * 1024
@@ -108,10 +109,8 @@ class Bench:
 
 
 def find_program(name: str) -> str:
-    """The path of an installed program. Debian keeps nginx where only root looks for commands."""
-    beside_python = str(Path(sys.executable).parent)
-    places = [beside_python, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"]
-    found = shutil.which(name, path=os.pathsep.join(places))
+    """The path of an installed program, which may be beside Python."""
+    found = find(name, str(Path(sys.executable).parent))
     if found is None:
         raise CannotMeasure(f"{name} is not installed: {INSTALL}")
     return found

@@ -3,7 +3,6 @@
 import atexit
 import functools
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import ACCOUNT, PostgresServer, free_port
+from tests.postgres import ACCOUNT, PostgresServer, free_port, give
+from tests.preflight import find
 
 START_SECONDS = 20
 POOL = 5
@@ -46,10 +46,7 @@ logfile = {self.folder}/log
 """
         )
         account = ["-u", ACCOUNT] if os.geteuid() == 0 else []  # it does not run as root
-        if account:
-            user = pwd.getpwnam(ACCOUNT)
-            for path in (self.folder, *self.folder.iterdir()):
-                os.chown(path, user.pw_uid, user.pw_gid)
+        give(self.folder, *self.folder.iterdir())
         self._process = subprocess.Popen(
             [_program(), "-q", *account, self.folder / "pgbouncer.ini"],
             stdin=subprocess.DEVNULL,
@@ -94,7 +91,7 @@ def shared_pgbouncer(server: PostgresServer) -> PgBouncer:
 
 def _program() -> str:
     """A machine without it skips, CI fails."""
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    found = find("pgbouncer")
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("pgbouncer is not installed, and CI must have it")

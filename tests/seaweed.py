@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from filestead.blobs.s3_signing import Credentials, Signer
+from tests.preflight import find
 
 START_SECONDS = 60
 CREDENTIALS = Credentials("filestead-test-key", "filestead-test-secret")
@@ -33,6 +34,8 @@ class SeaweedServer:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="filestead-weed-"))
+        # In /tmp: the path of a socket has at most 107 bytes, and TMPDIR or the clone may lie deep.
+        self._sockets = Path(tempfile.mkdtemp(prefix="filestead-weed-", dir="/tmp"))
         self._ports = _free_ports(8)
         self.port = self._ports[0]
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -68,11 +71,11 @@ class SeaweedServer:
             "filer": "true",
             "filer.port": filer,
             "filer.port.grpc": filer_grpc,
-            "filer.localSocket": self.folder / "filer.sock",
+            "filer.localSocket": self._sockets / "filer",
             "s3": "true",
             "s3.port": s3,
             "s3.port.grpc": s3_grpc,
-            "s3.localSocket": self.folder / "s3.sock",
+            "s3.localSocket": self._sockets / "s3",
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "s3.config": self.folder / "s3.json",
@@ -121,7 +124,8 @@ class SeaweedServer:
     def stop(self) -> None:
         """End it and throw its data away."""
         self.kill9()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._sockets):
+            shutil.rmtree(folder, ignore_errors=True)
 
     # --- looking behind the scenes -------------------------------------------------------------------------------
 
@@ -170,7 +174,7 @@ def shared_server() -> SeaweedServer:
 
 
 def _find_weed() -> str | None:
-    return shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    return find("weed", str(Path(sys.executable).parent))
 
 
 def _weed() -> str:

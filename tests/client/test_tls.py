@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import ssl
 import subprocess
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from filestead import APIConnectionError, APIStatusError
 from tests.client.proxy import Fault, answer
+from tests.preflight import find
 from tests.serving import Server
 
 CONTENT = os.urandom(2_000_001)
@@ -23,7 +23,7 @@ CONTENT = os.urandom(2_000_001)
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 with its key, signed by itself."""
-    if shutil.which("openssl") is None:
+    if find("openssl") is None:
         if os.environ.get("CI"):
             pytest.fail("openssl is not installed, and CI must have it")
         pytest.skip("openssl is not installed: there is no certificate to test with")

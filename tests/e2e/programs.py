@@ -1,15 +1,16 @@
 """The outside programs that these tests run: without one a clone skips, and CI fails."""
 
 import os
-import shutil
 import warnings
 
 import pytest
 
+from tests.preflight import find
+
 
 def find_program(name: str) -> str:
     """The path of an installed program."""
-    found = shutil.which(name)
+    found = find(name)
     if found is None:
         give_up(f"{name} is not installed")
     return found

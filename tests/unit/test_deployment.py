@@ -21,6 +21,7 @@ from filestead.cli.commands import SERVER_COMMANDS
 from filestead.settings import Settings, variable
 from tests.installations import OnServers, clean_environment
 from tests.postgres import free_port
+from tests.preflight import find
 from tests.rows import shared_postgres
 from tests.seaweed import shared_server
 from tests.serving import KEY, Server
@@ -51,7 +52,7 @@ def run(words: list[str], variables: dict[str, str], **options: Any) -> subproce
 
 
 def tool(name: str) -> str:
-    found = shutil.which(name)
+    found = find(name)
     if found is None:
         pytest.skip(f"NO {name.upper()}: what needs it was NOT TESTED")
     return found
