@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "embedded(reason): about a data directory, left out with --profile shared")
+    config.addinivalue_line("markers", "torture: takes long, and runs only with FILESTEAD_TORTURE=1 (`make torture`)")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell's background jobs ignore Ctrl-C, and so would every program under test.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,7 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests of the data directory out where there is none."""
+    """Leave out the long tests unless they are asked for, and those of the data directory where there is none."""
+    if os.environ.get("FILESTEAD_TORTURE") != "1":
+        long = {item for item in items if item.get_closest_marker("torture")}
+        config.hook.pytest_deselected(items=list(long))
+        items[:] = [item for item in items if item not in long]
     if config.getoption("profile") == "embedded":
         return
     marked = {item: mark for item in items if (mark := item.get_closest_marker("embedded"))}

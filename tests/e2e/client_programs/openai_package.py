@@ -1,0 +1,6 @@
+"""The official package of any release."""
+
+from openai import OpenAI
+from steps import five
+
+five(OpenAI())

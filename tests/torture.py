@@ -1,0 +1,83 @@
+"""`make torture`: what takes too long for every change. Each part is bounded in time, and all run whatever the others did.
+
+`python -m tests.torture [NAME ...]` runs some of the parts.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+PROGRAMS = "tests/e2e/test_client_programs.py"
+NOTHING_COLLECTED = 5
+"""pytest's exit status if no test is marked so."""
+END_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run of pytest; it has failed when it takes longer than `minutes`."""
+
+    name: str
+    minutes: int
+    arguments: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+PARTS = (
+    Part("programs", 25, (PROGRAMS, "-rs")),
+    Part("repetitions", 20, ("tests", "-m", "torture", f"--ignore={PROGRAMS}")),
+    Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
+    Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
+)
+
+
+def run(part: Part) -> str | None:
+    """Run it; returns what went wrong, if anything."""
+    command = [sys.executable, "-m", "pytest", "-s", "--timeout", "0", *part.arguments]
+    environment = os.environ | {"FILESTEAD_TORTURE": "1"} | part.variables
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        status = process.wait(part.minutes * 60)
+    except subprocess.TimeoutExpired:
+        return f"took longer than {part.minutes} minutes"
+    finally:
+        _end(process)
+    return None if status in {0, NOTHING_COLLECTED} else f"pytest ended with {status}"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a part that was cut short, so that it stops what it has started; then whatever is left of it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def main() -> int:
+    """Run the parts that are named, or all; 1 if one of them failed."""
+    names = [part.name for part in PARTS]
+    wanted = sys.argv[1:] or names
+    if unknown := [name for name in wanted if name not in names]:
+        print(f"there is no part {unknown[0]}; there are {', '.join(names)}", file=sys.stderr)
+        return 2
+    outcomes = {}
+    for part in PARTS:
+        if part.name not in wanted:
+            continue
+        print(f"\n=== {part.name}: at most {part.minutes} minutes", flush=True)
+        started = time.monotonic()
+        outcome = run(part)
+        outcomes[part.name] = f"{outcome or 'ok'} ({(time.monotonic() - started) / 60:.1f} minutes)"
+        print(f"=== {part.name}: {outcomes[part.name]}", flush=True)
+    print("\n" + "\n".join(f"{name}: {text}" for name, text in outcomes.items()))
+    return 0 if all(text.startswith("ok ") for text in outcomes.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
