@@ -27,7 +27,7 @@ def five(client: Any) -> None:
     with SOURCE.open("rb") as file:
         made = client.files.create(file=file, purpose="batch")
     say("upload", id=made.id)
-    say("list", ids=[each.id for each in client.files.list()])
+    say("list", ids=[each.id for each in client.files.list().data])
     found = client.files.retrieve(made.id)
     say("retrieve", id=found.id, bytes=found.bytes, filename=found.filename)
     say_content(client.files.content(made.id).read())
