@@ -6,6 +6,7 @@ docs/configuration.md. A name that is not in it is an error, so that a typing mi
 
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +14,15 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from filestead.domain.auth import secret_fault
 from filestead.domain.errors import CannotStart
 
 PREFIX = "FILESTEAD_"
 MIB = 1024**2
 TIB = 1024**4
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+SWITCH = "switch"
+"""Unit of a setting whose flag takes no value."""
 NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
 """Names in our part of the environment that mean something else: the configuration file, and the data of our tests."""
 
@@ -45,7 +49,16 @@ class Settings(BaseSettings):
     port: int = _setting(8080, "port", "The port to listen on; 0 takes a free one.", ge=0, le=65535)
     workers: int = _setting(1, "processes", "Server processes on this machine.", ge=1, le=64)
     bootstrap_key: SecretStr | None = _setting(
-        None, "key", "A key of any shape that is valid for the default project from the first start on."
+        None,
+        "key",
+        "A key of your own choice for the default project, of printable ASCII with blanks inside or not. A start adds "
+        "it, also to an existing installation; it stays valid without this setting until `filestead keys revoke`.",
+    )
+    print_key: bool = _setting(
+        False,
+        SWITCH,
+        "Print the first key also where standard output is not a terminal. Otherwise it is then written to the file "
+        "`first-key` (mode 0600) in the data directory.",
     )
     database_url: SecretStr | None = _setting(
         None,
@@ -133,8 +146,8 @@ class Settings(BaseSettings):
     @field_validator("bootstrap_key")
     @classmethod
     def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
-            raise ValueError("a key must be printable ASCII without blanks, as it travels in a header")
+        if key is not None and (fault := secret_fault(key.get_secret_value())):
+            raise ValueError(fault)
         return key
 
     @field_validator("cors_origins")
@@ -249,7 +262,8 @@ def _sentence(error: dict[str, Any]) -> str:
         return f"{name} is not a setting; docs/configuration.md lists them all"
     unit = _unit(name) if name in Settings.model_fields else ""
     given = "" if name in _secret_names() else f" = {error.get('input')!r}"
-    return f"{variable(name)}{given} is wrong: {error['msg']} (unit: {unit})"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{variable(name)}{given} is wrong: {message} (unit: {unit})"
 
 
 def variable(name: str) -> str:
@@ -260,6 +274,18 @@ def variable(name: str) -> str:
 def _unit(name: str) -> str:
     extra = Settings.model_fields[name].json_schema_extra
     return str(extra["unit"]) if isinstance(extra, dict) else ""
+
+
+def secret_in_shell(name: str) -> str | None:
+    """How a line of shell gets at the secret setting without showing it; None if only the configuration file has it."""
+    if path := os.environ.get(f"{variable(name)}_FILE"):
+        return f'"$(cat {shlex.quote(os.path.abspath(path))})"'
+    return f'"${variable(name)}"' if os.environ.get(variable(name)) else None
+
+
+def is_switch(name: str) -> bool:
+    """Whether the flag of the setting takes no value."""
+    return _unit(name) == SWITCH
 
 
 def flags() -> list[tuple[str, str]]:

@@ -62,6 +62,11 @@ class Screen:
                 return
             self._kept += data
 
+    @property
+    def kept(self) -> bytes:
+        """What has been written so far."""
+        return bytes(self._kept)
+
     def close(self) -> bytes:
         """Everything that was written; nobody may hold the terminal any more."""
         os.close(self.descriptor)

@@ -7,15 +7,19 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
+from tests.cli.commandline import Screen
 from tests.crash.harness import findings, sql, wait_until, wait_until_quiet
+from tests.installations import clean_environment
 from tests.serving import KEY, Server, run_command
 
 CONFIGURATION = 78
@@ -164,6 +168,9 @@ def test_a_read_only_directory(read_only: Path) -> None:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with Server(tmp_path / "one") as server:
         refused(tmp_path / "two", f"port {server.port}", "--port", env={"FILESTEAD_PORT": str(server.port)})
+        assert not (tmp_path / "two").exists(), "a refused start made an installation"
+        # The commonest case of all.
+        refused(tmp_path / "one", "another Filestead serves", env={"FILESTEAD_PORT": str(server.port)})
 
 
 @pytest.mark.parametrize(
@@ -184,10 +191,17 @@ def test_a_wrong_setting_names_itself(tmp_path: Path, name: str, value: str) -> 
 # --- the first start ------------------------------------------------------------------------------------------------
 
 
+def works(server: Server, key: str) -> bool:
+    headers = {b"Authorization": b"Bearer " + key.encode()}
+    return httpx2.get(server.base_url + "/files", headers=headers).status_code == 200
+
+
 def test_the_first_key_is_shown_once_and_works(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", key=None) as server:
+    with Server(tmp_path / "data", "--print-key", key=None) as server:
         (key,) = re.findall(r"^export OPENAI_API_KEY=(\S+)$", server.output, re.MULTILINE)
         assert server.output.count("shown only this once") == 1
+        assert server.output.count(key) == 1
+        assert not (server.data_dir / "first-key").exists()
     with Server(tmp_path / "data", key=None) as server:
         assert key not in server.output
         assert "OPENAI_API_KEY" not in server.output
@@ -197,7 +211,86 @@ def test_the_first_key_is_shown_once_and_works(tmp_path: Path) -> None:
     assert key.encode() not in (tmp_path / "data" / "filestead.db").read_bytes()
 
 
-@pytest.mark.parametrize("key", ["x", "no-prefix", "sk-" + "a" * 500, "with:colon/slash+plus="])
+@pytest.mark.parametrize("asked", [{"arguments": ["--print-key"]}, {"print_key": "true"}, {}])
+def test_the_first_key_is_for_a_file_where_output_is_no_terminal(tmp_path: Path, asked: dict[str, Any]) -> None:
+    arguments = asked.pop("arguments", ())
+    with Server(tmp_path / "data", *arguments, key=None, **asked) as server:
+        path = server.data_dir / "first-key"
+        if arguments or asked:
+            assert not path.exists()
+            assert re.search(r"^export OPENAI_API_KEY=sk-\S+$", server.output, re.MULTILINE)
+            return
+        key = path.read_text().removesuffix("\n")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert key not in server.output
+        assert f"Your first key is in {path}" in server.output
+        assert f'export OPENAI_API_KEY="$(cat {path})"' in server.output
+        assert works(server, key)
+    with Server(tmp_path / "data", key=None) as server:
+        assert path.read_text() == f"{key}\n", "a later start makes no other key"
+        assert f"The first key is still in {path}" in server.output
+        path.unlink()
+    with Server(tmp_path / "data", key=None) as server:
+        assert works(server, key)
+        assert not path.exists()
+        assert "first key" not in server.output
+
+
+def test_the_first_key_is_printed_once_on_a_terminal(tmp_path: Path) -> None:
+    screen = Screen()
+    environment = clean_environment() | {"FILESTEAD_DATA_DIR": str(tmp_path / "data"), "FILESTEAD_PORT": "0"}
+    command = [sys.executable, "-m", "filestead.cli.main", "serve"]
+    with subprocess.Popen(command, env=environment, stdout=screen.descriptor, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: b"print(file.id" in screen.kept, "the server says nothing", 60)
+        process.terminate()
+        assert process.wait(60) == 0
+    shown = screen.close().decode()
+    (key,) = re.findall(r"^export OPENAI_API_KEY=(sk-\S+)$", shown, re.MULTILINE)
+    assert shown.count(key) == shown.count("sk-") == 1
+    assert not (tmp_path / "data" / "first-key").exists()
+
+
+def test_a_first_key_of_a_start_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
+    """The key is in the file before it is in the database; a link in its place is not followed."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "data" / "first-key").symlink_to(tmp_path / "precious")
+    with Server(tmp_path / "data", key=None) as server:
+        assert works(server, (server.data_dir / "first-key").read_text().strip())
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_first_key_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
+    """No key is stored that nobody has."""
+    (tmp_path / "data" / "first-key").mkdir(mode=0o700, parents=True)
+    with Server(tmp_path / "data", key=None) as server:
+        assert "no first key is made" in server.output
+        assert "keys create --project default" in server.output
+        assert run_command(server.data_dir, "keys", "list", "--json").stdout == ""
+
+
+def test_a_bootstrap_key_on_an_existing_installation_lasts(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", "--print-key", key=None):
+        pass
+    with Server(tmp_path / "data", key=None, bootstrap_key="My API Key") as server:
+        assert works(server, "My API Key")
+        (key_id,) = re.findall(r"the bootstrap key is added to this existing installation as (key_\w+)", server.output)
+        assert "My API Key" not in server.output
+    with Server(tmp_path / "data", key=None) as server:
+        assert works(server, "My API Key"), "it stays valid without the setting"
+        assert run_command(server.data_dir, "keys", "revoke", key_id).returncode == 0
+    with Server(tmp_path / "data", key=None, bootstrap_key="My API Key") as server:
+        assert not works(server, "My API Key")
+        assert f"the bootstrap key ({key_id}) was revoked and is not valid" in server.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve as root")
+def test_serving_as_root_is_warned_of_in_one_line(installation: Path) -> None:
+    with Server(installation) as server:
+        assert server.output.count("WARNING running as root") == 1
+
+
+@pytest.mark.parametrize("key", ["x", "no-prefix", "sk-" + "a" * 500, "with:colon/slash+plus=", "My API Key", "a  b c"])
 def test_a_bootstrap_key_of_any_shape(tmp_path: Path, key: str) -> None:
     for _ in range(2):
         with Server(tmp_path / "data", key=None, bootstrap_key=key) as server:
@@ -207,8 +300,13 @@ def test_a_bootstrap_key_of_any_shape(tmp_path: Path, key: str) -> None:
             assert httpx2.get(server.base_url + "/files", headers={"Authorization": "Bearer y"}).status_code == 401
 
 
-def test_a_bootstrap_key_that_no_header_can_carry(tmp_path: Path) -> None:
-    refused(tmp_path / "data", "FILESTEAD_BOOTSTRAP_KEY", bootstrap_key="Ünïcode")
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [("Ünïcode", "not ASCII"), (" key", "begins or ends with a blank"), ("key ", "blank"), ("a\tb", "control")],
+)
+def test_a_bootstrap_key_that_no_header_can_carry(tmp_path: Path, key: str, reason: str) -> None:
+    refused(tmp_path / "data", "FILESTEAD_BOOTSTRAP_KEY", reason, bootstrap_key=key)
+    assert not (tmp_path / "data").exists()
 
 
 def test_only_the_owner_may_look(tmp_path: Path) -> None:

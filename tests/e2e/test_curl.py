@@ -290,7 +290,7 @@ def test_key_as_password(curl: Curl) -> None:
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on an empty data directory, which has made and printed a first key."""
-    with Server(tmp_path_factory.mktemp("fresh") / "data", key=None) as running:
+    with Server(tmp_path_factory.mktemp("fresh") / "data", "--print-key", key=None) as running:
         yield running
 
 
@@ -318,13 +318,15 @@ def shell(script: str, folder: Path) -> str:
 
 
 def test_the_printed_curl_line(fresh: Server, tmp_path: Path) -> None:
-    made = json.loads(shell(printed(fresh, "Upload a file with curl:"), tmp_path))
+    exports = printed(fresh, "Your first key")
+    made = json.loads(shell(f"{exports}\n{printed(fresh, 'Upload a file with curl:')}", tmp_path))
     assert (made["object"], made["filename"], made["bytes"]) == ("file", "hello.txt", len("Hello, Filestead\n"))
 
 
 def test_the_printed_python_snippet(fresh: Server, tmp_path: Path) -> None:
     (tmp_path / "snippet.py").write_text(printed(fresh, "or with Python"))
-    file_id, content = shell(f"{sys.executable} snippet.py", tmp_path).split(" ", 1)
+    exports = printed(fresh, "Your first key")
+    file_id, content = shell(f"{exports}\n{sys.executable} snippet.py", tmp_path).split(" ", 1)
     assert file_id.startswith("file-")
     assert content == "b'Hello, Filestead'\n"
 
@@ -335,3 +337,28 @@ def test_the_printed_exports(fresh: Server, tmp_path: Path) -> None:
     {sys.executable} -c 'import openai; print(len(openai.OpenAI().files.list().data))'"""
     assert int(shell(script, tmp_path)) >= 0
     assert fresh.output.count("OPENAI_API_KEY=") == 1
+
+
+def test_the_printed_command_line(fresh: Server) -> None:
+    exports = printed(fresh, "Your first key")
+    # The command may be a path from the folder that the server was started in.
+    shell(f"{exports}\n{printed(fresh, 'with the command line:')}", Path.cwd())
+
+
+@pytest.mark.parametrize("way", ["file", "bootstrap", "bootstrap file"])
+def test_the_printed_lines_with_a_key_that_is_not_printed(tmp_path: Path, way: str) -> None:
+    """Not on a terminal, or with a key of one's own: the lines take it from where it is."""
+    secret = "My API Key"
+    (tmp_path / "own key").write_text(f"{secret}\n")
+    settings = {
+        "file": {},
+        "bootstrap": {"bootstrap_key": secret},
+        "bootstrap file": {"bootstrap_key_file": tmp_path / "own key"},
+    }[way]
+    with Server(tmp_path / "da ta", key=None, **settings) as server:
+        exports = printed(server, "Your first key" if way == "file" else "Your key is the bootstrap key")
+        own = f"export FILESTEAD_BOOTSTRAP_KEY='{secret}'" if way == "bootstrap" else ""
+        made = json.loads(shell(f"{own}\n{exports}\n{printed(server, 'Upload a file with curl:')}", tmp_path))
+        assert made["filename"] == "hello.txt"
+        assert secret not in server.output
+        assert not re.search(r"sk-\w", server.output)

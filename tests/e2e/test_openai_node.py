@@ -47,3 +47,27 @@ def test_every_check_ran(outcomes: dict[str, str | None]) -> None:
 @pytest.mark.parametrize("check", CHECKS)
 def test_node(outcomes: dict[str, str | None], check: str) -> None:
     assert outcomes[check] is None, outcomes[check]
+
+
+def test_a_key_with_blanks(tmp_path: Path) -> None:
+    node = find_program("node")
+    if not (NODE / "node_modules" / "openai").is_dir():
+        give_up("`npm ci` has not been run in tests/e2e/node")
+    script = """
+    import OpenAI, { toFile } from "openai";
+    const client = new OpenAI();
+    const file = await client.files.create({ file: await toFile(Buffer.from("hello"), "a.txt"), purpose: "user_data" });
+    console.log(await (await client.files.content(file.id)).text());
+    """
+    with Server(tmp_path / "data", key=None, bootstrap_key="My API Key") as server:
+        environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "My API Key"}
+        done = subprocess.run(
+            [node, "--input-type=module", "-e", script],
+            cwd=NODE,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr

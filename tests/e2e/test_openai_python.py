@@ -320,3 +320,16 @@ def test_async_uploads_at_once_and_paging(server: Server) -> None:
             assert [content.read() for content in contents] == [b"%d" % number for number in range(30)]
 
     asyncio.run(scenario())
+
+
+# --- keys of one's own ----------------------------------------------------------------------------------------------
+
+
+def test_a_key_with_blanks(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", key=None, bootstrap_key="My API Key") as server:
+        own = OpenAI(base_url=server.base_url, api_key="My API Key")
+        file = own.files.create(file=("a.txt", b"hello"), purpose="user_data")
+        assert own.files.content(file.id).read() == b"hello"
+        for wrong in ("My API", "My", "MyAPIKey", "My  API Key"):
+            with pytest.raises(openai.AuthenticationError):
+                OpenAI(base_url=server.base_url, api_key=wrong).files.list()

@@ -50,6 +50,7 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
     (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
     (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is damaged"),
     (errors.NoSuchKey("k"), 500, None, None, "The server had an error"),
+    (errors.BadName("user", "", "is empty"), 500, None, None, "The server had an error"),
     (errors.CannotStart("k"), 500, None, None, "The server had an error"),
 ]  # fmt: skip
 

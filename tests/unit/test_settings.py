@@ -162,7 +162,7 @@ def test_the_log_of_the_start_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY", "sk canary")
+    monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY", "sk\tcanary")
     with pytest.raises(CannotStart, match="FILESTEAD_BOOTSTRAP_KEY is wrong") as refused:
         table.load()
     assert "canary" not in str(refused.value)

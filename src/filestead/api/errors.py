@@ -260,6 +260,7 @@ TABLE: dict[type[errors.FilesteadError], Row] = {
         NO_RETRY,
     ),
     errors.NoSuchKey: lambda _: INTERNAL,
+    errors.BadName: lambda _: INTERNAL,
     errors.CannotStart: lambda _: INTERNAL,
 }
 

@@ -45,6 +45,8 @@ FILES = (
             Flag("expires-after.seconds", "Seconds until it expires, 3600 to 2592000", kind="integer",
                  placeholder="SECONDS", inner_of="expires-after"),
             Flag("filename", "Name that the file gets; default: the last part of the path", placeholder="NAME"),
+            Flag("any-purpose", "Send a purpose that looks like a misspelling of a known one all the same",
+                 kind="switch"),
         ),
         details="Prints the file object. The file is streamed, whatever its size; an upload is sent once and never "
         "retried. More members of the request can be piped in as YAML or JSON; flags win over them.",
@@ -113,6 +115,30 @@ FILES = (
 
 GROUPS = {"files": FILES}
 GROUP_HELP = {"files": "Upload, list, download and delete files"}
+
+SYNONYMS = {
+    **dict.fromkeys(("upload", "add", "put", "push", "send", "new", "post", "store", "import"), "create"),
+    **dict.fromkeys(("get", "show", "info", "stat", "describe", "view", "inspect"), "retrieve"),
+    **dict.fromkeys(("download", "cat", "fetch", "read", "save", "pull", "export"), "content"),
+    **dict.fromkeys(("rm", "remove", "del", "unlink", "erase"), "delete"),
+    **dict.fromkeys(("ls", "dir", "all"), "list"),
+}
+"""What other programs call our commands."""
+
+KEY_SYNONYMS = {**SYNONYMS, **dict.fromkeys(("delete", "rm", "remove", "del", "disable"), "revoke")}
+
+TOP_SYNONYMS = {
+    **{word: f"files {name}" for word, name in SYNONYMS.items()},
+    **{name: f"files {name}" for name in SYNONYMS.values()},
+    **dict.fromkeys(("start", "run", "server"), "serve"),
+    **dict.fromkeys(("check", "fsck"), "verify"),
+    **dict.fromkeys(("gc", "prune"), "sweep"),
+    "file": "files",
+    "key": "keys",
+    "upgrade": "migrate",
+    "version": "--version",
+}
+"""What people type where a group is missing, or by another program's name for it."""
 
 SERVER_COMMANDS = {
     "serve": "Serve the OpenAI Files API",

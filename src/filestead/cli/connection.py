@@ -31,6 +31,8 @@ class Refused(Exception):
         request_id = head.headers.get("x-request-id")
         named = f" (request id: {request_id})" if request_id else ""
         super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{named}')
+        self.status = head.status
+        self.url = head.url
         self.error: str | None = None
         if is_json(head):
             with contextlib.suppress(RecursionError):  # JSON of too many levels is no error object.

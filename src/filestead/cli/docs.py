@@ -14,6 +14,21 @@ INTRODUCTION = """# Command line
 `openai files` 1.8.0, send what it sends and print what it prints, to this server or any other with the OpenAI Files
 API. The server commands work on an installation. `make docs` writes this page.
 
+## Errors and exit statuses
+
+An error is a line on standard error that begins with `filestead: `, and mostly a second one with the remedy. A server's
+error has its status line there (`GET "...": 404 Not Found (request id: ...)`) and its error object on standard output.
+
+| status | commands | meaning |
+| --- | --- | --- |
+| 0 | all | done; `serve`: ended by SIGTERM |
+| 1 | all | refused, not reachable, or an unusable command line; `healthcheck`: the server cannot serve |
+| 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep mends, a broken promise |
+| 3 | all | no such command |
+| 10 | `__complete` | the shell is to complete file names |
+| 78 | server commands | a setting or the data directory is wrong; a restart does not help (EX_CONFIG) |
+| 130 | all | ended by Ctrl-C: the signal SIGINT, which a shell reports as 130 |
+
 ## Client commands
 
 The server is at `OPENAI_BASE_URL` (default `http://127.0.0.1:8080/v1`), the key in `OPENAI_API_KEY`; `OPENAI_ORG_ID`
@@ -24,14 +39,8 @@ of a repeated flag wins, and `--` ends the flags. A text value `@path` is replac
 plain `@`; `--file` is always a path). YAML or JSON on standard input fills members that no flag sets; in a loop that
 reads from standard input, give the commands `</dev/null`.
 
-| exit code | meaning |
-| --- | --- |
-| 0 | done |
-| 1 | the server refused, could not be reached, or the words made no sense; standard error says why |
-| 3 | no such command |
-
-The object of a server's error goes to standard output (`--format-error`, `--transform-error`), its status line with the
-request id to standard error. 408, 409, 429, 5xx and connection errors are retried twice, except for `create`.
+`--format-error` and `--transform-error` lay out the error object of a server. 408, 409, 429, 5xx and connection errors
+are retried twice, except for `create`.
 """
 
 FORMATS = """### Formats
@@ -61,11 +70,14 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
 ### What differs from the official command line
 
 - `--file -` uploads standard input, also where data is already waiting in the pipe; `--filename` names it.
-- `create` takes `--filename`, every command `--no-progress`; `--version` prints our name and needs no valid settings.
+- `create` takes `--filename`, every command `--no-progress`; `--version` (`-v`, `-V`) prints our name and needs no
+  valid settings.
 - `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
 - `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
   when it is whole; a target that cannot be written is refused before anything is asked of the server.
-- The words on standard error are ours, and name the request id.
+- The words on standard error are ours, name the request id, and say what to do.
+- `create` refuses a purpose that is a misspelling of a known one before anything is sent (`--any-purpose` sends it all
+  the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename` renames).
 - A redirect of `delete` to another origin, from https to http, or to an address with a user name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
 - `uploads` and `vector-stores` do not exist yet.

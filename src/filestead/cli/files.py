@@ -1,10 +1,13 @@
 """`filestead files create|list|retrieve|delete`: what the official commands send and print."""
 
+import difflib
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from filestead.cli import json_text
+from filestead.cli.commands import LIST_PURPOSES
 from filestead.cli.connection import call, connect
 from filestead.cli.grammar import Command, UsageError, Words, fill_positionals, require
 from filestead.cli.output import Failed, Output, items_of_page
@@ -18,6 +21,9 @@ from filestead.client.session import Session
 from filestead.client.sources import BLOCK_BYTES, Source, open_source
 
 STANDARD_INPUT = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_PUNCTUATION = re.compile(r"[-_\s]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Those that no part header may hold; tab, CR and LF are sent as the official client sends them."""
 ANONYMOUS = "anonymous_file"
 """The name that the official client gives to standard input."""
 
@@ -32,17 +38,50 @@ def create(command: Command, said: Words) -> None:
         raise UsageError("what is piped in is no mapping of the request's members; a file is uploaded with --file -")
     members = {**body, **given}
     file = members.get("file")
+    if not said.get("any-purpose"):
+        refuse_misspelled(members.get("purpose"))
     if body and file in STANDARD_INPUT:
         raise UsageError("standard input cannot be both the request's members and the file; name the file with --file")
     with connect(said) as session, bar(str(file), wanted=not said.get("no-progress")) as report:
         form: list[TextField | FilePart] = []
         for name in sorted(members):
             if name == "file" and isinstance(file, str) and file:
-                form.append(FilePart("file", _source(file), said.get("filename"), on_progress=report))
+                source = _source(file)
+                require_sendable(said.get("filename", source.filename))
+                form.append(FilePart("file", source, said.get("filename"), on_progress=report))
             else:
                 form.extend(_fields(name, members[name]))
         text = call(session, Request("POST", "/files", body=tuple(form), retryable=False))
     Output(said, "files create").result(text)
+
+
+def refuse_misspelled(purpose: object) -> None:
+    """`UsageError` for a purpose that is nearly a known one. Others pass: other servers may know more of them."""
+    if not isinstance(purpose, str) or purpose in LIST_PURPOSES or not purpose or purpose[0] in "@\\":
+        return
+    plain = _PUNCTUATION.sub("", purpose.lower())
+    alike = [known for known in LIST_PURPOSES if _PUNCTUATION.sub("", known) in (plain, f"{plain}s")]
+    alike = alike or difflib.get_close_matches(purpose.lower(), LIST_PURPOSES, n=1, cutoff=0.8)
+    if alike:
+        raise UsageError(
+            f"the purpose {purpose} is probably {alike[0]} misspelled; nothing was sent. If the server knows this "
+            "purpose, add --any-purpose"
+        )
+
+
+def require_sendable(filename: str) -> None:
+    """`Failed` for a name that cannot travel in a form, or of which a server would keep nothing."""
+    reason = ""
+    try:
+        filename.encode()
+    except UnicodeEncodeError:
+        reason = "is not UTF-8"
+    if filename.endswith("\\"):
+        reason = "ends in a backslash, behind which servers look for the name"
+    elif not reason and _CONTROLS.search(filename):
+        reason = "has control characters"
+    if reason:
+        raise Failed(f"the file name {filename!a} {reason}; give the file another name with --filename NAME")
 
 
 def retrieve(command: Command, said: Words) -> None:

@@ -7,7 +7,8 @@ the first unset path flag. Numbers are those of Go (`0x10`, `0o17`, `010`, `1_00
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +18,19 @@ _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(0[0
 
 class UsageError(Exception):
     """The words of a command make no sense; the message says which and what to do."""
+
+
+class UnknownCommand(Exception):
+    """There is no such command; the message names the one that was probably meant."""
+
+    def __init__(self, above: str, word: str, names: Iterable[str], synonyms: Mapping[str, str]) -> None:
+        """`above` is the command line so far, `names` what may follow it, `synonyms` other words for some of them."""
+        names = list(names)
+        meant = synonyms.get(word.lower())
+        if meant is None or meant.split(" ")[0] not in names:
+            meant = closest(word, names)
+        hint = f"did you mean '{above} {meant}'?" if meant else f"run '{above} --help' for the commands"
+        super().__init__(f"there is no command '{word}'; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ def fill_positionals(command: Command, said: Words) -> None:
             if word:
                 said.values[flag.name] = word
     if left:
-        raise UsageError(f"unexpected extra arguments: {' '.join(left)}")
+        raise UsageError(f"unexpected extra arguments: {' '.join(left)}{_way_out(command, said, left)}")
 
 
 def require(command: Command, said: Words, also: Iterable[str] = ()) -> None:
@@ -105,6 +119,21 @@ def require(command: Command, said: Words, also: Iterable[str] = ()) -> None:
     ]
     if missing:
         raise UsageError(f"{'flag' if len(missing) == 1 else 'flags'} {', '.join(missing)} missing")
+
+
+def _way_out(command: Command, said: Words, left: list[str]) -> str:
+    """What somebody who gives a command these words probably wants."""
+    line = f"filestead files {command.name}"
+    if any(flag.name == "file" for flag in command.flags):
+        if len(left) > 1 or "file" in said.values:
+            return (
+                "; one file is uploaded at a time. If the shell has made these words of a pattern: "
+                f'for file in *.jsonl; do {line} --file "$file" --purpose PURPOSE; done'
+            )
+        return f"; a file is named by a flag: {line} --file {shlex.quote(left[0])} --purpose PURPOSE"
+    if any(flag.where == "path" for flag in command.flags):
+        return f"; one id is taken at a time: printf '%s\\n' ID ID | xargs -n 1 {line}"
+    return ""
 
 
 def closest(word: str, names: Iterable[str]) -> str | None:

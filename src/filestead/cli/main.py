@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from filestead import __version__
 from filestead.cli import help as screens
-from filestead.cli.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, TOOLS
-from filestead.cli.grammar import Command, UsageError, Words, closest, read
+from filestead.cli.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, SYNONYMS, TOOLS, TOP_SYNONYMS
+from filestead.cli.grammar import Command, UnknownCommand, UsageError, Words, read
 
 FAILED = 1
 UNKNOWN_COMMAND = 3
@@ -30,14 +30,17 @@ def run(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except UsageError as error:
-        name = " ".join(["filestead", *[word for word in words[:2] if word in GROUPS or word in _leaves()]])
+        name = " ".join(["filestead", *[word for word in words[:2] if word in _names()]])
         print(f"filestead: {error}\nRun '{name} --help' for flags and examples.", file=sys.stderr)
         return FAILED
+    except UnknownCommand as error:
+        print(f"filestead: {error}", file=sys.stderr)
+        return UNKNOWN_COMMAND
 
 
 def _dispatch(words: list[str]) -> int:
     said = Words()
-    if words[:1] and words[0] in {"--version", "-v", "-version"}:
+    if words[:1] and words[0] in {"--version", "-v", "-V", "-version"}:
         print(f"filestead {__version__}")
         return 0
     rest = read(words, GLOBAL_FLAGS, said, stop_at_word=True)
@@ -52,7 +55,7 @@ def _dispatch(words: list[str]) -> int:
 
         return completion.run(name, rest[1:])
     if name not in GROUPS:
-        return _unknown(name, [*GROUPS, *SERVER_COMMANDS, *TOOLS], "filestead")
+        raise UnknownCommand("filestead", name, [*GROUPS, *SERVER_COMMANDS, *TOOLS, "--version"], TOP_SYNONYMS)
     return _client_command(name, rest[1:], said)
 
 
@@ -63,7 +66,7 @@ def _client_command(name: str, words: list[str], said: Words) -> int:
         return 0
     command = next((entry for entry in GROUPS[name] if entry.name == rest[0]), None)
     if command is None:
-        return _unknown(rest[0], [entry.name for entry in GROUPS[name]], f"filestead {name}")
+        raise UnknownCommand(f"filestead {name}", rest[0], [entry.name for entry in GROUPS[name]], SYNONYMS)
     read(rest[1:], (*command.flags, *GLOBAL_FLAGS), said)
     if said.help:
         print(screens.command(name, command), end="")
@@ -74,16 +77,18 @@ def _client_command(name: str, words: list[str], said: Words) -> int:
 def _run(command: Command, said: Words) -> int:
     """Run a client command. A failure is a line on standard error; the server's error object goes to the other."""
     module, _, function = command.run.partition(":")
-    from filestead.cli.connection import Refused  # noqa: PLC0415 - not for --help
+    from filestead.cli import hints  # noqa: PLC0415 - not for --help
+    from filestead.cli.connection import Refused  # noqa: PLC0415
     from filestead.cli.output import Failed, Output  # noqa: PLC0415
     from filestead.cli.terminal import guard  # noqa: PLC0415
-    from filestead.client.errors import FilesteadError  # noqa: PLC0415
+    from filestead.client.errors import APIConnectionError, FilesteadError  # noqa: PLC0415
 
     guard()
     try:
         getattr(importlib.import_module(module), function)(command, said)
     except Refused as error:
         print(error, file=sys.stderr)
+        hints.show(hints.for_status(error, said))
         if error.error is not None:
             Output(said, "").error(error.error)
     except BrokenPipeError:
@@ -92,6 +97,10 @@ def _run(command: Command, said: Words) -> int:
         _die_of(signal.SIGINT)
     except OSError as error:
         print(f"filestead: {_reason(error)}", file=sys.stderr)
+        hints.show(hints.for_file(error, said))
+    except APIConnectionError as error:
+        print(f"filestead: {error}", file=sys.stderr)
+        hints.show(hints.for_connection(error))
     except (Failed, FilesteadError) as error:
         print(f"filestead: {error}", file=sys.stderr)
     except RecursionError:
@@ -113,18 +122,17 @@ def _server_command(words: list[str]) -> int:
             file=sys.stderr,
         )
         return FAILED
-    return admin.run(words)
+    try:
+        return admin.run(words)
+    except KeyboardInterrupt:
+        # A terminal has just shown ^C at the beginning of this line.
+        begin = "\n" if sys.stderr.isatty() else ""
+        print(f"{begin}filestead: stopped by Ctrl-C", file=sys.stderr, flush=True)
+        _die_of(signal.SIGINT)
 
 
-def _unknown(name: str, names: list[str], above: str) -> int:
-    like = closest(name, names)
-    hint = f"did you mean '{above} {like}'?" if like else f"run '{above} --help' for the commands"
-    print(f"filestead: there is no command '{name}'; {hint}", file=sys.stderr)
-    return UNKNOWN_COMMAND
-
-
-def _leaves() -> set[str]:
-    return {entry.name for group in GROUPS.values() for entry in group}
+def _names() -> set[str]:
+    return {*GROUPS, *SERVER_COMMANDS, "revoke", *(entry.name for group in GROUPS.values() for entry in group)}
 
 
 def _reason(error: OSError) -> str:
@@ -137,7 +145,7 @@ def _die_of(number: signal.Signals) -> NoReturn:
     sys.stdout = None  # What is still buffered is not written at exit.
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    raise AssertionError("unreachable: the signal has ended the process")
+    os._exit(128 + number)  # The first process of a container is not ended by signals.
 
 
 def _hold_standard_files() -> None:

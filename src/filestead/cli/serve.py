@@ -12,7 +12,11 @@ from filestead.server.run import serve as run
 def serve(**flags: Any) -> None:
     """Serve the OpenAI Files API.
 
-    On an empty data directory this makes an installation and prints its first key, once.
+    On an empty data directory this makes an installation and its first key, which is printed once on a terminal. Where
+    standard output is not a terminal, it is in the file `first-key` of the data directory, unless --print-key is given.
+
+    Exit status: 0 after SIGTERM, 1 for an unusable command line, 78 if a setting or the data directory is wrong. Ctrl-C
+    ends the server as SIGINT does.
 
     Every flag is also an environment variable and a key of the TOML file that FILESTEAD_CONFIG names.
     Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL, or the same with _FILE
@@ -28,7 +32,10 @@ def _flags() -> inspect.Signature:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[str | None, Parameter(help=help_text, show_default=False)],
+            annotation=Annotated[
+                bool | None if table.is_switch(name) else str | None,
+                Parameter(help=help_text, show_default=False, negative=""),
+            ],
         )
         for name, help_text in table.flags()
     ]

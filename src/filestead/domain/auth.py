@@ -1,10 +1,19 @@
 """Keys: making, masking, hashing; and turning the key of a request into a principal."""
 
 import hashlib
+import re
 import secrets
+import unicodedata
 from collections.abc import Callable
 
-from filestead.domain.errors import MissingKey, MissingScope, OrganizationMismatch, ProjectMismatch, UnknownKey
+from filestead.domain.errors import (
+    BadName,
+    MissingKey,
+    MissingScope,
+    OrganizationMismatch,
+    ProjectMismatch,
+    UnknownKey,
+)
 from filestead.domain.model import Principal, Scope
 from filestead.domain.stores import KeyRecords
 
@@ -13,10 +22,55 @@ CACHE_SECONDS = 2.0
 
 CACHE_KEYS = 10_000
 
+MAX_SECRET_CHARACTERS = 7_000
+"""Longest key. Common proxies refuse a header line of more than 8,000 bytes, and Basic authentication adds a third."""
+
+MAX_NAME_CHARACTERS = 255
+
+# Controls, lone surrogates, line and paragraph separators; then what reverses the direction of text.
+_UNSHOWABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
 
 def new_secret() -> str:
     """A key with 256 random bits, in the shape that OpenAI tools expect."""
     return "sk-" + secrets.token_urlsafe(32)
+
+
+def secret_fault(secret: str) -> str | None:
+    """Why a key cannot travel in an `Authorization` header, with the remedy; None if it can.
+
+    RFC 9110 lets a field value hold blanks, but not at its ends, where every recipient removes them. Bytes beyond ASCII
+    are allowed there and have no agreed encoding: the official Python client refuses to send them, Node's sends Latin-1
+    or refuses. Such a key would work with some clients only.
+    """
+    if secret != secret.strip():
+        return "the key begins or ends with a blank, which HTTP removes from a header; leave it out"
+    if not secret:
+        return "the key is empty"
+    if not secret.isascii():
+        return "the key has characters that are not ASCII, which the official clients cannot send in a header"
+    if not secret.isprintable():
+        return "the key has control characters (such as a tab or a line break), which a header cannot carry"
+    if len(secret) > MAX_SECRET_CHARACTERS:
+        return f"the key is longer than {MAX_SECRET_CHARACTERS} characters, and proxies refuse such a header"
+    return None
+
+
+def require_name(what: str, name: str) -> None:
+    """`BadName` for the name of an organization, project or user (`what`) that a header or a list cannot show.
+
+    The name of the organization goes out as a response header, and names come in as `OpenAI-Organization` and
+    `OpenAI-Project`, where blanks at the ends are lost.
+    """
+    if not name.strip():
+        raise BadName(what, name, "is empty")
+    if any(unicodedata.category(character) in _UNSHOWABLE for character in name) or _BIDIRECTIONAL.search(name):
+        raise BadName(what, name, "has control characters, or is not UTF-8")
+    if name != name.strip():
+        raise BadName(what, name, "begins or ends with a blank, which HTTP removes from a header")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise BadName(what, name[:20] + "...", f"is longer than {MAX_NAME_CHARACTERS} characters")
 
 
 def digest_of(secret: str) -> str:

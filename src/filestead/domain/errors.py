@@ -245,5 +245,14 @@ class NoSuchKey(FilesteadError):
         self.key_id = key_id
 
 
+class BadName(FilesteadError):
+    """A new key names an organization, project or user by what no header or list can show."""
+
+    def __init__(self, what: str, name: str, reason: str) -> None:
+        super().__init__(f"the {what} name {name!a} {reason}; choose another name")
+        self.what = what
+        self.name = name
+
+
 class CannotStart(FilesteadError):
     """The installation cannot be opened; the message says what to do."""

@@ -1,7 +1,7 @@
 """The embedded installation: SQLite and a local disk in one data directory, and one server that owns it.
 
 Layout of the data directory (0700): `lock`, `filestead.db` (with its -wal, -shm and `ballast`), `VOLUME`, `staging/`,
-`blobs/`.
+`blobs/`, and `first-key` (0600) until the user removes it.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from pathlib import Path
 from filestead.blobs.guard import GuardedBlobs
 from filestead.blobs.local import LocalBlobs, sync_directory
 from filestead.domain.errors import CannotStart, FilesteadError
+from filestead.installation.first_key import FIRST_KEY
 from filestead.installation.stores import Stores, new_id
 from filestead.metadata import schema
 from filestead.metadata.files import SqlFileRecords
@@ -25,7 +26,7 @@ from filestead.settings import Settings
 
 DATABASE = "filestead.db"
 LOCK = "lock"
-MAY_BE_THERE = {LOCK, "lost+found"}
+MAY_BE_THERE = {LOCK, FIRST_KEY, "lost+found"}
 
 
 class Lock:

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -14,6 +15,7 @@ from filestead import app, installation
 from filestead.api.errors import Answer
 from filestead.api.front import new_request_id
 from filestead.domain.errors import CannotStart
+from filestead.server.banner import banner
 from filestead.server.protocol import ConnectionLimits, protocol_class
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, changed
@@ -25,15 +27,24 @@ SPARE_FILES = 512
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it. `CannotStart` says what is in the way."""
+    """Serve until a signal ends it. `CannotStart` says what is in the way; `KeyboardInterrupt` after Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     _raise_file_limit(settings)
-    release = installation.prepare(settings)
-    with contextlib.closing(_listen(settings)) as listener:
-        first_key = installation.begin(settings)
+    # The port is taken first, so that one that is not free leaves no new installation behind; it listens last, so that
+    # clients of a node that still migrates are refused and try another one.
+    with contextlib.closing(_bound(settings)) as listener:
+        release = installation.prepare(settings)
+        key_file = settings.data_dir.absolute() / installation.FIRST_KEY
+        printed = settings.print_key or sys.stdout.isatty()
+        new_key = installation.begin(settings, key_file=None if printed else key_file)
+        with _address_errors(settings):
+            listener.listen(BACKLOG)
+        left = key_file.exists() and not (printed and new_key)
         log.info("settings other than the default: %s", changed(settings) or "none")
-        print(banner(settings, listener.getsockname()[1], first_key), flush=True)
+        if os.geteuid() == 0:
+            log.warning("running as root: a fault in the server would be root's; run it as a user of its own")
+        print(banner(settings, listener.getsockname()[1], new_key, key_file if left else None), flush=True)
         if settings.workers == 1:
             # uvicorn raises the signal once more when all has ended that has the time to; what has not ends here.
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -53,59 +64,30 @@ def _raise_file_limit(settings: Settings) -> None:
         )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _bound(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
+        with _address_errors(settings):
+            listener.bind((settings.host, settings.port))
+    except CannotStart as error:
         listener.close()
+        if installation.is_served(settings):  # The commonest case of all is a second start of the same server.
+            raise CannotStart(f"{error} (another Filestead serves {settings.data_dir})") from None
+        raise
+    return listener
+
+
+@contextlib.contextmanager
+def _address_errors(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         raise CannotStart(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): choose another --host or "
             "--port, or stop what listens there"
         ) from None
-    return listener
-
-
-def banner(settings: Settings, port: int, first_key: str | None) -> str:
-    """What a user needs for the next minute."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - what was chosen, not a default
-        host = "127.0.0.1"
-    base = f"http://{host}:{port}/v1"
-    place = f"Data directory: {settings.bytes_place}"
-    if settings.database_url is not None:
-        place = f"A node over PostgreSQL and {settings.bytes_place}"
-    lines = [f"Filestead serves {base}", place]
-    if first_key is None:
-        lines.append("Keys: `filestead keys list`; a new one: `filestead keys create --project default`")
-        return "\n".join(lines)
-    # Flush left, so that each part works as pasted.
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Your first key, shown only this once:",
-            "",
-            f"export OPENAI_BASE_URL={base}",
-            f"export OPENAI_API_KEY={first_key}",
-            "",
-            "Upload a file with curl:",
-            "",
-            f"echo 'Hello, Filestead' | curl {base}/files -H 'Authorization: Bearer {first_key}' "
-            "-F purpose=user_data -F 'file=@-;filename=hello.txt'",
-            "",
-            "or with Python (pip install openai):",
-            "",
-            "from openai import OpenAI",
-            f'client = OpenAI(base_url="{base}", api_key="{first_key}")',
-            'file = client.files.create(file=("hello.txt", b"Hello, Filestead"), purpose="user_data")',
-            "print(file.id, client.files.content(file.id).read())",
-            "",
-        ]
-    )
 
 
 def work(settings: Settings, listener: socket.socket) -> None:

@@ -26,11 +26,12 @@ class Supervisor:
         self._work = work
         self._workers: set[int] = set()
         self._ending = False
+        self._interrupted = False
         # A worker holds the reading end: when the supervisor is killed, the pipe closes and the worker stops.
         self._alive_read, self._alive_write = os.pipe()
 
     def run(self) -> None:
-        """Returns when every worker has ended."""
+        """Returns when every worker has ended; raises `KeyboardInterrupt` if Ctrl-C has ended them."""
         for number in ENDING:
             signal.signal(number, self._end)
         for _ in range(self._count):
@@ -43,9 +44,12 @@ class Supervisor:
                 time.sleep(RESPAWN_SECONDS)
             if not self._ending:
                 self._spawn()
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ending = True
+        self._interrupted = self._interrupted or number == signal.SIGINT
         for pid in self._workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

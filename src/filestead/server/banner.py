@@ -1,0 +1,65 @@
+"""What `serve` prints when it starts: where it is, and lines to paste. Each paragraph is flush left and works alone.
+
+The secret stands in at most one line; the others take it from the environment.
+"""
+
+import shlex
+from pathlib import Path
+
+from filestead.server.program import program
+from filestead.settings import Settings, secret_in_shell
+
+
+def banner(settings: Settings, port: int, new_key: str | None, key_file: Path | None) -> str:
+    """What a user needs for the next minute.
+
+    `new_key` is the key that this start has made, and `key_file` the file that holds the first key, if there is one.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - what was chosen, not a default
+        host = "127.0.0.1"
+    base = f"http://{host}:{port}/v1"
+    place = f"Data directory: {settings.bytes_place}"
+    if settings.database_url is not None:
+        place = f"A node over PostgreSQL and {settings.bytes_place}"
+    lines = [f"Filestead serves {base}", place]
+    if new_key is not None:
+        return "\n".join([*lines, "", *_key_lines(settings, base, new_key, key_file), *_first_steps()])
+    if key_file is not None:
+        lines.append(f"The first key is still in {key_file}: read it, then delete the file")
+    lines.append(f"Keys: `{program()} keys list`; a new one: `{program()} keys create --project default`")
+    return "\n".join(lines)
+
+
+def _key_lines(settings: Settings, base: str, new_key: str, key_file: Path | None) -> list[str]:
+    """A heading, and the two variables that every official client reads."""
+    value = new_key
+    heading = "Your first key, shown only this once:"
+    if settings.bootstrap_key is not None:
+        value = secret_in_shell("bootstrap_key") or "...  # bootstrap_key in the configuration file"
+        heading = "Your key is the bootstrap key; in a shell that has it:"
+    elif key_file is not None:
+        value = f'"$(cat {shlex.quote(str(key_file))})"'
+        heading = f"Your first key is in {key_file}, which only you may read; delete the file when you have the key:"
+    return [heading, "", f"export OPENAI_BASE_URL={base}", f"export OPENAI_API_KEY={value}", ""]
+
+
+def _first_steps() -> list[str]:
+    return [
+        "Upload a file with curl:",
+        "",
+        "echo 'Hello, Filestead' | curl $OPENAI_BASE_URL/files -H \"Authorization: Bearer $OPENAI_API_KEY\" "
+        "-F purpose=user_data -F 'file=@-;filename=hello.txt'",
+        "",
+        "with the command line:",
+        "",
+        f"{program()} files list",
+        "",
+        "or with Python (pip install openai):",
+        "",
+        "from openai import OpenAI",
+        "client = OpenAI()",
+        'file = client.files.create(file=("hello.txt", b"Hello, Filestead"), purpose="user_data")',
+        "print(file.id, client.files.content(file.id).read())",
+        "",
+    ]
