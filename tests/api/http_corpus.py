@@ -41,8 +41,14 @@ HEADS_REFUSED: dict[bytes, tuple[bytes, int]] = {
         b"GET / HTTP/1.2", b"GET / HTTP/1.10", b"GET / http/1.1", b"GET / HTTP/1.1 ", b"GET / HTTP/", b"GET / X/1.1"
     ),
     **lines(b"GET / HTTP/2.0", b"GET / HTTP/0.9", b"GET /", status=505),
-    **lines(b"TRACE / HTTP/1.1", b"CONNECT t:80 HTTP/1.1", b"CONNECT / HTTP/1.1", status=501),
-    **lines(b"GET http://t/ HTTP/1.1", b"GET http://t HTTP/1.1", b"GET http://u@t/ HTTP/1.1", b"GET t:80 HTTP/1.1"),
+    **lines(b"CONNECT t:80 HTTP/1.1", b"CONNECT / HTTP/1.1", status=405),
+    **lines(b"GET http://u@t/ HTTP/1.1", b"GET t:80 HTTP/1.1", b"GET http:// HTTP/1.1", b"GET http:///a HTTP/1.1"),
+    **lines(
+        b"GET ftp://t/ HTTP/1.1", b"GET http://t:x/ HTTP/1.1", b"GET http://t\\a HTTP/1.1", b"GET http:/a HTTP/1.1"
+    ),
+    **lines(b"GET http://t#a HTTP/1.1", b"GET http://t/#a HTTP/1.1", b"GET xhttp://t/ HTTP/1.1"),
+    b"an absolute target without host": (request(line=b"GET http://t/ HTTP/1.1", host=b""), 400),
+    b"an absolute target with a bad host": (request(line=b"GET http://t/ HTTP/1.1", host=b"Host: a@t"), 400),
     **lines(b"GET * HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET a HTTP/1.1", b"GET @t HTTP/1.1", b"GET ?a HTTP/1.1"),
     **lines(
         b"GET \\a HTTP/1.1", b"GET /a#b HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET /?\xff HTTP/1.1", b"GET /\0 HTTP/1.1"
@@ -119,6 +125,16 @@ ACCEPTED: dict[bytes, tuple[bytes, dict[str, Any]]] = {
     b"an IPv6 host": (request(host=b"Host: [::1]:80"), {"headers": [["host", "[::1]:80"]]}),
     b"bytes above ASCII": (request(b"X: a\xffb"), {"headers": [["host", "t"], ["x", "a\xffb"]]}),
     b"other methods": (request(line=b"PATCH / HTTP/1.1"), {"method": "PATCH"}),
+    b"TRACE": (request(line=b"TRACE / HTTP/1.1"), {"method": "TRACE"}),
+    b"an absolute target": (
+        request(b"X: y", line=b"GET http://u:80/a?b HTTP/1.1"),
+        {"raw_path": "/a", "query_string": "b", "headers": [["host", "u:80"], ["x", "y"]]},
+    ),
+    b"an absolute target without path": (
+        request(line=b"GET HTTP://u?b HTTP/1.1"),
+        {"raw_path": "/", "query_string": "b", "headers": [["host", "u"]]},
+    ),
+    b"an absolute target of TLS": (request(line=b"GET https://[::1]/ HTTP/1.1"), {"headers": [["host", "[::1]"]]}),
 }
 
 CLOSED_AFTER: dict[bytes, tuple[bytes, dict[str, Any]]] = {

@@ -89,7 +89,9 @@ class Running:
         size, path = 0, scope["path"]
         if path == "/gate":
             await asyncio.to_thread(self.gate.wait, PATIENCE)
-        while path != "/early":
+        if path == "/known":
+            scope["state"]["principal"] = "somebody"
+        while path not in ("/early", "/known"):
             event = await receive()
             if event["type"] == "http.disconnect":
                 return

@@ -1,11 +1,9 @@
-"""What surrounds every request: request id, timing, common headers, last-resort errors, ending unread bodies."""
+"""What surrounds every request: request id, timing, common headers, last-resort errors."""
 
-import asyncio
 import logging
 import random
 import re
 from time import perf_counter
-from typing import Any
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
@@ -20,9 +18,6 @@ log = logging.getLogger("filestead")
 
 ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 OPENAI_VERSION = b"2020-10-01"
-DRAIN_SECONDS = 2.0
-DRAIN_BYTES = 8 * 1024 * 1024
-STRANGER_DRAIN_BYTES = 64 * 1024
 
 
 def new_request_id() -> str:
@@ -47,7 +42,7 @@ class Front:
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
         exchange = _Exchange(scope, receive, send)
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(scope, receive, exchange.send)
         except ClientGone:
             pass
         except Exception as error:
@@ -64,35 +59,13 @@ class _Exchange:
         self._began = perf_counter()
         self._request_id = new_request_id()
         self._answered = False
-        self._drain = False
-        names = {name for name, _ in scope["headers"]}
-        self._has_body = b"content-length" in names or b"transfer-encoding" in names
-        self._waits_for_100 = b"expect" in names
         scope.setdefault("state", {})["principal"] = None
-
-    async def receive(self) -> Message:
-        """As the server's, noting how much of the body is left."""
-        message = await self._receive()
-        self._waits_for_100 = False
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._has_body = False
-        return message
 
     async def send(self, message: Message) -> None:
         """As the server's, adding the common headers."""
         if message["type"] == "http.response.start":
             self._answered = True
             message = {**message, "headers": [*message["headers"], *self._headers(message["status"])]}
-            # The body that is still on its way would be taken for the next request.
-            self._drain = self._has_body and not _is_empty(self._scope)
-            if self._drain:
-                message["headers"].append((b"connection", b"close"))
-        elif self._drain and not message.get("more_body", False):
-            # The answer goes out first and the connection ends last: closing on unread bytes would reset it, and the
-            # client would lose the answer that says what is wrong.
-            await self._send({**message, "more_body": True})
-            await self._read_off()
-            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     def _headers(self, status: int) -> list[tuple[bytes, bytes]]:
@@ -107,20 +80,6 @@ class _Exchange:
             headers.append((b"openai-processing-ms", str(took).encode()))
         return headers
 
-    async def _read_off(self) -> None:
-        """Take in what the client is still sending, within bounds."""
-        if self._waits_for_100:
-            return
-        known = self._scope["state"]["principal"] is not None
-        left = DRAIN_BYTES if known else STRANGER_DRAIN_BYTES
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while left > 0 and self._has_body:
-                    message = await self.receive()
-                    left -= len(message.get("body", b""))
-        except TimeoutError:
-            pass
-
     async def fail(self, error: Exception) -> None:
         """Answer a failure that nothing below has answered."""
         answer = unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
@@ -128,12 +87,8 @@ class _Exchange:
             log.error("%s %s failed", self._request_id, self._scope["method"], exc_info=error)
         if self._answered:
             raise error  # the server cuts the connection, so that a short body cannot pass for a whole one
-        await answer.response()(self._scope, self.receive, self.send)
+        await answer.response()(self._scope, self._receive, self.send)
 
 
 def _latin(text: str) -> bytes:
     return text.encode("ascii", "replace")
-
-
-def _is_empty(scope: dict[str, Any] | Scope) -> bool:
-    return any(name == b"content-length" and value == b"0" for name, value in scope["headers"])

@@ -8,31 +8,28 @@ and left to it: several blanks between the parts of a request line, and RTSP/1.0
 import asyncio
 import fcntl
 import logging
-import re
 import socket
 import struct
 import sys
 import termios
-from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sized
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import ClassVar
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-Headers = list[tuple[bytes, bytes]]
+from filestead.server.heads import Headers, Refused, check_headers, check_line, split_target
+from filestead.server.lingering import LingeringLimits, LingeringPool
+
 Refusal = Callable[[int, str], tuple[Headers, bytes]]
 
-LINGER_SECONDS = 1.0
 PIPELINED = 100  # requests that may wait behind the one being answered
 FRAMING = 8  # bytes of a chunked body that may come with each byte of content: one-byte chunks need six
-FRAMING_NAMES = frozenset({b"host", b"transfer-encoding", b"content-length"})
 OURS = frozenset({b"connection", b"content-length", b"retry-after"})
-TARGET = re.compile(rb"/[!\"$-~]*")
-HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 logger = logging.getLogger(__name__)
 
@@ -47,46 +44,13 @@ class ConnectionLimits:
     target_bytes: int = 8 * 1024
     send_stall_seconds: float = 60.0
     connections: int = 2048
+    lingering: LingeringLimits = field(default_factory=LingeringLimits)
 
 
 def protocol_class(limits: ConnectionLimits, refuse: Refusal) -> type[HttpToolsProtocol]:
     """The class for `uvicorn.Config(http=...)`. `refuse(status, message)` gives an error answer's headers and body."""
-    return type("Connection", (LimitedProtocol,), {"limits": limits, "refusal": staticmethod(refuse)})
-
-
-class _Refused(Exception):
-    """Raised in a parser callback; the parser hands it back as the context of its own error."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-def _check_line(method: bytes, version: str, target: bytes) -> None:
-    if version not in {"1.0", "1.1"}:
-        raise _Refused(505, "Only HTTP/1.1 and HTTP/1.0 are served.")
-    if method in {b"CONNECT", b"TRACE"}:
-        raise _Refused(501, "This method is not served.")
-    if not TARGET.fullmatch(target):
-        raise _Refused(400, "The request target must be an absolute path.")
-
-
-def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
-    headers = [field for field in headers if field[0] in FRAMING_NAMES]
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and version == "1.1"):
-        raise _Refused(400, "A request must have one Host header.")
-    if hosts and not HOST.fullmatch(hosts[0]):
-        raise _Refused(400, "The Host header is not a host and port.")
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if codings and version == "1.0":
-        raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding.")
-    if codings not in ([], [b"chunked"]):
-        raise _Refused(501, "The only Transfer-Encoding served is chunked.")
-    # llhttp takes what follows an upgrade for another protocol, so a body would be parsed as the next request.
-    if upgrade and (codings or any(name == b"content-length" and value != b"0" for name, value in headers)):
-        raise _Refused(400, "A request with a body cannot ask for an upgrade.")
+    shared = {"limits": limits, "refusal": staticmethod(refuse), "lingering": LingeringPool(limits.lingering)}
+    return type("Connection", (LimitedProtocol,), shared)
 
 
 class _Flow(FlowControl):
@@ -110,11 +74,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[ConnectionLimits]
     refusal: ClassVar["staticmethod[[int, str], tuple[Headers, bytes]]"]
+    lingering: ClassVar[LingeringPool]
 
     _head_open = True  # the next byte belongs to a head, not to a body
     _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
     _unmeasured = False  # the bytes of this head or trailer are not counted in `_overhead`, or not they alone
-    _finished = False  # nothing more is read from this peer
+    _finished = False  # nothing more is parsed of what this peer sends
+    _last = False  # the answer being written is the connection's last
+    _lingers = False
     _parting: tuple[int, str] | None = None
     _answering: RequestResponseCycle | None = None
     _reading: asyncio.TimerHandle | None = None
@@ -129,7 +96,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self.ws_protocol_class = None  # another protocol would leave every limit here behind
-        if len(self.connections) > self.limits.connections:
+        if len(self.connections) - len(self.lingering) > self.limits.connections:
             self._refuse(503, "Too many connections. Please try again in a moment.")
         else:
             self._reading = self.loop.call_later(self.limits.head_seconds, self._too_slow)
@@ -144,7 +111,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        super().shutdown()
+        self.lingering.end_soon()
+        if not self._lingers:
+            super().shutdown()
         self._watch_sending()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -179,7 +148,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._finished = True
         except httptools.HttpParserError as error:
             refused = error.__context__
-            if isinstance(refused, _Refused):
+            if isinstance(refused, Refused):
                 self._refuse(refused.status, refused.message)
             elif isinstance(error, httptools.HttpParserCallbackError):
                 raise
@@ -198,17 +167,20 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > self.limits.target_bytes:
-            raise _Refused(414, "The request target is too long.")
+            raise Refused(414, "The request target is too long.")
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         upgrade = self.parser.should_upgrade()
         self._check_fields()
         self.headers[:] = [(name, value.rstrip(b" \t")) for name, value in self.headers]
-        _check_line(self.parser.get_method(), version, self.url)
-        _check_headers(version, self.headers, upgrade)
+        authority, self.url = split_target(self.url)
+        check_line(self.parser.get_method(), version, self.url)
+        check_headers(version, self.headers, upgrade)
+        if authority is not None:
+            self.headers[:] = [(b"host", authority), *(item for item in self.headers if item[0] != b"host")]
         if len(self.pipeline) >= PIPELINED:
-            raise _Refused(503, "Too many requests wait on this connection. Please try again in a moment.")
+            raise Refused(503, "Too many requests wait on this connection. Please try again in a moment.")
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
@@ -226,7 +198,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _check_fields(self) -> None:
         size = sum(len(name) + len(value) + len(b":\r\n") for name, value in self.headers) if self._unmeasured else 0
         if len(self.headers) > self.limits.headers or size > self.limits.head_bytes:
-            raise _Refused(431, "The request has too many headers.")
+            raise Refused(431, "The request has too many headers.")
 
     def on_message_complete(self) -> None:
         if self.headers:
@@ -271,9 +243,32 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, self._ending_well(cycle, app))
+
+    def _ending_well(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+        """The app, answering so that its answer is the last if it comes before the whole body has.
+
+        uvicorn would take the rest of the body for this request's and wait for it, or close over it.
+        """
+
+        async def send(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start":
+                if cycle.more_body:
+                    cycle.keep_alive = False  # uvicorn then announces it
+            elif message["type"] == "http.response.body" and not message.get("more_body") and not cycle.keep_alive:
+                self._last = cycle.keep_alive = True  # uvicorn would close the transport before it calls us
+            await cycle.send(message)
+
+        def run(scope: Scope, receive: ASGIReceiveCallable, _: ASGISendCallable) -> Awaitable[None]:
+            return app(scope, receive, send)
+
+        return run
 
     def on_response_complete(self) -> None:
+        if self._last:
+            self.server_state.total_requests += 1
+            self._end()
+            return
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_sending()
@@ -313,17 +308,35 @@ class LimitedProtocol(HttpToolsProtocol):
         headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))
+        elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append((b"allow", b"DELETE, GET, HEAD, POST"))
         if self.url and self.parser.get_method() == b"HEAD":
             body = b""
         lines = b"".join(b"%b: %b\r\n" % field for field in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
-        if len(self.connections) > self.limits.connections or not self.transport.can_write_eof():
+        self._linger(known=False)
+
+    def _end(self) -> None:
+        """The last answer is written: close, but not over what the peer still sends."""
+        cycle = self._answering
+        self._finished = True
+        self._stop_reading_clock()
+        self._unset_keepalive_if_required()
+        if cycle is not None and (cycle.more_body or self.pipeline) and not self.transport.is_closing():
+            # The app puts a principal there once it knows the key (`api/routes.py`).
+            self._linger(known=cycle.scope["state"].get("principal") is not None)
+        else:
             self._close()
-            return
-        # A socket closed over unread input is reset, which can overtake the answer: read on for a moment.
+
+    def _linger(self, *, known: bool) -> None:
+        self._lingers = True
+        self.pipeline.clear()
+        self.headers = []
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
         self.transport.write_eof()
-        self.flow.resume_reading()
-        self._reading = self.loop.call_later(LINGER_SECONDS, self._close)
+        self._watch_sending()
+        self.lingering.take(self.transport, self.connection_lost, known=known)
 
     # --- sending ----------------------------------------------------------------------------------------------------
 

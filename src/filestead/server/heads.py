@@ -1,0 +1,59 @@
+"""What a request's head must be beyond what llhttp checks: version, target, Host, and how the body is framed."""
+
+import re
+
+Headers = list[tuple[bytes, bytes]]
+
+FRAMING_NAMES = frozenset({b"host", b"transfer-encoding", b"content-length"})
+TARGET = re.compile(rb"/[!\"$-~]*")
+AUTHORITY = rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+HOST = re.compile(AUTHORITY)
+ABSOLUTE = re.compile(rb"(?i:https?)://(" + AUTHORITY + rb")(|[/?].*)", re.DOTALL)
+
+
+class Refused(Exception):
+    """Raised in a parser callback; the parser hands it back as the context of its own error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def split_target(target: bytes) -> tuple[bytes | None, bytes]:
+    """(authority, origin form) of a request target; the authority is None unless the target is in absolute form.
+
+    A server must take both forms (RFC 9112, 3.2.2), and then the target's authority counts and not Host.
+    """
+    if target.startswith(b"/") or not (found := ABSOLUTE.fullmatch(target)):
+        return None, target
+    authority, rest = found.groups()
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
+
+
+def check_line(method: bytes, version: str, target: bytes) -> None:
+    """Refuse what is not served whatever the headers say. `target` is in origin form."""
+    if version not in {"1.0", "1.1"}:
+        raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are served.")
+    if method == b"CONNECT":
+        raise Refused(405, "Not allowed to CONNECT. This server is not a proxy.")
+    if not TARGET.fullmatch(target):
+        raise Refused(400, "The request target must be an absolute path or URL.")
+
+
+def check_headers(version: str, headers: Headers, upgrade: bool) -> None:
+    """Refuse a doubtful Host, and every framing that two readers could take differently."""
+    headers = [field for field in headers if field[0] in FRAMING_NAMES]
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise Refused(400, "A request must have one Host header.")
+    if hosts and not HOST.fullmatch(hosts[0]):
+        raise Refused(400, "The Host header is not a host and port.")
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings and version == "1.0":
+        raise Refused(400, "HTTP/1.0 has no Transfer-Encoding.")
+    if codings not in ([], [b"chunked"]):
+        raise Refused(501, "The only Transfer-Encoding served is chunked.")
+    # llhttp takes what follows an upgrade for another protocol, so a body would be parsed as the next request.
+    if upgrade and (codings or any(name == b"content-length" and value != b"0" for name, value in headers)):
+        raise Refused(400, "A request with a body cannot ask for an upgrade.")
