@@ -120,7 +120,19 @@ class Settings(BaseSettings):
     )
     keep_alive_seconds: int = _setting(75, "seconds", "How long an idle connection is kept.", ge=1)
     shutdown_seconds: int = _setting(30, "seconds", "How long running requests may go on after SIGTERM.", ge=0)
-    max_connections: int = _setting(2048, "connections", "Connections of one process; more are answered 503.", ge=1)
+    max_connections: int = _setting(
+        2048,
+        "connections",
+        "Connections of one process. Beyond, the one that has been idle longest is closed, or the new one gets 503.",
+        ge=1,
+    )
+    max_connections_per_address: int = _setting(
+        0,
+        "connections",
+        "Connections of one address (of IPv6: of one network of 64 bits) to one process, likewise; 0 means all but an "
+        "eighth of `max_connections`, as a proxy in front needs them.",
+        ge=0,
+    )
     cors_origins: str | None = _setting(
         None,
         "origins",
@@ -166,6 +178,11 @@ class Settings(BaseSettings):
     def bytes_place(self) -> str:
         """Where the bytes of the files are: the store's URL, or the whole path of the data directory."""
         return self.blob_url or str(self.data_dir.resolve())
+
+    @property
+    def connections_per_address(self) -> int:
+        """Connections of one address to one process."""
+        return self.max_connections_per_address or self.max_connections - self.max_connections // 8
 
     @property
     def project_quota(self) -> int | None:

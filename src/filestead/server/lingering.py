@@ -13,6 +13,7 @@ from dataclasses import dataclass
 MIB = 1024 * 1024
 TICK_SECONDS = 0.5
 ENDING_SECONDS = 1.0  # what is left to each when the server ends
+UPLOAD_BYTES = 1025 * MIB
 PAUSE_SECONDS = 0.01  # between two turns of those that wait for their share of the rate
 DROPPED = memoryview(bytearray(128 * 1024))  # every connection writes into it, and nobody reads it
 
@@ -21,7 +22,7 @@ DROPPED = memoryview(bytearray(128 * 1024))  # every connection writes into it, 
 class LingeringLimits:
     """How long, how much and how many."""
 
-    bytes: int = 1025 * MIB
+    bytes: int = UPLOAD_BYTES
     """Of one connection: a whole upload, its framing, and what a file may be too large by."""
 
     silence_seconds: float = 5.0

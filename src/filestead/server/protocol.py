@@ -6,12 +6,7 @@ and left to it: several blanks between the parts of a request line, and RTSP/1.0
 """
 
 import asyncio
-import fcntl
 import logging
-import socket
-import struct
-import sys
-import termios
 from collections.abc import Awaitable, Callable, Sized
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,13 +17,16 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from filestead.server.crowd import Address, Crowd, Room
 from filestead.server.heads import Headers, Refused, check_headers, check_line, split_target
 from filestead.server.lingering import LingeringLimits, LingeringPool
+from filestead.server.stalls import SendWatch
 
 Refusal = Callable[[int, str], tuple[Headers, bytes]]
 
 PIPELINED = 100  # requests that may wait behind the one being answered
 FRAMING = 8  # bytes of a chunked body that may come with each byte of content: one-byte chunks need six
+TOO_MANY = "Too many connections. Please try again in a moment."
 OURS = frozenset({b"connection", b"content-length", b"retry-after"})
 
 logger = logging.getLogger(__name__)
@@ -44,13 +42,18 @@ class ConnectionLimits:
     target_bytes: int = 8 * 1024
     send_stall_seconds: float = 60.0
     connections: int = 2048
+    connections_by_address: int = 2048
+    health: frozenset[bytes] = frozenset({b"/health", b"/health/ready"})
+    """Paths that are also served to connections beyond the limits."""
+
     lingering: LingeringLimits = field(default_factory=LingeringLimits)
 
 
 def protocol_class(limits: ConnectionLimits, refuse: Refusal) -> type[HttpToolsProtocol]:
     """The class for `uvicorn.Config(http=...)`. `refuse(status, message)` gives an error answer's headers and body."""
     shared = {"limits": limits, "refusal": staticmethod(refuse), "lingering": LingeringPool(limits.lingering)}
-    return type("Connection", (LimitedProtocol,), shared)
+    crowd = Crowd(limits.connections, limits.connections_by_address)
+    return type("Connection", (LimitedProtocol,), {**shared, "crowd": crowd})
 
 
 class _Flow(FlowControl):
@@ -75,7 +78,10 @@ class LimitedProtocol(HttpToolsProtocol):
     limits: ClassVar[ConnectionLimits]
     refusal: ClassVar["staticmethod[[int, str], tuple[Headers, bytes]]"]
     lingering: ClassVar[LingeringPool]
+    crowd: ClassVar[Crowd]
 
+    _address: Address | None = None
+    _reserved = False  # only a question about the server's health is answered
     _head_open = True  # the next byte belongs to a head, not to a body
     _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
     _unmeasured = False  # the bytes of this head or trailer are not counted in `_overhead`, or not they alone
@@ -85,9 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _parting: tuple[int, str] | None = None
     _answering: RequestResponseCycle | None = None
     _reading: asyncio.TimerHandle | None = None
-    _sending: asyncio.TimerHandle | None = None
-    _unsent = 0
-    _moved_at = 0.0
+    _sending: SendWatch
     url = b""
 
     # --- the connection ---------------------------------------------------------------------------------------------
@@ -95,33 +99,51 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._sending = SendWatch(transport, self.limits.send_stall_seconds)
         self.ws_protocol_class = None  # another protocol would leave every limit here behind
-        if len(self.connections) - len(self.lingering) > self.limits.connections:
-            self._refuse(503, "Too many connections. Please try again in a moment.")
+        host = self.client[0] if self.client else ""
+        self._address, room = self.crowd.enter(self, host, self.loop.time())
+        self._reserved = room is Room.RESERVED
+        if room is Room.NONE:
+            self._refuse(503, TOO_MANY)
         else:
             self._reading = self.loop.call_later(self.limits.head_seconds, self._too_slow)
 
+    def give_way(self) -> None:
+        """Close for another connection, which is allowed only while there is no request."""
+        if self._reserved:
+            self._refuse(503, TOO_MANY)
+        else:
+            self._leave()
+            self._close()
+
+    def _leave(self) -> None:
+        if self._address is not None:
+            self.crowd.leave(self, self._address)
+            self._address = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
         # uvicorn tells only the newest request, which may be one that still waits behind the one being answered.
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
         self._stop_reading_clock()
-        self._stop_sending_clock()
+        self._sending.stop()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
         self.lingering.end_soon()
         if not self._lingers:
             super().shutdown()
-        self._watch_sending()
+        self._sending.start()
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()
 
     def _close(self) -> None:
         self.transport.close()
-        self._watch_sending()
+        self._sending.start()
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -179,13 +201,17 @@ class LimitedProtocol(HttpToolsProtocol):
         check_headers(version, self.headers, upgrade)
         if authority is not None:
             self.headers[:] = [(b"host", authority), *(item for item in self.headers if item[0] != b"host")]
+        if self._reserved and self.url not in self.limits.health:
+            raise Refused(503, TOO_MANY)
         if len(self.pipeline) >= PIPELINED:
             raise Refused(503, "Too many requests wait on this connection. Please try again in a moment.")
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
-        if upgrade:
+        if upgrade or self._reserved:
             self.cycle.keep_alive = False
+        if self._address is not None:
+            self.crowd.work(self, self._address)
         self._head_open = False
         self._overhead = 0
         self.headers = []  # for trailers, which must not change the request that the app already has
@@ -221,7 +247,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             # Absolute: a byte now and then must not move it. It also ends a body that nobody waits for any more.
             if self._reading is None:
+                self._wait()
                 self._reading = self.loop.call_later(self.limits.head_seconds, self._too_slow)
+
+    def _wait(self) -> None:
+        if self._address is not None:
+            self.crowd.wait(self, self._address, self.loop.time())
 
     def _stop_reading_clock(self) -> None:
         if self._reading is not None:
@@ -271,8 +302,10 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_response_complete()
         if self.transport.is_closing():
-            self._watch_sending()
+            self._sending.start()
         elif self._parting is None:
+            if not self._owes_answer():
+                self._wait()
             self._watch_reading()
         elif not self._owes_answer():
             self._part(*self._parting)
@@ -330,60 +363,22 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _linger(self, *, known: bool) -> None:
         self._lingers = True
+        self._leave()
         self.pipeline.clear()
         self.headers = []
         if self.cycle is not None:
             self.cycle.body = bytearray()
         self.transport.write_eof()
-        self._watch_sending()
+        self._sending.start()
         self.lingering.take(self.transport, self.connection_lost, known=known)
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_sending()
+        self._sending.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.transport.is_closing():  # a closing connection has a last part that can stall as well
-            self._stop_sending_clock()
-
-    def _stop_sending_clock(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
-
-    def _watch_sending(self) -> None:
-        if self._sending is None and self.transport.get_write_buffer_size():
-            self._unsent = sys.maxsize
-            self._check_sending()
-
-    def _check_sending(self) -> None:
-        self._sending = None
-        if not self.transport.get_write_buffer_size():
-            return
-        now, unsent = self.loop.time(), self._outstanding()
-        if unsent < self._unsent:
-            self._unsent, self._moved_at = unsent, now
-        elif now - self._moved_at >= self.limits.send_stall_seconds:
-            logger.info("cut off a peer that reads nothing")
-            # Reset, or the kernel goes on offering what it has queued long after we have forgotten the connection.
-            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.transport.abort()
-            return
-        pause = min(1.0, self.limits.send_stall_seconds / 4)
-        self._sending = self.loop.call_later(pause, self._check_sending)
-
-    def _outstanding(self) -> int:
-        """Bytes that the peer has not acknowledged: the kernel's queue too, as it refills from ours in large steps."""
-        size = self.transport.get_write_buffer_size()
-        try:
-            queued = fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, bytes(4))
-        except OSError:
-            return size
-        return size + int.from_bytes(queued, sys.byteorder)
-
-    def _socket(self) -> socket.socket:
-        found: socket.socket = self.transport.get_extra_info("socket")
-        return found
+            self._sending.stop()

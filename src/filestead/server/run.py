@@ -16,7 +16,7 @@ from filestead.api.errors import Answer
 from filestead.api.front import new_request_id
 from filestead.domain.errors import CannotStart
 from filestead.server.banner import banner
-from filestead.server.lingering import MIB, LingeringLimits
+from filestead.server.lingering import MIB, UPLOAD_BYTES, LingeringLimits
 from filestead.server.protocol import ConnectionLimits, protocol_class
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, changed
@@ -97,8 +97,9 @@ def work(settings: Settings, listener: socket.socket) -> None:
         head_seconds=settings.head_seconds,
         send_stall_seconds=settings.send_stall_seconds,
         connections=settings.max_connections,
+        connections_by_address=settings.connections_per_address,
         lingering=LingeringLimits(
-            bytes=2 * int(settings.max_file_bytes) + MIB,
+            bytes=max(UPLOAD_BYTES, 2 * int(settings.max_file_bytes) + MIB),
             window_seconds=settings.idle_seconds,
             min_rate=settings.min_upload_rate,
             total_seconds=settings.max_upload_seconds,

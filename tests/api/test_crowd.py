@@ -1,0 +1,148 @@
+"""Many connections: who gives way, who is told to come again, and that the server's health can always be asked for."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from filestead.server import crowd
+from filestead.server.protocol import ConnectionLimits
+
+from .raw_http import PATIENCE, Client, Running, request, serve
+
+Open = Callable[..., Client]
+GRACE = crowd.GRACE_SECONDS + 0.2
+GATE = request(line=b"GET /gate HTTP/1.1")
+HEALTH = request(line=b"GET /health HTTP/1.1")
+
+
+@pytest.fixture
+def connect() -> Iterator[Open]:
+    with contextlib.ExitStack() as stack:
+
+        def open_client(running: Running, source: str = "127.0.0.1") -> Client:
+            return stack.enter_context(contextlib.closing(Client(running.port, source=source)))
+
+        yield open_client
+
+
+def is_closed(client: Client) -> bool:
+    client.sock.settimeout(PATIENCE)
+    return client.sock.recv(1) == b""
+
+
+def test_the_one_that_has_been_idle_longest_gives_way(connect: Open) -> None:
+    with serve(ConnectionLimits(connections=3)) as server:
+        silent, used, newest = connect(server), connect(server), connect(server)
+        assert used.send(request()).one().status == 200
+        time.sleep(GRACE)
+        assert connect(server).send(request()).one().status == 200
+        assert is_closed(silent)
+        assert newest.send(request()).one().status == 200
+        assert used.send(request()).one().status == 200
+
+
+def test_a_head_that_is_begun_counts_as_activity_once(connect: Open) -> None:
+    with serve(ConnectionLimits(connections=2)) as server:
+        begun, idle = connect(server), connect(server)
+        time.sleep(0.1)
+        begun.send(b"GET / HTTP/1.1\r\n")
+        time.sleep(GRACE)
+        assert connect(server).send(request()).one().status == 200
+        assert is_closed(idle)
+        begun.send(b"X: y\r\n")
+        time.sleep(GRACE)
+        assert connect(server).send(request()).one().status == 200
+        assert is_closed(begun)
+
+
+def test_requests_in_progress_are_not_cut_and_health_is_answered(connect: Open) -> None:
+    with serve(ConnectionLimits(connections=2)) as server:
+        busy = [connect(server).send(GATE) for _ in range(2)]
+        assert busy[1].silent(GRACE)
+        for _ in range(3):
+            answer = connect(server).send(HEALTH).one()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            (answer,) = connect(server).send(request()).answers()
+            assert answer.check(503)
+            assert answer.headers["retry-after"] == "1"
+        server.gate.set()
+        assert [client.one().status for client in busy] == [200, 200]
+
+
+def test_the_reserve_goes_to_the_newest(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "RESERVE", 2)
+    monkeypatch.setattr(crowd, "GRACE_SECONDS", 60.0)
+    with serve(ConnectionLimits(connections=1)) as server:
+        first, *told, third, fourth = (connect(server) for _ in range(5))
+        for client in told:
+            (answer,) = client.answers()
+            assert answer.check(503)
+        assert third.send(HEALTH).one().status == 200
+        assert fourth.send(HEALTH).one().status == 200
+        assert first.send(request()).one().status == 200
+
+
+def test_questions_about_health_are_bounded_as_well(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "RESERVE", 2)
+    with serve(ConnectionLimits(connections=1, health=frozenset({b"/gate"}))) as server:
+        busy = [connect(server).send(GATE) for _ in range(5)]
+        assert all(client.silent(0.1) for client in busy)
+        (answer,) = connect(server).answers()
+        assert answer.check(503)
+        server.gate.set()
+        assert all(client.one().status == 200 for client in busy)
+
+
+def test_an_address_has_a_limit_of_its_own(connect: Open) -> None:
+    with serve(ConnectionLimits(connections=20, connections_by_address=2)) as server:
+        neighbour, idle = connect(server, "127.0.0.2"), connect(server)
+        busy = connect(server).send(GATE)
+        assert busy.silent(GRACE)
+        assert connect(server).send(request(b"Connection: close")).one().status == 200
+        assert is_closed(idle)
+        connect(server).send(GATE)
+        time.sleep(GRACE)
+        (answer,) = connect(server).send(request()).answers()
+        assert answer.check(503)
+        assert neighbour.send(request()).one().status == 200
+        assert connect(server, "127.0.0.2").send(request()).one().status == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::2:3", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2", True),
+    ],
+)
+def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
+    class Peer:
+        def give_way(self) -> None: ...
+
+    people = crowd.Crowd(10, 10)
+    first, _ = people.enter(Peer(), one, 0.0)
+    second, _ = people.enter(Peer(), other, 0.0)
+    assert (first is second) == same
+
+
+def test_nobody_is_remembered(connect: Open) -> None:
+    with serve(ConnectionLimits(connections=4)) as server:
+        for raw in (
+            b"",
+            request(),
+            GATE,
+            b"nonsense\r\n\r\n",
+            b"GET /",
+            request(b"Content-Length: 9", line=b"POST /early HTTP/1.1"),
+        ):
+            connect(server).send(raw).close()
+        server.gate.set()
+        assert server.lets_go(PATIENCE)
+        people = server.server.config.http.crowd
+        assert (people._count, people._addresses, people._waiting) == (0, {}, {})
