@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
-import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
@@ -17,9 +16,11 @@ from filestead.api.body import Pace
 from filestead.api.front import Front
 from filestead.api.routes import Api
 from filestead.blobs.local import new_key
+from filestead.decoders import DECODERS
 from filestead.domain.auth import Authenticator
 from filestead.domain.errors import FilesteadError
 from filestead.domain.files import LEASE_SECONDS, Files, Rules, Tools
+from filestead.domain.metering import Submit
 from filestead.domain.model import Limits, Quota
 from filestead.domain.sweep import Sweeper
 from filestead.installation import Stores, new_id
@@ -45,14 +46,13 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
     """The application on open stores; it closes them when it shuts down."""
     hashing = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
 
-    def submit(function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().run_in_executor(hashing, function, *args)
+    lines = ThreadPoolExecutor(1, thread_name_prefix="filestead-lines")
 
     files = Files(
         stores.records,
         stores.blobs,
         Rules(limits(settings), settings.validation, settings.downloads == "openai"),
-        Tools(lambda: new_id("file-"), new_key, msgspec.json.decode, submit),
+        Tools(lambda: new_id("file-"), new_key, DECODERS, _on(hashing), _on(lines)),
     )
 
     async def readiness() -> str | None:
@@ -89,10 +89,20 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
             hashing.shutdown()
+            lines.shutdown()
             stores.close()
 
     app = Front(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
     return cors.allowing(app, settings.allowed_origins) if settings.allowed_origins else app
+
+
+def _on(threads: ThreadPoolExecutor) -> Submit:
+    """Run functions on these threads."""
+
+    def submit(function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(threads, function, *args)
+
+    return submit
 
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None:

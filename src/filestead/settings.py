@@ -91,11 +91,12 @@ class Settings(BaseSettings):
     uploads_per_minute: int = _setting(
         1000, "uploads a minute", "Uploads of one user; 0 means no limit.", ge=0, le=1_000_000
     )
-    validation: Literal["openai", "advise", "strict"] = _setting(
+    validation: Literal["openai", "advise", "strict", "hosted"] = _setting(
         "advise",
         "mode",
         "What happens to JSONL files with faulty lines: `openai` refuses what the hosted service refuses at upload, "
-        "`advise` also checks every line and reports faults in `status_details`, `strict` refuses such files.",
+        "`advise` also checks every line and reports the first fault in `status_details`, `strict` refuses such files; "
+        "`hosted` is `strict` by the rules of the hosted batch runner: its endpoints only, and one model in a file.",
     )
     downloads: Literal["all", "openai"] = _setting(
         "all", "mode", "Which purposes may be downloaded: `all`, or only those that the hosted service hands out."

@@ -165,7 +165,8 @@ def test_an_empty_file_is_kept_where_anything_is(server: Server) -> None:
     for purpose in ("batch", "fine-tune"):
         response = server.client.post("/files", data={"purpose": purpose}, files={"file": ("a.jsonl", b"")})
         assert response.status_code == 400
-    assert server.upload(b"", purpose="evals")["status"] == "error"
+    made = server.upload(b"", purpose="evals")
+    assert (made["status"], made["status_details"]) == ("processed", "The file has no lines.")
 
 
 # --- retrieve and delete --------------------------------------------------------------------------------------------

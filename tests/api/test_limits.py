@@ -84,6 +84,8 @@ def test_the_rate_of_uploads(tmp_path: Path) -> None:
         assert server.client.get("/files").status_code == 200
 
 
+MODES = ("openai", "advise", "strict", "hosted")
+OTHER_MODEL = LINE.replace(b'"model": "', b'"model": "other-')
 FAULTY = LINE % 1 + b"not json\n" + LINE % 1
 
 
@@ -96,7 +98,24 @@ FAULTY = LINE % 1 + b"not json\n" + LINE % 1
         ("strict", "batch", FAULTY, 400, "Line 2"),
         ("openai", "batch", b"prose\n" + FAULTY, 400, "Invalid file format for Batch API. Must be .jsonl"),
         ("advise", "batch", b"\xef\xbb\xbf" + LINE % 1, 400, "Invalid file format for Batch API. Must be .jsonl"),
+        (
+            "advise",
+            "batch",
+            b'{"custom_id": "\xe9"}\n',
+            400,
+            "Invalid file for Batch API. Must be utf-8 encoded. Line 1:",
+        ),
+        (
+            "advise",
+            "batch",
+            b'{"x": "' + b"x" * 9_000_000,
+            400,
+            "Must be .jsonl. Line 1: it is not valid JSON (it ends",
+        ),
         ("strict", "batch", LINE % 1 + LINE % 2, 200, None),
+        ("strict", "batch", OTHER_MODEL % 1 + LINE % 2, 200, None),
+        ("hosted", "batch", OTHER_MODEL % 1 + LINE % 2, 400, "Line 2: 'body.model' is "),
+        ("hosted", "batch", LINE % 1 + LINE % 2, 200, None),
         ("openai", "fine-tune", b'{"x": 1}\n[]\n', 400, "Line 2 is not a dictionary"),
         ("openai", "fine-tune", b'{"x": 1}\n', 200, None),
         ("advise", "fine-tune", b'{"x": 1}\n', 200, "Line 1"),
@@ -116,7 +135,7 @@ def test_validation_modes(
     if status == 400:
         assert says is not None and says in response.json()["error"]["message"]
     elif says:
-        assert response.json()["status"] == "error"
+        assert response.json()["status"] == "processed"
         assert says in response.json()["status_details"]
         assert server.client.get(f"/files/{response.json()['id']}/content").content == content
     else:
@@ -126,9 +145,7 @@ def test_validation_modes(
 @pytest.fixture(scope="module")
 def modes(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("modes")
-    servers = {
-        mode: Server(folder / mode, validation=mode, uploads_per_minute=0) for mode in ("openai", "advise", "strict")
-    }
+    servers = {mode: Server(folder / mode, validation=mode, uploads_per_minute=0) for mode in MODES}
     yield servers
     for server in servers.values():
         server.stop()

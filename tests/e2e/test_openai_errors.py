@@ -82,7 +82,8 @@ def test_expiry_out_of_range(client: OpenAI, seconds: int, bound: str) -> None:
 def test_prose_is_no_batch(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.files.create(file=("notes.txt", b"Dear all,\n"), purpose="batch")
-    check_error(raised.value, 400, "Invalid file format for Batch API. Must be .jsonl", None, None)
+    problem = "Line 1: it is not a JSON object."
+    check_error(raised.value, 400, f"Invalid file format for Batch API. Must be .jsonl. {problem}", None, None)
 
 
 def test_limit_out_of_range(client: OpenAI) -> None:

@@ -116,14 +116,26 @@ def _bad_seconds(error: errors.BadExpirySeconds) -> Answer:
 
 def _unsupported_extension(error: errors.UnsupportedExtension) -> Answer:
     formats = ", ".join(f'"{name}"' for name in error.supported)
-    return Answer(400, f"Invalid extension {error.extension}. Supported formats: {formats}", "file")
+    message = f"Invalid extension {error.extension}. Supported formats: {formats}"
+    if not error.extension.strip() or error.extension != error.extension.strip():
+        # Blanks and dots at the end of a name are easily overlooked.
+        message += f". The file name is {error.filename!r}."
+    return Answer(400, message, "file")
+
+
+def _not_batch_input(error: errors.NotBatchInput) -> Answer:
+    hosted = "Invalid file format for Batch API. Must be .jsonl"
+    if not error.utf8:
+        hosted = "Invalid file for Batch API. Must be utf-8 encoded"
+    return Answer(400, f"{hosted}. {error.problem}" if error.problem else hosted)
 
 
 def _not_training_data(error: errors.NotTrainingData) -> Answer:
     return Answer(
         400,
         "Expected file to have JSONL format, where every line is a valid JSON dictionary. "
-        f'Line {error.line} is not a dictionary (HINT: line starts with: "{error.excerpt}...").',
+        f'Line {error.line} is not a dictionary (HINT: line starts with: "{error.excerpt}...").'
+        + (f" {error.problem}" if error.problem else ""),
         "file",
     )
 
@@ -190,7 +202,7 @@ TABLE: dict[type[errors.FilesteadError], Row] = {
     errors.BadFilename: lambda error: Answer(400, f"Invalid 'file': the file name {error.reason}.", "file"),
     errors.FileTooLarge: lambda _: Answer(400, "File is too large."),
     errors.UnsupportedExtension: _unsupported_extension,
-    errors.NotBatchInput: lambda _: Answer(400, "Invalid file format for Batch API. Must be .jsonl"),
+    errors.NotBatchInput: _not_batch_input,
     errors.NotTrainingData: _not_training_data,
     errors.FaultyLines: lambda error: Answer(400, error.details, "file"),
     errors.IdempotencyKeyReused: lambda error: Answer(

@@ -122,21 +122,31 @@ class FileTooLarge(FilesteadError):
 class UnsupportedExtension(FilesteadError):
     """An assistants file whose extension is not in the published list."""
 
-    def __init__(self, extension: str, supported: tuple[str, ...]) -> None:
+    def __init__(self, extension: str, supported: tuple[str, ...], filename: str = "") -> None:
         super().__init__(f"extension {extension!r}")
+        self.filename = filename
         self.extension = extension
         self.supported = supported
 
 
 class NotBatchInput(FilesteadError):
-    """The first line of a batch file is not a JSON object."""
+    """The first line of a batch file is not a JSON object; `problem` says in a sentence why, and what to do.
+
+    Unless `utf8`, it is not even text in UTF-8.
+    """
+
+    def __init__(self, problem: str | None = None, *, utf8: bool = True) -> None:
+        super().__init__(problem or "not a batch file")
+        self.problem = problem
+        self.utf8 = utf8
 
 
 class NotTrainingData(FilesteadError):
-    """A line of a fine-tuning file is not a JSON object."""
+    """A line of a fine-tuning file is not a JSON object; `problem` says in a sentence why, and what to do."""
 
-    def __init__(self, line: int, excerpt: str) -> None:
+    def __init__(self, line: int, excerpt: str, problem: str | None = None) -> None:
         super().__init__(f"line {line} is not a JSON object")
+        self.problem = problem
         self.line = line
         self.excerpt = excerpt
 

@@ -24,6 +24,9 @@ from filestead.domain.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
+from filestead.domain.jsonl.checks import LineChecks
+from filestead.domain.jsonl.decoders import Decoders
+from filestead.domain.jsonl.report import LineReport
 from filestead.domain.metering import Meter, Submit, block_bytes
 from filestead.domain.model import (
     Admission,
@@ -42,7 +45,6 @@ from filestead.domain.model import (
 from filestead.domain.purposes import Content
 from filestead.domain.quota import QuotaReservation, first_step
 from filestead.domain.stores import BlobStore, FileRecords
-from filestead.domain.validation import LineChecks, LineReport
 
 LEASE_SECONDS = 120
 """How long an upload may be unheard of before a sweep takes it; renewed four times as often while it streams."""
@@ -59,7 +61,7 @@ JSONL_CONTENTS = frozenset({Content.BATCH, Content.TRAINING, Content.EVALS})
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator has chosen. `validation` is `openai`, `advise` or `strict`."""
+    """What the operator has chosen. `validation` is `openai`, `advise`, `strict` or `hosted`."""
 
     limits: Limits
     validation: str
@@ -68,12 +70,16 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the rules need from outside: fresh ids, a JSON decoder, and a thread to work on."""
+    """What the rules need from outside: fresh ids, decoders of lines, and threads to work on.
+
+    `submit_lines` runs one function at a time: checks of lines hold the interpreter, and would only disturb each other.
+    """
 
     new_file_id: Callable[[], str]
     new_blob_key: Callable[[], str]
-    decode_json: Callable[[bytes], object]
+    line_decoders: Decoders
     submit: Submit
+    submit_lines: Submit
 
 
 class Files:
@@ -160,7 +166,8 @@ class Files:
             bytes=meter.size,
             sha256=meter.sha256,
             expires_after_seconds=expiry.lifetime(terms.purpose, terms.expires_after, self._rules.limits),
-            status=FileStatus.ERROR if details else FileStatus.PROCESSED,
+            # Always: clients poll until a file is processed. Faults are told beside it.
+            status=FileStatus.PROCESSED,
             status_details=details,
             binding=binding,
         )
@@ -189,8 +196,9 @@ class Files:
         if head.purpose is not None:
             contents = frozenset({purposes.creatable(head.purpose, principal).content}) & JSONL_CONTENTS
         limit = purposes.size_limit(head.purpose, self._rules.limits)
-        checks = LineChecks(self._tools.decode_json, contents)
-        return Meter(limit, checks, self._tools.submit, block_bytes(len(self._streaming)))
+        checks = LineChecks(self._tools.line_decoders, contents, hosted=self._rules.validation == "hosted")
+        tools = self._tools
+        return Meter(limit, checks, tools.submit, tools.submit_lines, block_bytes(len(self._streaming)))
 
     def _judge(self, principal: Principal, filename: str, terms: UploadTerms, meter: Meter) -> str | None:
         """Refuse what may not be; otherwise the `status_details`."""
@@ -201,15 +209,18 @@ class Files:
             purposes.require_extension(filename)
         if rule.content not in JSONL_CONTENTS:
             return None
-        return self._judge_lines(rule.content, meter.checks.report(rule.content))
+        return self._judge_lines(rule.content, meter.checks.report(rule.content), meter.size)
 
-    def _judge_lines(self, content: Content, report: LineReport) -> str | None:
+    def _judge_lines(self, content: Content, report: LineReport, size: int) -> str | None:
         """Refuse what the hosted service refuses; beyond that, advise or be strict as configured."""
+        problem = report.problem
+        if not report.lines:
+            problem = "The file has only blank lines." if size else "The file is empty."
         if content is Content.BATCH and not report.first_is_object:
-            raise NotBatchInput
+            raise NotBatchInput(problem, utf8=report.utf8)
         if content is Content.TRAINING and (report.not_object or not report.lines):
-            raise NotTrainingData(*(report.not_object or (1, "")))
-        if self._rules.validation == "strict" and report.details:
+            raise NotTrainingData(*(report.not_object or (1, "")), problem)
+        if self._rules.validation in ("strict", "hosted") and report.details:
             raise FaultyLines(report.details)
         return report.details if self._rules.validation == "advise" else None
 

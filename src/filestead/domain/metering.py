@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from filestead.domain.errors import FileTooLarge
-from filestead.domain.validation import LineChecks
+from filestead.domain.jsonl.checks import LineChecks
 
 SMALL_BLOCK = 128 * 1024
 LARGE_BLOCK = 1024 * 1024
@@ -23,6 +24,10 @@ def block_bytes(uploads: int) -> int:
 
 INLINE_BYTES = 16 * 1024
 """Up to this size hashing costs less than a thread hop."""
+INLINE_LINES = 4 * 1024
+"""The same for checking lines."""
+PAUSE_SECONDS = 0.0001
+"""How long a check of lines rests between two slices, so that threads that wait for the interpreter get their turn."""
 
 Submit = Callable[..., "asyncio.Future[Any]"]
 """Run a function on a worker thread: `submit(function, *args)`."""
@@ -31,13 +36,16 @@ Submit = Callable[..., "asyncio.Future[Any]"]
 class Meter:
     """Watches one upload. `size` and `sha256` are final when `measure` has been exhausted."""
 
-    def __init__(self, limit: int, checks: LineChecks, submit: Submit, block: int = SMALL_BLOCK) -> None:
-        """Bytes are passed on in blocks of at least `block`."""
+    def __init__(
+        self, limit: int, checks: LineChecks, submit: Submit, submit_lines: Submit, block: int = SMALL_BLOCK
+    ) -> None:
+        """Bytes are passed on in blocks of at least `block`; `submit_lines` checks lines, `submit` does the rest."""
         self.size = 0
         self.checks = checks
         self._limit = limit
         self._hash = hashlib.sha256()
         self._submit = submit
+        self._submit_lines = submit_lines
         self._block = block
 
     @property
@@ -52,24 +60,40 @@ class Meter:
 
     async def measure(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Pass the chunks on in blocks. Hashing and checking one overlaps with storing it and receiving the next."""
-        work: asyncio.Future[Any] | None = None
+        work: list[asyncio.Future[Any]] = []
         async for block in _blocks(chunks, self._block):
             self.size += len(block)
             self.require_at_most(self._limit)
-            if work is not None:
-                await work
-            if self.size <= INLINE_BYTES:
-                self._absorb(block)
-            else:
-                work = self._submit(self._absorb, block)
+            await _all(work)
+            work = self._absorb(block)
             yield block
-        if work is not None:
-            await work
-        self.checks.finish()
+        await _all(work)
+        if self.checks.held_bytes > INLINE_LINES:
+            await self._submit_lines(self.checks.finish)
+        else:
+            self.checks.finish()
 
-    def _absorb(self, block: bytes) -> None:
-        self._hash.update(block)
-        self.checks.feed(block)
+    def _absorb(self, block: bytes) -> "list[asyncio.Future[Any]]":
+        """Hash and check a block, at once or on threads."""
+        work = []
+        if self.size > INLINE_BYTES:
+            work.append(self._submit(self._hash.update, block))
+        else:
+            self._hash.update(block)
+        if self.size <= INLINE_LINES:
+            self.checks.feed(block)
+        elif not self.checks.settled:
+            work.append(self._submit_lines(self.checks.feed, block, _pause))
+        return work
+
+
+def _pause() -> None:
+    time.sleep(PAUSE_SECONDS)
+
+
+async def _all(work: "list[asyncio.Future[Any]]") -> None:
+    for part in work:
+        await part
 
 
 async def _blocks(chunks: AsyncIterator[bytes], least: int) -> AsyncIterator[bytes]:

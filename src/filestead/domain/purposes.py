@@ -79,7 +79,7 @@ def require_extension(filename: str) -> None:
     """An assistants file has a listed extension or none at all; `UnsupportedExtension` otherwise."""
     stem, dot, extension = filename.rpartition(".")
     if dot and stem and extension.lower() not in ASSISTANTS_EXTENSIONS:
-        raise UnsupportedExtension(extension, ASSISTANTS_EXTENSIONS)
+        raise UnsupportedExtension(extension, ASSISTANTS_EXTENSIONS, filename)
 
 
 def require_download(purpose: str, *, as_hosted: bool) -> None:

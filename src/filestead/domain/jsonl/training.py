@@ -1,15 +1,21 @@
-"""What a well-formed example of a fine-tuning file is: chat, reinforcement, preference or completions."""
+"""What a well-formed example of a fine-tuning file is: chat, reinforcement, preference or completions.
+
+The typed decoders judge nearly every line. The checks below judge what they refuse, and name the fault.
+"""
 
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
-from filestead.domain.members import (
+from filestead.domain.jsonl.decoders import Decode, Decoders, Undecided
+from filestead.domain.jsonl.members import (
     JsonObject,
     LineFault,
     MemberCheck,
     check_given,
     given,
+    read,
     require_object,
     require_objects,
     require_one_of,
@@ -31,25 +37,89 @@ INSTEAD_OF_CONTENT = ("tool_calls", "function_call", "refusal")
 """With one of these an assistant's message needs no content."""
 
 SUPERVISED, REINFORCEMENT, PREFERENCE, COMPLETIONS = "supervised chat", "reinforcement", "preference", "completions"
+_SUPERVISED_ONLY, _REINFORCEMENT_ONLY, _BOTH = (SUPERVISED,), (REINFORCEMENT,), (SUPERVISED, REINFORCEMENT)
+_PREFERENCE_ONLY, _COMPLETIONS_ONLY = (PREFERENCE,), (COMPLETIONS,)
+
+
+class TypedMessage(Protocol):
+    """A message as the typed decoders give it: its role allows the parts, and its other members are well formed."""
+
+    role: str
+    content: Any
+    """A string, a list of parts, or neither."""
 
 
 class TrainingLines:
     """Examples of a fine-tuning file, all for the same method."""
 
     max_lines: ClassVar[int] = sys.maxsize
+    built: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, decoders: Decoders) -> None:
+        self.decoders: tuple[Decode, ...] = decoders.training
         self._methods: tuple[str, ...] = ()
+
+    def accept(self, number: int, example: Any) -> None:
+        """An example as a typed decoder gives it."""
+        methods = _typed_methods(example)
+        if methods != self._methods:
+            self._share(methods)
 
     def check(self, number: int, line: JsonObject) -> None:
         """An example."""
-        methods = _methods(line)
+        self._share(_methods(line))
+
+    def _share(self, methods: tuple[str, ...]) -> None:
         # Many chat examples suit two methods: a file is mixed only when no single method suits all of its lines.
         shared = tuple(method for method in self._methods or methods if method in methods)
         if not shared:
             kind, before = " or ".join(methods), " or ".join(self._methods)
             raise LineFault("", f"this is a {kind} example; expected {before}, as in the lines before")
         self._methods = shared
+
+
+def _typed_methods(example: Any) -> tuple[str, ...]:
+    """The methods of an example that a typed decoder gives; `Undecided` when there may be a fault."""
+    kind = example.kind
+    if kind == "chat":
+        return _typed_chat(example.messages)
+    if any(member.__class__ is not example.absent for member in example.others()):
+        raise Undecided
+    if kind == "completions":
+        return _COMPLETIONS_ONLY
+    _typed_chat(example.input.messages, any_end=True)
+    for messages in example.outputs():
+        _typed_chat(messages, any_end=True)
+    return _PREFERENCE_ONLY
+
+
+def _typed_chat(messages: Sequence[TypedMessage], *, any_end: bool = False) -> tuple[str, ...]:
+    answered = False
+    lists: list[Any] = []
+    for message in messages:
+        content = message.content
+        if content.__class__ is not str:
+            if content.__class__ is list:
+                lists.append(content)
+            elif not message.does_without_content():  # type: ignore[attr-defined]
+                raise Undecided
+        if message.role == "assistant":
+            answered = True
+    if lists:
+        _typed_images(lists)
+    if any_end:
+        return ()
+    if messages[-1].role == "user":
+        return _BOTH if answered else _REINFORCEMENT_ONLY
+    if not answered:
+        raise Undecided
+    return _SUPERVISED_ONLY
+
+
+def _typed_images(contents: list[Any]) -> None:
+    addresses = [part.address() for parts in contents for part in parts if part.type == "image_url"]
+    if len(addresses) > MAX_IMAGES or not all(map(_is_address, addresses)):
+        raise Undecided
 
 
 def _methods(line: JsonObject) -> tuple[str, ...]:
@@ -86,8 +156,8 @@ def _preference(line: JsonObject, *outputs: str) -> tuple[str, ...]:
 def _conversation(holder: JsonObject) -> list[JsonObject]:
     messages = require_objects(holder, "messages", _message)
     check_given(holder, _BESIDE_MESSAGES)
-    contents = [content for message in messages if isinstance(content := message.get("content"), list)]
-    images = sum(part["type"] == "image_url" for content in contents for part in content)
+    contents = [content for message in messages if isinstance(content := read(message.get("content")), list)]
+    images = sum(read(part)["type"] == "image_url" for content in contents for part in content)  # type: ignore[index]
     if images > MAX_IMAGES:
         raise LineFault("messages", f"has {images} images; expected at most {MAX_IMAGES}")
     return messages
@@ -119,7 +189,7 @@ def _does_without_content(message: JsonObject, role: str) -> bool:
 
 
 def _parts(message: JsonObject, kinds: tuple[str, ...]) -> None:
-    if not isinstance(message.get("content"), list):
+    if not isinstance(read(message.get("content")), list):
         raise unexpected(message, "content", "a string or a list of parts")
 
     def part(value: JsonObject) -> None:
@@ -133,7 +203,7 @@ def _parts(message: JsonObject, kinds: tuple[str, ...]) -> None:
 
 
 def _image(part: JsonObject) -> None:
-    if isinstance(part.get("image_url"), dict):
+    if isinstance(read(part.get("image_url")), Mapping):
         require_object(part, "image_url", lambda image: _image_address(image, "url"))
     else:
         _image_address(part, "image_url")
@@ -141,8 +211,12 @@ def _image(part: JsonObject) -> None:
 
 def _image_address(holder: JsonObject, name: str) -> None:
     address = holder.get(name)
-    if not isinstance(address, str) or not address[:SCHEME_LENGTH].lower().startswith(IMAGE_SCHEMES):
+    if not isinstance(address, str) or not _is_address(address):
         raise unexpected(holder, name, "an http, https or data URL")
+
+
+def _is_address(address: str) -> bool:
+    return address[:SCHEME_LENGTH].lower().startswith(IMAGE_SCHEMES)
 
 
 def _tool(tool: JsonObject) -> None:

@@ -1,19 +1,27 @@
-"""Checks on the members of a decoded JSON object, with faults that name the member by its path.
+"""Checks on the members of a JSON object, with faults that name the member by its path.
 
-An optional member that is null counts as absent: clients dump their models with every member.
+An optional member that is null counts as absent: clients dump their models with every member. What is nested in an
+object stays unread (`Unread`) until a check asks for it, so that nothing is built that is not looked at.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-JsonObject = dict[str, Any]
+from filestead.domain.jsonl.limits import SHOWN
+
+JsonObject = Mapping[str, Any]
 Check = Callable[[JsonObject], object]
 """Raises `LineFault` unless the object is as it should be."""
 MemberCheck = Callable[[JsonObject, str], object]
 """Raises `LineFault` unless the object's member of that name is as it should be."""
 
-SHOWN = 40
-"""Characters of a user's value that a fault may repeat."""
+MEMBERS = (
+    *("item", "sample", "custom_id", "method", "url", "body", "model", "stream", "prompt", "completion", "input"),
+    *("preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"),
+    *("messages", "tools", "parallel_tool_calls", "functions", "role", "content", "tool_call_id", "name", "weight"),
+    *("refusal", "tool_calls", "function_call", "type", "text", "image_url", "id", "function", "arguments"),
+)
+"""Every member that any check reads; all others are skipped."""
 
 
 class LineFault(Exception):
@@ -27,6 +35,22 @@ class LineFault(Exception):
     def within(self, holder: str) -> "LineFault":
         """The same fault, seen from one level further out."""
         return LineFault(f"{holder}.{self.member}" if self.member else holder, self.complaint)
+
+
+class Unread(Protocol):
+    """An object or a list of a line that nobody has read yet."""
+
+    def read(self) -> JsonObject | Sequence[Any]:
+        """The object's members that are in `MEMBERS`, or the list's items; what is nested in them stays unread.
+
+        Raises `LineFault` for a list that is too large to be held and has an item that is no object.
+        """
+
+
+def read(value: object) -> object:
+    """The value, if need be read by one level."""
+    reading = getattr(value, "read", None)
+    return value if reading is None else reading()
 
 
 def given(holder: JsonObject, name: str) -> bool:
@@ -68,8 +92,8 @@ def require_one_of(holder: JsonObject, name: str, choices: tuple[str, ...]) -> s
 
 def require_object(holder: JsonObject, name: str, check: Check | None = None) -> JsonObject:
     """The member, an object that passes the check."""
-    value = holder.get(name)
-    if not isinstance(value, dict):
+    value = read(holder.get(name))
+    if not isinstance(value, Mapping):
         raise unexpected(holder, name, "an object")
     if check is not None:
         try:
@@ -83,18 +107,25 @@ def require_objects(
     holder: JsonObject, name: str, check: Check, *, least: int = 1, most: int | None = None
 ) -> list[JsonObject]:
     """The member, a list of objects that pass the check."""
-    value = holder.get(name)
+    try:
+        value = read(holder.get(name))
+    except LineFault as fault:
+        raise LineFault(f"{name}{fault.member}", fault.complaint) from None
     if not isinstance(value, list) or len(value) < least:
         raise unexpected(holder, name, "a non-empty list" if least else "a list")
     if most is not None and len(value) > most:
         raise LineFault(name, f"has {len(value)} members; expected at most {most}")
-    for index, item in enumerate(value):
-        try:
-            if not isinstance(item, dict):
-                raise LineFault("", f"is {shown(item)}; expected an object")
-            check(item)
-        except LineFault as fault:
-            raise fault.within(f"{name}[{index}]") from None
+    return [_object(item, f"{name}[{index}]", check) for index, item in enumerate(value)]
+
+
+def _object(item: object, path: str, check: Check) -> JsonObject:
+    value = read(item)
+    try:
+        if not isinstance(value, Mapping):
+            raise LineFault("", f"is {shown(value)}; expected an object")
+        check(value)
+    except LineFault as fault:
+        raise fault.within(path) from None
     return value
 
 
@@ -107,17 +138,13 @@ def unexpected(holder: JsonObject, name: str, expected: str) -> LineFault:
 
 def shown(value: object) -> str:
     """A user's value as it may stand in a sentence."""
-    match value:
-        case str() if value:
-            text = repr(value[: SHOWN + 1])
-            return text if len(text) <= SHOWN + 2 else f"{text[: SHOWN - 2]}...{text[0]}"
-        case str():
-            return "an empty string"
-        case list():
-            return "a list" if value else "an empty list"
-        case dict():
-            return "an object"
-        case None | True | False:
-            return {None: "null", True: "true", False: "false"}[value]
-        case _:
-            return "a number"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        text = repr(value[: SHOWN + 1])
+        return (text if len(text) <= SHOWN + 2 else f"{text[: SHOWN - 2]}...{text[0]}") if value else "an empty string"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, int | float):
+        return "a number"
+    return "an object" if isinstance(value, Mapping) else str(value)

@@ -4,17 +4,20 @@ import json
 import os
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import cycle, islice
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filestead.domain import validation
+from filestead.decoders import DECODERS
+from filestead.domain.jsonl import limits
+from filestead.domain.jsonl.checks import LineChecks
+from filestead.domain.jsonl.decoders import Decode, Decoders
+from filestead.domain.jsonl.limits import MAX_FAULTS, MAX_LINE
+from filestead.domain.jsonl.report import LineReport
 from filestead.domain.purposes import Content
-from filestead.domain.validation import MAX_FAULTS, MAX_LINE, LineChecks, LineReport
 
 ALL = (Content.BATCH, Content.TRAINING, Content.EVALS)
 EVAL = b'{"item": {}}'
@@ -30,7 +33,7 @@ def blocks_of(data: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
 
 
 def checked(blocks: Iterable[bytes], contents: Iterable[Content] = ALL) -> LineChecks:
-    checks = LineChecks(msgspec.json.decode, tuple(contents))
+    checks = LineChecks(DECODERS, tuple(contents))
     for block in blocks:
         checks.feed(block)
     checks.finish()
@@ -162,8 +165,8 @@ FILES = st.tuples(
 @example(data=b"{" + b" " * 98 + b"}", sizes=[99, 1])
 def test_reports_depend_neither_on_the_blocks_nor_on_the_other_contents(data: bytes, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(validation, "MAX_LINE", 100)
-        small.setattr(validation, "MAX_FAULTS", 4)
+        small.setattr(limits, "MAX_LINE", 100)
+        small.setattr(limits, "MAX_FAULTS", 4)
         whole, cut = checked([data]), checked(blocks_of(data, sizes))
         for content in ALL:
             alone = checked([data], [content])
@@ -203,12 +206,16 @@ def test_object_verdicts_agree_with_a_naive_reading(data: bytes, sizes: list[int
 # --- bounds ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_of_exactly_the_limit_is_checked_and_a_longer_one_counts_as_well_formed() -> None:
+def test_a_line_of_exactly_the_limit_is_checked_and_of_a_longer_one_the_syntax() -> None:
     longest = b'{"x": "' + b"x" * (MAX_LINE - 9) + b'"}'
     assert len(longest) == MAX_LINE
     assert evals(longest + b"\n" + EVAL).details == "Line 1: 'item' is missing."
-    for data in (b" " + longest + b" ", b"{" + longest):
-        assert evals(data) == evals(data + b"\n") == LineReport(1, True, None, None)
+    longer = b" " + longest + b" "
+    assert evals(longer) == evals(longer + b"\n") == LineReport(1, True, None, None)
+    broken = evals(b"{" + longest)
+    assert broken == evals(b"{" + longest + b"\n")
+    assert (broken.first_is_object, broken.not_object) == (False, (1, '{{"x": "xxxxxxxxxxxx'))
+    assert broken.details == "Line 1: it is not valid JSON."
     assert evals(longest + b" \n\nprose").not_object == (3, "prose")
 
 
@@ -254,26 +261,35 @@ def test_requests_that_cannot_be_checked_count_too_and_checking_stops_at_the_lim
     assert report.lines == 50_001
 
 
-def counting(calls: list[bytes]) -> Callable[[bytes], object]:
-    def decode(line: bytes) -> object:
-        calls.append(line)
-        return msgspec.json.decode(line)
+def counting(calls: list[bytes]) -> Decoders:
+    def counted(decode: Decode) -> Decode:
+        def decode_and_count(line: bytes) -> object:
+            calls.append(line)
+            return decode(line)
 
-    return decode
+        return decode_and_count
+
+    return Decoders(
+        *(tuple(map(counted, each)) for each in (DECODERS.batch, DECODERS.training, DECODERS.evals)),
+        syntax=counted(DECODERS.syntax),
+        members=DECODERS.members,
+    )
 
 
 def test_after_enough_faults_no_more_lines_are_looked_at() -> None:
     calls: list[bytes] = []
     checks = LineChecks(counting(calls), [Content.TRAINING, Content.EVALS])
     checks.feed(b"{}\n" * (MAX_FAULTS - 1) + EVAL + b"\n")
+    calls.clear()
     checks.feed(EVAL + b"\n" + b"{}\n" + EVAL + b"\n")
-    assert len(calls) == MAX_FAULTS + 2
+    assert set(calls) == {EVAL, b"{}"}
     assert checks.report(Content.TRAINING).lines == MAX_FAULTS
     assert checks.report(Content.EVALS).lines == MAX_FAULTS + 2
+    calls.clear()
     checks.feed(EVAL)
     checks.feed(b"\n" + EVAL)
     checks.finish()
-    assert len(calls) == MAX_FAULTS + 2
+    assert not calls
 
 
 def test_a_content_that_fits_is_checked_to_the_end_after_the_others_are_settled() -> None:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from filestead.domain.members import LineFault
-from filestead.domain.training import TrainingLines
+from filestead.decoders import DECODERS
+from filestead.domain.jsonl.members import LineFault
+from filestead.domain.jsonl.training import TrainingLines
+from filestead.domain.purposes import Content
+from tests.unit.jsonl import verdicts
 
 MISSING = object()
 
@@ -32,15 +35,7 @@ def changed(holder: dict[str, Any], **members: object) -> dict[str, Any]:
 
 
 def fault_of(*lines: dict[str, Any]) -> str | None:
-    """The fault of the last line; the others have none."""
-    checks = TrainingLines()
-    for number, line in enumerate(lines[:-1], 1):
-        checks.check(number, line)
-    try:
-        checks.check(len(lines), lines[-1])
-    except LineFault as fault:
-        return str(fault)
-    return None
+    return verdicts.fault_of(Content.TRAINING, TrainingLines, *lines)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +267,7 @@ def test_files_of_mixed_methods(lines: list[dict[str, Any]], kind: str, expected
 
 
 def test_only_well_formed_examples_set_the_method() -> None:
-    checks = TrainingLines()
+    checks = TrainingLines(DECODERS)
     with pytest.raises(LineFault):
         checks.check(1, {"prompt": "a"})
     checks.check(2, SUPERVISED)

@@ -1,12 +1,16 @@
 """Batch requests and eval items, rule by rule; and the faults of members, as a user reads them."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from filestead.domain.lineformats import BATCH_ENDPOINTS, BatchLines, EvalsLines, LineFormat
-from filestead.domain.members import LineFault, shown
+from filestead.decoders import DECODERS
+from filestead.domain.jsonl.batch import BATCH_ENDPOINTS, BatchLines
+from filestead.domain.jsonl.evals import EvalsLines
+from filestead.domain.jsonl.members import LineFault, shown
+from filestead.domain.purposes import Content
+from tests.unit.jsonl import verdicts
 
 MISSING = object()
 
@@ -16,21 +20,24 @@ def request(custom_id: str = "a", **members: Any) -> dict[str, Any]:
     return {name: value for name, value in line.items() if value is not MISSING}
 
 
-def fault_of(line_format: Callable[[], LineFormat], *lines: dict[str, Any]) -> str | None:
-    """The fault of the last line; the others have none."""
-    checks = line_format()
-    for number, line in enumerate(lines[:-1], 1):
-        checks.check(number, line)
-    try:
-        checks.check(len(lines), lines[-1])
-    except LineFault as fault:
-        return str(fault)
-    return None
+def batch_fault(*lines: dict[str, Any]) -> str | None:
+    return verdicts.fault_of(Content.BATCH, BatchLines, *lines)
+
+
+def hosted_fault(*lines: dict[str, Any]) -> str | None:
+    return verdicts.fault_of(Content.BATCH, partial(BatchLines, hosted=True), *lines, hosted=True)
+
+
+def evals_fault(*lines: dict[str, Any]) -> str | None:
+    return verdicts.fault_of(Content.EVALS, EvalsLines, *lines)
+
+
+BOTH = pytest.mark.parametrize("fault_of", [batch_fault, hosted_fault])
 
 
 @pytest.mark.parametrize("url", BATCH_ENDPOINTS)
 def test_batch_requests_may_go_to_every_endpoint(url: str) -> None:
-    assert fault_of(BatchLines, request(url=url), request("b", url=url)) is None
+    assert hosted_fault(request(url=url), request("b", url=url)) is None
 
 
 def test_the_endpoints_are_the_published_ones() -> None:
@@ -39,7 +46,7 @@ def test_the_endpoints_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("body", [{"model": "m"}, {"model": "m", "input": [1, None]}])
 def test_batch_requests_may_have_more_members(body: dict[str, Any]) -> None:
-    assert fault_of(BatchLines, request(body=body, note={"a": 1}, priority=None)) is None
+    assert hosted_fault(request(body=body, note={"a": 1}, priority=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -64,17 +71,17 @@ def test_batch_requests_may_have_more_members(body: dict[str, Any]) -> None:
     ],
 )
 def test_batch_requests_have_faults(members: dict[str, Any], fault: str) -> None:
-    assert str(fault_of(BatchLines, request(**members))).startswith(fault)
+    assert str(hosted_fault(request(**members))).startswith(fault)
 
 
 def test_a_batch_uses_each_id_once() -> None:
-    assert fault_of(BatchLines, request("a"), request("b"), request("A"), request("a ")) is None
+    assert hosted_fault(request("a"), request("b"), request("A"), request("a ")) is None
     expected = "'custom_id' is 'b', as in line 2; expected one of its own"
-    assert fault_of(BatchLines, request("a"), request("b"), request("c"), request("b")) == expected
+    assert hosted_fault(request("a"), request("b"), request("c"), request("b")) == expected
 
 
 def test_the_id_of_a_faulty_request_is_used_too() -> None:
-    checks = BatchLines()
+    checks = BatchLines(DECODERS, hosted=True)
     with pytest.raises(LineFault):
         checks.check(1, request(method="GET"))
     with pytest.raises(LineFault, match="as in line 1"):
@@ -83,13 +90,13 @@ def test_the_id_of_a_faulty_request_is_used_too() -> None:
 
 def test_a_batch_names_one_endpoint_and_one_model() -> None:
     expected = "'url' is '/v1/embeddings'; expected '/v1/responses', as in the lines before"
-    assert fault_of(BatchLines, request("a"), request("b", url="/v1/embeddings")) == expected
+    assert hosted_fault(request("a"), request("b", url="/v1/embeddings")) == expected
     expected = "'body.model' is 'n'; expected 'm', as in the lines before"
-    assert fault_of(BatchLines, request("a"), request("b", body={"model": "n"})) == expected
+    assert hosted_fault(request("a"), request("b", body={"model": "n"})) == expected
 
 
 def test_a_faulty_request_does_not_set_the_model_of_the_batch() -> None:
-    checks = BatchLines()
+    checks = BatchLines(DECODERS, hosted=True)
     with pytest.raises(LineFault):
         checks.check(1, request("a", body={"model": "n"}, method="GET"))
     checks.check(2, request("b"))
@@ -99,7 +106,7 @@ def test_a_faulty_request_does_not_set_the_model_of_the_batch() -> None:
 
 @pytest.mark.parametrize("line", [{"item": {}}, {"item": {"a": 1}, "sample": {}}, {"item": {}, "sample": None, "x": 1}])
 def test_eval_items_are_well_formed(line: dict[str, Any]) -> None:
-    assert fault_of(EvalsLines, line) is None
+    assert evals_fault(line) is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_eval_items_are_well_formed(line: dict[str, Any]) -> None:
     ],
 )
 def test_eval_items_have_faults(line: dict[str, Any], fault: str) -> None:
-    assert fault_of(EvalsLines, line) == fault
+    assert evals_fault(line) == fault
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Check JSONL content while an upload streams: cut blocks into slices of whole lines, and tally faults by content.
+
+Memory stays constant whatever arrives, and each call of a decoder is short. What a well-formed line of each kind is
+stands in `batch.py`, `training.py` and `evals.py`.
+"""
+
+import re
+from collections.abc import Callable, Collection
+
+from filestead.domain.jsonl import limits
+from filestead.domain.jsonl.batch import BatchLines
+from filestead.domain.jsonl.decoders import Decoders
+from filestead.domain.jsonl.evals import EvalsLines
+from filestead.domain.jsonl.lines import slices
+from filestead.domain.jsonl.longline import LongLine
+from filestead.domain.jsonl.report import LineFormat, LineReport, NotObject, Tally
+from filestead.domain.jsonl.syntax import START
+from filestead.domain.jsonl.training import TrainingLines
+from filestead.domain.purposes import Content
+
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
+_BRACE = ord("{")
+
+
+def _no_pause() -> None:
+    """Go on at once."""
+
+
+class LineChecks:
+    """The checks of one upload, for every content that it may still turn out to be.
+
+    Blocks come one after another, in any sizes.
+    """
+
+    def __init__(self, decoders: Decoders, contents: Collection[Content], *, hosted: bool = False) -> None:
+        """`hosted` judges batch requests by the rules of the hosted service's runner."""
+        self._tallies = {content: Tally(_format(content, decoders, hosted=hosted), decoders) for content in contents}
+        self._open = list(self._tallies.values())
+        self._pause: Callable[[], object] = _no_pause
+        self._number = 1
+        self._partial = bytearray()  # += on it is amortised, so a line in thousands of blocks costs linear time
+        self._long: LongLine | None = None
+        self._steps = limits.MAX_STEPS
+        self._skipping = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to check."""
+        return not self._open
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of an unfinished line is held, and will be judged by `finish`."""
+        return len(self._partial)
+
+    def feed(self, block: bytes, pause: Callable[[], object] = _no_pause) -> None:
+        """Take the next bytes of the file; `pause` is called between two slices."""
+        self._pause = pause
+        position = self._resume(block) if self._partial or self._skipping or self._long else 0
+        size = len(block)
+        window = min(limits.SLICE, limits.MAX_LINE)
+        while self._open and position < size:
+            end = block.rfind(b"\n", position, position + window) + 1
+            if end:
+                self._judge(block[position:end])
+            else:
+                position = self._pass_blanks(block, position)
+                end = block.find(b"\n", position) + 1
+                self._keep(block, position, end - 1 if end else size)
+                if not end:
+                    return
+                self._end_line()
+            position = end
+            if position < size:
+                self._pause()
+
+    def finish(self) -> None:
+        """The file has ended: a last line without a newline is judged now."""
+        self._end_line()
+
+    def report(self, content: Content) -> LineReport:
+        """What was seen, read as `content`; KeyError when it is none of the contents asked for."""
+        return self._tallies[content].report()
+
+    def _pass_blanks(self, block: bytes, start: int) -> int:
+        # In one step, however many: half a gigabyte of newlines must not cost a turn of the loop each.
+        end = _BLANKS.match(block, start).end()  # type: ignore[union-attr]  # it matches everywhere
+        self._number += block.count(b"\n", start, end)
+        return end
+
+    def _resume(self, block: bytes) -> int:
+        """Go on with the line that an earlier block began; where the next line starts."""
+        newline = block.find(b"\n")
+        end = len(block) if newline < 0 else newline
+        self._keep(block, 0, end)
+        if newline < 0:
+            return end
+        self._end_line()
+        return newline + 1
+
+    def _keep(self, block: bytes, start: int, end: int) -> None:
+        """Hold an unfinished line, or judge it as far as it can be judged without holding it."""
+        if start == end or self._skipping or not self._open:
+            return
+        if self._long is not None:
+            self._feed_long(block, start, end)
+            return
+        first = self._partial[0] if self._partial else block[start]
+        room = (limits.MAX_LINE + 1 if first == _BRACE else START) - len(self._partial)
+        self._partial += block[start : min(end, start + room)]
+        if end - start < room:
+            return
+        if first == _BRACE:
+            self._long = LongLine(self._steps)
+            held, self._partial = bytes(self._partial), bytearray()
+            self._feed_long(held, 0, len(held))
+            self._feed_long(block, start + room, end)
+        else:
+            self._judge_other(NotObject(bytes(self._partial)))
+            self._partial.clear()
+            self._skipping = True
+
+    def _feed_long(self, block: bytes, start: int, end: int) -> None:
+        assert self._long is not None
+        for position in range(start, end, limits.SLICE):
+            self._long.feed(block[position : min(end, position + limits.SLICE)])
+            self._pause()
+
+    def _end_line(self) -> None:
+        """The line that was begun ends here."""
+        if self._long is not None:
+            fault = self._long.finish()
+            self._steps = self._long.steps
+            if fault is None:
+                for tally in self._open:
+                    tally.add_object()
+            else:
+                self._judge_other(NotObject(self._long.start, fault))
+            self._long = None
+            self._number += 1
+        elif self._partial:
+            held, self._partial = bytes(self._partial), bytearray()
+            self._judge(held)
+            self._number += 1
+        elif self._skipping:
+            self._skipping = False
+            self._number += 1
+
+    def _judge(self, data: bytes) -> None:
+        for part in slices(data, self._number):
+            self._add(lambda tally, part=part: tally.add(part))  # type: ignore[misc]
+        self._number += data.count(b"\n")
+
+    def _judge_other(self, other: NotObject) -> None:
+        self._add(lambda tally: tally.add_other(self._number, other))
+
+    def _add(self, add: Callable[[Tally], None]) -> None:
+        for tally in self._open:
+            add(tally)
+        if any(tally.settled for tally in self._open):
+            self._open = [tally for tally in self._open if not tally.settled]
+
+
+def _format(content: Content, decoders: Decoders, *, hosted: bool) -> LineFormat:
+    if content is Content.BATCH:
+        return BatchLines(decoders, hosted=hosted)
+    return TrainingLines(decoders) if content is Content.TRAINING else EvalsLines(decoders)

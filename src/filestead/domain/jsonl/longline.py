@@ -1,0 +1,144 @@
+"""The syntax of a line that is too long to be held: read in pieces, with a stack of what is open and nothing else."""
+
+import codecs
+import re
+
+from filestead.domain.jsonl.limits import MAX_DEPTH, SLICE
+from filestead.domain.jsonl.syntax import NOT_UTF8, START, TOO_DEEP
+
+_BLANKS = rb"[ \t\r]*+"
+_ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+_STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
+# A number must be seen to end: the next piece may go on with it.
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?=[ \t\r,\]}])"
+_SCALAR = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null|\[\]|\{\})"
+
+_INSIDE_STRING = re.compile(rb'[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+')
+_TOKEN = re.compile(_BLANKS + rb'([{}\[\],:"]|' + _NUMBER + rb"|true|false|null)")
+_MORE_ITEMS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _SCALAR + rb")*+")
+_MORE_MEMBERS = re.compile(
+    rb"(?:" + _BLANKS + rb"," + _BLANKS + _STRING + _BLANKS + rb":" + _BLANKS + _SCALAR + rb")*+"
+)
+_LONGEST_TOKEN = 8192
+
+_VALUE, _ITEM, _NAME, _MORE_NAME, _COLON, _MORE, _DONE = range(7)
+"""What may come next: a value, a value or the end of a list, a name or the end of an object, a name, ..."""
+_OPEN = {ord("["): ord("]"), ord("{"): ord("}")}
+
+
+class LongLine:
+    """Whether a line is a JSON object, judged while it arrives."""
+
+    def __init__(self, steps: int) -> None:
+        """At most `steps` steps are taken; then the line is a fault."""
+        self.fault: str | None = None
+        self.steps = steps
+        self.start = b""
+        self._closing = bytearray()
+        self._next = _VALUE
+        self._in_string = False
+        self._rest = b""
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes of the line, at most `SLICE` at a time."""
+        self.start = self.start or piece[:START]
+        if self.fault is not None:
+            return
+        try:
+            self._utf8.decode(piece)
+        except UnicodeDecodeError:
+            self.fault = NOT_UTF8
+            return
+        text = self._rest + piece
+        position = self._read(text, 0)
+        self._rest = text[position:]
+        if len(self._rest) > _LONGEST_TOKEN + SLICE:
+            self._refuse()
+
+    def finish(self) -> str | None:
+        """The line has ended; the fault, if it is no JSON object."""
+        if self.fault is None and (self._next != _DONE or self._rest.strip(b" \t\r")):
+            self.fault = "it is not valid JSON (it ends before its object does)"
+        return self.fault
+
+    def _read(self, text: bytes, position: int) -> int:
+        """Read as far as whole tokens go; where they end."""
+        while self.fault is None and position < len(text):
+            self.steps -= 1
+            if self.steps < 0:
+                self.fault = "it has too many nested values to be checked"
+                break
+            end = self._string(text, position) if self._in_string else self._token(text, position)
+            if end is None:
+                break
+            position = end
+        return position
+
+    def _string(self, text: bytes, position: int) -> int | None:
+        end = _INSIDE_STRING.match(text, position).end()  # type: ignore[union-attr]  # it matches everywhere
+        if end == len(text):
+            return end
+        if text[end] == ord('"'):
+            self._in_string = False
+            return end + 1
+        if text[end] == ord("\\") and len(text) - end < 6:
+            return end if end > position else None
+        self._refuse()
+        return None
+
+    def _token(self, text: bytes, position: int) -> int | None:
+        if self._next == _MORE:
+            flat = _MORE_ITEMS if self._closing[-1] == ord("]") else _MORE_MEMBERS
+            end = flat.match(text, position).end()  # type: ignore[union-attr]  # it matches everywhere
+            if end > position:
+                return end
+        found = _TOKEN.match(text, position)
+        if found is None:
+            rest = text[position:].lstrip(b" \t\r")
+            if len(rest) > _LONGEST_TOKEN or not _may_go_on(rest):
+                self._refuse()
+            return None
+        self._take(found[1])
+        return found.end()
+
+    def _take(self, token: bytes) -> None:
+        sign, wanted = token[0], self._next
+        if wanted in (_VALUE, _ITEM) and sign not in b"]},:":
+            self._begin(sign)
+        elif self._closing and sign == self._closing[-1] and wanted in (_ITEM, _NAME, _MORE):
+            self._closing.pop()
+            self._next = _MORE if self._closing else _DONE
+        elif sign == ord('"') and wanted in (_NAME, _MORE_NAME):
+            self._in_string = True
+            self._next = _COLON
+        elif sign == ord(":") and wanted == _COLON:
+            self._next = _VALUE
+        elif sign == ord(",") and wanted == _MORE:
+            self._next = _VALUE if self._closing[-1] == ord("]") else _MORE_NAME
+        else:
+            self._refuse()
+
+    def _begin(self, sign: int) -> None:
+        closing = _OPEN.get(sign)
+        if closing is not None:
+            self._closing.append(closing)
+            self._next = _ITEM if sign == ord("[") else _NAME
+            if len(self._closing) > MAX_DEPTH:
+                self.fault = TOO_DEEP
+        elif not self._closing:
+            self._refuse()
+        else:
+            self._in_string = sign == ord('"')
+            self._next = _MORE
+
+    def _refuse(self) -> None:
+        self.fault = self.fault or "it is not valid JSON"
+
+
+_BEGUN = re.compile(rb"(?:-?[0-9.eE+-]*|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z")
+
+
+def _may_go_on(rest: bytes) -> bool:
+    """Whether the next piece may complete a token."""
+    return _BEGUN.match(rest) is not None

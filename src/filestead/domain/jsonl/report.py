@@ -1,0 +1,224 @@
+"""What was seen of a file under one content."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import length_hint
+from typing import Any, ClassVar, Protocol
+
+from filestead.domain.jsonl import limits
+from filestead.domain.jsonl.decoders import Decode, Decoders
+from filestead.domain.jsonl.lines import Slice, has_long_integer, is_utf8, without_lone_surrogates
+from filestead.domain.jsonl.members import JsonObject, LineFault
+from filestead.domain.jsonl.syntax import LONG_INTEGER, NOT_UTF8, START, TOO_DEEP, excerpt, explain, fault_of
+
+
+@dataclass(frozen=True, slots=True)
+class LineReport:
+    """What was seen of a file under one content; a settled content (`MAX_FAULTS`) sees nothing of the lines after."""
+
+    lines: int
+    """Non-blank lines."""
+    first_is_object: bool
+    """The first non-blank line is a JSON object."""
+    not_object: tuple[int, str] | None
+    """The first line that is not a JSON object: its physical number from 1, and a printable excerpt of its start."""
+    details: str | None
+    """None when every line is well formed; else names the first bad line, its fault, and how many more are bad."""
+    problem: str | None = None
+    """What is wrong with the line of `not_object`, and what to do, in one sentence."""
+    utf8: bool = True
+    """Whether the line of `not_object` is UTF-8."""
+
+
+class LineFormat(Protocol):
+    """The check of one kind of file; it lives as long as the upload does."""
+
+    max_lines: ClassVar[int]
+    built: ClassVar[bool]
+    """Whether the typed decoders build what a line is full of, so that its objects must be few."""
+    decoders: tuple[Decode, ...]
+    """Typed decoders, of which each line of a good file suits one; the last that did is tried first."""
+
+    @property
+    def accept(self) -> Any:
+        """Judge a decoded line: `accept(number, decoded)`. None when decoding is all that there is to judge.
+
+        `Undecided` sends the line to `check`; `LineFault` is final.
+        """
+
+    def check(self, number: int, line: JsonObject) -> None:
+        """Raise `LineFault` unless the line, whose physical number is given, is well formed."""
+
+
+class NotObject(Exception):
+    """A line that is not a JSON object: why, and as much of its start as that takes."""
+
+    def __init__(self, line: bytes, fault: str | None = None) -> None:
+        super().__init__(fault)
+        self.line = line if line.startswith(b"{") else line[:START]
+        self._fault = fault
+
+    @property
+    def fault(self) -> str:
+        """Why, found out when it is asked for: of 1,000 bad lines only the first is explained."""
+        return self._fault or fault_of(self.line)
+
+    @property
+    def utf8(self) -> bool:
+        """Whether it is UTF-8."""
+        return self._fault != NOT_UTF8 and is_utf8(self.line, cut=True)
+
+
+class Tally:
+    """The running report of one content."""
+
+    def __init__(self, line_format: LineFormat, decoders: Decoders) -> None:
+        self._format = line_format
+        self._decode = line_format.decoders[0]
+        self._decoders = decoders
+        self._lines = 0
+        self._first_is_object = True
+        self._not_object: tuple[int, NotObject] | None = None
+        self._faults = 0
+        self._slow_lines = 0
+        self._first_fault: str | None = None
+        self.settled = False
+
+    def add(self, part: Slice) -> None:
+        """Judge the lines of a slice."""
+        room = self._format.max_lines - self._lines
+        if part.hard or (self._format.built and _too_many_objects(part.body)):
+            for index, line in enumerate(part.lines[:room]):
+                self._judge(part.number_of(index), line)
+        else:
+            self._add_easy(part, min(len(part.lines), room))
+        if len(part.lines) > room and not self.settled:
+            self._lines += 1
+            self._blame(part.number_of(room), f"the file has more than {self._format.max_lines:,} requests")
+            self.settled = True
+
+    def add_object(self) -> None:
+        """Count a line that is a JSON object, and too long for anything else to be known of it."""
+        self._lines += 1
+
+    def add_other(self, number: int, line: NotObject) -> None:
+        """Count a line that is not a JSON object."""
+        self._lines += 1
+        self._blame_other(number, line)
+
+    def _add_easy(self, part: Slice, total: int) -> None:
+        """Decode line after line in C for as long as they suit the decoder."""
+        index, lines, mended = 0, iter(part.lines[:total]), False
+        while not self.settled:
+            try:
+                self._take(part, lines, total)
+                self._lines += total - index
+                return
+            except (ValueError, RecursionError) as undecided:
+                fault: Exception = undecided
+            except LineFault as found:
+                fault = found
+            bad = total - length_hint(lines) - 1
+            self._lines += bad - index
+            index = bad
+            if not mended and isinstance(fault, ValueError):
+                mended = True
+                if part.mend():
+                    lines = iter(part.decodable[index:total])
+                    continue
+            index += 1
+            if isinstance(fault, LineFault):
+                self._lines += 1
+                self._blame(part.number_of(bad), str(fault))
+            else:
+                self._judge(part.number_of(bad), part.lines[bad])
+
+    def _take(self, part: Slice, lines: Iterator[bytes], total: int) -> None:
+        accept = self._format.accept
+        if accept is None:
+            deque(map(self._decode, lines), maxlen=0)
+            return
+        number_of = part.number_of
+        for decoded in map(self._decode, lines):
+            accept(number_of(total - length_hint(lines) - 1), decoded)
+
+    def _judge(self, number: int, line: bytes) -> None:
+        """Judge one line, whatever it is."""
+        self._lines += 1
+        try:
+            self._judge_exactly(number, line)
+        except NotObject as other:
+            self._blame_other(number, other)
+        except LineFault as fault:
+            self._blame(number, str(fault))
+
+    def _judge_exactly(self, number: int, line: bytes) -> None:
+        """Raise `NotObject` or `LineFault` unless the line is well formed."""
+        if not line.startswith(b"{") or not is_utf8(line):
+            raise NotObject(line)
+        if self._format.built and _too_many_objects(line):
+            self._read(self._decoders.syntax, line)
+            raise LineFault("", f"it has more than {limits.MAX_OBJECTS:,} objects")
+        if self._suits_a_decoder(number, line):
+            return
+        self._slow_lines += 1
+        self.settled |= self._slow_lines > limits.MAX_SLOW_LINES
+        self._format.check(number, self._read(self._decoders.members, line))
+
+    def _suits_a_decoder(self, number: int, line: bytes) -> bool:
+        decodable = without_lone_surrogates(line)
+        for decode in (self._decode, *self._format.decoders):
+            try:
+                decoded = decode(decodable)
+                if has_long_integer(decodable, decode):
+                    raise NotObject(line, LONG_INTEGER)
+                if self._format.accept is not None:
+                    self._format.accept(number, decoded)
+            except (ValueError, RecursionError):
+                continue
+            self._decode = decode
+            return True
+        return False
+
+    def _read(self, decode: Decode, line: bytes) -> Any:
+        decodable = without_lone_surrogates(line)
+        try:
+            value = decode(decodable)
+            if has_long_integer(decodable, decode):
+                raise NotObject(line, LONG_INTEGER)
+        except ValueError:
+            raise NotObject(line) from None
+        except RecursionError:
+            raise NotObject(line, TOO_DEEP) from None
+        except MemoryError:
+            raise LineFault("", "it takes more memory to check than there is") from None
+        return value
+
+    def report(self) -> LineReport:
+        """What was seen so far."""
+        details = self._first_fault if self._lines else "The file has no lines."
+        more = self._faults - 1
+        if more > 0:
+            at_least = "At least " if self.settled else ""
+            details = f"{details} {at_least}{more} more {'line has' if more == 1 else 'lines have'} faults."
+        first = self._lines > 0 and self._first_is_object
+        if self._not_object is None:
+            return LineReport(self._lines, first, None, details)
+        number, other = self._not_object
+        problem = explain(number, other.line, other.fault, lines=self._lines)
+        return LineReport(self._lines, first, (number, excerpt(other.line)), details, problem, other.utf8)
+
+    def _blame_other(self, number: int, other: NotObject) -> None:
+        self._not_object = self._not_object or (number, other)
+        self._first_is_object = self._first_is_object and self._lines > 1
+        self._blame(number, other.fault if self._first_fault is None else "")
+
+    def _blame(self, number: int, fault: str) -> None:
+        self._faults += 1
+        self._first_fault = self._first_fault or f"Line {number}: {fault}."
+        self.settled |= self._faults >= limits.MAX_FAULTS
+
+
+def _too_many_objects(data: bytes) -> bool:
+    return len(data) > limits.LARGE and data.count(b"{") > limits.MAX_OBJECTS

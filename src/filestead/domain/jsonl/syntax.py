@@ -1,0 +1,158 @@
+"""What keeps a line from being a JSON object, in words for its author.
+
+The typed decoders only say no. Python's own reader says where, in the first bad line if that is not too long, and its
+words are translated: they never reach a user.
+"""
+
+import json
+import re
+from typing import NoReturn
+
+from filestead.domain.jsonl.limits import EXCERPT, LARGE, MAX_DIGITS
+from filestead.domain.jsonl.lines import is_utf8
+
+_UNFINISHED = "it ends before its object does"
+TOO_DEEP = "it is nested too deeply"
+LONG_INTEGER = f"it has an integer of more than {MAX_DIGITS:,} digits"
+NOT_UTF8 = "it is not valid JSON (it is not UTF-8)"
+START = 4 * EXCERPT + 1
+"""So much is kept of a line that does not begin as an object: the excerpt, and a byte that shows that there is more."""
+BOM = b"\xef\xbb\xbf"
+
+_MAGIC = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"PK\x03\x04": "a ZIP archive (or an Office document)",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"PAR1": "a Parquet file",
+    b"%PDF-": "a PDF document",
+}
+_WIDE = {
+    "UTF-32": re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|(?:[^\0]\0\0\0){2}|(?:\0\0\0[^\0]){2}"),
+    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff|(?:[^\0]\0){2}|(?:\0[^\0]){2}"),
+}
+_CSV = re.compile(rb'[\w" .-]+(?:[,;\t][\w" .-]+)+[,;\t]?\s*\Z')
+_WORDS = {
+    **dict.fromkeys(("NaN", "Infinity", "-Infinity"), "which JSON does not have; write null or a string"),
+    **dict.fromkeys(("None", "True", "False"), "as in Python; JSON writes null, true, false"),
+    "undefined": "as in JavaScript; JSON writes null",
+}
+_WORD = re.compile(r"-?[A-Za-z_]+")
+_TRAILING_COMMA = re.compile(r",\s*\Z")
+
+
+class _Constant(Exception):
+    """Python's reader has come upon NaN or Infinity."""
+
+
+def explain(number: int, line: bytes, fault: str, *, lines: int) -> str:
+    """The first bad line in one sentence that says what to do, if the line tells; `lines` are all of the file."""
+    whole = _explain_file(line, lines) if number == 1 else None
+    if whole is None and fault.endswith(f"({_UNFINISHED})") and lines > 1:
+        return f"Line {number} ends before its object does: write each object on one line, not over several."
+    return whole or f"Line {number}: {fault}."
+
+
+def _explain_file(head: bytes, lines: int) -> str | None:
+    """What the file is instead of JSONL, by its first line, and what to do; None when that does not tell."""
+    if head.startswith(BOM):
+        return "The file starts with a byte order mark (BOM); save it as UTF-8 without one."
+    for name, start in _WIDE.items():
+        if start.match(head):
+            return f"The file is {name}; save it as UTF-8."
+    for mark, what in _MAGIC.items():
+        if head.startswith(mark):
+            return f"The file is {what}; upload the JSONL file itself."
+    if head.startswith(b"[") and (lines == 1 or not (head.rstrip().endswith(b"]") or len(head) == START)):
+        return "The file is one JSON array; write each of its members on a line of its own, without the brackets."
+    if _CSV.match(head):
+        return "The file looks like CSV; write each row as a JSON object on a line of its own."
+    return None
+
+
+def excerpt(line: bytes) -> str:
+    """The printable start of a line."""
+    text = line[: 4 * EXCERPT].decode("utf-8", "replace")[:EXCERPT].rstrip(" \t\r")
+    escaped = (letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(escaped)[:EXCERPT]
+
+
+def fault_of(line: bytes) -> str:
+    """Why a line that no decoder takes is no JSON object: the rest of the sentence "Line 1: ..."."""
+    if line.startswith(BOM):
+        return "it starts with a byte order mark"
+    if not line.startswith(b"{"):
+        return "it is not a JSON object"
+    return f"it is not valid JSON ({_reason(line)})"
+
+
+def _reason(line: bytes) -> str:
+    if len(line) > LARGE:
+        return "it is too long to say where" if is_utf8(line) else "it is not UTF-8"
+    try:
+        text = line.decode().rstrip(" \t\r")
+    except UnicodeDecodeError as error:
+        return f"byte {error.start + 1} of it is not UTF-8"
+    return _strict_reason(text)
+
+
+def _strict_reason(text: str) -> str:
+    try:
+        json.loads(text, parse_constant=_refuse, parse_int=float)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
+            return _UNFINISHED
+        return _at(text, error.pos, _explained(text, error))
+    except _Constant as constant:
+        return _explained_constant(text, str(constant))
+    except RecursionError:
+        return TOO_DEEP
+    return "it is not strictly JSON"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise _Constant(constant)
+
+
+def _at(text: str, position: int, reason: str) -> str:
+    return f"column {min(position, len(text)) + 1}: {reason}"
+
+
+def _explained_constant(text: str, constant: str) -> str:
+    # Python's reader does not say where: the first one that stands outside of a string.
+    outside = re.sub(r'"(?:[^"\\]|\\.)*+"', lambda string: " " * len(string[0]), text)
+    return _at(text, outside.find(constant), f"{constant}, {_WORDS[constant]}")
+
+
+def _explained(text: str, error: json.JSONDecodeError) -> str:
+    position = error.pos
+    before, found = text[:position], text[position : position + 1]
+    word = _WORD.match(text, position)
+    if word and word[0] in _WORDS:
+        return f"{word[0]}, {_WORDS[word[0]]}"
+    for start, explanation in _BY_MESSAGE.items():
+        if error.msg.startswith(start):
+            return explanation
+    return _unexpected(before, found, error.msg)
+
+
+def _unexpected(before: str, found: str, message: str) -> str:
+    if found == "'":
+        return "single quotes; JSON writes double quotes"
+    if found in "}]" and _TRAILING_COMMA.search(before):
+        return f"a comma before '{found}'; remove it"
+    if message.startswith("Expecting property name") and (found.isalnum() or found in "_$"):
+        return "a name without double quotes"
+    shown = found if found.isprintable() else found.encode("unicode_escape").decode()
+    expected = {"Expecting ',' delimiter": "a comma", "Expecting ':' delimiter": "a colon"}.get(message, "a value")
+    return f"'{shown}' instead of {expected}"
+
+
+_BY_MESSAGE = {
+    "Extra data": "more than one value on the line",
+    "Invalid control character": "a control character inside of a string; write it as an escape such as \\n",
+    "Invalid \\escape": "a backslash that begins no escape; double it",
+    "Invalid \\u": "an incomplete \\u escape",
+}
+"""The beginnings of the reader's own words, in the words that a user reads."""
