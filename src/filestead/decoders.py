@@ -118,7 +118,7 @@ class ToolCall(Struct, gc=False):
     function: FunctionCall
 
 
-class _Message(Struct, tag_field="role"):
+class _Message(Struct, tag_field="role", gc=False):
     """Base of all messages."""
 
     role: ClassVar[str]
@@ -128,29 +128,54 @@ class _Message(Struct, tag_field="role"):
         return False
 
 
-class System(_Message, tag="system"):
+class PlainSystem(_Message, tag="system"):
     """An instruction."""
+
+    role: ClassVar[str] = "system"
+    content: str
+
+
+class PlainUser(_Message, tag="user"):
+    """A question."""
+
+    role: ClassVar[str] = "user"
+    content: str
+
+
+class PlainAssistant(_Message, tag="assistant"):
+    """An answer."""
+
+    role: ClassVar[str] = "assistant"
+    content: str
+    tool_calls: Annotated[list[ToolCall], Meta(min_length=1)] | None = None
+    function_call: FunctionCall | None = None
+    refusal: str | None = None
+    weight: Literal[0, 1] | None = None
+
+
+class System(_Message, tag="system"):
+    """An instruction, perhaps in parts."""
 
     role: ClassVar[str] = "system"
     content: str | Annotated[list[TextPart], Meta(min_length=1)]
 
 
 class Developer(_Message, tag="developer"):
-    """An instruction."""
+    """The same under a newer name."""
 
     role: ClassVar[str] = "developer"
     content: str | Annotated[list[TextPart], Meta(min_length=1)]
 
 
 class User(_Message, tag="user"):
-    """A question."""
+    """A question, perhaps in parts and with images."""
 
     role: ClassVar[str] = "user"
     content: str | Annotated[list[TextPart | ImagePart], Meta(min_length=1)]
 
 
 class Assistant(_Message, tag="assistant"):
-    """An answer."""
+    """An answer, perhaps in parts, or a call, or a refusal."""
 
     role: ClassVar[str] = "assistant"
     content: str | Annotated[list[TextPart | RefusalPart], Meta(min_length=1)] | None = None
@@ -188,13 +213,25 @@ Messages = Annotated[list[System | Developer | User | Assistant | ToolMessage | 
 Outputs = Annotated[list[Assistant | ToolMessage], Meta(min_length=1)]
 
 
-class Conversation(Struct):
-    """Messages and what may stand beside them."""
+class _BesideMessages(Struct, gc=False, kw_only=True):
+    """What may stand beside messages."""
 
-    messages: Messages
     tools: list[Tool] | None = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[Named], Meta(min_length=1, max_length=MAX_FUNCTIONS)] | None = None
+
+
+class Conversation(_BesideMessages, kw_only=True):
+    """Messages of any role and form."""
+
+    messages: Messages
+
+
+class PlainChat(_BesideMessages, kw_only=True):
+    """Most examples: nothing but text, in the three common roles."""
+
+    kind: ClassVar[str] = "plain"
+    messages: Annotated[list[PlainSystem | PlainUser | PlainAssistant], Meta(min_length=1)]
 
 
 class Chat(Conversation):
@@ -203,7 +240,7 @@ class Chat(Conversation):
     kind: ClassVar[str] = "chat"
 
 
-class _Other(Struct, kw_only=True):
+class _Other(Struct, gc=False, kw_only=True):
     """An example that is not a chat; `messages` makes it one."""
 
     absent: ClassVar[type] = UnsetType
@@ -330,7 +367,7 @@ def _value(raw: Raw) -> object:
 
 DECODERS = Decoders(
     batch=(Decoder(Request).decode,),
-    training=tuple(Decoder(shape).decode for shape in (Chat, Preference, OlderPreference, Completions)),
+    training=tuple(Decoder(shape).decode for shape in (PlainChat, Chat, Preference, OlderPreference, Completions)),
     evals=(Decoder(Item).decode,),
     syntax=Decoder(Nothing).decode,
     members=members,

@@ -5,6 +5,7 @@ is a mode (`hosted`).
 """
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from filestead.domain.jsonl.decoders import Decode, Decoders, Undecided
@@ -45,15 +46,16 @@ class BatchLines:
         self._url: str | None = None
         self._model: str | None = None
 
-    def accept(self, number: int, request: Any) -> None:
-        """A request as the typed decoder gives it: the types of its members are right, and it does not stream."""
-        url, body = request.url, request.body
-        if url != self._url and not self._is_endpoint(url):
-            raise Undecided
-        if not body.model and self._needs_model(url, prompt=body.has_prompt()):
-            raise Undecided
-        self._require_own_id(number, request.custom_id)
-        self._require_same(url, body.model or None)
+    def take(self, requests: Iterable[Any], number: Callable[[], int]) -> None:
+        """Requests as the typed decoder gives them: the types of their members are right, and they do not stream."""
+        for request in requests:
+            url, body = request.url, request.body
+            if url != self._url and not self._is_endpoint(url):
+                raise Undecided
+            if not body.model and self._needs_model(url, prompt=body.has_prompt()):
+                raise Undecided
+            self._require_own_id(number(), request.custom_id)
+            self._require_same(url, body.model or None)
 
     def check(self, number: int, line: JsonObject) -> None:
         """A request."""

@@ -12,7 +12,7 @@ class EvalsLines:
 
     max_lines: ClassVar[int] = sys.maxsize
     built: ClassVar[bool] = False
-    accept: ClassVar[None] = None
+    take: ClassVar[None] = None
 
     def __init__(self, decoders: Decoders) -> None:
         self.decoders: tuple[Decode, ...] = decoders.evals

@@ -10,7 +10,6 @@ from filestead.domain.jsonl.limits import MAX_DIGITS
 
 BLANKS = b" \t\r\n"
 _ENDS = re.compile(rb"\n[ \t\r\n]*+")
-_BEFORE_BLANK = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
 _DIGITS = b"0123456789"
 
 _LONE_SURROGATE = re.compile(
@@ -36,8 +35,11 @@ class Slice:
         body = data.strip(BLANKS)
         self.number = number + (data.count(b"\n", 0, data.find(body[:1])) if body and data[0] in BLANKS else 0)
         self.body = body
-        self._blank_lines = any(blank in body for blank in _BEFORE_BLANK)
-        self.lines = self._cut(body) if body else []
+        self.lines = body.split(b"\n") if body else []
+        # A blank line sorts before all that have something at their beginning.
+        self._blank_lines = body != b"" and min(self.lines) < b"!"
+        if self._blank_lines:
+            self.lines = self._cut(body)
         self.decodable = self.lines
 
     def number_of(self, index: int) -> int:

@@ -1,7 +1,7 @@
 """What was seen of a file under one content."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import length_hint
 from typing import Any, ClassVar, Protocol
@@ -41,10 +41,10 @@ class LineFormat(Protocol):
     """Typed decoders, of which each line of a good file suits one; the last that did is tried first."""
 
     @property
-    def accept(self) -> Any:
-        """Judge a decoded line: `accept(number, decoded)`. None when decoding is all that there is to judge.
+    def take(self) -> Callable[[Iterable[Any], Callable[[], int]], None] | None:
+        """Judge decoded lines; `number()` is the number of the last that was given. None when decoding judges enough.
 
-        `Undecided` sends the line to `check`; `LineFault` is final.
+        `Undecided` sends the last line to `check`; `LineFault` is final.
         """
 
     def check(self, number: int, line: JsonObject) -> None:
@@ -135,13 +135,11 @@ class Tally:
                 self._judge(part.number_of(bad), part.lines[bad])
 
     def _take(self, part: Slice, lines: Iterator[bytes], total: int) -> None:
-        accept = self._format.accept
-        if accept is None:
-            deque(map(self._decode, lines), maxlen=0)
-            return
-        number_of = part.number_of
-        for decoded in map(self._decode, lines):
-            accept(number_of(total - length_hint(lines) - 1), decoded)
+        decoded = map(self._decode, lines)
+        if self._format.take is None:
+            deque(decoded, maxlen=0)
+        else:
+            self._format.take(decoded, lambda: part.number_of(total - length_hint(lines) - 1))
 
     def _judge(self, number: int, line: bytes) -> None:
         """Judge one line, whatever it is."""
@@ -173,8 +171,8 @@ class Tally:
                 decoded = decode(decodable)
                 if has_long_integer(decodable, decode):
                     raise NotObject(line, LONG_INTEGER)
-                if self._format.accept is not None:
-                    self._format.accept(number, decoded)
+                if self._format.take is not None:
+                    self._format.take((decoded,), lambda: number)
             except (ValueError, RecursionError):
                 continue
             self._decode = decode

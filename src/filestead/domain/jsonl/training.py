@@ -4,7 +4,7 @@ The typed decoders judge nearly every line. The checks below judge what they ref
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -59,11 +59,17 @@ class TrainingLines:
         self.decoders: tuple[Decode, ...] = decoders.training
         self._methods: tuple[str, ...] = ()
 
-    def accept(self, number: int, example: Any) -> None:
-        """An example as a typed decoder gives it."""
-        methods = _typed_methods(example)
-        if methods != self._methods:
-            self._share(methods)
+    def take(self, examples: Iterable[Any], number: Callable[[], int]) -> None:
+        """Examples as a typed decoder gives them."""
+        for example in examples:
+            if example.kind != "plain":
+                methods = _typed_methods(example)
+            elif example.messages[-1].role == "assistant":
+                methods = _SUPERVISED_ONLY
+            else:
+                methods = _typed_chat(example.messages)
+            if methods is not self._methods and methods != self._methods:
+                self._share(methods)
 
     def check(self, number: int, line: JsonObject) -> None:
         """An example."""
