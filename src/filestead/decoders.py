@@ -338,7 +338,7 @@ class _Unread:
         return "an empty list" if bytes(text[1:]).lstrip().startswith(b"]") else "a list"
 
     def _require_objects(self) -> None:
-        """A large list is held only if all of its items are objects, which are few (`MAX_OBJECTS`)."""
+        """A large list is held only if all of its items are objects, which are then few (`DENSE_VALUES`)."""
         try:
             _objects.decode(self._raw)
         except ValidationError as error:
@@ -369,6 +369,5 @@ DECODERS = Decoders(
     batch=(Decoder(Request).decode,),
     training=tuple(Decoder(shape).decode for shape in (PlainChat, Chat, Preference, OlderPreference, Completions)),
     evals=(Decoder(Item).decode,),
-    syntax=Decoder(Nothing).decode,
     members=members,
 )

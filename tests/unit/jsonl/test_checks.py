@@ -271,7 +271,6 @@ def counting(calls: list[bytes]) -> Decoders:
 
     return Decoders(
         *(tuple(map(counted, each)) for each in (DECODERS.batch, DECODERS.training, DECODERS.evals)),
-        syntax=counted(DECODERS.syntax),
         members=DECODERS.members,
     )
 

@@ -6,12 +6,13 @@ stands in `batch.py`, `training.py` and `evals.py`.
 
 import re
 from collections.abc import Callable, Collection
+from functools import partial
 
 from filestead.domain.jsonl import limits
 from filestead.domain.jsonl.batch import BatchLines
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.jsonl.evals import EvalsLines
-from filestead.domain.jsonl.lines import slices
+from filestead.domain.jsonl.lines import count_values, slices
 from filestead.domain.jsonl.longline import LongLine
 from filestead.domain.jsonl.report import LineFormat, LineReport, NotObject, Tally
 from filestead.domain.jsonl.syntax import START
@@ -111,44 +112,61 @@ class LineChecks:
         if end - start < room:
             return
         if first == _BRACE:
-            self._long = LongLine(self._steps)
-            held, self._partial = bytes(self._partial), bytearray()
-            self._feed_long(held, 0, len(held))
+            self._begin_long()
             self._feed_long(block, start + room, end)
         else:
             self._judge_other(NotObject(bytes(self._partial)))
             self._partial.clear()
             self._skipping = True
 
-    def _feed_long(self, block: bytes, start: int, end: int) -> None:
+    def _begin_long(self) -> None:
+        """Check the syntax of what is held, and of what follows of the line."""
+        self._long = LongLine(self._steps)
+        held, self._partial = self._partial, bytearray()
+        self._feed_long(held, 0, len(held))
+
+    def _feed_long(self, block: bytes | bytearray, start: int, end: int) -> None:
         assert self._long is not None
-        for position in range(start, end, limits.SLICE):
-            self._long.feed(block[position : min(end, position + limits.SLICE)])
-            self._pause()
+        with memoryview(block) as view:
+            for position in range(start, end, limits.SLICE):
+                self._long.feed(bytes(view[position : min(end, position + limits.SLICE)]))
+                self._pause()
 
     def _end_line(self) -> None:
         """The line that was begun ends here."""
+        if self._partial and self._is_dense():
+            self._begin_long()
         if self._long is not None:
-            fault = self._long.finish()
-            self._steps = self._long.steps
-            if fault is None:
-                for tally in self._open:
-                    tally.add_object()
-            else:
-                self._judge_other(NotObject(self._long.start, fault))
+            self._judge_long(self._long)
             self._long = None
-            self._number += 1
         elif self._partial:
             held, self._partial = bytes(self._partial), bytearray()
             self._judge(held)
-            self._number += 1
-        elif self._skipping:
-            self._skipping = False
-            self._number += 1
+        elif not self._skipping:
+            return
+        self._skipping = False
+        self._number += 1
+
+    def _is_dense(self) -> bool:
+        """Whether the line that is held has so many values that to decode it would keep others waiting."""
+        values = 0
+        if len(self._partial) > limits.DENSE_BYTES:
+            for position in range(0, len(self._partial), limits.SLICE):
+                values += count_values(self._partial, position, position + limits.SLICE)
+                self._pause()
+        return values > limits.DENSE_VALUES
+
+    def _judge_long(self, line: LongLine) -> None:
+        fault = line.finish()
+        self._steps = line.steps
+        if fault is None:
+            self._add(lambda tally: tally.add_object(self._number, line.containers))
+        else:
+            self._judge_other(NotObject(line.start, fault))
 
     def _judge(self, data: bytes) -> None:
         for part in slices(data, self._number):
-            self._add(lambda tally, part=part: tally.add(part))  # type: ignore[misc]
+            self._add(partial(Tally.add, part=part))
         self._number += data.count(b"\n")
 
     def _judge_other(self, other: NotObject) -> None:

@@ -19,12 +19,10 @@ class Undecided(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Decoders:
-    """Typed decoders of each kind of file, and two that take any object."""
+    """Typed decoders of each kind of file, and one that takes any object."""
 
     batch: tuple[Decode, ...]
     training: tuple[Decode, ...]
     evals: tuple[Decode, ...]
-    syntax: Decode
-    """Whether the line is an object at all; gives nothing."""
     members: Callable[[bytes], JsonObject]
     """The object's members, as far as the checks read them."""

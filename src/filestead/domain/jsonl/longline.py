@@ -11,14 +11,26 @@ _ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
 # A number must be seen to end: the next piece may go on with it.
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?=[ \t\r,\]}])"
-_SCALAR = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null|\[\]|\{\})"
+
+
+def _with_containers(values: bytes) -> bytes:
+    """Such values, and lists and objects of them."""
+    items = values + rb"(?:" + _BLANKS + rb"," + _BLANKS + values + rb")*+"
+    member = _STRING + _BLANKS + rb":" + _BLANKS + values
+    members = member + rb"(?:" + _BLANKS + rb"," + _BLANKS + member + rb")*+"
+    inside = (
+        rb"(?:\[" + _BLANKS + rb"(?:" + items + rb")?+" + _BLANKS + rb"\]|\{" + _BLANKS + rb"(?:" + members + rb")?+"
+    )
+    return rb"(?>" + values + rb"|" + inside + _BLANKS + rb"\}))"
+
+
+_SCALAR = rb"(?>" + _STRING + rb"|" + _NUMBER + rb"|true|false|null|\[\]|\{\})"
+_FLAT = _with_containers(_with_containers(_SCALAR))
 
 _INSIDE_STRING = re.compile(rb'[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+')
 _TOKEN = re.compile(_BLANKS + rb'([{}\[\],:"]|' + _NUMBER + rb"|true|false|null)")
-_MORE_ITEMS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _SCALAR + rb")*+")
-_MORE_MEMBERS = re.compile(
-    rb"(?:" + _BLANKS + rb"," + _BLANKS + _STRING + _BLANKS + rb":" + _BLANKS + _SCALAR + rb")*+"
-)
+_MORE_ITEMS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _FLAT + rb")*+")
+_MORE_MEMBERS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _STRING + _BLANKS + rb":" + _BLANKS + _FLAT + rb")*+")
 _LONGEST_TOKEN = 8192
 
 _VALUE, _ITEM, _NAME, _MORE_NAME, _COLON, _MORE, _DONE = range(7)
@@ -33,6 +45,7 @@ class LongLine:
         """At most `steps` steps are taken; then the line is a fault."""
         self.fault: str | None = None
         self.steps = steps
+        self.containers = 0
         self.start = b""
         self._closing = bytearray()
         self._next = _VALUE
@@ -50,6 +63,7 @@ class LongLine:
         except UnicodeDecodeError:
             self.fault = NOT_UTF8
             return
+        self.containers += piece.count(b"{") + piece.count(b"[")
         text = self._rest + piece
         position = self._read(text, 0)
         self._rest = text[position:]

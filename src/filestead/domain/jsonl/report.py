@@ -36,7 +36,7 @@ class LineFormat(Protocol):
 
     max_lines: ClassVar[int]
     built: ClassVar[bool]
-    """Whether the typed decoders build what a line is full of, so that its objects must be few."""
+    """Whether what a line is full of would be built, so that its lists and objects must be few."""
     decoders: tuple[Decode, ...]
     """Typed decoders, of which each line of a good file suits one; the last that did is tried first."""
 
@@ -88,7 +88,7 @@ class Tally:
     def add(self, part: Slice) -> None:
         """Judge the lines of a slice."""
         room = self._format.max_lines - self._lines
-        if part.hard or (self._format.built and _too_many_objects(part.body)):
+        if part.hard:
             for index, line in enumerate(part.lines[:room]):
                 self._judge(part.number_of(index), line)
         else:
@@ -98,9 +98,11 @@ class Tally:
             self._blame(part.number_of(room), f"the file has more than {self._format.max_lines:,} requests")
             self.settled = True
 
-    def add_object(self) -> None:
-        """Count a line that is a JSON object, and too long for anything else to be known of it."""
+    def add_object(self, number: int, containers: int) -> None:
+        """Count a line that is a JSON object with so many lists and objects in it, and too long to be decoded."""
         self._lines += 1
+        if self._format.built and containers > limits.MAX_CONTAINERS:
+            self._blame(number, f"it has more than {limits.MAX_CONTAINERS:,} lists and objects")
 
     def add_other(self, number: int, line: NotObject) -> None:
         """Count a line that is not a JSON object."""
@@ -155,9 +157,6 @@ class Tally:
         """Raise `NotObject` or `LineFault` unless the line is well formed."""
         if not line.startswith(b"{") or not is_utf8(line):
             raise NotObject(line)
-        if self._format.built and _too_many_objects(line):
-            self._read(self._decoders.syntax, line)
-            raise LineFault("", f"it has more than {limits.MAX_OBJECTS:,} objects")
         if self._suits_a_decoder(number, line):
             return
         self._slow_lines += 1
@@ -216,7 +215,3 @@ class Tally:
         self._faults += 1
         self._first_fault = self._first_fault or f"Line {number}: {fault}."
         self.settled |= self._faults >= limits.MAX_FAULTS
-
-
-def _too_many_objects(data: bytes) -> bool:
-    return len(data) > limits.LARGE and data.count(b"{") > limits.MAX_OBJECTS
