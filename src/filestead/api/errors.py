@@ -117,7 +117,7 @@ def _bad_seconds(error: errors.BadExpirySeconds) -> Answer:
 def _unsupported_extension(error: errors.UnsupportedExtension) -> Answer:
     formats = ", ".join(f'"{name}"' for name in error.supported)
     message = f"Invalid extension {error.extension}. Supported formats: {formats}"
-    if not error.extension.strip() or error.extension != error.extension.strip():
+    if not error.extension.isalnum():
         # Blanks and dots at the end of a name are easily overlooked.
         message += f". The file name is {error.filename!r}."
     return Answer(400, message, "file")

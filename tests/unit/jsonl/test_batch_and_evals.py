@@ -32,9 +32,6 @@ def evals_fault(*lines: dict[str, Any]) -> str | None:
     return verdicts.fault_of(Content.EVALS, EvalsLines, *lines)
 
 
-BOTH = pytest.mark.parametrize("fault_of", [batch_fault, hosted_fault])
-
-
 @pytest.mark.parametrize("url", BATCH_ENDPOINTS)
 def test_batch_requests_may_go_to_every_endpoint(url: str) -> None:
     assert hosted_fault(request(url=url), request("b", url=url)) is None
@@ -102,6 +99,90 @@ def test_a_faulty_request_does_not_set_the_model_of_the_batch() -> None:
     checks.check(2, request("b"))
     with pytest.raises(LineFault, match="expected 'm'"):
         checks.check(3, request("c", body={"model": "n"}))
+
+
+# --- what some server could run --------------------------------------------------------------------------------------
+
+CHAT = "/v1/chat/completions"
+PATH = "expected a path such as '/v1/chat/completions'"
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        *((url, {"model": "m"}) for url in BATCH_ENDPOINTS),
+        ("/v1/score", {"model": "m", "text_1": "a", "text_2": "b"}),
+        ("/v1/rerank", {"query": "a", "documents": []}),
+        ("/v1/audio/transcriptions", {"file": "a"}),
+        ("/v1/audio/speech", {"model": "m", "input": "a"}),
+        ("/v1/moderations", {"input": "a"}),
+        ("/v1/moderations", {"input": "a", "model": None}),
+        ("/v1/images/generations", {"prompt": "a"}),
+        ("/v1/responses", {"prompt": {"id": "pmpt_1"}}),
+        ("/v1/responses", {"prompt": "pmpt_1", "model": None}),
+        ("/v1/models/m.v1:predict", {}),
+        ("/v1/files", {}),
+        (CHAT, {"model": "m", "stream": False}),
+        (CHAT, {"model": "m", "stream": None}),
+    ],
+)
+def test_requests_that_some_server_could_run(url: str, body: dict[str, Any]) -> None:
+    assert batch_fault(request(url=url, body=body), request("b", url=url, body=body)) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "fault"),
+    [
+        (CHAT, {}, "'body.model' is missing"),
+        (CHAT, {"prompt": "p"}, "'body.model' is missing"),
+        ("/v1/completions", {"prompt": "p"}, "'body.model' is missing"),
+        ("/v1/embeddings", {"model": ""}, "'body.model' is an empty string; expected a non-empty string"),
+        ("/v1/responses", {"input": "a"}, "'body.model' is missing"),
+        ("/v1/responses", {"prompt": None}, "'body.model' is missing"),
+        ("/v1/score", {"model": 7}, "'body.model' is a number; expected a non-empty string"),
+        (CHAT, {"model": "m", "stream": True}, "'body.stream' is true; expected false, since no batch can stream"),
+        ("/v1/score", {"stream": True}, "'body.stream' is true; expected false, since no batch can stream"),
+        ("/v1/score", [], "'body' is an empty list; expected an object"),
+        ("/v1/responses/", {"model": "m"}, f"'url' is '/v1/responses/'; {PATH}"),
+        ("/v2/responses", {"model": "m"}, f"'url' is '/v2/responses'; {PATH}"),
+        ("/v1", {"model": "m"}, f"'url' is '/v1'; {PATH}"),
+        ("/v1/", {"model": "m"}, f"'url' is '/v1/'; {PATH}"),
+        ("v1/responses", {"model": "m"}, f"'url' is 'v1/responses'; {PATH}"),
+        ("http://a/v1/responses", {"model": "m"}, f"'url' is 'http://a/v1/responses'; {PATH}"),
+        ("/v1//responses", {"model": "m"}, f"'url' is '/v1//responses'; {PATH}"),
+        ("/v1/../admin", {"model": "m"}, f"'url' is '/v1/../admin'; {PATH}"),
+        ("/v1/./score", {"model": "m"}, f"'url' is '/v1/./score'; {PATH}"),
+        ("/v1/score/..", {"model": "m"}, f"'url' is '/v1/score/..'; {PATH}"),
+        ("/v1/%2e%2e/admin", {"model": "m"}, f"'url' is '/v1/%2e%2e/admin'; {PATH}"),
+        ("/v1/score?a=b", {"model": "m"}, f"'url' is '/v1/score?a=b'; {PATH}"),
+        ("/v1/score#a", {"model": "m"}, f"'url' is '/v1/score#a'; {PATH}"),
+        ("/v1/a b", {"model": "m"}, f"'url' is '/v1/a b'; {PATH}"),
+        ("/v1/score\n", {"model": "m"}, f"'url' is '/v1/score\\n'; {PATH}"),
+        ("/v1/\\score", {"model": "m"}, f"'url' is '/v1/\\\\score'; {PATH}"),
+        (None, {"model": "m"}, f"'url' is null; {PATH}"),
+    ],
+)
+def test_requests_that_no_server_could_run(url: str | None, body: Any, fault: str) -> None:
+    assert batch_fault(request(url=url, body=body)) == fault
+
+
+def test_a_batch_may_use_several_models_and_one_endpoint() -> None:
+    assert batch_fault(request("a"), request("b", body={"model": "n"}), request("c")) is None
+    expected = "'url' is '/v1/score'; expected '/v1/responses', as in the lines before"
+    assert batch_fault(request("a"), request("b", url="/v1/score")) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "fault"),
+    [
+        ("/v1/score", {"model": "m"}, "'url' is '/v1/score'; expected one of '/v1/responses', "),
+        ("/v1/moderations", {}, "'body.model' is missing"),
+        ("/v1/responses", {"prompt": {"id": "p"}}, "'body.model' is missing"),
+        (CHAT, {"model": "m", "stream": True}, "'body.stream' is true; "),
+    ],
+)
+def test_parity_with_the_hosted_runner_is_narrower(url: str, body: dict[str, Any], fault: str) -> None:
+    assert str(hosted_fault(request(url=url, body=body))).startswith(fault)
 
 
 @pytest.mark.parametrize("line", [{"item": {}}, {"item": {"a": 1}, "sample": {}}, {"item": {}, "sample": None, "x": 1}])

@@ -10,7 +10,10 @@ _BLANKS = rb"[ \t\r]*+"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
 # A number must be seen to end: the next piece may go on with it.
-_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?=[ \t\r,\]}])"
+_NUMBER_ENDS = rb"(?=[ \t\r,\]}])"
+_NUMBER = (
+    rb"-?+(?:0|[1-9][0-9]*+)(?:" + _NUMBER_ENDS + rb"|(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+" + _NUMBER_ENDS + rb")"
+)
 
 
 def _with_containers(values: bytes) -> bytes:
@@ -29,7 +32,8 @@ _FLAT = _with_containers(_with_containers(_SCALAR))
 
 _INSIDE_STRING = re.compile(rb'[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+')
 _TOKEN = re.compile(_BLANKS + rb'([{}\[\],:"]|' + _NUMBER + rb"|true|false|null)")
-_MORE_ITEMS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _FLAT + rb")*+")
+# What is most frequent comes first: it takes a quarter of the time.
+_MORE_ITEMS = re.compile(rb"(?:,(?:0|[1-9][0-9]*+)(?=[,\]])|,\[\]|,\{\}|" + _BLANKS + rb"," + _BLANKS + _FLAT + rb")*+")
 _MORE_MEMBERS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _STRING + _BLANKS + rb":" + _BLANKS + _FLAT + rb")*+")
 _LONGEST_TOKEN = 8192
 

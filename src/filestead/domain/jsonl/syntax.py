@@ -14,6 +14,7 @@ from filestead.domain.jsonl.lines import is_utf8
 _UNFINISHED = "it ends before its object does"
 TOO_DEEP = "it is nested too deeply"
 LONG_INTEGER = f"it has an integer of more than {MAX_DIGITS:,} digits"
+NO_OBJECT = "it is not a JSON object"
 NOT_UTF8 = "it is not valid JSON (it is not UTF-8)"
 START = 4 * EXCERPT + 1
 """So much is kept of a line that does not begin as an object: the excerpt, and a byte that shows that there is more."""
@@ -32,6 +33,7 @@ _WIDE = {
     "UTF-32": re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|(?:[^\0]\0\0\0){2}|(?:\0\0\0[^\0]){2}"),
     "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff|(?:[^\0]\0){2}|(?:\0[^\0]){2}"),
 }
+_ARRAY = re.compile(rb"\[\s*(?:\{(?!.*\]\s*\Z)|\Z)", re.DOTALL)
 _CSV = re.compile(rb'[\w" .-]+(?:[,;\t][\w" .-]+)+[,;\t]?\s*\Z')
 _WORDS = {
     **dict.fromkeys(("NaN", "Infinity", "-Infinity"), "which JSON does not have; write null or a string"),
@@ -39,7 +41,7 @@ _WORDS = {
     "undefined": "as in JavaScript; JSON writes null",
 }
 _WORD = re.compile(r"-?[A-Za-z_]+")
-_TRAILING_COMMA = re.compile(r",\s*\Z")
+_TRAILING_COMMA = re.compile(r",\s*([}\]])")
 
 
 class _Constant(Exception):
@@ -49,6 +51,8 @@ class _Constant(Exception):
 def explain(number: int, line: bytes, fault: str, *, lines: int) -> str:
     """The first bad line in one sentence that says what to do, if the line tells; `lines` are all of the file."""
     whole = _explain_file(line, lines) if number == 1 else None
+    if whole is None and fault == NO_OBJECT:
+        return f"Line {number}: {fault}. Each line must be one, in braces."
     if whole is None and fault.endswith(f"({_UNFINISHED})") and lines > 1:
         return f"Line {number} ends before its object does: write each object on one line, not over several."
     return whole or f"Line {number}: {fault}."
@@ -64,7 +68,7 @@ def _explain_file(head: bytes, lines: int) -> str | None:
     for mark, what in _MAGIC.items():
         if head.startswith(mark):
             return f"The file is {what}; upload the JSONL file itself."
-    if head.startswith(b"[") and (lines == 1 or not (head.rstrip().endswith(b"]") or len(head) == START)):
+    if _ARRAY.match(head) or (head.startswith(b"[") and lines == 1):
         return "The file is one JSON array; write each of its members on a line of its own, without the brackets."
     if _CSV.match(head):
         return "The file looks like CSV; write each row as a JSON object on a line of its own."
@@ -83,7 +87,7 @@ def fault_of(line: bytes) -> str:
     if line.startswith(BOM):
         return "it starts with a byte order mark"
     if not line.startswith(b"{"):
-        return "it is not a JSON object"
+        return NO_OBJECT
     return f"it is not valid JSON ({_reason(line)})"
 
 
@@ -93,7 +97,7 @@ def _reason(line: bytes) -> str:
     try:
         text = line.decode().rstrip(" \t\r")
     except UnicodeDecodeError as error:
-        return f"byte {error.start + 1} of it is not UTF-8"
+        return f"byte {error.start + 1} of it is not UTF-8; save the file as UTF-8"
     return _strict_reason(text)
 
 
@@ -101,14 +105,24 @@ def _strict_reason(text: str) -> str:
     try:
         json.loads(text, parse_constant=_refuse, parse_int=float)
     except json.JSONDecodeError as error:
-        if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
+        if _is_unfinished(text, error):
             return _UNFINISHED
+        # Where a comma is one too many, some versions of the reader point to it and some behind it.
+        comma = _TRAILING_COMMA.match(text, text.rfind(",", 0, error.pos + 1))
+        if comma and comma.end() > error.pos:
+            return _at(text, comma.start(), f"a comma before '{comma[1]}'; remove it")
         return _at(text, error.pos, _explained(text, error))
     except _Constant as constant:
         return _explained_constant(text, str(constant))
     except RecursionError:
         return TOO_DEEP
     return "it is not strictly JSON"
+
+
+def _is_unfinished(text: str, error: json.JSONDecodeError) -> bool:
+    if error.msg.startswith("Invalid \\u"):
+        return '"' not in text[error.pos :]
+    return error.pos >= len(text) or error.msg.startswith("Unterminated string")
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -138,10 +152,12 @@ def _explained(text: str, error: json.JSONDecodeError) -> str:
 
 
 def _unexpected(before: str, found: str, message: str) -> str:
+    if message.startswith("Extra data"):
+        return "a comma after the object; remove it" if found == "," else "more than one value; write one on each line"
+    if found in "+." or (before[-1:].isdigit() and (found == "." or found.isalnum())):
+        return "a number in a form that JSON does not have"
     if found == "'":
         return "single quotes; JSON writes double quotes"
-    if found in "}]" and _TRAILING_COMMA.search(before):
-        return f"a comma before '{found}'; remove it"
     if message.startswith("Expecting property name") and (found.isalnum() or found in "_$"):
         return "a name without double quotes"
     shown = found if found.isprintable() else found.encode("unicode_escape").decode()
@@ -150,7 +166,6 @@ def _unexpected(before: str, found: str, message: str) -> str:
 
 
 _BY_MESSAGE = {
-    "Extra data": "more than one value on the line",
     "Invalid control character": "a control character inside of a string; write it as an escape such as \\n",
     "Invalid \\escape": "a backslash that begins no escape; double it",
     "Invalid \\u": "an incomplete \\u escape",
