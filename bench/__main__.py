@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from bench import report
+from bench.lines import measure_lines
 from bench.listing import measure_listing
 from bench.memory import measure_memory
 from bench.nginx import Nginx, nginx
@@ -48,6 +49,7 @@ MEASURES = {
     "get": Measure(measure_get, ("wrk",)),
     "small-uploads": Measure(measure_small_uploads, ("wrk",)),
     "memory": Measure(measure_memory, ("curl",)),
+    "lines": Measure(measure_lines, ("curl",)),
     "listing": Measure(measure_listing),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),

@@ -41,6 +41,8 @@ class Plan:
     many_files: int
     most_files: int
     pages: int
+    lines_bytes: int
+    """Size of the files whose lines are checked."""
     judged: bool
     """Whether goals are held against the figures: small sizes measure fixed costs, not what the goals speak of."""
 
@@ -57,6 +59,7 @@ FULL = Plan(
     many_files=1_000_000,
     most_files=10_000_000,
     pages=60,
+    lines_bytes=64 * MIB,
     judged=True,
 )
 QUICK = Plan(
@@ -71,6 +74,7 @@ QUICK = Plan(
     many_files=20_000,
     most_files=50_000,
     pages=10,
+    lines_bytes=4 * MIB,
     judged=False,
 )
 

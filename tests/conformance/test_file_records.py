@@ -69,6 +69,13 @@ async def walk(rows: Rows, who: Principal, *, limit: int, newest_first: bool, pu
 # --- visibility -----------------------------------------------------------------------------------------------------
 
 
+async def test_a_file_keeps_the_status_that_an_earlier_version_gave_it(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add(rows, who, status=FileStatus.ERROR, status_details="Line 1: bad.")
+    found = await rows.files.get(who.project_id, file.id)
+    assert (found.status, found.status_details) == (FileStatus.ERROR, "Line 1: bad.")
+
+
 async def test_a_file_is_visible_from_publish_to_delete(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()

@@ -11,7 +11,7 @@ class FileStatus(StrEnum):
 
     UPLOADED = "uploaded"
     PROCESSED = "processed"
-    ERROR = "error"
+    ERROR = "error"  # of files with faulty lines that an earlier version has stored
 
 
 class Scope(StrEnum):
