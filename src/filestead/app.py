@@ -14,7 +14,9 @@ from starlette.types import ASGIApp
 from filestead.api import cors
 from filestead.api.body import Pace
 from filestead.api.front import Front
+from filestead.api.peers import Peers
 from filestead.api.routes import Api
+from filestead.api.shares import UploadSlots, WrongKeys
 from filestead.blobs.local import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.auth import Authenticator
@@ -71,7 +73,9 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
         files=files,
         authenticator=Authenticator(stores.keys, monotonic=monotonic),
         pace=Pace(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
-        max_uploads=settings.max_uploads,
+        uploads=UploadSlots(settings.max_uploads, settings.uploads_per_project),
+        wrong_keys=WrongKeys(settings.wrong_keys_per_minute, monotonic=monotonic),
+        peers=Peers(settings.proxy_networks),
         readiness=readiness,
         direct=stores.direct if settings.download_redirect else None,
     )

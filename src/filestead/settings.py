@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,6 +142,25 @@ class Settings(BaseSettings):
         "http://localhost:3000`; `*` means every page on the web.",
     )
     max_uploads: int = _setting(512, "uploads", "Uploads at once in one process; more are answered 503.", ge=1)
+    max_uploads_per_project: int = _setting(
+        0,
+        "uploads",
+        "Uploads of one project at once in one process; more are answered 429. 0 means half of `max_uploads`.",
+        ge=0,
+    )
+    wrong_keys_per_minute: int = _setting(
+        1200,
+        "requests a minute",
+        "Requests with wrong keys from one address, after 200 at once; more are answered 429. Right keys always work. "
+        "0 means no limit.",
+        ge=0,
+    )
+    trusted_proxies: str | None = _setting(
+        None,
+        "networks",
+        "Proxies whose `X-Forwarded-For` names the client, as addresses or networks with commas between: "
+        "`10.0.0.5, 10.1.0.0/16`.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -169,6 +189,21 @@ class Settings(BaseSettings):
         if text is None or text.strip() == "*":
             return text and text.strip()
         return ",".join(_origin(item.strip()) for item in text.split(","))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str | None) -> str | None:
+        return None if text is None else ",".join(str(ip_network(item.strip())) for item in text.split(","))
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of trusted proxies."""
+        return tuple(ip_network(text) for text in self.trusted_proxies.split(",")) if self.trusted_proxies else ()
+
+    @property
+    def uploads_per_project(self) -> int:
+        """Uploads of one project at once in one process."""
+        return self.max_uploads_per_project or max(1, self.max_uploads // 2)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

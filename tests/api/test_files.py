@@ -3,9 +3,10 @@
 import json
 import re
 
+import httpx2
 import pytest
 
-from tests.serving import Server
+from tests.serving import KEY, Server
 
 ORDER = ["object", "id", "purpose", "filename", "bytes", "created_at", "expires_at", "status", "status_details"]
 BATCH_LINE = (
@@ -316,6 +317,53 @@ def test_ranges(server: Server, header: str, start: int, end: int | None) -> Non
     assert response.status_code == 206
     assert response.content == data[start:end]
     assert response.headers["content-range"].endswith(f"/{len(data)}")
+
+
+def test_head_ignores_ranges(server: Server) -> None:
+    made = server.upload(b"0123456789")
+    for header in ("bytes=2-3", "bytes=10-"):
+        response = server.client.head(f"/files/{made['id']}/content", headers={"range": header})
+        assert (response.status_code, response.headers["content-length"]) == (200, "10")
+        assert "content-range" not in response.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_if_match(server: Server, method: str) -> None:
+    url = f"/files/{server.upload(b'0123456789')['id']}/content"
+    etag = server.client.get(url).headers["etag"]
+    for value, status in ((etag, 200), ("*", 200), (f'"other", {etag}', 200), ('"other"', 412), (f"W/{etag}", 412)):
+        response = server.client.request(method, url, headers={"if-match": value})
+        assert response.status_code == status, value
+        assert response.headers["etag"] == etag
+    refused = server.client.get(url, headers={"if-match": '"other"', "range": "bytes=0-1"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (412, "If-Match")
+
+
+def test_json_is_not_to_be_stored(server: Server) -> None:
+    made = server.upload(b"x")
+    for path in ("/files", f"/files/{made['id']}", "/files/file-none", "/nothing"):
+        assert server.client.get(path).headers["cache-control"] == "no-store"
+    assert server.client.get(f"/files/{made['id']}/content").headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("authorization", f"Bearer {KEY}", "Bearer sk-other"),
+        ("content-type", "multipart/form-data; boundary=x", "multipart/form-data; boundary=y"),
+        ("content-encoding", "identity", "gzip"),
+        ("openai-organization", "default", "other"),
+        ("openai-project", "default", "other"),
+    ],
+)
+def test_headers_that_contradict_one_another_are_refused(server: Server, name: str, one: str, other: str) -> None:
+    headers = [("authorization", f"Bearer {KEY}")] if name != "authorization" else []
+    for values in ([one, other], [other, one]):
+        sent = [*headers, *((name, value) for value in values)]
+        response = httpx2.get(server.base_url + "/files", headers=sent)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, name)
+    same = httpx2.get(server.base_url + "/files", headers=[*headers, (name, one), (name, one)])
+    assert same.status_code == 200
 
 
 def test_range_conditions(server: Server) -> None:

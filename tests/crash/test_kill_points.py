@@ -45,7 +45,8 @@ DELETE: list[Step] = [durable("records.delete"), "answer head", "answer body", R
 TAKE_BACK: list[Step] = [
     *(durable("records.abandon"), REMOVE, durable("records.forget"), "answer head", "answer body"),
 ]
-REPEATED: list[Step] = [*UPLOAD[:3], *TAKE_BACK]
+RESERVE: list[Step] = [durable("records.reserve")]  # beside the put of an upload of more than a megabyte
+REPEATED: list[Step] = [step for step in UPLOAD if step is not PUT]
 SWEEP: list[Step] = [durable("records.leftovers"), REMOVE, durable("records.forget")]
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
@@ -190,7 +191,9 @@ def installation(ashore: list[Installation], tmp_path_factory: pytest.TempPathFa
 def test_the_steps_of_an_upload(installation: Installation, content: bytes) -> None:
     with installation.victim.traced() as trace:
         installation.upload("traced", content)
-    assert passed(trace) == points(UPLOAD)
+    reserving = [line for line in trace if "records.reserve|" in line]
+    assert bool(reserving) == (content is LARGE)
+    assert passed([line for line in trace if line not in reserving]) == points(UPLOAD)
     assert not [line for line in trace if line.startswith("before answer") and "|4" in line]
     at = [trace.index(line) for line in milestones(trace, *DURABLE_UPLOAD)]
     assert at == sorted(at)
@@ -254,6 +257,13 @@ def test_killed_between_two_blocks(installation: Installation, step: str, nth: i
 @pytest.mark.parametrize("step", [step for step in points(UPLOAD) if "write" not in step])
 def test_killed_in_a_large_upload(installation: Installation, step: str) -> None:
     upload_and_die(installation, step, 1, LARGE)
+
+
+@pytest.mark.parametrize("step", points(RESERVE))
+def test_killed_while_a_large_upload_reserves_its_quota(installation: Installation, step: str) -> None:
+    assert installation.die_at(step, 1, lambda client: send_form(client, step, LARGE)) is None
+    installation.settle(step, LARGE)
+    assert step not in installation.listed().values()
 
 
 def upload_and_die(installation: Installation, step: str, nth: int, content: bytes) -> None:

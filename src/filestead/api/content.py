@@ -55,8 +55,20 @@ def disposition(filename: str) -> str:
     return header
 
 
-def select(file: File, request: Headers) -> Selection:
-    """Decide what to send. Raises `RequestError` (416) for a range behind the end."""
+def select(file: File, request: Headers, *, ranges: bool = True) -> Selection:
+    """Decide what to send. RFC 9110 gives ranges to GET alone.
+
+    Raises `RequestError`: 412 where `If-Match` names other content, 416 for a range behind the end.
+    """
+    if not _is_expected(request.getlist("if-match"), file):
+        raise RequestError(
+            Answer(
+                412,
+                "The content of the file is not the one that If-Match names.",
+                "If-Match",
+                headers={"etag": etag(file)},
+            )
+        )
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
         **SAFE,
@@ -66,7 +78,7 @@ def select(file: File, request: Headers) -> Selection:
     }
     if _matches(request.get("if-none-match"), file):
         return Selection(304, 0, 0, headers)
-    asked = request.get("range")
+    asked = request.get("range") if ranges else None
     if asked is not None and _still_same(request.get("if-range"), file):
         found = _range(asked, file.bytes)
         if found is not None:
@@ -74,6 +86,12 @@ def select(file: File, request: Headers) -> Selection:
             headers["content-range"] = f"bytes {start}-{end - 1}/{file.bytes}"
             return Selection(206, start, end, headers)
     return Selection(200, 0, file.bytes, headers)
+
+
+def _is_expected(if_match: list[str], file: File) -> bool:
+    """`If-Match` compares strongly: a weak tag never matches."""
+    tags = [tag.strip() for header in if_match for tag in header.split(",")]
+    return not if_match or "*" in tags or etag(file) in tags
 
 
 def _matches(if_none_match: str | None, file: File) -> bool:

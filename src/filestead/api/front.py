@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from filestead.api.about import unrouted
 from filestead.api.body import ClientGone
 from filestead.api.errors import RequestError, answer_for
+from filestead.domain.errors import FilesteadError
 from filestead.domain.model import Principal
 
 log = logging.getLogger("filestead")
@@ -65,7 +66,10 @@ class _Exchange:
         """As the server's, adding the common headers."""
         if message["type"] == "http.response.start":
             self._answered = True
-            message = {**message, "headers": [*message["headers"], *self._headers(message["status"])]}
+            headers = [*message["headers"], *self._headers(message["status"])]
+            if not any(name == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))  # files come and go, and names are private
+            message = {**message, "headers": headers}
         await self._send(message)
 
     def _headers(self, status: int) -> list[tuple[bytes, bytes]]:
@@ -80,11 +84,20 @@ class _Exchange:
             headers.append((b"openai-processing-ms", str(took).encode()))
         return headers
 
+    def _log(self, error: Exception, status: int) -> None:
+        """A failure that we know is a line, one that we do not know comes with its traceback."""
+        if status < 500 or isinstance(error, RequestError):
+            return
+        line = f"{self._request_id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
+        if isinstance(error, FilesteadError):
+            log.error("%s, %s: %s", line, type(error).__name__, error)
+        else:
+            log.error("%s", line, exc_info=error)
+
     async def fail(self, error: Exception) -> None:
         """Answer a failure that nothing below has answered."""
         answer = unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
-        if answer.status >= 500 and not isinstance(error, RequestError):
-            log.error("%s %s failed", self._request_id, self._scope["method"], exc_info=error)
+        self._log(error, answer.status)
         if self._answered:
             raise error  # the server cuts the connection, so that a short body cannot pass for a whole one
         await answer.response()(self._scope, self._receive, self.send)

@@ -1,11 +1,13 @@
 """The routes: each reads a request, calls the domain once, and writes the answer."""
 
+import asyncio
 import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -13,22 +15,33 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from filestead import wire
-from filestead.api import content, openapi
+from filestead.api import content, openapi, pages
 from filestead.api.about import ABOUT
 from filestead.api.body import Pace, read_body
 from filestead.api.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
 from filestead.api.forms import FormUpload
 from filestead.api.integers import integer
+from filestead.api.peers import Peers
+from filestead.api.shares import UploadSlots, WrongKeys
 from filestead.domain import auth
 from filestead.domain.auth import Authenticator
+from filestead.domain.errors import UnknownKey
+from filestead.domain.fair_share import FairShare
 from filestead.domain.files import Files
-from filestead.domain.model import File, Page, Principal, Scope
+from filestead.domain.model import SHORT_PAGE, File, Principal, Scope
 from filestead.domain.stores import DirectDownloads
 
 JSON = "application/json"
 SMALL_BYTES = 1024 * 1024
 MAX_LIMIT = 10_000
 LINK_SECONDS = 300
+WRONG_KEY_DELAY = 1.0
+"""Seconds that the refusal of one wrong key too many takes."""
+SINGULAR = frozenset(
+    {*(b"authorization", b"content-type", b"content-encoding"), *(b"openai-organization", b"openai-project")}
+)
+LONG_PAGES = 2
+"""Long pages that are read and encoded at once: one is read while the other is encoded."""
 KEY_FORM = re.compile(openapi.KEY_PATTERN)
 PUBLIC = ("/", "/v1", "/v1/", "/health", "/health/ready", "/openapi.json")
 """The only paths that need no key."""
@@ -45,12 +58,13 @@ class Api:
     files: Files
     authenticator: Authenticator
     pace: Pace
-    max_uploads: int
+    uploads: UploadSlots
+    wrong_keys: WrongKeys
+    peers: Peers
     readiness: Readiness
     direct: DirectDownloads | None = None
     """Set if downloads are answered with a link to the store."""
-    uploads: int = 0
-    """How many are streaming now."""
+    long_pages: FairShare = field(default_factory=lambda: FairShare(LONG_PAGES))
 
     def routes(self) -> list[Route]:
         """The route table: everything but `PUBLIC` asks for a key with a scope."""
@@ -69,16 +83,27 @@ class Api:
     def _guarded(self, path: str, **methods: tuple[Scope, Handler]) -> Route:
         async def endpoint(request: Request) -> Response:
             scope, handler = methods["GET" if request.method == "HEAD" else request.method]
-            principal = await self.authenticator.authenticate(
-                _key_of(request),
-                organization=request.headers.get("openai-organization"),
-                project=request.headers.get("openai-project"),
-            )
+            _refuse_contradictions(request)
+            principal = await self._authenticate(request)
             request.state.principal = principal
             auth.require(principal, scope)
             return await handler(request, principal)
 
         return Route(path, endpoint, methods=list(methods))
+
+    async def _authenticate(self, request: Request) -> Principal:
+        try:
+            return await self.authenticator.authenticate(
+                _key_of(request),
+                organization=request.headers.get("openai-organization"),
+                project=request.headers.get("openai-project"),
+            )
+        except UnknownKey:
+            refusal = self.wrong_keys.count(self.peers.client(request))
+            if refusal is None:
+                raise
+            await asyncio.sleep(WRONG_KEY_DELAY)
+            raise RequestError(refusal) from None
 
     # --- files --------------------------------------------------------------------------------------------------
 
@@ -86,19 +111,12 @@ class Api:
         """POST /v1/files."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise RequestError(Answer(415, "Compressed request bodies are not accepted; send the file as it is."))
-        if self.uploads >= self.max_uploads:
-            raise RequestError(
-                Answer(503, "Too many uploads at once. Please try again in a moment.", headers={"retry-after": "1"})
-            )
         idempotency_key = _idempotency_key(request)
         length = request.headers.get("content-length")
-        async with aclosing(read_body(request.receive, self.pace)) as body:
-            source = FormUpload(request.headers.get("content-type", ""), int(length) if length else None, body)
-            self.uploads += 1
-            try:
+        with self.uploads.take(principal.project_id):
+            async with aclosing(read_body(request.receive, self.pace)) as body:
+                source = FormUpload(request.headers.get("content-type", ""), int(length) if length else None, body)
                 created = await self.files.create(principal, source, idempotency_key=idempotency_key)
-            finally:
-                self.uploads -= 1
         headers = rate_headers(created.rate)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
@@ -107,14 +125,21 @@ class Api:
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files."""
         query = _query(request, ("purpose", "limit", "order", "after"))
-        page = await self.files.list(
+        listing = partial(
+            self.files.list,
             principal,
             purpose=query.get("purpose") or None,
             after=query.get("after") or None,
-            limit=_limit(query.get("limit")),
             newest_first=_newest_first(query.get("order")),
         )
-        return Response(_page(page), media_type=JSON)
+        limit = _limit(query.get("limit"))
+        if request.method == "HEAD":
+            await listing(limit=1)  # what GET refuses is refused
+            return _without_length()
+        turn = self.long_pages.place(principal.project_id) if limit > SHORT_PAGE else nullcontext()
+        async with turn:
+            body = await pages.encode_page(await listing(limit=limit), _shape)
+        return Response(body, media_type=JSON)
 
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files/{file_id}."""
@@ -130,7 +155,7 @@ class Api:
     async def content(self, request: Request, principal: Principal) -> Response:
         """GET and HEAD /v1/files/{file_id}/content."""
         file = await self.files.get_for_download(principal, request.path_params["file_id"])
-        selection = content.select(file, request.headers)
+        selection = content.select(file, request.headers, ranges=request.method == "GET")
         headers = selection.headers
         if selection.status == 304:
             return Response(status_code=304, headers=headers)
@@ -171,6 +196,14 @@ class Api:
     async def description(self, request: Request) -> Response:
         """GET /openapi.json."""
         return Response(openapi.document(), media_type=JSON)
+
+
+def _refuse_contradictions(request: Request) -> None:
+    """Refuse two values of a header that has one: two readers of the request could each go by another."""
+    seen: dict[bytes, bytes] = {}
+    for name, value in request.scope["headers"]:
+        if name in SINGULAR and seen.setdefault(name, value) != value:
+            raise bad_request(f"The header '{name.decode()}' was given more than once; send one value", name.decode())
 
 
 def _key_of(request: Request) -> str | None:
@@ -243,7 +276,8 @@ def _shape(file: File) -> wire.FileObject:
     )
 
 
-def _page(page: Page) -> bytes:
-    ids = (page.files[0].id, page.files[-1].id) if page.files else (None, None)
-    data = [_shape(file) for file in page.files]
-    return wire.encode(wire.ListFilesResponse(data=data, has_more=page.has_more, first_id=ids[0], last_id=ids[1]))
+def _without_length() -> Response:
+    """The response to a HEAD whose body is not made, so that its length is not known."""
+    response = Response(media_type=JSON)
+    del response.headers["content-length"]
+    return response

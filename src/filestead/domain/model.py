@@ -42,6 +42,10 @@ class File:
     blob_key: str
 
 
+SHORT_PAGE = 200
+"""A page of up to so many files costs little more than one file; longer ones wait for one another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a listing, in the asked order."""

@@ -14,7 +14,19 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.model import Admission, Binding, Draft, File, Intent, Page, Quota, RateDecision, Usage, Violation
+from filestead.domain.model import (
+    SHORT_PAGE,
+    Admission,
+    Binding,
+    Draft,
+    File,
+    Intent,
+    Page,
+    Quota,
+    RateDecision,
+    Usage,
+    Violation,
+)
 from filestead.metadata import audit
 from filestead.metadata.file_statements import FileStatements
 from filestead.metadata.statements import Connection, Database, listed
@@ -285,7 +297,7 @@ class SqlFileRecords:
             rows = statement(connection, **values).fetchall()
             return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
-        return await self._database.read(operation)
+        return await self._database.read(operation, long=limit > SHORT_PAGE)
 
     def _position(self, connection: Connection, project_id: str, file_id: str) -> tuple[int, int]:
         """Where the file is in the listing, or was if it is gone.

@@ -286,8 +286,8 @@ class PostgresDatabase:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
         self._workers = [_Worker(f"filestead-postgres-{n}", self._jobs, parameters) for n in range(connections)]
 
-    async def read(self, operation: Callable[[Connection], T]) -> T:
-        """Run an operation that only reads, each statement by itself."""
+    async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
+        """Run an operation that only reads, each statement by itself. Long ones have connections enough beside them."""
         return await self._submit(operation, writes=False)
 
     async def write(self, operation: Callable[[Connection], T]) -> T:

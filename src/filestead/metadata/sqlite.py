@@ -3,7 +3,8 @@
 Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
 Guarantee: `synchronous=FULL`, so a committed transaction survives a power cut (NORMAL was measured to lose them).
 One thread writes; it commits the operations that are waiting as one group, each in a savepoint of its own, so that a
-group costs one sync and a failing operation takes back only itself. A few threads read. Several processes may work on
+group costs one sync and a failing operation takes back only itself. A few threads read, and one more reads what takes
+long. Several processes may work on
 the same file; a writer waits up to `BUSY_SECONDS` for another process's.
 """
 
@@ -162,14 +163,17 @@ class SqliteDatabase:
         self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._writer = _Writer("filestead-writer", connection, Ballast(path.with_name("ballast")))
+        self._long_reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
+        self._long_reader = _Worker("filestead-long-reader", connection)
         self._writer.start(self._writes, group=GROUP)
         for reader in self._readers:
             reader.start(self._reads, group=GROUP // READERS)
+        self._long_reader.start(self._long_reads, group=1)
 
-    async def read(self, operation: Callable[[Connection], T]) -> T:
+    async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run an operation that only reads, on a reader's connection."""
-        return await self._submit(self._reads, operation)
+        return await self._submit(self._long_reads if long else self._reads, operation)
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction, on the writer's connection."""
@@ -186,6 +190,6 @@ class SqliteDatabase:
         self._writes.put(None)
         for _ in self._readers:
             self._reads.put(None)
-        self._writer.join()
-        for reader in self._readers:
-            reader.join()
+        self._long_reads.put(None)
+        for worker in (self._writer, *self._readers, self._long_reader):
+            worker.join()

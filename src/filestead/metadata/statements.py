@@ -43,8 +43,8 @@ class Database(Protocol):
 
     dialect: Dialect
 
-    async def read(self, operation: Callable[[Connection], T]) -> T:
-        """Run an operation that only reads."""
+    async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
+        """Run an operation that only reads. A `long` one, which reads many rows, delays no other reads."""
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction: all of it or, if it raises, nothing.

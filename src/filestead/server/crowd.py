@@ -4,10 +4,11 @@ A connection waits while it has no request: nothing has come yet, or its head is
 written. Only those that wait give way, the one that has waited longest first. Requests in progress are never cut.
 """
 
-import ipaddress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
+
+from filestead.api.peers import name_of
 
 GRACE_SECONDS = 0.5
 """Nobody gives way before: a new connection's request may just not have been read yet."""
@@ -56,7 +57,7 @@ class Crowd:
 
     def enter(self, connection: Connection, host: str, now: float) -> tuple[Address, Room]:
         """Count a new connection, which waits, and make room for it if there is none."""
-        name = _name(host)
+        name = name_of(host)
         address = self._addresses.setdefault(name, Address(name))
         self._count += 1
         address.count += 1
@@ -103,11 +104,3 @@ def _make_room(waiting: dict[Connection, float], now: float) -> bool:
         return False
     connection.give_way()
     return True
-
-
-def _name(host: str) -> str:
-    """Whose connection it is: an IPv4 address, or the network of 64 bits that one subscriber has of IPv6."""
-    if ":" not in host:
-        return host
-    address = ipaddress.IPv6Address(host.partition("%")[0])
-    return str(address.ipv4_mapped or address.packed[:8].hex())

@@ -1,0 +1,127 @@
+"""One project or one address that takes what it can get: upload slots, looking up wrong keys."""
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from filestead.api.peers import Peers
+from filestead.api.shares import ADDRESSES, WRONG_KEYS_AT_ONCE, WrongKeys
+from tests.attack.test_quota_while_streaming import open_upload
+from tests.serving import KEY, Server, run_command
+
+
+def new_key(server: Server, project: str) -> str:
+    done = run_command(server.data_dir, "keys", "create", "--project", project)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout.strip())
+
+
+def upload(server: Server, key: str) -> httpx2.Response:
+    form = {"data": {"purpose": "user_data"}, "files": {"file": ("a.txt", b"hello")}}
+    return httpx2.post(server.base_url + "/files", headers={"Authorization": f"Bearer {key}"}, **form)
+
+
+def test_one_project_leaves_slots_for_others(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", max_uploads=4) as server, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(open_upload(server, None, sent=10))
+        deadline = time.monotonic() + 10
+        while (response := upload(server, KEY)).status_code == 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "1"
+        assert "2 uploads under way" in response.json()["error"]["message"]
+        assert upload(server, new_key(server, "other")).status_code == 200
+        stack.close()
+        deadline = time.monotonic() + 10
+        while (response := upload(server, KEY)).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert response.status_code == 200, "a slot is free again when its upload ends"
+
+
+def ask(server: Server, key: str, forwarded: str | None = None) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {key}"} | ({"X-Forwarded-For": forwarded} if forwarded else {})
+    return httpx2.get(server.base_url + "/files", headers=headers, timeout=30)
+
+
+def flood(server: Server, count: int, forwarded: str | None = None) -> list[httpx2.Response]:
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(lambda number: ask(server, f"sk-wrong-{number}-0123456789", forwarded), range(count)))
+
+
+def test_wrong_keys_are_slowed_down_and_right_ones_are_not(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", wrong_keys_per_minute=1) as server:
+        statuses = [response.status_code for response in flood(server, WRONG_KEYS_AT_ONCE + 50)]
+        assert statuses.count(429) >= 30
+        assert statuses.count(401) >= WRONG_KEYS_AT_ONCE
+        refused = ask(server, "sk-wrong-again-0123456789")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert refused.elapsed.total_seconds() >= 1
+        assert ask(server, KEY).status_code == 200, "an honest neighbour behind the same address"
+        assert ask(server, new_key(server, "new")).status_code == 200
+
+
+def test_a_trusted_proxy_tells_addresses_apart_and_nobody_else_can(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", wrong_keys_per_minute=1, trusted_proxies="127.0.0.0/8, ::1") as server:
+        flood(server, WRONG_KEYS_AT_ONCE + 5, forwarded="192.0.2.1")
+        assert ask(server, "sk-wrong", forwarded="192.0.2.1").status_code == 429
+        assert ask(server, "sk-wrong", forwarded="198.51.100.7, 192.0.2.1").status_code == 429, "the last one counts"
+        assert ask(server, "sk-wrong", forwarded="192.0.2.1, 198.51.100.7").status_code == 401
+    with Server(tmp_path / "untrusting", wrong_keys_per_minute=1) as server:
+        flood(server, WRONG_KEYS_AT_ONCE + 5, forwarded="192.0.2.1")
+        assert ask(server, "sk-wrong", forwarded="192.0.2.2").status_code == 429
+
+
+class Asked:
+    """A request as `Peers` sees it."""
+
+    def __init__(self, host: str, *forwarded: str) -> None:
+        self.client = type("Client", (), {"host": host})()
+        self.headers = httpx2.Headers([("x-forwarded-for", value) for value in forwarded])
+        self.headers.getlist = lambda name: list(forwarded)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "client"),
+    [
+        ("192.0.2.9", ("198.51.100.1",), "192.0.2.9"),
+        ("10.0.0.1", (), "10.0.0.1"),
+        ("10.0.0.1", ("198.51.100.1",), "198.51.100.1"),
+        ("10.0.0.1", ("198.51.100.1, 10.0.0.2",), "198.51.100.1"),
+        ("10.0.0.1", ("198.51.100.1", "203.0.113.5"), "203.0.113.5"),
+        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),
+        ("10.0.0.1", ("2001:db8:1:2:3::4",), "2001:db8:1:2::/64"),
+        ("10.0.0.1", ("::ffff:198.51.100.1",), "198.51.100.1"),
+        ("10.0.0.1", ("unknown",), "unknown"),
+        ("10.0.0.1", (" , ",), "10.0.0.1"),
+    ],
+)
+def test_addresses_of_clients(host: str, forwarded: tuple[str, ...], client: str) -> None:
+    from ipaddress import ip_network
+
+    assert Peers((ip_network("10.0.0.0/8"),)).client(Asked(host, *forwarded)) == client  # type: ignore[arg-type]
+
+
+def test_the_memory_of_addresses_is_bounded_and_time_heals() -> None:
+    now = 0.0
+    limit = WrongKeys(60, monotonic=lambda: now)
+    for number in range(ADDRESSES + 500):
+        assert limit.count(f"address-{number}") is None
+    assert len(limit._arrivals) == ADDRESSES
+    outcomes = [limit.count("a") for _ in range(WRONG_KEYS_AT_ONCE + 10)]
+    assert [outcome is None for outcome in outcomes] == [True] * WRONG_KEYS_AT_ONCE + [False] * 10
+    now = 5.0
+    assert [limit.count("a") is None for _ in range(6)] == [True] * 5 + [False]
+    assert all(WrongKeys(0, monotonic=lambda: now).count("a") is None for _ in range(10_000))
+
+
+@pytest.mark.parametrize("networks", ["10.0.0.0/33", "example.org", "10.0.0.1,", ""])
+def test_trusted_proxies_that_are_no_networks_are_refused(tmp_path: Path, networks: str) -> None:
+    done = run_command(tmp_path / "data", "serve", trusted_proxies=networks or " ")
+    assert done.returncode == 78
+    assert "FILESTEAD_TRUSTED_PROXIES" in done.stderr

@@ -1,0 +1,59 @@
+"""A page that is encoded in shares is the page that is encoded whole; places for long ones go round."""
+
+import asyncio
+
+import pytest
+
+from filestead import wire
+from filestead.api.pages import SHARE, encode_page
+from filestead.domain.fair_share import FairShare
+from filestead.domain.model import File, Page
+
+pytestmark = pytest.mark.anyio
+
+
+def shape(file: File) -> wire.FileObject:
+    return wire.FileObject(id=file.id, purpose=file.purpose, filename=file.filename, bytes=file.bytes, created_at=3)
+
+
+@pytest.mark.parametrize("count", [0, 1, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1])
+async def test_shares_make_the_page_that_is_encoded_whole(count: int) -> None:
+    name = 'a"\n\u2028é[]{}, "data": [],\\'
+    files = [File(f"file-{n}", name, "batch", n, 3, None, "processed", None, "0" * 64, "k") for n in range(count)]
+    data = [shape(file) for file in files]
+    ids = (files[0].id, files[-1].id) if files else (None, None)
+    whole = wire.encode(wire.ListFilesResponse(data=data, has_more=True, first_id=ids[0], last_id=ids[1]))
+    assert await encode_page(Page(files, has_more=True), shape) == whole
+
+
+async def test_projects_take_turns() -> None:
+    share, order = FairShare(1), []
+
+    async def work(project: str) -> None:
+        async with share.place(project):
+            order.append(project)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(work, ["a"] * 5 + ["b"] * 2 + ["c"]))
+    assert order == ["a", "a", "b", "c", "a", "b", "a", "a"]
+
+
+async def test_no_place_is_lost_to_those_who_leave_the_queue() -> None:
+    share, held = FairShare(2), 0
+
+    async def work(project: str) -> None:
+        nonlocal held
+        async with share.place(project):
+            held += 1
+            assert held <= 2
+            await asyncio.sleep(0.001)
+            held -= 1
+
+    tasks = [asyncio.create_task(work(project)) for project in "abab" * 10]
+    for number in range(len(tasks)):
+        await asyncio.sleep(0)
+        if number % 3:
+            tasks[-1 - number].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(5), share.place("x"), share.place("y"):
+        pass
