@@ -1,5 +1,6 @@
 """Inputs of clients in the field that were once refused or misread, each with the right answer."""
 
+import gzip
 from dataclasses import dataclass, field
 
 import pytest
@@ -37,6 +38,27 @@ def upload(
     return Case(title, body=body + b"\r\n--x--\r\n", headers=headers, members=members)
 
 
+def lines(
+    title: str, purpose: str, content: bytes, *, status: int = 200, says: str | None = None, message: str = ""
+) -> Case:
+    """A JSONL file with its whole `status_details`, or a part of the message that refuses it."""
+    body = (
+        f'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'
+        f'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    ).encode() + content
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    members: dict[str, object] = {"status": "processed", "status_details": says} if status == 200 else {"code": None}
+    return Case(title, body=body + b"\r\n--x--\r\n", headers=headers, status=status, members=members, message=message)
+
+
+def batch_line(
+    number: int, url: str = "/v1/chat/completions", body: bytes = b'{"model": "m", "messages": []}'
+) -> bytes:
+    return b'{"custom_id": "%d", "method": "POST", "url": "%b", "body": %b}\n' % (number, url.encode(), body)
+
+
+NO_BATCH = "Invalid file format for Batch API. Must be .jsonl"
+
 CASES = [
     # The type of a file part is a label.
     upload("an archived web page", 'filename="page.mhtml"', part_type="multipart/related; boundary=y", filename="page.mhtml"),
@@ -70,6 +92,24 @@ CASES = [
     upload("a right-to-left override", 'filename="invoice\u202etxt.exe"', filename="invoicetxt.exe"),
     upload("an override in encoded form", "filename*=UTF-8''invoice%E2%80%AEtxt.exe", filename="invoicetxt.exe"),
     upload("an isolate", 'filename="a\u2066b\u2069.txt"', filename="ab.txt"),
+    # A faulty line makes no status that a client waits behind.
+    lines("a faulty example", "fine-tune", b'{"messages": []}\n', says="Line 1: 'messages' is an empty list; expected a non-empty list."),
+    # What some model server can run is no fault.
+    lines("two models", "batch", batch_line(1) + batch_line(2, body=b'{"model": "n", "messages": []}')),
+    lines("scores", "batch", batch_line(1, "/v1/score")),
+    lines("ranks", "batch", batch_line(1, "/v1/rerank")),
+    lines("transcriptions", "batch", batch_line(1, "/v1/audio/transcriptions")),
+    lines("moderations without a model", "batch", batch_line(1, "/v1/moderations", b'{"input": "x"}')),
+    lines("a prompt without a model", "batch", batch_line(1, "/v1/responses", b'{"prompt": {"id": "pmpt_1"}}')),
+    lines("half of an emoji", "batch", batch_line(1, body=b'{"model": "m", "messages": [{"role": "user", "content": "\\ud83d"}]}')),
+    # A refusal names the kind of file.
+    lines("an empty file", "batch", b"", status=400, message=NO_BATCH),
+    lines("a byte order mark", "batch", b"\xef\xbb\xbf" + batch_line(1), status=400, message="byte order mark"),
+    lines("UTF-16", "batch", batch_line(1).decode().encode("utf-16"), status=400, message="UTF-16"),
+    lines("gzip", "batch", gzip.compress(batch_line(1)), status=400, message="gzip"),
+    lines("one array", "batch", b"[" + batch_line(1).strip() + b"]", status=400, message="array"),
+    lines("pretty-printed", "batch", b'{\n  "custom_id": "1"\n}\n', status=400, message=NO_BATCH),
+    lines("Latin-1", "batch", b'{"custom_id": "\xe9"}\n', status=400, message="Must be utf-8 encoded"),
     # Numbers out of bounds are numbers.
     Case(
         "a huge limit",
