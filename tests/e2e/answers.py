@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filestead.api.shares import WRONG_KEYS_AT_ONCE
 from tests.installations import OnDisk
 from tests.serving import Server, run_command
 
@@ -18,6 +19,7 @@ FILES, ONE, CONTENT = "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/c
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
     *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
+    *(("GET", "/"), ("GET", "/v1")),
 ]
 
 
@@ -93,7 +95,7 @@ class Scene:
     poor: Server
     """No disk space, one upload a minute, little time for a request's head."""
     broken: Server
-    """The folder for uploads is gone, and one upload at a time."""
+    """The folder for uploads is gone, one upload at a time, one wrong key a minute after the first 200."""
     tight: Server
     """One connection at a time."""
     reader: str
@@ -115,7 +117,9 @@ class Scene:
                 uploads_per_minute=1,
                 head_seconds=0.3,
             ) as poor,
-            Server(folder / "broken", place=OnDisk(folder / "broken"), max_uploads=1) as broken,
+            Server(
+                folder / "broken", place=OnDisk(folder / "broken"), max_uploads=1, wrong_keys_per_minute=1
+            ) as broken,
             Server(folder / "tight", max_connections=1) as tight,
         ):
             made = run_command(well.data_dir, "keys", "create", "--project", "other", "--scope", "files:read")
@@ -161,6 +165,15 @@ def limited(scene: Scene) -> Answer:
     """The second upload of a minute; the first counts although the disk was full."""
     ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
     return ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
+
+
+def too_many_wrong_keys(scene: Scene, method: str, target: str) -> Answer:
+    answer = ask(scene.broken, method, target, key="sk-wrong-wrong-wrong-1234")
+    for _ in range(WRONG_KEYS_AT_ONCE + 5):
+        if answer.status != 401:
+            break
+        answer = ask(scene.broken, method, target, key="sk-wrong-wrong-wrong-1234")
+    return answer
 
 
 def on_broken(scene: Scene) -> Answer:
@@ -284,6 +297,9 @@ KINDS: dict[str, Kind] = {
     "content, not handed out": _content("data", 400),
     "content, damaged": _content("damaged", 500),
     "content, unknown": _one("GET", "file-x/content", 404),
+    "content, other content": _content("picture", 412, 'If-Match: "other"'),
+    "about": Kind("GET", "/", 200, lambda scene: ask(scene.well, "GET", "/", key=None)),
+    "about, below /v1": Kind("GET", "/v1", 200, lambda scene: ask(scene.well, "GET", "/v1", key=None)),
     "health": Kind("GET", "/health", 200, lambda scene: ask(scene.well, "GET", "/health", key=None)),
     "ready": Kind("GET", "/health/ready", 200, lambda scene: ask(scene.well, "GET", "/health/ready", key=None)),
     "not ready": Kind("GET", "/health/ready", 503, not_ready),
@@ -318,6 +334,7 @@ def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
     for name, request in requests.items():
         yield name, Kind(method, path, 401, partial(make, **request))
+    yield "too many wrong keys", Kind(method, path, 429, partial(too_many_wrong_keys, method=method, target=target))
 
 
 for _method, _path in OPERATIONS:

@@ -108,7 +108,7 @@ def test_every_declared_answer_is_made(ours: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/v2", 404),
         ("GET", "/v1/models", 404),
         ("GET", "/v1/files/", 404),
         ("PUT", "/v1/files", 405),
@@ -133,7 +133,8 @@ def test_head_is_get_without_the_body(scene: Scene, answers: dict[str, Answer], 
     got, headed = (ask(scene.well, method, target) for method in ("GET", "HEAD"))
     assert (headed.status, headed.body) == (got.status, b"") == (kind.status, b"")
     changing = {"date", "x-request-id", "openai-processing-ms"}
-    assert set(headed.headers) == set(got.headers)
+    # Of a listing HEAD makes no page, and so does not know its length.
+    assert set(headed.headers) | ({"content-length"} if name == "list" else set()) == set(got.headers)
     assert {
         name: value for name, value in headed.headers.items() if name not in changing
     }.items() <= got.headers.items()

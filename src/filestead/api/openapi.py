@@ -73,7 +73,7 @@ def _json(description: str, schema: str, **headers: Any) -> dict[str, Any]:
 
 
 def _operation(summary: str, operation_id: str, good: dict[str, Any], *failures: int, **rest: Any) -> dict[str, Any]:
-    responses = {**good, **_failures(*failures, *CONNECTION, 401, 500)}
+    responses = {**good, **_failures(*failures, *CONNECTION, 401, 429, 500)}
     return {"summary": summary, "operationId": operation_id, "tags": ["Files"], "responses": responses, **rest}
 
 
@@ -95,7 +95,7 @@ def _paths() -> dict[str, Any]:
                 "Upload a file",
                 "createFile",
                 {"200": _json("The file.", "FileObject", **REPLAYED)},
-                *(415, 429, 507),
+                *(415, 507),
                 parameters=[_idempotency_key()],
                 requestBody=_form(),
             ),
@@ -115,7 +115,7 @@ def _paths() -> dict[str, Any]:
                     "206": _bytes("The asked range."),
                     "304": {"description": "Unchanged.", "headers": REQUEST_ID},
                 },
-                *(404, 416),
+                *(404, 412, 416),
             ),
         },
         "/": {"get": _public("What this server is", "about", ABOUT)},
@@ -155,7 +155,7 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
 def _conditions() -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
-        for name in ("Range", "If-Range", "If-None-Match")
+        for name in ("Range", "If-Range", "If-Match", "If-None-Match")
     ]
 
 

@@ -23,14 +23,14 @@ class UploadSlots:
 
     @contextmanager
     def take(self, project_id: str) -> Iterator[None]:
-        """Hold a slot. Raises `RequestError`: 429 when the project has its share, 503 when all are taken."""
-        if self._by_project[project_id] >= self._per_project:
-            message = f"Your project has {self._per_project} uploads under way, its most. Please try again in a moment."
-            raise RequestError(Answer(429, message, None, "rate_limit_exceeded", "requests", {"retry-after": "1"}))
+        """Hold a slot. Raises `RequestError`: 503 when all are taken, 429 when the project has its share."""
         if self._taken >= self._total:
             raise RequestError(
                 Answer(503, "Too many uploads at once. Please try again in a moment.", headers={"retry-after": "1"})
             )
+        if self._by_project[project_id] >= self._per_project:
+            message = f"Your project has {self._per_project} uploads under way, its most. Please try again in a moment."
+            raise RequestError(Answer(429, message, None, "rate_limit_exceeded", "requests", {"retry-after": "1"}))
         self._taken += 1
         self._by_project[project_id] += 1
         try:
