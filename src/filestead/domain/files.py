@@ -117,9 +117,6 @@ class Files:
         admission = await self._records.begin(
             intent, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
         )
-        if admission.repeats:
-            draft = await self._receive(principal, source, intent, admission)
-            return Created(await self._publish(draft), admission.rate, replayed=True)
         self._streaming.add(key)
         stored = not admission.repeats
         try:
