@@ -82,7 +82,7 @@ def test_expiry_out_of_range(client: OpenAI, seconds: int, bound: str) -> None:
 def test_prose_is_no_batch(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.files.create(file=("notes.txt", b"Dear all,\n"), purpose="batch")
-    problem = "Line 1: it is not a JSON object."
+    problem = "Line 1: it is not a JSON object. Each line must be one, in braces."
     check_error(raised.value, 400, f"Invalid file format for Batch API. Must be .jsonl. {problem}", None, None)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from filestead.blobs.local import LocalBlobs, new_key
+from filestead.decoders import DECODERS
 from filestead.domain import files as rules
 from filestead.domain.errors import FileNotFound, OutcomeUnknown, StorageFailed, StoreUnavailable
 from filestead.domain.files import Files, Rules, Tools
@@ -310,7 +310,7 @@ def service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
     store = LocalBlobs(folder, reserve_bytes=0)
     store.open("inst-test", fresh=True)
     limits = Limits(10**6, 10**6, Quota(None, None), 0, None)
-    tools = Tools(lambda: new_id("file-"), new_key, msgspec.json.decode, submit)
+    tools = Tools(lambda: new_id("file-"), new_key, DECODERS, submit, submit)
     return Files(made.nodes[0].files, store, Rules(limits, "openai", True), tools), store
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from filestead.blobs.guard import GuardedBlobs
 from filestead.blobs.local import LocalBlobs, new_key
 from filestead.blobs.s3 import S3Blobs
+from filestead.decoders import DECODERS
 from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
 from filestead.domain.files import Files, Rules, Tools
 from filestead.domain.model import File, FileStatus, Limits, Quota
@@ -37,7 +37,7 @@ def files(blobs: BlobStore) -> Files:
 
     rules = Rules(Limits(512 * MIB, 200 * MIB, Quota(None, None), 0, None), "openai", False)
     # Reading asks no records.
-    return Files(cast(FileRecords, None), blobs, rules, Tools(new_key, new_key, json.loads, submit))
+    return Files(cast(FileRecords, None), blobs, rules, Tools(new_key, new_key, DECODERS, submit, submit))
 
 
 def file_of(key: str, data: bytes) -> File:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from filestead.cli.commands import SERVER_COMMANDS
+from filestead.metadata import schema
 from filestead.settings import Settings, variable
 from tests.installations import OnServers, clean_environment
 from tests.postgres import free_port
@@ -201,7 +202,7 @@ def database() -> Iterator[OnServers]:
 
 
 def at_head(database: OnServers) -> str:
-    return f"the database is at schema 0002; the bytes of its files are in s3://{database.seaweed.bucket}/{database.name}\n"
+    return f"the database is at schema {schema.HEAD}; the bytes of its files are in s3://{database.seaweed.bucket}/{database.name}\n"
 
 
 def test_healthcheck_says_whether_it_serves(tmp_path: Path) -> None:

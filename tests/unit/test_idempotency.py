@@ -7,13 +7,10 @@ import pytest
 
 from filestead.domain import idempotency
 from filestead.domain.model import Binding, ExpiresAfter, Quota, UploadTerms
-from filestead.installation import new_id
 from filestead.metadata import schema
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
 from filestead.metadata.sqlite import SqliteDatabase, connect
 from tests.conformance.test_idempotency import begin, draft
-from tests.rows import Clock, Rows
+from tests.rows import Clock, over
 
 FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None), "size": 1, "sha256": "0" * 64}
 
@@ -51,7 +48,7 @@ async def test_only_an_upload_with_a_key_asks_for_keys(tmp_path: Path, key: str 
     connection.close()
     database = SqliteDatabase(tmp_path / "rows.db", clock)
     try:
-        rows = Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock)
+        rows = over(database, clock)
         who = await rows.principal()
         statements: list[str] = []
         await database.write(lambda writer: writer.set_trace_callback(statements.append))  # type: ignore[attr-defined]
