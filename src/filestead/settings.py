@@ -108,6 +108,13 @@ class Settings(BaseSettings):
     sweep_seconds: float = _setting(
         60.0, "seconds", "How often the bytes of expired and deleted files are removed.", gt=0
     )
+    sweep_quarantine: int = _setting(
+        86_400,
+        "seconds",
+        "After the clock has jumped ahead, how long it must be steady before what has expired by the jump is removed; "
+        "0 believes it at once.",
+        ge=0,
+    )
     reserve_bytes: ByteSize = _setting(
         ByteSize(16 * MIB), "bytes", "Disk space that uploads leave free, so that the database can always write."
     )

@@ -47,7 +47,7 @@ TAKE_BACK: list[Step] = [
 ]
 RESERVE: list[Step] = [durable("records.reserve")]  # beside the put of an upload of more than a megabyte
 REPEATED: list[Step] = [step for step in UPLOAD if step is not PUT]
-SWEEP: list[Step] = [durable("records.leftovers"), REMOVE, durable("records.forget")]
+SWEEP: list[Step] = [durable("records.observe_clock"), durable("records.leftovers"), REMOVE, durable("records.forget")]
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
     "CREATE TABLE alembic_version",
@@ -59,14 +59,15 @@ START: list[Step] = [
     *("UPDATE alembic_version SET", "commit of start"),
     *("CREATE TABLE file_tombstones", "CREATE INDEX file_tombstones_by_end"),
     *("UPDATE alembic_version SET", "commit of start"),
+    *("CREATE TABLE clock", "INSERT INTO clock", "UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
     *("open ballast", "posix_fallocate ballast", durable("records.release_leases"), durable("keys.create")),
-    *("close ballast", "open ballast", durable("records.leftovers")),
+    *("close ballast", "open ballast", durable("records.observe_clock"), durable("records.leftovers")),
 ]
-UNTIL_SERVING = START[:-2]
+UNTIL_SERVING = START[:-3]
 
 
 def points(steps: Sequence[Step]) -> list[str]:

@@ -33,7 +33,7 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
     LocalBlobs: ("blobs", ("put", "delete")),
     SqlFileRecords: (
         "records",
-        ("begin", "reserve", "publish", "abandon", "delete", "leftovers", "forget", "release_leases"),
+        ("begin", "reserve", "publish", "abandon", "delete", "observe_clock", "leftovers", "forget", "release_leases"),
     ),
     SqlKeyRecords: ("keys", ("create",)),
 }

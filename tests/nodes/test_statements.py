@@ -58,6 +58,7 @@ def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
     with closing(PostgresDatabase(full.url, connections=0)) as database:
         s = FileStatements(database)
     one = {"project_id": "proj_1", "id": "file-50001"}
+    proven = {"proven_us": 1_750_000_000_000_000}
     cases = {
         "files_by_time": [
             plan(full, s.page(False, after, newest), project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
@@ -68,9 +69,15 @@ def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
             plan(full, s.page(True, True, newest), purpose="batch", project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
             for newest in (False, True)
         ],
-        "files_id_key": [plan(full, statement, **one) for statement in (s.get, s.position, s.delete)],
-        "files_by_expiry": [plan(full, s.expired, limit=500)],
-        "blobs_by_lease": [plan(full, s.lapsed, limit=500)],
+        "files_id_key": [
+            *(plan(full, statement, **one) for statement in (s.get, s.delete)),
+            plan(full, s.position, **one, **proven),
+        ],
+        "files_by_expiry": [plan(full, s.expired, limit=500, **proven)],
+        "blobs_by_lease": [
+            plan(full, s.lapsed, limit=500, **proven),
+            plan(full, s.cut_leases, longest_us=86_400_000_000),
+        ],
         "files_blob_key_key": [plan(full, s.drop_files, keys=listed(["blob1", "blob2"]))],
         "blobs_pkey": [
             plan(full, s.claim, keys=listed(f"left{n}" for n in range(1, 500)), lease_us=1),
@@ -81,13 +88,13 @@ def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
             plan(full, s.enliven, key="left1"),
             plan(full, s.blob_state, key="left1"),
         ],
-        "idempotency_keys_by_end": [plan(full, s.unbind_lapsed, limit=500)],
-        "file_tombstones_by_end": [plan(full, s.drop_tombstones, limit=500)],
+        "idempotency_keys_by_end": [plan(full, s.unbind_lapsed, limit=500, **proven)],
+        "file_tombstones_by_end": [plan(full, s.drop_tombstones, limit=500, **proven)],
         "file_tombstones_pkey": [
-            plan(full, s.former_position, project_id="proj_1", id="gone-1"),
-            plan(full, s.add_tombstones, keys=listed(["blob1", "blob2"])),
+            plan(full, s.former_position, project_id="proj_1", id="gone-1", **proven),
+            plan(full, s.add_tombstones, keys=listed(["blob1", "blob2"]), **proven),
         ],
-        "idempotency_keys_pkey": [plan(full, s.bound, project_id="proj_1", key="k1")],
+        "idempotency_keys_pkey": [plan(full, s.bound, project_id="proj_1", key="k1", **proven)],
     }  # fmt: skip
     for index, plans in cases.items():
         for found in plans:

@@ -140,6 +140,14 @@ class FileRecords(Protocol):
     async def delete(self, project_id: str, file_id: str) -> File:
         """Make the file invisible, release its usage and hand its blob to the sweep. `FileNotFound` as in `get`."""
 
+    async def observe_clock(self) -> str | None:
+        """Compare the database's clock with the time that has passed, and remember it; a line for the log, if any.
+
+        Until the clock has been steady after a jump, what expired only by the jump is hidden as ever, but no method
+        removes it, takes its place in the quota, frees its idempotency key or forgets its place in the listing. A clock
+        that goes back is believed.
+        """
+
     async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
         """Claim up to `limit` blobs that nobody needs: of expired or deleted files, of uploads whose lease ran out.
 

@@ -1,9 +1,12 @@
 """The sweep: removes the bytes of expired files, deleted files and uploads that were never finished."""
 
 import asyncio
+import logging
 
 from filestead.domain.errors import FilesteadError
 from filestead.domain.stores import BlobStore, FileRecords
+
+log = logging.getLogger("filestead")
 
 CLAIM_SECONDS = 60
 BATCH = 500
@@ -20,6 +23,8 @@ class Sweeper:
     async def sweep(self) -> int:
         """Remove all that nobody needs now; returns how many blobs went."""
         removed = 0
+        if (news := await self._records.observe_clock()) is not None:
+            log.warning("%s", news)
         while keys := await self._records.leftovers(lease_seconds=CLAIM_SECONDS, limit=BATCH):
             gate = asyncio.Semaphore(PARALLEL)
             done = await asyncio.gather(*(self._remove(key, gate) for key in keys), return_exceptions=True)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, FileNotFound, FilesteadError
 from filestead.domain.sweep import Sweeper
 from filestead.installation.stores import Stores
@@ -19,7 +20,7 @@ PAGE = 50
 """Files, and so how many a copy that was cut off brings again at most."""
 
 AT_ONCE = 4
-LEASE_SECONDS = 86_400
+LEASE_SECONDS = LONGEST_LEASE_SECONDS
 """A page may take hours; what a copy that nobody resumes has left goes after a day."""
 
 Progress = Callable[[int, int | None], None]

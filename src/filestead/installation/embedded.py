@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filestead.blobs.guard import GuardedBlobs
 from filestead.blobs.local import LocalBlobs, sync_directory
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, FilesteadError
 from filestead.installation.first_key import FIRST_KEY
 from filestead.installation.stores import Stores, new_id
@@ -131,7 +132,11 @@ def open_stores(settings: Settings) -> Stores:
         local.close()
 
     return Stores(
-        SqlFileRecords(database), SqlKeyRecords(database, new_id), GuardedBlobs(local), SqlTransfer(database), close
+        SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
+        SqlKeyRecords(database, new_id),
+        GuardedBlobs(local),
+        SqlTransfer(database),
+        close,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from filestead.blobs.guard import GuardedBlobs
 from filestead.blobs.local import LocalBlobs
 from filestead.blobs.remote import from_url
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, FilesteadError
 from filestead.installation.stores import Stores, new_id
 from filestead.metadata import schema
@@ -98,7 +99,7 @@ def open_stores(settings: Settings, *, patient: bool) -> Stores:
 
     direct = None if isinstance(blobs, LocalBlobs) else blobs
     return Stores(
-        SqlFileRecords(database),
+        SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
         SqlKeyRecords(database, new_id),
         GuardedBlobs(blobs),
         SqlTransfer(database),

@@ -6,7 +6,8 @@ from sqlalchemy import Dialect, Executable, and_, exists, func, or_, select
 from sqlalchemy import text as literal_sql
 
 from filestead.domain.model import Violation
-from filestead.metadata.statements import Connection, Statement, now, now_us
+from filestead.metadata.clock import proven_us
+from filestead.metadata.statements import Connection, Statement
 from filestead.metadata.tables import blobs, files, projects
 
 EXPIRY_GRACE_SECONDS = 900
@@ -70,13 +71,13 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "B",
             f"the file expired more than {EXPIRY_GRACE_SECONDS} seconds ago and was not swept",
             "run `filestead sweep`",
-            select(files.c.id).where(files.c.expires_at < now() - EXPIRY_GRACE_SECONDS),
+            select(files.c.id).where(files.c.expires_at < proven_us() // 1_000_000 - EXPIRY_GRACE_SECONDS),
         ),
         (
             "I-05",
             "B",
             "the blob's lease ran out more than 5 minutes ago and no sweep has taken it",
             "run `filestead sweep`",
-            select(blobs.c.key).where(blobs.c.lease_until_us < now_us() - LEASE_GRACE_US),
+            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US),
         ),
     ]

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from filestead.domain.ratelimit import PERIOD
 from filestead.domain.stores import CURSOR_SECONDS
 from filestead.metadata.statements import Database, Lock, Statement, now, now_us, number, texts
 from filestead.metadata.tables import blobs, file_tombstones, files, idempotency_keys, organizations, projects, users
@@ -42,8 +43,8 @@ def own(file_id: str = "id") -> Any:
 
 
 def expired_recently() -> Any:
-    """The condition that a file has expired, and no longer ago than its place in the listing is to be known."""
-    return and_(files.c.expires_at <= now(), files.c.expires_at > now() - CURSOR_SECONDS)
+    """The condition that a file that has expired did so no longer ago than its place in the listing is to be known."""
+    return files.c.expires_at > number("proven_us") // 1_000_000 - CURSOR_SECONDS
 
 
 class FileStatements:
@@ -57,7 +58,9 @@ class FileStatements:
         key = blobs.c.key == bindparam("key")
         keys = blobs.c.key.in_(texts("keys"))
         pending = blobs.c.state == "pending"
-        arrival = case((users.c.upload_arrival_us > now_us(), users.c.upload_arrival_us), else_=now_us())
+        # One that is more than a period ahead was stored by a clock that has gone back since.
+        ahead = users.c.upload_arrival_us.between(now_us() + 1, now_us() + PERIOD)
+        arrival = case((ahead, users.c.upload_arrival_us), else_=now_us())
         taken = projects.c.bytes_used + projects.c.bytes_reserved
         project = projects.c.id == bindparam("project_id")
         lease = now_us() + number("lease_us")
@@ -130,12 +133,21 @@ class FileStatements:
         self.states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
         self.lapsed = compiled(
             select(blobs.c.key, blobs.c.project_id, blobs.c.bytes_reserved)
-            .where(blobs.c.lease_until_us <= now_us())
+            .where(
+                # What is doomed stays so whatever the clock says; an upload may be alive if the clock has jumped.
+                blobs.c.lease_until_us <= case((blobs.c.state == "doomed", now_us()), else_=number("proven_us")),
+                blobs.c.lease_until_us <= now_us(),
+            )
             .order_by(blobs.c.lease_until_us)
             .limit(number("limit"))
             .with_for_update(skip_locked=True)
         )
         self.claim = compiled(update(blobs).where(keys).values(state="doomed", lease_until_us=lease, bytes_reserved=0))
+        self.cut_leases = compiled(
+            update(blobs)
+            .where(blobs.c.lease_until_us > now_us() + number("longest_us"))
+            .values(lease_until_us=now_us() + number("longest_us"))
+        )
         self.forget = compiled(
             delete(blobs).where(keys, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
@@ -164,7 +176,7 @@ class FileStatements:
         # Waits for those that another is just sweeping: what they leave is room, too.
         self.expired = compiled(
             select(files.c.project_id, files.c.bytes, files.c.blob_key)
-            .where(files.c.expires_at <= now())
+            .where(files.c.expires_at <= number("proven_us") // 1_000_000)
             .order_by(files.c.expires_at)
             .limit(number("limit"))
             .with_for_update()
@@ -188,15 +200,15 @@ class FileStatements:
         place = tuple_(table.c.project_id, table.c.key)
         lapsed = (
             select(table.c.project_id, table.c.key)
-            .where(table.c.bound_until_us <= now_us())
+            .where(table.c.bound_until_us <= number("proven_us"))
             .order_by(table.c.bound_until_us)
             .limit(number("limit"))
             .with_for_update(skip_locked=True)
         )
         self.bound = compiled(
-            select(table.c.fingerprint, table.c.file_id).where(one, table.c.bound_until_us > now_us())
+            select(table.c.fingerprint, table.c.file_id).where(one, table.c.bound_until_us > number("proven_us"))
         )
-        self.unbind = compiled(delete(table).where(one, table.c.bound_until_us <= now_us()))
+        self.unbind = compiled(delete(table).where(one, table.c.bound_until_us <= number("proven_us")))
         self.bind = compiled(
             insert(table).values(
                 **{name: bindparam(name) for name in ("project_id", "key", "fingerprint", "file_id")},
@@ -212,14 +224,14 @@ class FileStatements:
         mine = files.c.project_id == bindparam("project_id")
         self.position = compiled(
             select(files.c.created_at, files.c.seq).where(
-                files.c.id == bindparam("id"), mine, or_(visible(), expired_recently())
+                files.c.id == bindparam("id"), mine, or_(files.c.expires_at.is_(None), expired_recently())
             )
         )
         self.former_position = compiled(
             select(table.c.created_at, table.c.seq).where(
                 table.c.project_id == bindparam("project_id"),
                 table.c.file_id == bindparam("id"),
-                table.c.kept_until_us > now_us(),
+                table.c.kept_until_us > number("proven_us"),
             )
         )
         self.add_tombstone = compiled(
@@ -228,7 +240,7 @@ class FileStatements:
                 file_id=bindparam("id"),
                 created_at=number("created_at"),
                 seq=number("seq"),
-                kept_until_us=now_us() + CURSOR_SECONDS * 1_000_000,
+                kept_until_us=number("proven_us") + CURSOR_SECONDS * 1_000_000,
             )
         )
         # An installation that was copied may have some already.
@@ -244,7 +256,7 @@ class FileStatements:
         )
         lapsed = (
             select(table.c.project_id, table.c.file_id)
-            .where(table.c.kept_until_us <= now_us())
+            .where(table.c.kept_until_us <= number("proven_us"))
             .order_by(table.c.kept_until_us)
             .limit(number("limit"))
             .with_for_update(skip_locked=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from filestead.domain import ratelimit
+from filestead.domain.clock import LONGEST_LEASE_SECONDS, ClockWatch
 from filestead.domain.errors import (
     CursorNotFound,
     FileNotFound,
@@ -28,6 +29,7 @@ from filestead.domain.model import (
     Violation,
 )
 from filestead.metadata import audit
+from filestead.metadata.clock import SqlClock
 from filestead.metadata.file_statements import FileStatements
 from filestead.metadata.statements import Connection, Database, listed
 
@@ -45,8 +47,10 @@ class SqlFileRecords:
     that nobody waits in a circle: users, files, blobs, tombstones, organizations, projects, idempotency keys.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` says whether the database's clock is believed."""
         self._database = database
+        self._clock = SqlClock(database, watch or ClockWatch())
         self._s = FileStatements(database)
 
     # --- uploads ------------------------------------------------------------------------------------------------
@@ -114,7 +118,14 @@ class SqlFileRecords:
         key = intent.idempotency_key
         if key is None:
             return False
-        return self._s.bound(connection, project_id=intent.project_id, key=key).fetchone() is not None
+        return self._bound(connection, intent.project_id, key) is not None
+
+    def _bound(self, connection: Connection, project_id: str, key: str) -> tuple[Any, ...] | None:
+        proven = self._clock.proven_us(connection)
+        row: tuple[Any, ...] | None = self._s.bound(
+            connection, project_id=project_id, key=key, proven_us=proven
+        ).fetchone()
+        return row
 
     def _book(
         self,
@@ -206,7 +217,7 @@ class SqlFileRecords:
 
     def _bound_file(self, connection: Connection, project_id: str, binding: Binding) -> File | None:
         """The file that the key stands for; None if it stands for none (any more)."""
-        bound = self._s.bound(connection, project_id=project_id, key=binding.key).fetchone()
+        bound = self._bound(connection, project_id, binding.key)
         if bound is None:
             return None
         fingerprint, file_id = bound
@@ -219,7 +230,8 @@ class SqlFileRecords:
 
     def _bind(self, connection: Connection, project_id: str, binding: Binding, file_id: str) -> None:
         # What the key stood for a lifetime ago may not have been swept yet.
-        self._s.unbind(connection, project_id=project_id, key=binding.key)
+        proven = self._clock.proven_us(connection)
+        self._s.unbind(connection, project_id=project_id, key=binding.key, proven_us=proven)
         self._s.bind(
             connection,
             project_id=project_id,
@@ -304,8 +316,9 @@ class SqlFileRecords:
 
         Tombstones are asked last: a file that is deleted in between has one by then.
         """
+        proven = self._clock.proven_us(connection)
         for statement in (self._s.position, self._s.former_position):
-            row = statement(connection, project_id=project_id, id=file_id).fetchone()
+            row = statement(connection, project_id=project_id, id=file_id, proven_us=proven).fetchone()
             if row is not None:
                 created_at, seq = row
                 return created_at, seq
@@ -321,7 +334,14 @@ class SqlFileRecords:
             *columns, seq = row
             file = File(*columns)
             self._s.doom(connection, key=file.blob_key)
-            self._s.add_tombstone(connection, project_id=project_id, id=file_id, created_at=file.created_at, seq=seq)
+            self._s.add_tombstone(
+                connection,
+                project_id=project_id,
+                id=file_id,
+                created_at=file.created_at,
+                seq=seq,
+                proven_us=self._clock.proven_us(connection),
+            )
             self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
             return file
 
@@ -329,31 +349,38 @@ class SqlFileRecords:
 
     # --- sweeping -----------------------------------------------------------------------------------------------
 
+    async def observe_clock(self) -> str | None:
+        """Compare the database's clock with the time that has passed."""
+        return await self._clock.observe()
+
     async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
         """Claim blobs that nobody needs; forget idempotency keys and tombstones that stand for nothing any more."""
 
         def operation(connection: Connection) -> list[str]:
-            used = self._expire(connection)
-            rows = self._s.lapsed(connection, limit=limit).fetchall()
+            proven = self._clock.proven_us(connection)
+            used = self._expire(connection, proven)
+            self._s.cut_leases(connection, longest_us=LONGEST_LEASE_SECONDS * 1_000_000)
+            rows = self._s.lapsed(connection, proven_us=proven, limit=limit).fetchall()
             keys = [row[0] for row in rows]
             self._s.claim(connection, keys=listed(keys), lease_us=lease_seconds * 1_000_000)
             self._release(connection, used=used, reserved=_sums(row[1:] for row in rows))
-            self._s.unbind_lapsed(connection, limit=UNBIND_AT_ONCE)
-            self._s.drop_tombstones(connection, limit=DROP_TOMBSTONES_AT_ONCE)
+            self._s.unbind_lapsed(connection, proven_us=proven, limit=UNBIND_AT_ONCE)
+            self._s.drop_tombstones(connection, proven_us=proven, limit=DROP_TOMBSTONES_AT_ONCE)
             return keys
 
         return await self._database.write(operation)
 
     def _make_room(self, connection: Connection) -> None:
         """Delete expired files; of those that another is just sweeping, wait for the end."""
-        self._release(connection, used=self._expire(connection), reserved=Counter())
+        proven = self._clock.proven_us(connection)
+        self._release(connection, used=self._expire(connection, proven), reserved=Counter())
 
-    def _expire(self, connection: Connection) -> Counter[str]:
-        """Delete expired files for good; returns the bytes that are to be released, by project."""
-        rows = self._s.expired(connection, limit=EXPIRE_AT_ONCE).fetchall()
+    def _expire(self, connection: Connection, proven_us: int) -> Counter[str]:
+        """Delete for good what has expired by the proven time; returns the bytes to be released, by project."""
+        rows = self._s.expired(connection, proven_us=proven_us, limit=EXPIRE_AT_ONCE).fetchall()
         if rows:
             keys = listed(row[2] for row in rows)
-            self._s.add_tombstones(connection, keys=keys)
+            self._s.add_tombstones(connection, proven_us=proven_us, keys=keys)
             self._s.drop_files(connection, keys=keys)
             self._s.doom_all(connection, keys=keys)
         return _sums(row[:2] for row in rows)

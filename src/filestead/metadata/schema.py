@@ -17,7 +17,7 @@ from filestead.metadata import sqlite
 from filestead.metadata.statements import Connection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a test compares it with the folder."""
 
 

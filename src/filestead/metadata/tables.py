@@ -136,6 +136,16 @@ file_tombstones = Table(
     sqlite_with_rowid=False,
 )
 
+# One row: what the last sweep found out about the database's clock (see `domain.clock`).
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("seen_us", BigInteger, comment="what it said; null before the first sweep"),
+    Column("proven_us", BigInteger, comment="what it would have said if it had not jumped"),
+    Column("jumped_us", BigInteger, comment="the proven time of the jump; null while the clock is believed"),
+)
+
 leased = blobs.c.lease_until_us.is_not(None)
 expiring = files.c.expires_at.is_not(None)
 Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgresql_where=leased)

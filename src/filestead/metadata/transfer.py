@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from filestead.metadata.statements import Connection, Database, Statement, now, now_us
+from filestead.metadata.clock import proven_us
+from filestead.metadata.statements import Connection, Database, Statement, now_us
 from filestead.metadata.tables import blobs, files, metadata, projects
 
 Row = dict[str, Any]
@@ -57,7 +58,7 @@ class SqlTransfer:
 
     async def files(self, after: Row | None, limit: int) -> list[Row]:
         """As `rows`, without files that have expired: those are on their way out."""
-        unexpired = or_(files.c.expires_at.is_(None), files.c.expires_at > now())
+        unexpired = or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
         return await self._page(files, select(files).where(unexpired), after, limit)
 
     async def counterparts(self, table: str, rows: Sequence[Row]) -> list[Row]:

@@ -1,0 +1,332 @@
+"""The database's clock jumps, and nothing that could not be undone has happened by the time it is right again.
+
+The clock that only runs forward is in the test's hand, too: `pass_` lets time pass for both, `jump` sets one.
+"""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from filestead.blobs.local import new_key
+from filestead.domain.clock import ClockWatch
+from filestead.domain.errors import (
+    CursorNotFound,
+    FileNotFound,
+    IdempotencyKeyReused,
+    QuotaExceeded,
+    RateLimited,
+    UploadLost,
+)
+from filestead.domain.model import File, Principal, Quota
+from filestead.metadata.files import SqlFileRecords
+from tests.conformance import test_idempotency as with_key
+from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, draft, intent
+from tests.rows import Rows
+
+pytestmark = pytest.mark.anyio
+
+HOUR, DAY = 3_600, 86_400
+JUMP = 31 * DAY
+
+
+@dataclass
+class Times:
+    """An installation, its clocks, and the nodes that sweep it."""
+
+    rows: Rows
+    passed: float = 1_000.0
+
+    def node(self, quarantine: float = DAY) -> SqlFileRecords:
+        """A process that has just begun."""
+        database = self.rows.files._database  # type: ignore[attr-defined]
+        return SqlFileRecords(database, ClockWatch(quarantine, lambda: self.passed))
+
+    def jump(self, seconds: float) -> None:
+        self.rows.clock.pass_(seconds)
+
+    def pass_(self, seconds: float) -> None:
+        self.passed += seconds
+        self.rows.clock.pass_(seconds)
+
+
+@pytest.fixture
+def times(rows: Rows) -> Times:
+    return Times(rows)
+
+
+async def sweep(node: SqlFileRecords, said: list[str] | None = None) -> list[str]:
+    """What the sweeper does, but for the bytes: the keys that it would remove."""
+    if (news := await node.observe_clock()) is not None and said is not None:
+        said.append(news)
+    keys: list[str] = []
+    while found := await node.leftovers(lease_seconds=60, limit=100):
+        await node.forget(found)
+        keys += found
+    return keys
+
+
+async def start(times: Times, who: Principal) -> str:
+    """An upload under way."""
+    key = new_key()
+    await times.rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    return key
+
+
+async def is_there(times: Times, file: File, project: str) -> bool:
+    try:
+        return await times.rows.files.get(project, file.id) == file
+    except FileNotFound:
+        return False
+
+
+async def test_what_expires_in_the_course_of_time_is_swept_at_once(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node()
+    file = await add(times.rows, who, expires_after_seconds=HOUR)
+    assert await sweep(node) == []
+    for _ in range(59):
+        times.pass_(60)
+        assert await sweep(node) == []
+    times.pass_(60)
+    assert await sweep(node) == [file.blob_key]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted in between"])
+async def test_a_jump_hides_and_keeps_and_what_is_kept_comes_back(times: Times, restart: bool) -> None:
+    who, node, said = await times.rows.principal(), times.node(), []
+    file = await add(times.rows, who, expires_after_seconds=30 * DAY)
+    await sweep(node)
+    for _ in range(2):  # it may happen again
+        times.pass_(60)
+        times.jump(JUMP)
+        node = times.node() if restart else node
+        assert not await is_there(times, file, who.project_id), "expiry is what the clock says"
+        said.clear()
+        assert await sweep(node, said) == []
+        assert "ahead" in said[0]
+        assert await node.check() == [], "it is not late for its sweep"
+        # Nor does an upload that needs the room take it.
+        assert (await times.rows.files.usage(who.project_id)).bytes_used == file.bytes
+        for _ in range(10):
+            times.pass_(HOUR)
+            assert await sweep(node) == []
+        node = times.node() if restart else node
+        assert await sweep(node) == []
+        times.jump(-JUMP)
+        assert await is_there(times, file, who.project_id)
+        said.clear()
+        assert await sweep(node, said) == []
+        assert "back" in said[0]
+    assert await node.states([file.blob_key]) == {file.blob_key: "live"}
+    assert await node.check() == []
+
+
+async def test_the_proven_time_goes_on_in_quarantine(times: Times) -> None:
+    """What would have expired without the jump is swept as ever."""
+    who, node = await times.rows.principal(), times.node()
+    soon = await add(times.rows, who, expires_after_seconds=HOUR)
+    late = await add(times.rows, who, expires_after_seconds=3 * HOUR)
+    deleted = await add(times.rows, who)
+    await sweep(node)
+    times.jump(JUMP)
+    await times.rows.files.delete(who.project_id, deleted.id)
+    assert await sweep(node) == [deleted.blob_key], "what its owner has deleted has nothing to do with the clock"
+    times.pass_(HOUR)
+    assert await sweep(node) == [soon.blob_key]
+    times.pass_(2 * HOUR - 1)
+    assert await sweep(node) == []
+    times.pass_(1)
+    assert await sweep(node) == [late.blob_key]
+
+
+async def test_a_clock_that_stays_is_believed_after_the_quarantine(times: Times) -> None:
+    who, node, said = await times.rows.principal(), times.node(), []
+    file = await add(times.rows, who, expires_after_seconds=30 * DAY)
+    await sweep(node)
+    times.jump(JUMP)
+    await sweep(node)
+    times.pass_(12 * HOUR)
+    await sweep(node)
+    times.jump(-DAY)  # not steady: from here on it counts anew
+    for _ in range(24):
+        assert await sweep(node, said) == []
+        times.pass_(HOUR)
+    assert await sweep(node, said) == [file.blob_key]
+    assert len(said) == 2 and "believed again" in said[1]
+
+
+async def test_without_a_quarantine_the_clock_is_believed_at_once(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node(quarantine=0)
+    file = await add(times.rows, who, expires_after_seconds=30 * DAY)
+    await sweep(node)
+    times.jump(JUMP)
+    assert await sweep(node) == [file.blob_key]
+
+
+@pytest.mark.parametrize(("pause", "lifetime", "kept"), [(DAY, 23 * HOUR, False), (2 * DAY, 25 * HOUR, True)])
+async def test_a_pause_is_believed_for_a_day(times: Times, pause: int, lifetime: int, kept: bool) -> None:
+    """Nobody can tell a machine that was off from a clock that jumped meanwhile."""
+    who = await times.rows.principal()
+    file = await add(times.rows, who, expires_after_seconds=lifetime)
+    await sweep(times.node())
+    times.pass_(pause)
+    node = times.node()
+    assert await sweep(node) == ([] if kept else [file.blob_key])
+    for _ in range(24):
+        times.pass_(HOUR)
+        swept = await sweep(node)
+    assert swept == ([file.blob_key] if kept else [])
+
+
+async def test_two_nodes_see_one_jump_once(times: Times) -> None:
+    who, one, two = await times.rows.principal(), times.node(), times.node()
+    file = await add(times.rows, who, expires_after_seconds=30 * DAY)
+    said: list[str] = []
+    for node in (one, two):
+        await sweep(node, said)
+    times.pass_(60)
+    times.jump(JUMP)
+    for turn in range(24 * 6):
+        for node in (one, two):
+            if turn % 7:  # they do not take turns exactly
+                assert await sweep(node, said) == []
+            times.pass_(300)
+    times.pass_(HOUR)
+    swept = [*await sweep(two, said), *await sweep(one, said)]
+    assert swept == [file.blob_key]
+    assert len(said) == 2
+    for _ in range(3):
+        for node in (one, two, times.node()):
+            times.pass_(100)
+            await sweep(node, said)
+    assert len(said) == 2
+
+
+async def test_a_jump_ends_no_upload(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node()
+    blob = await start(times, who)
+    lost = await start(times, who)
+    await sweep(node)
+    times.jump(HOUR)
+    assert await sweep(node) == []
+    times.pass_(30)
+    await node.renew([blob], lease_seconds=LEASE)
+    times.pass_(LEASE - 31)
+    assert await sweep(node) == []
+    times.pass_(1)
+    assert await sweep(node) == [lost], "that nobody renews"
+    await node.publish(draft(who, blob), quota=NO_QUOTA)
+    with pytest.raises(UploadLost):
+        await node.publish(draft(who, lost), quota=NO_QUOTA)
+
+
+async def test_a_lease_of_a_clock_that_went_back_ends_within_a_day(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node()
+    await sweep(node)
+    times.jump(JUMP)
+    lost = await start(times, who)
+    times.jump(-JUMP)
+    assert await sweep(node) == []
+    times.pass_(DAY)
+    assert await sweep(node) == [lost]
+
+
+async def test_a_jump_frees_no_idempotency_key(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node()
+
+    async def upload(form: str) -> File:
+        return await with_key.add(replace(times.rows, files=node), who, form)
+
+    file = await upload("one")
+    await sweep(node)
+    times.jump(JUMP)
+    assert (await upload("one")).id == file.id
+    await sweep(node)
+    with pytest.raises(IdempotencyKeyReused):
+        await upload("two")
+    times.jump(-JUMP)
+    await sweep(node)
+    times.pass_(DAY - 1)
+    assert (await upload("one")).id == file.id
+    times.pass_(1)
+    assert (await upload("two")).id != file.id
+
+
+async def test_room_is_not_made_of_what_only_a_jump_has_ended(times: Times) -> None:
+    who, node = await times.rows.principal(), times.node()
+    quota = Quota(100, None)
+    file = await add(times.rows, who, 100, expires_after_seconds=DAY)
+    await sweep(node)
+    times.jump(JUMP)
+    with pytest.raises(QuotaExceeded):
+        await add(replace(times.rows, files=node), who, 1, quota=quota)
+    times.jump(-JUMP)
+    assert await is_there(times, file, who.project_id)
+
+
+@pytest.mark.parametrize("back", [61, HOUR, JUMP], ids=str)
+async def test_a_clock_that_goes_back_locks_nobody_out(times: Times, back: int) -> None:
+    who = await times.rows.principal()
+    times.jump(back)
+    for _ in range(20):
+        await begin(times.rows, who, 20)
+    times.jump(-back)
+    for _ in range(20):
+        await begin(times.rows, who, 20)
+    with pytest.raises(RateLimited) as refused:
+        await begin(times.rows, who, 20)
+    assert refused.value.decision.retry_after <= 60
+    times.pass_(60)
+    await begin(times.rows, who, 20)
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired", "swept"])
+async def test_a_jump_forgets_no_place_in_the_listing(times: Times, how: str) -> None:
+    """The cursor of a file that is gone is known for a day, and the day does not end by a jump."""
+    who, node = await times.rows.principal(), times.node()
+    kept = await add(times.rows, who)
+    gone = await add(times.rows, who, expires_after_seconds=HOUR)
+
+    async def after_gone() -> list[str]:
+        page = await node.page(who.project_id, purpose=None, after=gone.id, limit=10, newest_first=True)
+        return [file.id for file in page.files]
+
+    await sweep(node)
+    if how == "deleted":
+        await node.delete(who.project_id, gone.id)
+    else:
+        times.pass_(HOUR)
+    if how == "swept":
+        assert await sweep(node) == [gone.blob_key]
+    times.jump(JUMP)
+    for left in ([] if how == "swept" else [gone.blob_key], []):
+        assert await sweep(node) == left
+        assert await after_gone() == [kept.id]
+        times.pass_(HOUR)
+    times.jump(-JUMP)
+    await sweep(node)
+    assert await after_gone() == [kept.id]
+    times.pass_(DAY)
+    await sweep(node)
+    with pytest.raises(CursorNotFound):
+        await after_gone()
+
+
+@pytest.mark.parametrize("delete", [True, False], ids=["deleted", "expired"])
+async def test_a_place_that_is_left_in_quarantine_is_kept_for_a_day_of_the_time_that_passes(
+    times: Times, delete: bool
+) -> None:
+    who, node = await times.rows.principal(), times.node()
+    gone = await add(times.rows, who, expires_after_seconds=None if delete else 2 * HOUR)
+    await sweep(node)
+    times.jump(JUMP)
+    await sweep(node)
+    if delete:
+        await node.delete(who.project_id, gone.id)
+    times.pass_(2 * HOUR)
+    assert await sweep(node) == [gone.blob_key]
+    times.jump(-JUMP)
+    await sweep(node)
+    for seconds, known in ((21 * HOUR, True), (4 * HOUR, False)):
+        times.pass_(seconds)
+        await sweep(node)
+        assert len(await times.rows.tables.rows("file_tombstones", None, 10)) == known
