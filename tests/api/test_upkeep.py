@@ -61,6 +61,7 @@ def blob(data: Path) -> Path:
 
 
 def test_a_sound_installation_is_clean(data: Path) -> None:
+    (data / "first-key").touch(mode=0o600)
     assert verify(data, "--deep") == (0, [], {"files": 4, "bytes": 27_001, "blobs": 4, "findings": 0})
     assert run_command(data, "verify").stdout == "4 files, 27001 bytes, 4 blobs, 0 findings\n"
 
@@ -137,6 +138,101 @@ def wide_mode(data: Path) -> None:
     blob(data).chmod(0o644)
 
 
+def linked_shard(data: Path) -> None:
+    shard = blob(data).parent
+    shard.rename(data.parent / "elsewhere")
+    shard.symlink_to(data.parent / "elsewhere")
+
+
+def linked_blobs(data: Path) -> None:
+    (data / "blobs").rename(data.parent / "elsewhere")
+    (data / "blobs").symlink_to(data.parent / "elsewhere")
+
+
+def linked_staging(data: Path) -> None:
+    (data / "staging").rmdir()
+    (data.parent / "elsewhere").mkdir()
+    (data / "staging").symlink_to(data.parent / "elsewhere")
+
+
+def linked_volume(data: Path) -> None:
+    (data / "VOLUME").rename(data.parent / "elsewhere")
+    (data / "VOLUME").symlink_to(data.parent / "elsewhere")
+
+
+def linked_database(data: Path) -> None:
+    (data / "filestead.db").rename(data.parent / "elsewhere")
+    (data / "filestead.db").symlink_to(data.parent / "elsewhere")
+
+
+def linked_lock(data: Path) -> None:
+    (data / "lock").unlink()
+    (data.parent / "precious").write_text("x" * 100)
+    (data / "lock").symlink_to(data.parent / "precious")
+
+
+def fifo_for_volume(data: Path) -> None:
+    (data / "VOLUME").unlink()
+    os.mkfifo(data / "VOLUME", 0o600)
+
+
+def file_for_shard(data: Path) -> None:
+    shard = next(shard for shard in (data / "blobs").iterdir() if not any(shard.iterdir()))
+    shard.rmdir()
+    shard.write_bytes(b"")
+
+
+def foreign_in_data(data: Path) -> None:
+    (data / "notes.txt").write_text("x")
+
+
+def foreign_in_blobs(data: Path) -> None:
+    (data / "blobs" / "fg").mkdir(mode=0o700)
+
+
+def foreign_folder_in_shard(data: Path) -> None:
+    (data / "blobs/00" / ("00" + "b" * 30)).mkdir(mode=0o700)
+
+
+def fifo_among_blobs(data: Path) -> None:
+    os.mkfifo(data / "blobs/00/pipe", 0o600)
+
+
+def fifo_for_blob(data: Path) -> None:
+    path = blob(data)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def hard_link(data: Path) -> None:
+    os.link(blob(data), data.parent / "second name")
+
+
+def wide_folder(data: Path) -> None:
+    (data / "blobs/00").chmod(0o755)
+
+
+def wide_blobs(data: Path) -> None:
+    (data / "blobs").chmod(0o777)
+
+
+def wide_database(data: Path) -> None:
+    (data / "filestead.db").chmod(0o644)
+
+
+def wide_volume(data: Path) -> None:
+    (data / "VOLUME").chmod(0o644)
+
+
+def wide_first_key(data: Path) -> None:
+    (data / "first-key").write_text("x")
+    (data / "first-key").chmod(0o644)
+
+
+def other_owner(data: Path) -> None:
+    os.chown(blob(data), 12_345, -1)
+
+
 def ledger(data: Path) -> None:
     sql(data, "UPDATE projects SET bytes_used = bytes_used + 1")
 
@@ -166,7 +262,7 @@ def without_row(data: Path) -> None:
     sql(data, "DELETE FROM organizations")
 
 
-DAMAGE: list[tuple[Callable[[Path], None], list[str], int, int]] = [
+DAMAGE = [
     # damage, findings, exit status, exit status after `sweep --orphans`
     (remove, ["I-02"], 3, 3),
     (truncate, ["I-02"], 3, 3),
@@ -183,12 +279,27 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str], int, int]] = [
     (stale_staging, ["I-04"], 2, 0),
     (foreign_name, ["I-06"], 2, 2),
     (wide_mode, ["I-06"], 2, 2),
+    (foreign_in_data, ["I-06"], 2, 2),
+    (foreign_in_blobs, ["I-06"], 2, 2),
+    (foreign_folder_in_shard, ["I-06"], 2, 2),
+    (fifo_among_blobs, ["I-06"], 2, 2),
+    (fifo_for_blob, ["I-02", "I-06"], 3, 3),
+    (hard_link, ["I-06"], 2, 2),
+    (wide_folder, ["I-06"], 2, 2),
+    (wide_blobs, ["I-06"], 2, 2),
+    (wide_volume, ["I-06"], 2, 2),
+    (wide_first_key, ["I-06"], 2, 2),
+    pytest.param(
+        other_owner, ["I-06"], 2, 2, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives away")
+    ),
     (expired, ["I-10"], 2, 0),
     (abandoned, ["I-05"], 2, 0),
 ]
 
 
-@pytest.mark.parametrize(("damage", "wanted", "status", "after"), DAMAGE, ids=[row[0].__name__ for row in DAMAGE])
+@pytest.mark.parametrize(
+    ("damage", "wanted", "status", "after"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_each_damage_is_named_and_nothing_else(
     data: Path, damage: Callable[[Path], None], wanted: list[str], status: int, after: int
 ) -> None:
@@ -202,6 +313,64 @@ def test_each_damage_is_named_and_nothing_else(
     assert verify(data, "--deep")[0] == after
     if status == 3:
         assert len(list((data / "blobs").rglob("?" * 32))) == before, "a sweep must not make a broken promise worse"
+
+
+NOT_OURS = [
+    linked_shard, linked_blobs, linked_staging, linked_volume, linked_database, linked_lock, fifo_for_volume,
+    file_for_shard,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", NOT_OURS, ids=lambda damage: damage.__name__)
+def test_what_is_reached_by_a_link_is_named_and_never_touched(data: Path, damage: Callable[[Path], None]) -> None:
+    """`verify` names it, whatever opens an installation to change it refuses, and what is elsewhere stays as it is."""
+    damage(data)
+    elsewhere = data.parent / "elsewhere"
+    if elsewhere.is_dir():
+        (elsewhere / ("0" * 2 + "a" * 30)).write_bytes(b"x")
+    before = contents_outside(data)
+    code, findings, _ = verify(data, "--deep")
+    assert [finding["invariant"] for finding in findings] == ["I-06"]
+    assert code == 2
+    for words in (["sweep", "--orphans"], ["serve"], ["keys", "create", "--project", "p"]):
+        done = run_command(data, *words)
+        assert done.returncode == 78, done.stdout + done.stderr
+        assert f"{data}/" in done.stderr and " instead of a " in done.stderr
+    assert contents_outside(data) == before
+
+
+def contents_outside(data: Path) -> dict[Path, bytes]:
+    paths = [path for path in data.parent.rglob("*") if path.is_file() and not path.is_relative_to(data)]
+    return {path: path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("linked", ["blobs", "blobs/aa", "staging"])
+def test_a_link_that_came_after_the_start_is_not_followed_by_a_sweep(tmp_path: Path, linked: str) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    with Server(data, sweep_seconds=3600):
+        folder = elsewhere / "aa" if linked == "blobs" else elsewhere
+        folder.mkdir(parents=True)
+        for key in ("a" * 32, "aa" + "b" * 30):
+            (folder / key).write_bytes(b"not ours")
+        (data / linked).rename(tmp_path / "moved")
+        (data / linked).symlink_to(elsewhere)
+        doomed = "INSERT INTO blobs (key, project_id, state, lease_until_us) SELECT ?, id, 'doomed', 1 FROM projects"
+        sql(data, doomed, "a" * 32)
+        run_command(data, "sweep", "--orphans")
+        assert [path.read_bytes() for path in folder.iterdir()] == [b"not ours"] * 2
+
+
+@pytest.mark.parametrize("damage", [wide_folder, wide_blobs, wide_database], ids=lambda damage: damage.__name__)
+def test_a_start_says_what_others_could_read(data: Path, damage: Callable[[Path], None]) -> None:
+    damage(data)
+    with Server(data) as server:
+        assert re.search(rf"{data}\S*: the \w+'s mode is not 0[67]00; chmod", server.output)
+
+
+def test_a_sound_start_warns_of_nothing(data: Path) -> None:
+    foreign_in_data(data)  # which harms nobody
+    with Server(data) as server:
+        assert "chmod" not in server.output and "notes" not in server.output
 
 
 def test_the_backup_of_the_manual(tmp_path: Path) -> None:

@@ -11,17 +11,21 @@ import asyncio
 import contextlib
 import errno
 import functools
+import logging
 import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from filestead.blobs import inspection
 from filestead.domain.errors import BlobNotFound, CannotStart, StorageFailed, StorageFull
 from filestead.domain.model import Violation
+
+log = logging.getLogger("filestead")
 
 KEY = re.compile(r"[0-9a-z]{32}")
 SHARDS = tuple(f"{n:02x}" for n in range(256))
@@ -29,6 +33,9 @@ PROBE = "0" * 24
 """Begins the keys of probes, which no row knows: a start removes what a killed probe has left."""
 THREADS = 16
 READ_BYTES = 1024 * 1024
+WARNINGS = 5
+"""Lines of the log when a server starts."""
+
 FLUSH_BYTES = 32 * 1024 * 1024
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -63,8 +70,10 @@ class LocalBlobs:
 
     verify_reads = False
 
-    def __init__(self, root: Path, *, reserve_bytes: int) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int, neighbours: Iterable[str] = ()) -> None:
+        """`neighbours` are the files beside ours in the folder `root` that belong there, too."""
         self._root = root
+        self._files = dict.fromkeys(("VOLUME", *neighbours), inspection.FILE)
         self._staging = root / "staging"
         self._blobs = root / "blobs"
         self._folders = (self._staging, *(self._blobs / shard for shard in SHARDS))
@@ -76,6 +85,9 @@ class LocalBlobs:
     def open(self, installation: str, *, fresh: bool) -> None:
         """Make the folders of a fresh installation, or see to it that these are the folders of `installation`."""
         volume = self._root / "VOLUME"
+        # Before the first of them is opened, made or emptied: they could be links to what is not ours.
+        inspection.require_own(self._root, {"VOLUME": "file", "staging": "folder", "blobs": "folder"})
+        inspection.require_own(self._blobs, dict.fromkeys(SHARDS, "folder"))
         if fresh and not any(map(_names, self._folders)):
             # A VOLUME that is there already is of a first start that was cut off.
             self._create(volume, installation)
@@ -102,6 +114,16 @@ class LocalBlobs:
                 f"{self._blobs} is not whole ({missing} of {len(SHARDS)} folders are missing): restore it from the "
                 "backup; `filestead verify` names the files that are lost"
             )
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say what others could read or change."""
+        owner = os.geteuid()
+        found = [finding for finding in self._inspect_folders(owner) if not finding.evidence.endswith("of Filestead")]
+        for finding in found[:WARNINGS]:
+            log.warning("%s: %s; %s", finding.subject, finding.evidence, finding.remedy)
+        if len(found) > WARNINGS:
+            log.warning("and %d more like these: `filestead verify` names them", len(found) - WARNINGS)
 
     def _create(self, volume: Path, installation: str) -> None:
         with translated("preparing the blob folders"):
@@ -168,12 +190,17 @@ class LocalBlobs:
 
     def _open(self, key: str) -> tuple[int, int]:
         try:
-            fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # A FIFO is not waited for.
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise BlobNotFound(key) from None
         except OSError as error:
             raise StorageFailed(f"opening a blob: {error.strerror}") from error
-        return fd, os.fstat(fd).st_size
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise BlobNotFound(key)
+        return fd, status.st_size
 
     def _read(self, fd: int, size: int, offset: int) -> bytes:
         with translated("reading a blob"):
@@ -203,6 +230,7 @@ class LocalBlobs:
 
     def _delete(self, key: str) -> None:
         with translated("removing a blob"):
+            self._require_unlinked(self._staging, self._path(key).parent)
             for path in (self._staging / key, self._path(key)):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
@@ -221,11 +249,12 @@ class LocalBlobs:
 
     def _drop_unfinished(self, key: str) -> None:
         with translated("removing an unfinished blob"):
+            self._require_unlinked(self._staging)
             (self._staging / self._path(key).name).unlink(missing_ok=True)
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""
-        for folder in self._folders:
+        for folder in (self._staging, *self._shards()):
             for name in await self._run(_names, folder):
                 if KEY.fullmatch(name):
                     yield name
@@ -237,22 +266,24 @@ class LocalBlobs:
         await self._run(upload.try_out)
 
     def inspect(self) -> list[Violation]:
-        """Foreign names, links and wrong modes in the folders."""
-        found = []
-        for folder in self._folders:
-            if not folder.is_dir():
-                found.append(_finding(folder, "the folder is missing", "restore it from the backup"))
-                continue
-            if stat.S_IMODE(folder.stat().st_mode) != 0o700:
-                found.append(_finding(folder, "the folder's mode is not 0700", f"chmod 0700 {folder}"))
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if not KEY.fullmatch(entry.name) or not stat.S_ISREG(status.st_mode):
-                        found.append(_finding(Path(entry), "not a file of Filestead", "move it elsewhere"))
-                    elif stat.S_IMODE(status.st_mode) != 0o600:
-                        found.append(_finding(Path(entry), "the file's mode is not 0600", f"chmod 0600 {entry.path}"))
+        """Links, foreign names, and wrong kinds, modes and owners, anywhere in the data directory."""
+        owner = self._root.stat().st_uid
+        found = list(self._inspect_folders(owner))
+        for folder in (self._staging, *self._shards()):
+            for path, status in inspection.entries(folder):
+                kind = inspection.FILE if KEY.fullmatch(path.name) else inspection.FOREIGN
+                found += inspection.judge(path, status, kind, owner)
         return found
+
+    def _inspect_folders(self, owner: int) -> Iterator[Violation]:
+        """Findings about all but what is in the folders of blobs."""
+        names = {**self._files, **dict.fromkeys(("staging", "blobs"), inspection.FOLDER)}
+        yield from inspection.judge(self._root, self._root.stat(), inspection.FOLDER, owner)
+        yield from inspection.look_into(self._root, owner, names)
+        yield from inspection.look_into(self._blobs, owner, dict.fromkeys(SHARDS, inspection.FOLDER))
+        for folder in self._folders:
+            if not os.path.lexists(folder):
+                yield inspection.finding(folder, "the folder is missing", "restore it from the backup")
 
     # --- details ------------------------------------------------------------------------------------------------
 
@@ -260,6 +291,16 @@ class LocalBlobs:
         if not KEY.fullmatch(key):  # a poisoned row must not become a path
             raise StorageFailed("not a blob key")
         return self._blobs / key[:2] / key
+
+    def _shards(self) -> Iterator[Path]:
+        """The folders of blobs; none where they would be reached by a link."""
+        return iter(()) if self._blobs.is_symlink() else (self._blobs / shard for shard in SHARDS)
+
+    def _require_unlinked(self, *folders: Path) -> None:
+        """A start sees to it that no folder is a link; should one have become one since, nothing is removed there."""
+        for folder in (self._blobs, *folders):
+            if folder.is_symlink():
+                raise StorageFailed(f"{folder} is a symbolic link")
 
     def _require_room(self, size: int) -> None:
         disk = os.statvfs(self._root)
@@ -271,13 +312,9 @@ class LocalBlobs:
 
 
 def _names(folder: Path) -> list[str]:
-    with translated("listing blobs"), contextlib.suppress(FileNotFoundError):
-        return os.listdir(folder)
-    return []
-
-
-def _finding(path: Path, evidence: str, remedy: str) -> Violation:
-    return Violation("I-06", "B", str(path), evidence, remedy)
+    """What is in a folder that is there and not a link, but for other folders."""
+    with translated("listing blobs"):
+        return [path.name for path, status in inspection.entries(folder) if not stat.S_ISDIR(status.st_mode)]
 
 
 class _Upload:

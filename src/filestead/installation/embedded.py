@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from filestead.blobs.guard import GuardedBlobs
+from filestead.blobs.inspection import require_own
 from filestead.blobs.local import LocalBlobs, sync_directory
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, FilesteadError
@@ -27,6 +28,9 @@ from filestead.settings import Settings
 
 DATABASE = "filestead.db"
 LOCK = "lock"
+OPENED = {LOCK, "ballast", *(f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
+"""What a server opens or makes in the data directory, besides the blobs. (The first key replaces what is there.)"""
+
 MAY_BE_THERE = {LOCK, FIRST_KEY, "lost+found"}
 
 
@@ -34,7 +38,7 @@ class Lock:
     """Held by the one server of a data directory, from before it touches anything until it has ended."""
 
     def __init__(self, directory: Path) -> None:
-        self._fd = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,6 +65,7 @@ def prepare(settings: Settings) -> Lock:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in made:  # the way to the data must survive a power cut, too
             sync_directory(path.parent)
+        require_own(directory, dict.fromkeys(OPENED, "file"))
         if stat.S_IMODE(directory.stat().st_mode) != 0o700:
             directory.chmod(0o700)
         lock = Lock(directory)
@@ -112,7 +117,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _blobs(settings: Settings) -> LocalBlobs:
-    return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
+    return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes), neighbours={*OPENED, FIRST_KEY})
 
 
 def open_stores(settings: Settings) -> Stores:
