@@ -13,6 +13,7 @@ from filestead import __version__
 from filestead.cli import help as screens
 from filestead.cli.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, SYNONYMS, TOOLS, TOP_SYNONYMS
 from filestead.cli.grammar import Command, UnknownCommand, UsageError, Words, read
+from filestead.cli.signals import die_of, stopped_by_ctrl_c
 
 FAILED = 1
 UNKNOWN_COMMAND = 3
@@ -92,9 +93,9 @@ def _run(command: Command, said: Words) -> int:
         if error.error is not None:
             Output(said, "").error(error.error)
     except BrokenPipeError:
-        _die_of(signal.SIGPIPE)
+        die_of(signal.SIGPIPE)
     except KeyboardInterrupt:
-        _die_of(signal.SIGINT)
+        die_of(signal.SIGINT)
     except OSError as error:
         print(f"filestead: {_reason(error)}", file=sys.stderr)
         hints.show(hints.for_file(error, said))
@@ -125,10 +126,7 @@ def _server_command(words: list[str]) -> int:
     try:
         return admin.run(words)
     except KeyboardInterrupt:
-        # A terminal has just shown ^C at the beginning of this line.
-        begin = "\n" if sys.stderr.isatty() else ""
-        print(f"{begin}filestead: stopped by Ctrl-C", file=sys.stderr, flush=True)
-        _die_of(signal.SIGINT)
+        stopped_by_ctrl_c()
 
 
 def _names() -> set[str]:
@@ -138,14 +136,6 @@ def _names() -> set[str]:
 def _reason(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename is not None else reason
-
-
-def _die_of(number: signal.Signals) -> NoReturn:
-    """End as the signal ends a program, so that the caller sees why."""
-    sys.stdout = None  # What is still buffered is not written at exit.
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    os._exit(128 + number)  # The first process of a container is not ended by signals.
 
 
 def _hold_standard_files() -> None:

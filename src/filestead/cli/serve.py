@@ -1,11 +1,13 @@
 """`filestead serve`: a flag for each setting but the secret ones."""
 
 import inspect
+import signal
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from filestead import settings as table
+from filestead.cli.signals import stopped_by_ctrl_c
 from filestead.server.run import serve as run
 
 
@@ -22,6 +24,8 @@ def serve(**flags: Any) -> None:
     Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL, or the same with _FILE
     for the name of a file that holds it.
     """
+    # A KeyboardInterrupt is lost when it comes in a finalizer or a callback, and the server would not end.
+    signal.signal(signal.SIGINT, lambda *_: stopped_by_ctrl_c())
     run(table.load(**flags))
 
 

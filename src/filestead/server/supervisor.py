@@ -35,7 +35,8 @@ class Supervisor:
         for number in ENDING:
             signal.signal(number, self._end)
         for _ in range(self._count):
-            self._spawn()
+            if not self._ending:
+                self._spawn()
         while self._workers:
             pid, status = os.wait()
             self._workers.discard(pid)
@@ -55,17 +56,20 @@ class Supervisor:
                 os.kill(pid, signal.SIGTERM)
 
     def _spawn(self) -> None:
+        # A signal that comes while a process forks waits until either side is ready for it: the supervisor knows the
+        # new worker, and the worker no longer has the supervisor's handlers, which would swallow its only signal to end.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid:
             self._workers.add(pid)
-            if self._ending:  # the signal came between the two lines above
-                self._end(signal.SIGTERM, None)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return
         status = 1
         try:
-            os.close(self._alive_write)
             for number in ENDING:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(self._alive_write)
             threading.Thread(target=self._end_with_supervisor, daemon=True).start()
             self._work()
             status = 0
