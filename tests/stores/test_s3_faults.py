@@ -73,7 +73,8 @@ async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(blobs: S3Blo
     assert len(place.proxy.seen) > place.proxy.passed + 10, "no faults were met"
     assert len(place.proxy.seen) <= 1.25 * place.proxy.passed
     sent = sum(len(request.body) for request in place.proxy.seen)
-    assert sent <= 1.25 * (3 * LARGE + 57 * (SMALL + 30))
+    # The large ones have few parts: whether one more of them meets a fault depends on the order in which they are sent.
+    assert sent <= 1.5 * (3 * LARGE + 57 * (SMALL + 30))
 
 
 @BOTH
