@@ -56,8 +56,8 @@ class Supervisor:
                 os.kill(pid, signal.SIGTERM)
 
     def _spawn(self) -> None:
-        # A signal that comes while a process forks waits until either side is ready for it: the supervisor knows the
-        # new worker, and the worker no longer has the supervisor's handlers, which would swallow its only signal to end.
+        # A signal that comes during the fork waits until both sides are ready for it: the supervisor knows the new
+        # worker, and the worker no longer has the supervisor's handlers, which would swallow its only signal to end.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid:
