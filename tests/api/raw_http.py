@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from filestead.server.protocol import ConnectionLimits, protocol_class
+from filestead.server.limits import ConnectionLimits
+from filestead.server.protocol import protocol_class
 
 PATIENCE = 10  # seconds until a test gives up on a socket
 BIG = 16 * 2**20

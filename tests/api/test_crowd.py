@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from filestead.server import crowd
-from filestead.server.protocol import ConnectionLimits
+from filestead.server.limits import ConnectionLimits
 
 from .raw_http import PATIENCE, Client, Running, request, serve
 

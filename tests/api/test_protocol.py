@@ -1,16 +1,20 @@
 """The HTTP connection over raw sockets: framing, sizes, deadlines, stalls, crowds."""
 
 import contextlib
+import gc
 import logging
 import re
 import resource
+import socket
+import struct
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from filestead.server.protocol import ConnectionLimits
+from filestead.server.limits import ConnectionLimits
 
 from .http_corpus import ACCEPTED, BODIES_REFUSED, CLOSED_AFTER, HEADS_REFUSED, LAST, SMUGGLED
 from .raw_http import BIG, CHUNKED, NEXT, PATIENCE, Client, Running, deliver, head_of, post, request, running, serve
@@ -106,11 +110,24 @@ def test_some_legal_requests_are_the_last_of_their_connection(
     assert {name: answer.scope[name] for name in expected} == expected
 
 
-def test_a_pipelined_pair_is_answered_wherever_the_segments_are_cut(plain: Running, connect: Open) -> None:
-    pair = post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX: y\r\n\r\n") + NEXT
+@pytest.mark.parametrize(
+    ("first", "size"),
+    [
+        (request(), 0),
+        (b"\r\n\r\n" + request(b"Content-Length: 0"), 0),
+        (post(b"Content-Length: 9", body=b"\r\n\r\nabc\r\n"), 9),
+        (post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"), 3),
+        (post(CHUNKED, body=b"4\r\n\r\n\r\n\r\n0\r\n\r\n"), 4),
+    ],
+    ids=["no body", "blank lines", "length", "trailer", "chunk"],
+)
+def test_a_pipelined_pair_is_answered_wherever_the_segments_are_cut(
+    plain: Running, connect: Open, first: bytes, size: int
+) -> None:
+    pair = first + NEXT
     for cut in range(len(pair)):
         answers = connect(plain).send(pair[:cut], pair[cut:]).answers()
-        assert [answer.scope["size"] for answer in answers] == [3, 0]
+        assert [(answer.scope["path"], answer.scope["size"]) for answer in answers] == [("/", size), ("/next", 0)]
 
 
 def test_a_refusal_waits_for_the_answers_before_it(connect: Open) -> None:
@@ -131,7 +148,7 @@ def test_a_bad_body_behind_a_slow_answer_is_refused_in_its_turn(connect: Open) -
         first, second = client.answers()
         assert first.scope["path"] == "/gate"
         assert second.check(400)
-        assert server.seen[client.port] == ["/gate"]
+        assert server.seen[client.port] in (["/gate"], ["/gate", "/"])
 
 
 def test_a_refusal_is_not_followed_by_a_continue(connect: Open) -> None:
@@ -225,6 +242,23 @@ def test_the_number_of_headers_is_exact(plain: Running, connect: Open, count: in
     assert connect(plain).send(request(*[b"a: b"] * (count - 1))).one().check(status)
 
 
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (request(*[b"a: b"] * 11)[:-2], 431),
+        (b"GET /" + b"a" * 200, 414),
+        (post(CHUNKED, body=LAST[:3] + b"a: b\r\n" * 12), 431),
+    ],
+    ids=["headers", "target", "trailers"],
+)
+def test_what_is_too_much_is_refused_before_the_end_has_come(
+    plain: Running, connect: Open, start: bytes, status: int
+) -> None:
+    client = connect(plain).send(start)
+    assert client.one().check(status)
+    assert time.monotonic() - client.connected < ConnectionLimits().head_seconds / 2
+
+
 @pytest.mark.parametrize(("size", "status"), [(199, 200), (200, 200), (201, 414), (9000, 414)])
 def test_the_size_of_a_target_is_exact(plain: Running, connect: Open, size: int, status: int) -> None:
     line = b"GET " + b"/?".ljust(size, b"a") + b" HTTP/1.1"
@@ -314,6 +348,15 @@ def test_an_idle_connection_is_closed_by_the_keep_alive_timeout(connect: Open) -
         assert 0.8 < time.monotonic() - idle.connected < 4
 
 
+def test_the_keep_alive_timeout_does_not_run_while_a_waiting_request_is_answered(connect: Open) -> None:
+    with serve(ConnectionLimits(), keep_alive=1) as server:
+        client = connect(server).send(request() + request(line=b"GET /gate HTTP/1.1"))
+        assert client.one().scope["path"] == "/"
+        assert client.silent(1.5)
+        server.gate.set()
+        assert client.one().scope["path"] == "/gate"
+
+
 # --- readers that stall ---------------------------------------------------------------------------------------------
 
 
@@ -396,13 +439,34 @@ def test_a_thousand_idle_connections_do_not_hurt_a_request_and_go_away(connect: 
         assert time.monotonic() - idle[-1].connected < 3 + 5
 
 
-def test_a_bounded_number_of_requests_waits(connect: Open) -> None:
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 4])
+def test_any_number_of_requests_waits_unparsed(connect: Open, cut: int) -> None:
+    some = request() + post(b"Content-Length: 3") + post(CHUNKED, body=b"4\r\n\r\n\r\n\r\n" + LAST)
     with serve(ConnectionLimits()) as server:
-        client = connect(server).send(request(line=b"GET /gate HTTP/1.1") + request() * 150)
+        first = request(line=b"GET /gate HTTP/1.1")
+        client = connect(server).send(first[: len(first) - cut])
+        if cut:
+            assert client.silent(0.05)
+        client.send(first[len(first) - cut :] + some * 500 + NEXT)
+        assert client.silent(0.2)
+        (connection,) = server.server.server_state.connections
+        assert len(connection.pipeline) == 0
+        server.gate.set()
+        *answers, last = client.answers()
+        assert [answer.scope["size"] for answer in answers] == [0, *[0, 3, 4] * 500]
+        assert last.scope["path"] == "/next"
+
+
+def test_few_requests_wait_behind_a_chunked_body_of_blank_lines(connect: Open) -> None:
+    """Where a chunked body ends, only the parser knows, and it cannot be stopped there."""
+    with serve(ConnectionLimits()) as server:
+        lines = b"\r\n" * 50
+        body = b"%x\r\n%b\r\n" % (len(lines), lines) + LAST
+        client = connect(server).send(request(CHUNKED, line=b"POST /gate HTTP/1.1", body=body + request() * 150))
         assert client.silent(0.2)
         server.gate.set()
         *answers, refusal = client.answers()
-        assert [answer.status for answer in answers] == [200] * 101
+        assert [answer.scope["size"] for answer in answers] == [100, 0]
         assert refusal.check(503)
 
 
@@ -418,6 +482,61 @@ def test_nothing_is_read_while_requests_wait(connect: Open) -> None:
         client.close()
         server.gate.set()
         assert server.lets_go(PATIENCE)
+
+
+def test_no_more_than_a_head_is_read_of_a_body_that_nobody_wants_yet(connect: Open) -> None:
+    with serve(ConnectionLimits()) as server:
+        client = connect(server)
+        client.sock.settimeout(0.5)
+        body = bytes(10**8)
+        with pytest.raises(TimeoutError):
+            client.sock.sendall(request(b"Content-Length: 100000000", line=b"POST /gate HTTP/1.1", body=body))
+        (connection,) = server.server.server_state.connections
+        assert 0 < len(connection.cycle.body) <= len(connection.buffers.head)
+        client.close()
+        server.gate.set()
+        assert server.lets_go(PATIENCE)
+
+
+def test_no_more_than_a_part_of_an_answer_waits_for_a_peer_that_reads_nothing(connect: Open) -> None:
+    with serve(ConnectionLimits()) as server:
+        client = connect(server, 4096).send(request(line=b"GET /blob?8000 HTTP/1.1") * 600)
+        assert not client.silent(PATIENCE)
+        (connection,) = server.server.server_state.connections
+        served = 0
+        while served != len(server.seen[client.port]):
+            served = len(server.seen[client.port])
+            time.sleep(0.3)
+        assert 0 < connection.transport.get_write_buffer_size() < 16 * 1024 + 8200
+        assert len(connection._kept) <= len(connection.buffers.head)
+        client.close()
+        assert server.lets_go(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /", head_of(1000), request() * 3, post(b"Content-Length: 3"), post(CHUNKED, body=b"3\r\nabc"), b"?"],
+    ids=["nothing", "part of a head", "a request", "three", "a body", "part of a body", "garbage"],
+)
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_nothing_is_left_of_a_connection_without_a_collection(connect: Open, sent: bytes, reset: bool) -> None:
+    """A crowd that is gone must not stay in memory until the garbage collector looks at the oldest generation."""
+    with serve(ConnectionLimits()) as server:
+        client = connect(server).send(sent)
+        client.silent(0.2)
+        left = weakref.ref(*server.server.server_state.connections)
+        gc.disable()
+        try:
+            if reset:
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            assert server.lets_go(PATIENCE)
+            until = time.monotonic() + 2
+            while left() is not None and time.monotonic() < until:
+                time.sleep(0.02)
+            assert left() is None
+        finally:
+            gc.enable()
 
 
 def test_a_graceful_stop_finishes_what_is_owed(connect: Open) -> None:

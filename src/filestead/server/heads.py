@@ -20,7 +20,17 @@ class Refused(Exception):
         self.message = message
 
 
-def split_target(target: bytes) -> tuple[bytes | None, bytes]:
+def check_head(method: bytes, version: str, target: bytes, headers: Headers, upgrade: bool) -> bytes:
+    """Refuse a head that is not served. Returns the target in origin form; its authority, if any, becomes the Host."""
+    authority, target = _split_target(target)
+    _check_line(method, version, target)
+    _check_headers(version, headers, upgrade)
+    if authority is not None:
+        headers[:] = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
+    return target
+
+
+def _split_target(target: bytes) -> tuple[bytes | None, bytes]:
     """(authority, origin form) of a request target; the authority is None unless the target is in absolute form.
 
     A server must take both forms (RFC 9112, 3.2.2), and then the target's authority counts and not Host.
@@ -31,7 +41,7 @@ def split_target(target: bytes) -> tuple[bytes | None, bytes]:
     return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
-def check_line(method: bytes, version: str, target: bytes) -> None:
+def _check_line(method: bytes, version: str, target: bytes) -> None:
     """Refuse what is not served whatever the headers say. `target` is in origin form."""
     if version not in {"1.0", "1.1"}:
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are served.")
@@ -41,7 +51,7 @@ def check_line(method: bytes, version: str, target: bytes) -> None:
         raise Refused(400, "The request target must be an absolute path or URL.")
 
 
-def check_headers(version: str, headers: Headers, upgrade: bool) -> None:
+def _check_headers(version: str, headers: Headers, upgrade: bool) -> None:
     """Refuse a doubtful Host, and every framing that two readers could take differently."""
     headers = [field for field in headers if field[0] in FRAMING_NAMES]
     hosts = [value for name, value in headers if name == b"host"]

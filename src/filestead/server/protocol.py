@@ -7,65 +7,42 @@ and left to it: several blanks between the parts of a request line, and RTSP/1.0
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sized
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable
 from typing import ClassVar
 
 import httptools
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from filestead.server.answers import ending_well, last_answer
 from filestead.server.crowd import Address, Crowd, Room
-from filestead.server.heads import Headers, Refused, check_headers, check_line, split_target
-from filestead.server.lingering import LingeringLimits, LingeringPool
+from filestead.server.heads import Headers, Refused, check_head
+from filestead.server.heap import Heap
+from filestead.server.limits import CUTS, FRAMING, PIPELINED, ConnectionLimits
+from filestead.server.lingering import LingeringPool
+from filestead.server.reading import Buffers, Cutter, Flow, Receiver
 from filestead.server.stalls import SendWatch
+from filestead.server.turns import Turns
 
 Refusal = Callable[[int, str], tuple[Headers, bytes]]
 
-PIPELINED = 100  # requests that may wait behind the one being answered
-FRAMING = 8  # bytes of a chunked body that may come with each byte of content: one-byte chunks need six
 TOO_MANY = "Too many connections. Please try again in a moment."
-OURS = frozenset({b"connection", b"content-length", b"retry-after"})
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What a peer may cost before the app knows of its request; `connections` is per process."""
-
-    head_seconds: float = 10.0
-    head_bytes: int = 32 * 1024
-    headers: int = 100
-    target_bytes: int = 8 * 1024
-    send_stall_seconds: float = 60.0
-    connections: int = 2048
-    connections_by_address: int = 2048
-    health: frozenset[bytes] = frozenset({b"/health", b"/health/ready"})
-    """Paths that are also served to connections beyond the limits."""
-
-    lingering: LingeringLimits = field(default_factory=LingeringLimits)
-
-
 def protocol_class(limits: ConnectionLimits, refuse: Refusal) -> type[HttpToolsProtocol]:
     """The class for `uvicorn.Config(http=...)`. `refuse(status, message)` gives an error answer's headers and body."""
-    shared = {"limits": limits, "refusal": staticmethod(refuse), "lingering": LingeringPool(limits.lingering)}
-    crowd = Crowd(limits.connections, limits.connections_by_address)
-    return type("Connection", (LimitedProtocol,), {**shared, "crowd": crowd})
-
-
-class _Flow(FlowControl):
-    """Reads nothing while a request waits; uvicorn reads on at each answer and each `receive`, and queues it all."""
-
-    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
-        super().__init__(transport)
-        self._waiting = waiting
-
-    def resume_reading(self) -> None:
-        if not self._waiting:
-            super().resume_reading()
+    shared = {
+        "limits": limits,
+        "refusal": staticmethod(refuse),
+        "lingering": LingeringPool(limits.lingering),
+        "crowd": Crowd(limits.connections, limits.connections_by_address),
+        "buffers": Buffers(),
+        "turns": Turns(),
+        "heap": Heap(),
+    }
+    return type("Connection", (LimitedProtocol,), shared)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -79,11 +56,18 @@ class LimitedProtocol(HttpToolsProtocol):
     refusal: ClassVar["staticmethod[[int, str], tuple[Headers, bytes]]"]
     lingering: ClassVar[LingeringPool]
     crowd: ClassVar[Crowd]
+    buffers: ClassVar[Buffers]
+    turns: ClassVar[Turns]
+    heap: ClassVar[Heap]
 
+    _body_left: int | None = None  # bytes; None if the body is chunked
+    _body_wanted = False  # the app has asked for it
+    _kept = b""  # what came behind the request that is being answered
     _address: Address | None = None
     _reserved = False  # only a question about the server's health is answered
     _head_open = True  # the next byte belongs to a head, not to a body
     _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
+    _field_bytes = 0  # of the headers of this head, or of the trailers
     _unmeasured = False  # the bytes of this head or trailer are not counted in `_overhead`, or not they alone
     _finished = False  # nothing more is parsed of what this peer sends
     _last = False  # the answer being written is the connection's last
@@ -92,17 +76,20 @@ class LimitedProtocol(HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     _reading: asyncio.TimerHandle | None = None
     _sending: SendWatch
+    flow: Flow
+    _cutter: Cutter
     url = b""
 
     # --- the connection ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self.pipeline)
+        self.flow = Flow(transport)
+        self._cutter = Cutter()
+        transport.set_protocol(Receiver(self))
         self._sending = SendWatch(transport, self.limits.send_stall_seconds)
         self.ws_protocol_class = None  # another protocol would leave every limit here behind
-        host = self.client[0] if self.client else ""
-        self._address, room = self.crowd.enter(self, host, self.loop.time())
+        self._address, room = self.crowd.enter(self, self.client[0] if self.client else "", self.loop.time())
         self._reserved = room is Room.RESERVED
         if room is Room.NONE:
             self._refuse(503, TOO_MANY)
@@ -129,8 +116,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         self._stop_reading_clock()
+        self._unset_keepalive_if_required()
         self._sending.stop()
         super().connection_lost(exc)
+        self.heap.count(len(self.connections))
 
     def shutdown(self) -> None:
         self.lingering.end_soon()
@@ -147,22 +136,48 @@ class LimitedProtocol(HttpToolsProtocol):
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
+    def buffer(self) -> memoryview:
+        """Where the next bytes go. Nothing behind a body is read together with a large part of it."""
+        wanted = self._body_wanted and not self._head_open
+        return self.buffers.body[: self._body_left] if wanted else self.buffers.head
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Parse one message after the other, and keep what is behind one that is not answered yet."""
         self._unset_keepalive_if_required()
-        while data and not self._finished:
-            piece, data = data, b""
-            if self._head_open:
-                # Cut at the limit, so that a head of exactly that size passes and one byte more does not.
-                room = self.limits.head_bytes - self._overhead
-                piece, data = piece[:room], piece[room:]
-            if piece:
-                self._feed(piece)
+        rest = memoryview(self._kept + data if self._kept else data)
+        self._kept, cuts = b"", CUTS
+        while rest and not self._finished:
+            if self._head_open and self._owes_answer():
+                self._kept = bytes(rest)
+                break
+            cuts -= not self._head_open
+            if size := self._measure(rest, cuts):
+                self._feed(rest[:size])
             else:
                 self._refuse(431, "The request head is too large.")
-        if not self._finished:
-            self._watch_reading()
+            rest = rest[size:]
+        self._update_flow()
+        self._watch_reading()
 
-    def _feed(self, data: bytes) -> None:
+    def _measure(self, data: memoryview, cuts: int) -> int:
+        """How many bytes surely belong to this message; 0 if its head is too large."""
+        if self._head_open:
+            # Cut at the limit, so that a head of exactly that size passes and one byte more does not.
+            return min(self._cutter.cut(data), self.limits.head_bytes - self._overhead)
+        if self._body_left is not None:
+            return min(len(data), self._body_left)
+        return self._cutter.cut(data) if cuts > 0 else len(data)
+
+    def _update_flow(self) -> None:
+        """Read nothing while something waits behind an unanswered request, and no body before the app wants it."""
+        if self._finished:
+            return
+        if self._kept or self.pipeline or not (self._head_open or self._body_wanted):
+            self.flow.hold()
+        else:
+            self.flow.release()
+
+    def _feed(self, data: memoryview) -> None:
         self._overhead += len(data)
         try:
             self.parser.feed_data(data)
@@ -177,30 +192,33 @@ class LimitedProtocol(HttpToolsProtocol):
             else:
                 self._refuse(400, "The request is not valid HTTP/1.1.")
         else:
-            if self._overhead > self.limits.head_bytes:
+            self._cutter.went_on(data)
+            if not self._head_open and self._overhead > self.limits.head_bytes:
                 self._refuse(400, "The chunked body is mostly framing.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._field_bytes = 0
         self._unmeasured = not self._overhead  # begun behind another message in the same read
         if self._unmeasured:
             self._overhead = 1
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > self.limits.target_bytes:
+        if len(self.url) + len(url) > self.limits.target_bytes:
             raise Refused(414, "The request target is too long.")
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value) + len(b":\r\n")
+        too_large = self._unmeasured and self._field_bytes > self.limits.head_bytes
+        if too_large or len(self.headers) >= self.limits.headers:
+            raise Refused(431, "The request has too many headers.")
+        super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         upgrade = self.parser.should_upgrade()
-        self._check_fields()
-        self.headers[:] = [(name, value.rstrip(b" \t")) for name, value in self.headers]
-        authority, self.url = split_target(self.url)
-        check_line(self.parser.get_method(), version, self.url)
-        check_headers(version, self.headers, upgrade)
-        if authority is not None:
-            self.headers[:] = [(b"host", authority), *(item for item in self.headers if item[0] != b"host")]
+        self.url = check_head(self.parser.get_method(), version, self.url, self.headers, upgrade)
         if self._reserved and self.url not in self.limits.health:
             raise Refused(503, TOO_MANY)
         if len(self.pipeline) >= PIPELINED:
@@ -212,31 +230,29 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         if self._address is not None:
             self.crowd.work(self, self._address)
-        self._head_open = False
+        self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), None)
+        self._body_wanted = self._head_open = False
         self._overhead = 0
         self.headers = []  # for trailers, which must not change the request that the app already has
+        self._unmeasured = True
+        self._field_bytes = 0
         self._stop_reading_clock()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._overhead = max(0, self._overhead - FRAMING * len(body))
-
-    def _check_fields(self) -> None:
-        size = sum(len(name) + len(value) + len(b":\r\n") for name, value in self.headers) if self._unmeasured else 0
-        if len(self.headers) > self.limits.headers or size > self.limits.head_bytes:
-            raise Refused(431, "The request has too many headers.")
+        if self._body_left is not None:
+            self._body_left -= len(body)
 
     def on_message_complete(self) -> None:
-        if self.headers:
-            self._unmeasured = True
-            self._check_fields()
         super().on_message_complete()
+        self.headers = []
         self._head_open = True
         self._overhead = 0
         self._stop_reading_clock()
 
     def _watch_reading(self) -> None:
-        if self._owes_answer() or self.transport.is_closing():
+        if self._finished or self._owes_answer() or self.transport.is_closing():
             return
         if self._head_open and not self._overhead:
             if self.timeout_keep_alive_task is None:
@@ -274,26 +290,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, self._ending_well(cycle, app))
+        super()._start_asgi_task(
+            cycle, ending_well(cycle, app, on_wanted=self._on_body_wanted, on_last=self._on_last_answer)
+        )
 
-    def _ending_well(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-        """The app, answering so that its answer is the last if it comes before the whole body has.
+    def _on_body_wanted(self) -> None:
+        self._body_wanted = True
+        self._update_flow()
 
-        uvicorn would take the rest of the body for this request's and wait for it, or close over it.
-        """
-
-        async def send(message: ASGISendEvent) -> None:
-            if message["type"] == "http.response.start":
-                if cycle.more_body:
-                    cycle.keep_alive = False  # uvicorn then announces it
-            elif message["type"] == "http.response.body" and not message.get("more_body") and not cycle.keep_alive:
-                self._last = cycle.keep_alive = True  # uvicorn would close the transport before it calls us
-            await cycle.send(message)
-
-        def run(scope: Scope, receive: ASGIReceiveCallable, _: ASGISendCallable) -> Awaitable[None]:
-            return app(scope, receive, send)
-
-        return run
+    def _on_last_answer(self) -> None:
+        self._last = True
 
     def on_response_complete(self) -> None:
         if self._last:
@@ -303,12 +309,29 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._sending.start()
-        elif self._parting is None:
-            if not self._owes_answer():
-                self._wait()
-            self._watch_reading()
-        elif not self._owes_answer():
+        elif self._owes_answer():
+            self._update_flow()
+        elif self._parting is not None:
             self._part(*self._parting)
+        else:
+            self._forget()
+            if self._kept:
+                self._unset_keepalive_if_required()
+                self.turns.wait(self._go_on)
+            else:
+                self._wait()
+                self._update_flow()
+                self._watch_reading()
+
+    def _go_on(self) -> None:
+        if not self.transport.is_closing():
+            self.data_received(b"")
+
+    def _forget(self) -> None:
+        """Every request is answered. The last head may have been a large one."""
+        self.cycle = self._answering = None  # type: ignore[assignment]
+        if not self._overhead:  # or it belongs to the next head already
+            self.scope = {}  # type: ignore[typeddict-item]
 
     def _refuse(self, status: int, message: str) -> None:
         self._finished = True
@@ -318,7 +341,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._close()
         elif self._owes_answer():
             self._parting = (status, message)
-            self.flow.pause_reading()
+            self.flow.hold()
         else:
             self._part(status, message)
 
@@ -337,16 +360,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         headers, body = self.refusal(status, message)
-        headers = self.server_state.default_headers + [field for field in headers if field[0].lower() not in OURS]
-        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append((b"retry-after", b"1"))
-        elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append((b"allow", b"DELETE, GET, HEAD, POST"))
-        if self.url and self.parser.get_method() == b"HEAD":
-            body = b""
-        lines = b"".join(b"%b: %b\r\n" % field for field in headers)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        to_head = self.url != b"" and self.parser.get_method() == b"HEAD"
+        self.transport.write(last_answer(status, self.server_state.default_headers + headers, body, to_head=to_head))
         self._linger(known=False)
 
     def _end(self) -> None:
@@ -355,7 +370,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._finished = True
         self._stop_reading_clock()
         self._unset_keepalive_if_required()
-        if cycle is not None and (cycle.more_body or self.pipeline) and not self.transport.is_closing():
+        if cycle is not None and (cycle.more_body or self.pipeline or self._kept) and not self.transport.is_closing():
             # The app puts a principal there once it knows the key (`api/routes.py`).
             self._linger(known=cycle.scope["state"].get("principal") is not None)
         else:
@@ -365,9 +380,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._lingers = True
         self._leave()
         self.pipeline.clear()
+        self._kept = b""
+        self._overhead = 0
+        self._forget()
         self.headers = []
-        if self.cycle is not None:
-            self.cycle.body = bytearray()
         self.transport.write_eof()
         self._sending.start()
         self.lingering.take(self.transport, self.connection_lost, known=known)

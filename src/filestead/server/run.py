@@ -15,9 +15,11 @@ from filestead import app, installation
 from filestead.api.errors import Answer
 from filestead.api.front import new_request_id
 from filestead.domain.errors import CannotStart
+from filestead.server import heap
 from filestead.server.banner import banner
+from filestead.server.limits import ConnectionLimits
 from filestead.server.lingering import MIB, UPLOAD_BYTES, LingeringLimits
-from filestead.server.protocol import ConnectionLimits, protocol_class
+from filestead.server.protocol import protocol_class
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, changed
 
@@ -25,6 +27,9 @@ log = logging.getLogger("filestead")
 
 BACKLOG = 2048
 SPARE_FILES = 512
+
+ACCEPTED_AT_ONCE = 8
+"""Sockets that listen: of each, libuv accepts one connection in a turn of the event loop."""
 
 
 def serve(settings: Settings) -> None:
@@ -120,7 +125,8 @@ def work(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    heap.freeze()
+    uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
 
 
 def _refusal(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
