@@ -8,10 +8,14 @@ FRAMING = 8
 """Bytes of a chunked body that may come with each byte of content. One-byte chunks need six."""
 
 CUTS = 16
-"""Blank lines in one read at which a chunked body may end. What is behind the last of them is parsed in one go."""
+"""Blank lines in a small read at which a chunked body may end. What is behind the last of them is parsed in one go, as
+large reads are, for looking for the end takes as long as parsing."""
 
 PIPELINED = 1
 """Requests that may wait if they were parsed in one go with the end of a chunked body."""
+
+PIPELINED_WITH_KEY = 100
+"""The same in large reads, which only an application that wants the body makes: it knows the key."""
 
 
 @dataclass(frozen=True, slots=True)

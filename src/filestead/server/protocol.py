@@ -18,7 +18,7 @@ from filestead.server.answers import ending_well, last_answer
 from filestead.server.crowd import Address, Crowd, Room
 from filestead.server.heads import Headers, Refused, check_head
 from filestead.server.heap import Heap
-from filestead.server.limits import CUTS, FRAMING, PIPELINED, ConnectionLimits
+from filestead.server.limits import CUTS, FRAMING, PIPELINED, PIPELINED_WITH_KEY, ConnectionLimits
 from filestead.server.lingering import LingeringPool
 from filestead.server.reading import Buffers, Cutter, Flow, Receiver
 from filestead.server.stalls import SendWatch
@@ -69,6 +69,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _overhead = 0  # bytes fed since the last progress: of an open head, or between pieces of body
     _field_bytes = 0  # of the headers of this head, or of the trailers
     _unmeasured = False  # the bytes of this head or trailer are not counted in `_overhead`, or not they alone
+    _fed = 0  # bytes that are parsed in one go; many only of a body that the app has asked for
     _finished = False  # nothing more is parsed of what this peer sends
     _last = False  # the answer being written is the connection's last
     _lingers = False
@@ -166,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return min(self._cutter.cut(data), self.limits.head_bytes - self._overhead)
         if self._body_left is not None:
             return min(len(data), self._body_left)
-        return self._cutter.cut(data) if cuts > 0 else len(data)
+        return self._cutter.cut(data) if cuts > 0 and len(data) <= len(self.buffers.head) else len(data)
 
     def _update_flow(self) -> None:
         """Read nothing while something waits behind an unanswered request, and no body before the app wants it."""
@@ -178,7 +179,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.release()
 
     def _feed(self, data: memoryview) -> None:
-        self._overhead += len(data)
+        self._fed = len(data)
+        self._overhead += self._fed
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -221,10 +223,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url = check_head(self.parser.get_method(), version, self.url, self.headers, upgrade)
         if self._reserved and self.url not in self.limits.health:
             raise Refused(503, TOO_MANY)
-        if len(self.pipeline) >= PIPELINED:
+        if len(self.pipeline) >= (PIPELINED_WITH_KEY if self._fed > len(self.buffers.head) else PIPELINED):
             raise Refused(503, "Too many requests wait on this connection. Please try again in a moment.")
-        if version == "1.0":
-            self.expect_100_continue = False
+        self.expect_100_continue &= version != "1.0"
         super().on_headers_complete()
         if upgrade or self._reserved:
             self.cycle.keep_alive = False
@@ -234,8 +235,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_wanted = self._head_open = False
         self._overhead = 0
         self.headers = []  # for trailers, which must not change the request that the app already has
-        self._unmeasured = True
-        self._field_bytes = 0
+        self._unmeasured, self._field_bytes = True, 0
         self._stop_reading_clock()
 
     def on_body(self, body: bytes) -> None:
