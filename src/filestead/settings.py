@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     download_redirect: bool = _setting(
         False, "choice", "Answer downloads from S3 with a redirect to a link that is signed for a few minutes."
     )
+    allow_link_local: bool = _setting(
+        False,
+        "choice",
+        "Let the server itself connect to link-local addresses (169.254.0.0/16, fe80::/10) and metadata services of "
+        "clouds, as for the role of an instance.",
+    )
     max_file_bytes: ByteSize = _setting(ByteSize(512 * MIB), "bytes", "Largest file.", ge=1)
     max_batch_file_bytes: ByteSize = _setting(
         ByteSize(200 * MIB), "bytes", "Largest file with the purpose `batch`.", ge=1

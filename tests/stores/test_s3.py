@@ -24,7 +24,7 @@ from filestead.blobs.s3 import S3Blobs
 from filestead.blobs.s3_errors import failure, translated
 from filestead.blobs.s3_parts import Budget
 from filestead.blobs.s3_signing import Credentials, Signer
-from filestead.blobs.s3_unfinished import abort_old
+from filestead.blobs.s3_unfinished import Unfinished
 from filestead.domain.errors import (
     BlobNotFound,
     CannotStart,
@@ -33,6 +33,7 @@ from filestead.domain.errors import (
     StorageFull,
     StoreUnavailable,
 )
+from filestead.egress import Egress, origin_of
 from tests.seaweed import CREDENTIALS, REGION
 from tests.stores.conftest import Place
 
@@ -188,7 +189,7 @@ def test_what_cut_off_probes_left_goes_after_an_hour(place: Place, blobs: S3Blob
         assert place.seaweed.send("POST", prefix + name, {"uploads": ""})[0] == 200
     place.store().open("inst-test", fresh=False)
     assert place.seaweed.unfinished(prefix) == 2, "another node may be at it"
-    assert abort_old(signer, prefix, -timedelta(minutes=1)) == 2
+    assert Unfinished(signer, Egress([origin_of(place.seaweed.endpoint)])).abort_old(prefix, -timedelta(minutes=1)) == 2
     assert place.seaweed.unfinished(prefix) == 0
 
 

@@ -26,20 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 import obstore
 
-from filestead.blobs import s3_volume
+from filestead.blobs import s3_listing, s3_volume
 from filestead.blobs.breaker import Breaker
 from filestead.blobs.local import KEY
 from filestead.blobs.s3_client import ANSWER_SECONDS, client
 from filestead.blobs.s3_errors import AlreadyThere, OutOfRange, translated
 from filestead.blobs.s3_multipart import WHAT, Multipart
 from filestead.blobs.s3_parts import PART_BYTES, Budget, Cut, Part, composite, spooled
+from filestead.blobs.s3_proxy import DriversProxy
 from filestead.blobs.s3_signing import Credentials, Signer
-from filestead.blobs.s3_unfinished import abort, abort_old, unfinished
+from filestead.blobs.s3_unfinished import Unfinished
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
 from filestead.domain.model import Violation
+from filestead.egress import Egress, origin_of
 
 if TYPE_CHECKING:
-    from obstore import BytesStream, GetOptions, ObjectMeta
+    from obstore import BytesStream, GetOptions
 
 log = logging.getLogger("filestead")
 
@@ -50,7 +52,6 @@ LAST_WORD_SECONDS = 0.5
 RESUMES = 2
 THREADS = 8
 READ_BYTES = 1024 * 1024
-PAGE = 1_000
 IN_FLIGHT = 2 * PART_BYTES
 """Bytes on their way to the store at once, of all uploads but one."""
 
@@ -77,20 +78,26 @@ class S3Blobs:
         endpoint: str | None = None,
         region: str = "us-east-1",
         credentials: Credentials | None = None,
+        egress: Egress | None = None,
         spool: Path | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Without `egress` the store itself is all that may be called."""
         self._place = f"s3://{bucket}/{prefix}".rstrip("/")
         self._prefix = prefix
-        make = functools.partial(client, bucket, prefix, endpoint, region, credentials)
+        address = endpoint or f"https://s3.{region}.amazonaws.com"
+        egress = egress or Egress([origin_of(address)])
+        self._proxy = DriversProxy(egress)
+        make = functools.partial(client, bucket, prefix, endpoint, region, credentials, proxy_url=self._proxy.url)
         self._quick = make(seconds=ANSWER_SECONDS)
         self._writing = make(seconds=IDLE_SECONDS - 2)
         self._reading = make(seconds=24 * 3600)  # as long as the client takes; each step has its own bound
         self._signer: Signer | None = None
+        self._unfinished: Unfinished | None = None
         if credentials is not None:
-            address = endpoint or f"https://s3.{region}.amazonaws.com"
             self._signer = Signer(address, bucket, region, credentials, clock)
+            self._unfinished = Unfinished(self._signer, egress)
         self._spool = spool
         self._breaker = Breaker(monotonic)
         self._budget = Budget(IN_FLIGHT)
@@ -105,13 +112,14 @@ class S3Blobs:
     def open(self, installation: str, *, fresh: bool) -> None:
         """Mark the place of a fresh installation, or see to it that this is the place of `installation`. Blocks."""
         s3_volume.claim(self._quick, self._place, installation, fresh=fresh)
-        if self._signer is not None:
+        if self._unfinished is not None:
             with contextlib.suppress(FilesteadError):  # what probes left does no harm
-                abort_old(self._signer, self._name("probes/"), s3_volume.PROBE_AGE)
+                self._unfinished.abort_old(self._name("probes/"), s3_volume.PROBE_AGE)
 
     def close(self) -> None:
         """Wait for what is running."""
         self._pool.shutdown()
+        self._proxy.close()
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -293,8 +301,12 @@ class S3Blobs:
 
     async def unfinished(self) -> AsyncGenerator[str]:
         """Keys of multipart uploads. A store that died may hold one beside the whole blob of another try."""
-        if self._signer is not None:
-            for upload in await self._run(list, unfinished(self._signer, self._name("blobs/"))):
+        if self._unfinished is None:
+            return
+        pages = self._unfinished.pages(self._name("blobs/"))
+        # A page at a time, so that a walk that nobody waits for any more ends with its page.
+        while (page := await self._run(next, pages, None)) is not None:
+            for upload in page:
                 if KEY.fullmatch(key := upload.key.rpartition("/")[2]):
                     yield key
 
@@ -303,23 +315,20 @@ class S3Blobs:
         await self._drop(self._path(key))
 
     async def _drop(self, path: str) -> None:
-        if self._signer is not None:
+        if self._unfinished is not None:
             async with self._calling("dropping unfinished uploads"):
-                if dropped := await self._run(abort, self._signer, self._name(path)):
+                if dropped := await self._run(self._unfinished.abort, self._name(path)):
                     log.info("dropped %d unfinished uploads", dropped)
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         """Every key."""
-        pages = obstore.list(self._quick, "blobs", chunk_size=PAGE)
-        while True:
-            async with self._calling("listing blobs", IDLE_SECONDS):
-                page: list[ObjectMeta] = list(await anext(pages, []))
-            for found in page:
-                name = found["path"].rpartition("/")[2]
-                if KEY.fullmatch(name):
-                    yield name
-            if not page:
-                return
+        calling = functools.partial(self._calling, s3_listing.WHAT, IDLE_SECONDS)
+        async with contextlib.aclosing(s3_listing.pages(self._quick, "blobs", calling)) as pages:
+            async for page in pages:
+                for found in page:
+                    name = found["path"].rpartition("/")[2]
+                    if KEY.fullmatch(name):
+                        yield name
 
     async def probe(self) -> None:
         """Write, read and remove a small object, and see whether the store's tags are MD5."""
@@ -353,12 +362,7 @@ class S3Blobs:
         """See `stores.DirectDownloads`."""
         if self._signer is None:
             return None
-        query = {
-            "response-content-disposition": disposition,
-            "response-content-type": "application/octet-stream",
-            "response-cache-control": "private, no-store",
-        }
-        return self._signer.url("GET", self._name(self._path(key)), query, seconds=seconds)
+        return self._signer.download(self._name(self._path(key)), disposition, seconds=seconds)
 
     # --- details ------------------------------------------------------------------------------------------------
 

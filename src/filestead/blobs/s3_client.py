@@ -19,9 +19,19 @@ TRIES = 5
 
 
 def client(
-    bucket: str, prefix: str, endpoint: str | None, region: str, credentials: Credentials | None, *, seconds: float
+    bucket: str,
+    prefix: str,
+    endpoint: str | None,
+    region: str,
+    credentials: Credentials | None,
+    *,
+    proxy_url: str,
+    seconds: float,
 ) -> S3Store:
-    """A client whose single requests take at most `seconds`, answers read to their end included."""
+    """A client whose single requests take at most `seconds`, answers read to their end included.
+
+    All that it sends goes by the proxy, which holds it back from redirects (see `s3_proxy`).
+    """
     config: S3Config = {"region": region, "virtual_hosted_style_request": False}
     if endpoint is not None:
         config["endpoint"] = endpoint
@@ -37,6 +47,7 @@ def client(
         config=config,
         client_options={
             "allow_http": endpoint is not None and endpoint.startswith("http://"),
+            "proxy_url": proxy_url,
             "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
             "timeout": timedelta(seconds=seconds),
         },

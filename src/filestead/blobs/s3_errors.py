@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from obstore import exceptions as driver
 
+from filestead.blobs.s3_proxy import DESTINATION_REFUSED, REDIRECT_REFUSED, UNREACHABLE
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StorageFull, StoreUnavailable
 
 log = logging.getLogger("filestead")
@@ -30,6 +31,18 @@ DENIED = {
     "SignatureDoesNotMatch",
 }
 SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
+
+# What the driver's proxy says of a request that it did not pass on, or whose answer it did not.
+BY_PROXY: dict[str, tuple[type[FilesteadError], str]] = {
+    REDIRECT_REFUSED: (
+        StorageFailed,
+        "the object store answered with a redirect, which is never followed: name the address of the store itself as "
+        "the endpoint",
+    ),
+    DESTINATION_REFUSED: (StorageFailed, "the connection is refused (FILESTEAD_ALLOW_LINK_LOCAL; see the log)"),
+    UNREACHABLE: (StoreUnavailable, "the object store does not answer"),
+    "421": (StorageFailed, "the request or its answer was refused (see the log)"),  # an answer to HEAD has no code
+}
 
 # What the driver says of a request that got no whole answer.
 NO_ANSWER = ("HTTP error", "error sending request", "error decoding response", "timed out", "connection")
@@ -67,6 +80,9 @@ def failure(what: str, key: str, error: Exception) -> FilesteadError:
         return StoreUnavailable(f"{what}: the clock of this machine is off ({seen})")
     if "NoSuchBucket" in signs:
         return StorageFailed(f"{what}: the bucket does not exist (NoSuchBucket)")
+    for sign, (kind, words) in BY_PROXY.items():
+        if sign in signs:
+            return kind(f"{what}: {words}")
     return _by_type(what, key, error, seen) or _by_signs(what, text, signs, seen)
 
 

@@ -54,6 +54,15 @@ class Signer:
         signature = self._sign(f"AWS4-HMAC-SHA256\n{now:%Y%m%dT%H%M%SZ}\n{scope}\n{digest}", scope)
         return f"{base.scheme}://{base.netloc}{path}?{encoded}&X-Amz-Signature={signature}"
 
+    def download(self, key: str, disposition: str, *, seconds: int) -> str:
+        """An address from which a browser saves the object."""
+        query = {
+            "response-content-disposition": disposition,
+            "response-content-type": "application/octet-stream",
+            "response-cache-control": "private, no-store",
+        }
+        return self.url("GET", key, query, seconds=seconds)
+
     def _sign(self, text: str, scope: str) -> str:
         key = f"AWS4{self._credentials.secret_access_key}".encode()
         for word in scope.split("/"):

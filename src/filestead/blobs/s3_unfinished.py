@@ -1,22 +1,33 @@
-"""Multipart uploads that were begun and never finished: which there are, and how they go. These functions block."""
+"""Multipart uploads that were begun and never finished: which there are, and how they go. These functions block.
 
+Every call is bounded in time, whatever the store sends, and a walk through its pages in their number, too.
+"""
+
+import contextlib
+import functools
 import html
 import http.client
-import re
-from collections.abc import Iterator, Mapping
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from filestead.blobs.s3_signing import Signer
 from filestead.domain.errors import StorageFailed, StoreUnavailable
+from filestead.egress import Egress, origin_of
 
-SECONDS = 5
-"""How long each step of a request may take."""
+SECONDS = 5.0
+"""How long one request may take, and how long aborting the uploads to one key may."""
 
+WALK_SECONDS = 300.0
+PAGES = 1_000
 PAGE = "1000"
 MAX_ANSWER = 4 * 1024 * 1024
-UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
+WHAT = "unfinished uploads"
 
 
 class Upload(NamedTuple):
@@ -28,55 +39,111 @@ class Upload(NamedTuple):
     """As the store writes it: in UTC, `2026-01-31T23:59:59` and what follows."""
 
 
-def unfinished(signer: Signer, prefix: str) -> Iterator[Upload]:
-    """Every unfinished upload below `prefix`, also those under way."""
-    query = {"uploads": "", "prefix": prefix, "max-uploads": PAGE}
-    while True:
-        page = _send(signer, "GET", "", query)
-        for upload in UPLOAD.findall(page):
-            yield Upload(*(_element(upload, name) for name in ("Key", "UploadId", "Initiated")))
-        if _element(page, "IsTruncated") != "true":
-            return
-        query["key-marker"] = _element(page, "NextKeyMarker")
-        query["upload-id-marker"] = _element(page, "NextUploadIdMarker")
+class Unfinished:
+    """The unfinished uploads of one bucket."""
+
+    def __init__(self, signer: Signer, egress: Egress) -> None:
+        self._signer = signer
+        self._egress = egress
+
+    def pages(self, prefix: str, seconds: float = WALK_SECONDS) -> Iterator[list[Upload]]:
+        """Every unfinished upload below `prefix`, also those under way; one request a page."""
+        deadline = time.monotonic() + seconds
+        query = {"uploads": "", "prefix": prefix, "max-uploads": PAGE}
+        seen: set[tuple[str, str]] = set()
+        while True:
+            text = self._send("GET", "", query, deadline)
+            yield [
+                Upload(*(_element(upload, name) for name in ("Key", "UploadId", "Initiated")))
+                for upload in text.split("<Upload>")[1:]
+            ]
+            if _element(text, "IsTruncated") != "true":
+                return
+            marker = _element(text, "NextKeyMarker"), _element(text, "NextUploadIdMarker")
+            seen.add(marker)
+            if len(seen) >= PAGES or marker == (query.get("key-marker"), query.get("upload-id-marker")):
+                raise StorageFailed(f"{WHAT}: the object store's list does not end")
+            query["key-marker"], query["upload-id-marker"] = marker
+
+    def abort(self, key: str) -> int:
+        """Throw away every unfinished upload to `key`, with its parts; returns how many there were."""
+        return self._abort(key, lambda upload: upload.key == key, SECONDS)
+
+    def abort_old(self, prefix: str, age: timedelta) -> int:
+        """Throw away every unfinished upload below `prefix` begun so long ago; returns how many there were."""
+        limit = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%S}"
+        return self._abort(prefix, lambda upload: "" < upload.begun < limit, 2 * SECONDS)
+
+    def _abort(self, prefix: str, is_meant: Callable[[Upload], bool], seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        uploads = [upload for page in self.pages(prefix, seconds) for upload in page if is_meant(upload)]
+        for upload in uploads:
+            self._send("DELETE", upload.key, {"uploadId": upload.id}, deadline)
+        return len(uploads)
+
+    def _send(self, method: str, key: str, query: Mapping[str, str], deadline: float) -> str:
+        url = self._signer.url(method, key, query, seconds=60)
+        left = min(SECONDS, deadline - time.monotonic())
+        if left <= 0:
+            raise StoreUnavailable(f"{WHAT}: the object store takes too long")
+        parts = urlsplit(url)
+        try:
+            with _connected(self._egress, url, left) as (connection, is_cut):
+                connection.request(method, f"{parts.path}?{parts.query}")
+                answer = connection.getresponse()
+                body = answer.read(MAX_ANSWER).decode(errors="replace")
+                if answer.length or is_cut():
+                    raise http.client.IncompleteRead(b"", answer.length)
+        except (OSError, ValueError, http.client.HTTPException):
+            raise StoreUnavailable(f"{WHAT}: the object store does not answer") from None
+        if answer.status >= 500:
+            raise StoreUnavailable(f"{WHAT}: the object store failed ({answer.status})")
+        if answer.status >= 300 and answer.status != 404:  # gone meanwhile is as good
+            raise StorageFailed(f"{WHAT}: the object store refused ({answer.status})")
+        return body
 
 
-def abort(signer: Signer, key: str) -> int:
-    """Throw away every unfinished upload to `key`, with its parts; returns how many there were."""
-    return _abort(signer, [upload for upload in unfinished(signer, key) if upload.key == key])
+@contextlib.contextmanager
+def _connected(
+    egress: Egress, url: str, seconds: float
+) -> Iterator[tuple[http.client.HTTPConnection, Callable[[], bool]]]:
+    """A connection that is cut when its time is over, and whether it was.
+
+    A timeout of the socket would begin anew with each byte.
+    """
+    origin = origin_of(url)
+    connection = http.client.HTTPConnection(*origin)
+    opened = egress.connect(origin, seconds)
+    handle = opened.dup()  # which stays when TLS takes the socket over
+    watch = threading.Timer(seconds, lambda: _cut(handle))
+    watch.daemon = True
+    watch.start()
+    try:
+        if url.startswith("https:"):
+            connection.default_port = http.client.HTTPS_PORT
+            connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
+        else:
+            connection.sock = opened
+        yield connection, watch.finished.is_set
+    finally:
+        watch.cancel()
+        connection.close()
+        opened.close()
+        handle.close()
 
 
-def abort_old(signer: Signer, prefix: str, age: timedelta) -> int:
-    """Throw away every unfinished upload below `prefix` that was begun so long ago; returns how many there were."""
-    limit = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%S}"
-    return _abort(signer, [upload for upload in unfinished(signer, prefix) if "" < upload.begun < limit])
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading all certificates takes tens of milliseconds."""
+    return ssl.create_default_context()
 
 
-def _abort(signer: Signer, uploads: list[Upload]) -> int:
-    for upload in uploads:
-        _send(signer, "DELETE", upload.key, {"uploadId": upload.id})
-    return len(uploads)
+def _cut(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 def _element(text: str, name: str) -> str:
-    found = re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL)
-    return html.unescape(found[1]) if found else ""
-
-
-def _send(signer: Signer, method: str, key: str, query: Mapping[str, str]) -> str:
-    url = urlsplit(signer.url(method, key, query, seconds=60))
-    connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = connect(url.hostname or "", url.port, timeout=SECONDS)
-    try:
-        connection.request(method, f"{url.path}?{url.query}")
-        answer = connection.getresponse()
-        body = answer.read(MAX_ANSWER).decode(errors="replace")
-    except (OSError, http.client.HTTPException):
-        raise StoreUnavailable("unfinished uploads: the object store does not answer") from None
-    finally:
-        connection.close()
-    if answer.status >= 500:
-        raise StoreUnavailable(f"unfinished uploads: the object store failed ({answer.status})")
-    if answer.status >= 400 and answer.status != 404:  # gone meanwhile is as good
-        raise StorageFailed(f"unfinished uploads: the object store refused ({answer.status})")
-    return body
+    """What is in the first element of this name; in time that grows with the text and not with its square."""
+    value, end, _ = text.partition(f"<{name}>")[2].partition(f"</{name}>")
+    return html.unescape(value) if end else ""

@@ -1,19 +1,27 @@
 """Whose place in a bucket it is, and what does not belong there. These functions block."""
 
+import asyncio
 import contextlib
 import re
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import obstore
 from obstore.store import S3Store
 
 from filestead.blobs.s3_errors import AlreadyThere, translated
+from filestead.blobs.s3_listing import blocking, pages
 from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
 from filestead.domain.model import Violation
 
 MARKER = "VOLUME"
 BLOB = re.compile(r"([0-9a-z]{2})/\1[0-9a-z]{30}")
-PAGE = 1_000
+SECONDS = 15.0
+"""For one page of a list."""
+
+START_SECONDS = 60.0
+"""For a list that a start waits for."""
+
 PROBE_AGE = timedelta(hours=1)
 
 
@@ -54,26 +62,43 @@ def _marker(store: S3Store) -> str | None:
 
 
 def _holds_blobs(store: S3Store) -> bool:
-    with translated("listing blobs"):
-        return any(obstore.list(store, "blobs", chunk_size=1))
+    async def look() -> bool:
+        async with contextlib.aclosing(pages(store, "blobs", _listing, size=1)) as found:
+            return await anext(found, None) is not None
+
+    return blocking(look)
 
 
 def _drop_old_probes(store: S3Store) -> None:
-    with translated("removing probes"):
-        for page in obstore.list(store, "probes", chunk_size=PAGE):
+    async def drop() -> None:
+        limit = datetime.now(UTC) - PROBE_AGE
+        async for page in pages(store, "probes", _listing, seconds=START_SECONDS):
             for found in page:
-                if found["last_modified"] < datetime.now(UTC) - PROBE_AGE:
-                    obstore.delete(store, found["path"])
+                if found["last_modified"] < limit:
+                    with translated("removing probes"):
+                        await obstore.delete_async(store, found["path"])
+
+    blocking(drop)
 
 
 def inspect(store: S3Store, place: str) -> list[Violation]:
     """Foreign objects among the blobs."""
-    found = []
-    with translated("listing blobs"):
-        for page in obstore.list(store, "blobs", chunk_size=PAGE):
+
+    async def look() -> list[Violation]:
+        found = []
+        async for page in pages(store, "blobs", _listing):
             for meta in page:
                 name = meta["path"].removeprefix("blobs/")
                 if not BLOB.fullmatch(name):
                     subject = f"{place}/blobs/{name}"
                     found.append(Violation("I-06", "B", subject, "not an object of Filestead", "move it elsewhere"))
-    return found
+        return found
+
+    return blocking(look)
+
+
+@contextlib.asynccontextmanager
+async def _listing() -> AsyncGenerator[None]:
+    with translated("listing blobs"):
+        async with asyncio.timeout(SECONDS):
+            yield

@@ -129,4 +129,10 @@ def _blobs(settings: Settings) -> "LocalBlobs | S3Blobs":
     if settings.blob_url is None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
-    return from_url(settings.blob_url, endpoint=settings.s3_endpoint, region=None, environ=cloud_environment())
+    return from_url(
+        settings.blob_url,
+        endpoint=settings.s3_endpoint,
+        region=None,
+        environ=cloud_environment(),
+        allow_link_local=settings.allow_link_local,
+    )

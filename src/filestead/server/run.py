@@ -61,9 +61,12 @@ def serve(settings: Settings) -> None:
 
 
 def _raise_file_limit(settings: Settings) -> None:
-    """A connection takes a descriptor, and its file another; the usual soft limit of 1,024 is less than we promise."""
+    """A connection takes a descriptor, and its file another; the usual soft limit of 1,024 is less than we promise.
+
+    A file in an object store takes three: two for the driver's proxy and one to the store.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * settings.max_connections + SPARE_FILES
+    wanted = (2 if settings.blob_url is None else 4) * settings.max_connections + SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
