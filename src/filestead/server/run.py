@@ -77,6 +77,8 @@ def _bound(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # All workers share it: a duplicate that one of them makes of a blocking socket would make it block in the others.
+    listener.setblocking(False)
     try:
         with _address_errors(settings):
             listener.bind((settings.host, settings.port))
