@@ -115,7 +115,8 @@ def _connected(
     connection = http.client.HTTPConnection(*origin)
     opened = egress.connect(origin, seconds)
     handle = opened.dup()  # which stays when TLS takes the socket over
-    watch = threading.Timer(seconds, lambda: _cut(handle))
+    is_cut = threading.Event()
+    watch = threading.Timer(seconds, lambda: _cut(handle, is_cut))
     watch.daemon = True
     watch.start()
     try:
@@ -124,7 +125,7 @@ def _connected(
             connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
         else:
             connection.sock = opened
-        yield connection, watch.finished.is_set
+        yield connection, is_cut.is_set
     finally:
         watch.cancel()
         connection.close()
@@ -138,7 +139,8 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _cut(opened: socket.socket) -> None:
+def _cut(opened: socket.socket, is_cut: threading.Event) -> None:
+    is_cut.set()  # before the reader sees the end of the stream, which could be taken for the end of a response
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
 
