@@ -13,8 +13,8 @@ from time import perf_counter
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer
 from bench.report import Goal, Row
-from filestead.domain.auth import digest_of
-from filestead.domain.purposes import INPUT_PURPOSES
+from filestead.domain.access import digest_of
+from filestead.domain.files.purposes import INPUT_PURPOSES
 from filestead.installation import DATABASE, new_id
 from tests.serving import KEY, Server
 

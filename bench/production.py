@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.plan import INSTALL, Bench, CannotMeasure
-from filestead.blobs.s3_signing import Signer
+from filestead.blobs.s3.signing import Signer
 from tests.installations import OnServers
 from tests.postgres import PostgresServer
 from tests.seaweed import REGION, SeaweedServer

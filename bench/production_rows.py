@@ -29,9 +29,9 @@ from bench.plan import Bench
 from bench.production import Production, production
 from bench.report import Row
 from bench.requests import KIB, form, listed, require_all, turns, upload_for
-from filestead.domain.purposes import INPUT_PURPOSES
-from filestead.metadata.file_statements import FileStatements
-from filestead.metadata.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.repositories.file_statements import FileStatements
+from filestead.domain.files.purposes import INPUT_PURPOSES
 from tests.serving import Server
 
 EMBEDDED = "embedded"

@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filestead.domain.model import DEFAULT_SCOPES, Principal
-from filestead.domain.stores import FileRecords, KeyRecords
+from filestead.database import schema
+from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.sqlite import SqliteDatabase
+from filestead.database.engines.sqlite import connect as connect_sqlite
+from filestead.database.engines.statements import Database
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.transfer import SqlTransfer
+from filestead.domain.access import DEFAULT_SCOPES, KeyRecords, Principal
+from filestead.domain.files.interfaces import FileRecords
 from filestead.installation import new_id
-from filestead.metadata import schema
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
-from filestead.metadata.postgres import PostgresDatabase, connect, connection_parameters
-from filestead.metadata.sqlite import SqliteDatabase
-from filestead.metadata.sqlite import connect as connect_sqlite
-from filestead.metadata.statements import Database
-from filestead.metadata.transfer import SqlTransfer
 from tests.pgbouncer import shared_pgbouncer
 from tests.postgres import PostgresServer
 

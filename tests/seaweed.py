@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from filestead.blobs.s3_signing import Credentials, Signer
+from filestead.blobs.s3.signing import Credentials, Signer
 from tests.preflight import find
 
 START_SECONDS = 60

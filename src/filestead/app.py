@@ -11,20 +11,21 @@ from typing import Any
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from filestead.api import cors
-from filestead.api.body import Pace
-from filestead.api.front import Front
-from filestead.api.peers import Peers
+from filestead.api.http import cors
+from filestead.api.http.body import Pace
+from filestead.api.http.middleware import Front
+from filestead.api.http.peers import Peers
+from filestead.api.http.shares import UploadSlots, WrongKeys
 from filestead.api.routes import Api
-from filestead.api.shares import UploadSlots, WrongKeys
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
-from filestead.domain.auth import Authenticator
+from filestead.domain.access import Authenticator
 from filestead.domain.errors import FilesteadError
-from filestead.domain.files import LEASE_SECONDS, Files, Rules, Tools
-from filestead.domain.metering import Submit
-from filestead.domain.model import Limits, Quota
-from filestead.domain.sweep import Sweeper
+from filestead.domain.files.metering import Submit
+from filestead.domain.files.model import Limits
+from filestead.domain.files.service import LEASE_SECONDS, Files, Rules, Tools
+from filestead.domain.files.sweep import Sweeper
+from filestead.domain.quota import Quota
 from filestead.installation import Stores, new_id
 from filestead.settings import Settings
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from filestead.domain.auth import secret_fault
+from filestead.domain.access import secret_fault
 from filestead.domain.errors import CannotStart
 
 PREFIX = "FILESTEAD_"

@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from filestead.server.limits import ConnectionLimits
-from filestead.server.protocol import protocol_class
+from filestead.server.http1.limits import ConnectionLimits
+from filestead.server.http1.protocol import protocol_class
 
 PATIENCE = 10  # seconds until a test gives up on a socket
 BIG = 16 * 2**20

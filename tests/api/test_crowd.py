@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from filestead.server import crowd
-from filestead.server.limits import ConnectionLimits
+from filestead.server.http1 import crowd
+from filestead.server.http1.limits import ConnectionLimits
 
 from .raw_http import PATIENCE, Client, Running, request, serve
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from filestead.server.limits import ConnectionLimits
-from filestead.server.lingering import LingeringLimits
+from filestead.server.http1.limits import ConnectionLimits
+from filestead.server.http1.lingering import LingeringLimits
 
 from .raw_http import CHUNKED, Client, Running, request, serve
 

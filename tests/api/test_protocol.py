@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from filestead.server.limits import ConnectionLimits
+from filestead.server.http1.limits import ConnectionLimits
 
 from .http_corpus import ACCEPTED, BODIES_REFUSED, CLOSED_AFTER, HEADS_REFUSED, LAST, SMUGGLED
 from .raw_http import BIG, CHUNKED, NEXT, PATIENCE, Client, Running, deliver, head_of, post, request, running, serve

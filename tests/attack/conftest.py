@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3.store import S3Blobs
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import FOREIGN, SECRETS
 

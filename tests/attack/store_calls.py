@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from filestead.blobs.local import new_key
-from filestead.blobs.s3 import S3Blobs
-from filestead.blobs.s3_signing import Credentials
+from filestead.blobs.keys import new_key
+from filestead.blobs.s3.signing import Credentials
+from filestead.blobs.s3.store import S3Blobs
 
 SECRETS = Credentials("AKIAOURS", "our-secret", "our-session-token")
 FOREIGN = b"bytes of another origin"

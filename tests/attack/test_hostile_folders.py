@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from filestead import FileObject, FilesClient, IntegrityError
-from filestead.client.downloads import safe_name
+from filestead.client._download.downloads import safe_name
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import KINDS, Shell

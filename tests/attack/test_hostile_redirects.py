@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from filestead import APIStatusError, RedirectError
-from filestead.client.exchange import RequestHead, Send, redirected
+from filestead.client._transport.exchange import RequestHead, Send, redirected
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import KINDS, Shell
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from filestead.api.peers import Peers
-from filestead.api.shares import ADDRESSES, WRONG_KEYS_AT_ONCE, WrongKeys
+from filestead.api.http.peers import Peers
+from filestead.api.http.shares import ADDRESSES, WRONG_KEYS_AT_ONCE, WrongKeys
 from tests.attack.test_quota_while_streaming import open_upload
 from tests.serving import KEY, Server, run_command
 

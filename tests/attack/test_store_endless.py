@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from filestead.blobs import s3, s3_listing, s3_unfinished
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3 import listing, unfinished
+from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import FilesteadError
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import Call, by_name, claim, delete, get, head, inspect, names, put_small, strays
@@ -62,7 +62,7 @@ async def test_a_list_that_does_not_end_is_given_up(
 ) -> None:
     """With smaller bounds than in earnest; what is bounded is the same."""
     for module, name, value in [
-        (s3_listing, "PAGES", 20), (s3_unfinished, "PAGES", 20), (s3, "IDLE_SECONDS", 1.0), (s3.s3_volume, "SECONDS", 1.0),
+        (listing, "PAGES", 20), (unfinished, "PAGES", 20), (store, "IDLE_SECONDS", 1.0), (store.volume, "SECONDS", 1.0),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, value)
     store.answer = endless(kind)
@@ -120,8 +120,8 @@ def dripping(head: bytes) -> Callable[[Request], Iterator[bytes | float]]:
 async def test_a_store_that_drips_is_given_up(
     blobs: S3Blobs, store: HostileStore, monkeypatch: pytest.MonkeyPatch, call: Call, start: bytes
 ) -> None:
-    monkeypatch.setattr(s3, "IDLE_SECONDS", 2.0)
-    monkeypatch.setattr(s3.s3_volume, "SECONDS", 2.0)
+    monkeypatch.setattr(store, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(store.volume, "SECONDS", 2.0)
     store.answer = dripping(start)
     started = time.monotonic()
     if call is not head or b"content" not in start:

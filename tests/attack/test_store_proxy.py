@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs import s3, s3_proxy
-from filestead.blobs.local import new_key
-from filestead.blobs.remote import from_url
-from filestead.blobs.s3 import S3Blobs
-from filestead.blobs.s3_relay import Channel, Gone
+from filestead.blobs.keys import new_key
+from filestead.blobs.s3 import proxy
+from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.relay import Channel, Gone
+from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import FilesteadError
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import SECRETS, chunked, get, head, names, put_large, put_small
@@ -42,7 +42,7 @@ async def test_nobody_else_goes_out_by_the_proxy(blobs: S3Blobs, store: HostileS
 async def test_who_says_nothing_of_sense_is_cut_off(
     blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(s3_proxy, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(proxy, "HEAD_SECONDS", 0.3)
     port = int(blobs._proxy.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as one:
         try:
@@ -95,7 +95,7 @@ async def test_the_credentials_of_a_role_come_by_the_proxy(
 async def test_a_reader_that_pauses_is_waited_for(
     blobs: S3Blobs, store: HostileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_proxy, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(proxy, "STALL_SECONDS", 0.3)
     content = bytes(64) * MIB
     store.answer = lambda request: reply(200, content, **ENTITY)
     read = 0
@@ -110,8 +110,8 @@ async def test_a_reader_that_pauses_is_waited_for(
 async def test_a_store_that_takes_nothing_is_given_up(
     store: HostileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_proxy, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(s3, "IDLE_SECONDS", 3.0)
+    monkeypatch.setattr(proxy, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(store, "IDLE_SECONDS", 3.0)
     store.reads_bodies = False
     store.answer = lambda request: iter([60.0])
     with closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool=tmp_path)) as blobs:

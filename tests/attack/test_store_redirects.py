@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.remote import from_url
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
 from filestead.egress import DestinationRefused, Egress, Origin, is_link_local, origin_of
 from tests.attack.hostile_store import HostileStore, reply

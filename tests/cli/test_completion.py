@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from filestead.cli.commands import CREATE_PURPOSES, FORMATS, GLOBAL_FLAGS, GROUPS
+from filestead.cli.client.commands import CREATE_PURPOSES, FORMATS, GLOBAL_FLAGS, GROUPS
 from filestead.cli.completion import complete
 from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.gjson import select
-from filestead.cli.json_text import compact, parse
+from filestead.cli.client.gjson import select
+from filestead.cli.client.json_text import compact, parse
 from tests.cli.commandline import CommandLine
 
 DOCUMENT = r"""{

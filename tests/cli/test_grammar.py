@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.commands import GLOBAL_FLAGS, GROUPS
-from filestead.cli.grammar import Command, Flag, UsageError, Words, fill_positionals, integer, read, require
+from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS
+from filestead.cli.client.grammar import Command, Flag, UsageError, Words, fill_positionals, integer, read, require
 from tests.cli.commandline import CommandLine
 
 CREATE, RETRIEVE, LIST, CONTENT, DELETE = GROUPS["files"]

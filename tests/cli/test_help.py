@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from filestead.cli import help as screens
-from filestead.cli.commands import FORMATS, GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS
-from filestead.cli.grammar import Command, Words, fill_positionals, read, require
+from filestead.cli.client import help as screens
+from filestead.cli.client.commands import FORMATS, GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS
+from filestead.cli.client.grammar import Command, Words, fill_positionals, read, require
 from tests.cli.commandline import CommandLine
 
 FILES = GROUPS["files"]

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filestead.cli import boxes, colour, yaml_text
-from filestead.cli.json_text import LINE_BYTES, compact, indented, parse, unquote
+from filestead.cli.client import boxes, colour, yaml_text
+from filestead.cli.client.json_text import LINE_BYTES, compact, indented, parse, unquote
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ODD_TEXT = st.sampled_from(

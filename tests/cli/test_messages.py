@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from filestead.cli.commands import CREATE_PURPOSES, GROUPS, KEY_SYNONYMS, SERVER_COMMANDS, SYNONYMS, TOP_SYNONYMS
-from filestead.cli.files import refuse_misspelled
-from filestead.cli.grammar import UsageError
+from filestead.cli.client.commands import CREATE_PURPOSES, GROUPS, KEY_SYNONYMS, SERVER_COMMANDS, SYNONYMS, TOP_SYNONYMS
+from filestead.cli.client.files import refuse_misspelled
+from filestead.cli.client.grammar import UsageError
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.test_tls import Tunnel, certificate  # noqa: F401 - a fixture
 from tests.serving import Server

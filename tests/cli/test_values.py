@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.values import embedded, embedded_path, mapping, shown
-from filestead.cli.yaml_reader import read_yaml
+from filestead.cli.client.values import embedded, embedded_path, mapping, shown
+from filestead.cli.client.yaml_reader import read_yaml
 from tests.cli.commandline import CommandLine
 
 JSON = st.recursive(

@@ -9,9 +9,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from filestead.client import downloads, errors, multipart, partfile, requests, responses, retries, sources
+from filestead.client import errors
+from filestead.client._download import downloads, partfile
+from filestead.client._transport import requests, responses, retries
+from filestead.client._transport.exchange import AnswerHead, RequestHead, Send, redirected
+from filestead.client._upload import multipart, sources
 from filestead.client.config import configure, parse_base_url, parse_headers
-from filestead.client.exchange import AnswerHead, RequestHead, Send, redirected
 
 NOW = 1_700_000_000.0
 

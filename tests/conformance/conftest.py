@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.local import LocalBlobs
-from filestead.blobs.s3 import S3Blobs
-from filestead.domain.stores import BlobStore
+from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.s3.store import S3Blobs
+from filestead.domain.blobs import BlobStore
 from tests.rows import BACKENDS, Rows
 from tests.seaweed import shared_server
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from filestead.database.engines.ballast import BALLAST_BYTES, Ballast
+from filestead.database.engines.sqlite import SqliteDatabase
+from filestead.database.engines.statements import Connection
 from filestead.domain.errors import FileNotFound, StorageFull
-from filestead.metadata.ballast import BALLAST_BYTES, Ballast
-from filestead.metadata.sqlite import SqliteDatabase
-from filestead.metadata.statements import Connection
 
 pytestmark = pytest.mark.anyio
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
+from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import BlobNotFound, FilesteadError
-from filestead.domain.stores import BlobStore
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.domain.access import Principal
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import (
     CursorNotFound,
@@ -17,8 +19,8 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.model import File, Principal, Quota
-from filestead.metadata.files import SqlFileRecords
+from filestead.domain.files.model import File
+from filestead.domain.quota import Quota
 from tests.conformance import test_idempotency as with_key
 from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, draft, intent
 from tests.rows import Rows

@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from filestead.database.repositories import files as metadata_files
+from filestead.domain.access import Principal
 from filestead.domain.errors import CursorNotFound
-from filestead.domain.model import File, Page, Principal, Quota
-from filestead.domain.stores import CURSOR_SECONDS
-from filestead.metadata import files as metadata_files
+from filestead.domain.files.interfaces import CURSOR_SECONDS
+from filestead.domain.files.model import File, Page
+from filestead.domain.quota import Quota
 from tests.conformance.test_file_records import add
 from tests.rows import Rows
 

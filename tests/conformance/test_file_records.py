@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
+from filestead.domain.access import Principal
 from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded, RateLimited, UploadLost
-from filestead.domain.model import Draft, File, FileStatus, Intent, Principal, Quota
+from filestead.domain.files.model import Draft, File, FileStatus, Intent
+from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.rows import Rows
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
+from filestead.domain.access import Principal
 from filestead.domain.errors import (
     FileNotFound,
     IdempotencyKeyReused,
@@ -14,7 +15,8 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.model import Binding, Draft, File, FileStatus, Intent, Principal, Quota
+from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
+from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.rows import Rows
 

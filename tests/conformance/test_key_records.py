@@ -2,8 +2,8 @@
 
 import pytest
 
+from filestead.domain.access import DEFAULT_SCOPES, Key, Scope
 from filestead.domain.errors import NoSuchKey
-from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
 from tests.rows import Rows
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from filestead.cli import upkeep
+from filestead.cli.admin import upkeep
 from tests.installations import place_of
 from tests.serving import Server
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from filestead import app
-from filestead.blobs.local import LocalBlobs
+from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.keys import SqlKeyRecords
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()
 PLAN = os.environ.get("VICTIM_PLAN", "")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filestead.api.shares import WRONG_KEYS_AT_ONCE
+from filestead.api.http.shares import WRONG_KEYS_AT_ONCE
 from tests.installations import OnDisk
 from tests.serving import Server, run_command
 

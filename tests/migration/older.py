@@ -7,8 +7,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from filestead.domain import auth
-from filestead.metadata import schema
+from filestead.database import schema
+from filestead.domain import access
 
 REVISIONS = [script.revision for script in ScriptDirectory(str(schema.MIGRATIONS)).walk_revisions()][::-1]
 """Every migration, oldest first."""
@@ -38,7 +38,7 @@ def fill(connection: sqlite3.Connection, secret: str, contents: dict[str, tuple[
         ("organizations", {"id": "org-1", "name": "default", "created_at": CREATED_AT}),
         ("projects", {"id": "proj_1", "organization_id": "org-1", "name": "default", "created_at": CREATED_AT, "bytes_used": size}),
         ("users", {"id": "user-1", "organization_id": "org-1", "name": "ada"}),
-        ("keys", {"id": "key_1", "digest": auth.digest_of(secret), "hint": "sk-...", "project_id": "proj_1", "user_id": "user-1", "scopes": "files:read files:write", "created_at": CREATED_AT}),
+        ("keys", {"id": "key_1", "digest": access.digest_of(secret), "hint": "sk-...", "project_id": "proj_1", "user_id": "user-1", "scopes": "files:read files:write", "created_at": CREATED_AT}),
     ]  # fmt: skip
     for file_id, (blob_key, content, sha256) in contents.items():
         rows.append(("blobs", {"key": blob_key, "project_id": "proj_1", "state": "live"}))

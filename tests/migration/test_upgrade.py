@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.local import LocalBlobs, new_key
+from filestead.blobs.keys import new_key
+from filestead.blobs.local.store import LocalBlobs
+from filestead.database import schema
+from filestead.database.engines.sqlite import connect
 from filestead.installation import DATABASE, new_id
-from filestead.metadata import schema
-from filestead.metadata.sqlite import connect
 from tests.migration.older import CREATED_AT, INSTALLATION, OLDER, REVISIONS, fill, migrate_to
 from tests.serving import KEY, Server, run_command
 

@@ -5,12 +5,14 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from filestead.blobs.local import new_key
-from filestead.domain.model import DEFAULT_SCOPES, Binding, Draft, File, FileStatus, Intent, Principal, Quota
+from filestead.blobs.keys import new_key
+from filestead.database.engines.postgres import PostgresDatabase
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.domain.access import DEFAULT_SCOPES, Principal
+from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
+from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
-from filestead.metadata.postgres import PostgresDatabase
 from tests.postgres import PostgresServer
 from tests.rows import fresh_database
 

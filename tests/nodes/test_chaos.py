@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from filestead.blobs.local import KEY as KEY_FORM
+from filestead.blobs.keys import KEY as KEY_FORM
 from tests.nodes.fleet import Fleet, fleet
 from tests.postgres import PostgresServer
 from tests.seaweed import SeaweedServer, require

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
-from filestead.domain.model import Intent
-from filestead.metadata.transfer import AFTER_FILES, BEFORE_FILES
+from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES
+from filestead.domain.files.model import Intent
 from tests.installations import OnDisk, OnServers, clean_environment
 from tests.nodes.nodes import NO_QUOTA, draft
 from tests.rows import shared_postgres

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.local import LocalBlobs, new_key
+from filestead.blobs.keys import new_key
+from filestead.blobs.local.store import LocalBlobs
+from filestead.database import schema
+from filestead.database.engines import postgres
+from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
-from filestead.domain import files as rules
 from filestead.domain.errors import FileNotFound, OutcomeUnknown, StorageFailed, StoreUnavailable
-from filestead.domain.files import Files, Rules, Tools
-from filestead.domain.model import File, Limits, Quota, UploadHead, UploadTerms
+from filestead.domain.files import service as rules
+from filestead.domain.files.model import File, Limits, UploadHead, UploadTerms
+from filestead.domain.files.service import Files, Rules, Tools
+from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from filestead.metadata import postgres, schema
-from filestead.metadata.postgres import PostgresDatabase, connect, connection_parameters
-from filestead.metadata.statements import Connection
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, draft
 from tests.postgres import PostgresServer, Proxy
 from tests.rows import fresh_database

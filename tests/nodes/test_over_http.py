@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from filestead.blobs.local import new_key
+from filestead.blobs.keys import new_key
 from tests.crash.harness import wait_until
 from tests.installations import OnServers, clean_environment
 from tests.nodes.fleet import Balancer, Fleet, fleet

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from filestead.domain.errors import FileNotFound, IdempotencyKeyReused, QuotaExceeded, RateLimited, UploadLost
-from filestead.domain.model import File, Quota
+from filestead.domain.files.model import File
+from filestead.domain.quota import Quota
 from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, draft
 from tests.rows import held_clock
 

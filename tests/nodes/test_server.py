@@ -11,11 +11,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from filestead.database import schema
+from filestead.database.engines import postgres_server
+from filestead.database.engines.postgres import PostgresDatabase, translate_postgres_errors
+from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart, StorageFailed, StorageFull, StoreUnavailable
 from filestead.installation import new_id
-from filestead.metadata import postgres_server, schema
-from filestead.metadata.postgres import PostgresDatabase, translated
-from filestead.metadata.tables import metadata
 from tests.postgres import PostgresServer, Proxy, free_port
 from tests.rows import shared_postgres
 
@@ -253,11 +254,11 @@ def test_no_exception_of_the_driver_passes() -> None:
     kinds = every_exception()
     assert len(kinds) > 200
     for kind in kinds:
-        with pytest.raises((StoreUnavailable, StorageFull, StorageFailed)) as translation, translated():
+        with pytest.raises((StoreUnavailable, StorageFull, StorageFailed)) as translation, translate_postgres_errors():
             raise kind("words")
         wanted = WANTED.pop(kind.sqlstate or "", None)
         assert wanted is None or type(translation.value) is wanted, kind
     assert not WANTED
     for kind in (psycopg.OperationalError, psycopg.InterfaceError):  # of the driver itself: a lost connection
-        with pytest.raises(StoreUnavailable), translated():
+        with pytest.raises(StoreUnavailable), translate_postgres_errors():
             raise kind("words")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from filestead.database.engines.postgres import PostgresDatabase
+from filestead.database.engines.statements import Statement, listed
+from filestead.database.repositories.file_statements import FileStatements
 from filestead.domain.errors import FileNotFound
-from filestead.domain.model import Quota
-from filestead.metadata.file_statements import FileStatements
-from filestead.metadata.postgres import PostgresDatabase
-from filestead.metadata.statements import Statement, listed
+from filestead.domain.quota import Quota
 from tests.nodes.nodes import Cluster, Node, cluster
 from tests.postgres import PostgresServer
 from tests.rows import TEMPLATE, shared_postgres

@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from filestead.domain.sweep import BATCH
+from filestead.domain.files.sweep import BATCH
 from tests.crash.harness import wait_until
 from tests.installations import clean_environment
 from tests.nodes.fleet import fleet

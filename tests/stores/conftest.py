@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3.store import S3Blobs
 from tests.seaweed import SeaweedServer, shared_server
 from tests.stores.proxy import FaultyProxy
 

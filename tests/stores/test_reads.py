@@ -9,14 +9,17 @@ from typing import Any, cast
 
 import pytest
 
-from filestead.blobs.guard import GuardedBlobs
-from filestead.blobs.local import LocalBlobs, new_key
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.health import GuardedBlobs
+from filestead.blobs.keys import new_key
+from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.s3.store import S3Blobs
 from filestead.decoders import DECODERS
+from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
-from filestead.domain.files import Files, Rules, Tools
-from filestead.domain.model import File, FileStatus, Limits, Quota
-from filestead.domain.stores import BlobStore, FileRecords
+from filestead.domain.files.interfaces import FileRecords
+from filestead.domain.files.model import File, FileStatus, Limits
+from filestead.domain.files.service import Files, Rules, Tools
+from filestead.domain.quota import Quota
 from tests.stores.conftest import Place
 from tests.stores.proxy import Fault, flipped
 

@@ -18,13 +18,13 @@ import pytest
 from obstore import exceptions as driver
 
 from filestead.blobs.breaker import REST_SECONDS, THRESHOLD, Breaker
-from filestead.blobs.local import new_key
-from filestead.blobs.remote import from_url
-from filestead.blobs.s3 import S3Blobs
-from filestead.blobs.s3_errors import failure, translated
-from filestead.blobs.s3_parts import Budget
-from filestead.blobs.s3_signing import Credentials, Signer
-from filestead.blobs.s3_unfinished import Unfinished
+from filestead.blobs.keys import new_key
+from filestead.blobs.s3.errors import failure, translate_s3_errors
+from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.parts import Budget
+from filestead.blobs.s3.signing import Credentials, Signer
+from filestead.blobs.s3.store import S3Blobs
+from filestead.blobs.s3.unfinished import Unfinished
 from filestead.domain.errors import (
     BlobNotFound,
     CannotStart,
@@ -104,14 +104,14 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_without_the_driver_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "filestead.blobs.s3", raising=False)
+    monkeypatch.delitem(sys.modules, "filestead.blobs.s3.store", raising=False)
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(CannotStart, match=r"pip install 'filestead\[s3\]'"):
         from_url("s3://bucket", endpoint=None, region=None, environ={})
 
 
 def test_an_embedded_server_does_without_the_driver() -> None:
-    code = "import sys, filestead.app, filestead.blobs.remote; sys.exit('obstore' in sys.modules)"
+    code = "import sys, filestead.app, filestead.blobs.s3.opening; sys.exit('obstore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -240,7 +240,7 @@ def driver_errors() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("error", driver_errors())
 def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
-    with pytest.raises(FilesteadError) as raised, translated("trying", "key"):
+    with pytest.raises(FilesteadError) as raised, translate_s3_errors("trying", "key"):
         raise error("Server returned non-2xx status code: 418: AKIAQUOTED")
     assert "AKIAQUOTED" not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -267,7 +267,7 @@ def test_errors_are_told_apart(error: type[Exception], text: str, expected: type
 
 
 def test_foreign_exceptions_pass_unchanged() -> None:
-    with pytest.raises(KeyError), translated("trying"):
+    with pytest.raises(KeyError), translate_s3_errors("trying"):
         raise KeyError
 
 

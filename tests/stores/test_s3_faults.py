@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from filestead.blobs import s3
-from filestead.blobs.local import new_key
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.keys import new_key
+from filestead.blobs.s3 import store
+from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, FilesteadError, StorageFailed, StorageFull, StoreUnavailable
 from tests.seaweed import REVOKED, SeaweedServer
 from tests.stores.conftest import Place
@@ -139,7 +139,7 @@ async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blob
 @BOTH
 async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shortened: 15 seconds are for a part of 8 MiB, and 5 for everything that is small.
-    monkeypatch.setattr(s3, "IDLE_SECONDS", 5)
+    monkeypatch.setattr(store, "IDLE_SECONDS", 5)
     blobs = place.store()
     blobs.open("inst-test", fresh=True)
     place.proxy.plan = always(Fault(hang=True), lambda request: request.is_part or size == SMALL)
@@ -233,8 +233,8 @@ READ_FAULTS = {
 async def test_a_broken_read_never_ends_cleanly(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "IDLE_SECONDS", 2)
-    monkeypatch.setattr(s3, "ANSWER_SECONDS", 2)
+    monkeypatch.setattr(store, "IDLE_SECONDS", 2)
+    monkeypatch.setattr(store, "ANSWER_SECONDS", 2)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = always(READ_FAULTS[name], lambda request: request.reads)
@@ -255,7 +255,7 @@ async def test_a_broken_read_never_ends_cleanly(
 async def test_a_read_that_breaks_once_goes_on(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "IDLE_SECONDS", 2)
+    monkeypatch.setattr(store, "IDLE_SECONDS", 2)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = once(READ_FAULTS[name], lambda request: request.reads)

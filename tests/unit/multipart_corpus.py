@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from filestead.api.multipart import PART_END, Event, MultipartError, MultipartReader, PartHead
+from filestead.api.http.multipart import PART_END, Event, MultipartError, MultipartReader, PartHead
 
 Part = tuple[str, str | None, bytes]
 

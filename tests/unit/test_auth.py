@@ -2,7 +2,7 @@
 
 import pytest
 
-from filestead.domain.auth import MAX_SECRET_CHARACTERS, require_name, secret_fault
+from filestead.domain.access import MAX_SECRET_CHARACTERS, require_name, secret_fault
 from filestead.domain.errors import BadName
 
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from filestead.api import content
-from filestead.api.errors import RequestError
+from filestead.api.http import ranges
+from filestead.api.http.errors import RequestError
 from filestead.domain.errors import BadFilename
-from filestead.domain.filenames import clean
-from filestead.domain.model import File
+from filestead.domain.files.filenames import clean
+from filestead.domain.files.model import File
 
 SHA = "ab" * 32
 
@@ -23,7 +23,7 @@ def file(size: int = 10, name: str = "a.txt") -> File:
 
 
 def select(size: int, **headers: str) -> tuple[int, int, int]:
-    chosen = content.select(file(size), Headers({name.replace("_", "-"): value for name, value in headers.items()}))
+    chosen = ranges.select(file(size), Headers({name.replace("_", "-"): value for name, value in headers.items()}))
     return chosen.status, chosen.start, chosen.end
 
 
@@ -92,7 +92,7 @@ def test_a_name_survives_the_header(name: str) -> None:
         name = clean(name)
     except BadFilename:
         return
-    header = content.disposition(name)
+    header = ranges.disposition(name)
     assert header.isascii() and header.isprintable()
     message = email.message.EmailMessage(policy=email.policy.HTTP)
     message["Content-Disposition"] = header
@@ -112,4 +112,4 @@ def test_a_name_survives_the_header(name: str) -> None:
     ],
 )
 def test_dispositions(name: str, header: str) -> None:
-    assert content.disposition(name) == header
+    assert ranges.disposition(name) == header

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from filestead.cli.commands import SERVER_COMMANDS
-from filestead.metadata import schema
+from filestead.cli.client.commands import SERVER_COMMANDS
+from filestead.database import schema
 from filestead.settings import Settings, variable
 from tests.installations import OnServers, clean_environment
 from tests.postgres import free_port

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from filestead.api.errors import INTERNAL, TABLE, Answer, answer_for
+from filestead.api.http.errors import INTERNAL, TABLE, Answer, answer_for
 from filestead.domain import errors
 from filestead.domain.errors import FilesteadError
-from filestead.domain.model import RateDecision
+from filestead.domain.rate_limit import RateDecision
 
 EVERY = {
     kind

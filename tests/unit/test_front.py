@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from filestead.api.front import Front
+from filestead.api.http.middleware import Front
 from filestead.domain.errors import FileNotFound, StorageFull, StoreUnavailable
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from filestead.domain import idempotency
-from filestead.domain.model import Binding, ExpiresAfter, Quota, UploadTerms
-from filestead.metadata import schema
-from filestead.metadata.sqlite import SqliteDatabase, connect
+from filestead.database import schema
+from filestead.database.engines.sqlite import SqliteDatabase, connect
+from filestead.domain.files import idempotency
+from filestead.domain.files.model import Binding, ExpiresAfter, UploadTerms
+from filestead.domain.quota import Quota
 from tests.conformance.test_idempotency import begin, draft
 from tests.rows import Clock, over
 

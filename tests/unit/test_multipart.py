@@ -2,7 +2,7 @@
 
 import pytest
 
-from filestead.api.multipart import (
+from filestead.api.http.multipart import (
     MAX_PADDING,
     PART_END,
     MultipartError,

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from filestead.api.multipart import (
+from filestead.api.http.multipart import (
     MultipartError,
     MultipartLimitError,
     MultipartLimits,

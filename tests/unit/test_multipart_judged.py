@@ -8,7 +8,7 @@ import python_multipart
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from filestead.api.multipart import Event, MultipartError, MultipartReader, boundary_of
+from filestead.api.http.multipart import Event, MultipartError, MultipartReader, boundary_of
 
 from .multipart_corpus import FIELD, FILE, UPLOADS, B, Part, Upload, disposition, form, joined, part, read
 

@@ -7,7 +7,7 @@ import pytest
 from filestead import wire
 from filestead.api.pages import SHARE, encode_page
 from filestead.domain.fair_share import FairShare
-from filestead.domain.model import File, Page
+from filestead.domain.files.model import File, Page
 
 pytestmark = pytest.mark.anyio
 

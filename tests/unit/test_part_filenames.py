@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from filestead.api.part_filenames import part_filename
+from filestead.api.http.part_filenames import part_filename
 from tests.unit.multipart_corpus import FIELD, FILE, form, part, read, refusal
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.domain import auth, expiry, filenames, purposes, ratelimit
+from filestead.domain import access, rate_limit
+from filestead.domain.access import DEFAULT_SCOPES, Principal, Scope
 from filestead.domain.errors import (
     BadAnchor,
     BadExpirySeconds,
@@ -17,7 +18,9 @@ from filestead.domain.errors import (
     UnknownPurpose,
     UnsupportedExtension,
 )
-from filestead.domain.model import DEFAULT_SCOPES, ExpiresAfter, Limits, Principal, Quota, Scope
+from filestead.domain.files import expiry, filenames, purposes
+from filestead.domain.files.model import ExpiresAfter, Limits
+from filestead.domain.quota import Quota
 
 LIMITS = Limits(1000, 200, Quota(None, None), 0, 2_592_000)
 USER = Principal("k", "u", "p", "p", "o", "o", DEFAULT_SCOPES)
@@ -152,27 +155,27 @@ def test_a_kept_name_is_harmless(sent: str) -> None:
 
 def test_the_mask_shows_eight_and_four_and_never_a_short_key() -> None:
     key = "sk-abcdefghijklmnop1234"
-    assert auth.mask(key) == "sk-abcde" + "*" * (len(key) - 12) + "1234"
+    assert access.mask(key) == "sk-abcde" + "*" * (len(key) - 12) + "1234"
     for length in range(17):
-        assert set(auth.mask("x" * length)) <= {"*"}
+        assert set(access.mask("x" * length)) <= {"*"}
 
 
 @given(st.text(string.ascii_letters + string.digits, min_size=17, max_size=80))
 def test_a_mask_never_gives_more_than_twelve_characters(key: str) -> None:
-    masked = auth.mask(key)
+    masked = access.mask(key)
     assert len(masked) == len(key)
     assert sum(a == b for a, b in zip(masked, key, strict=True)) <= 12
 
 
 def test_new_keys_are_long_and_differ() -> None:
-    made = {auth.new_secret() for _ in range(1000)}
+    made = {access.new_secret() for _ in range(1000)}
     assert len(made) == 1000
     assert all(key.startswith("sk-") and len(key) >= 46 for key in made)
 
 
 def test_a_refusal_says_when_to_come_back() -> None:
     now = 1_000_000_000
-    full = now + ratelimit.PERIOD
-    decision = ratelimit.refused(60, full, now)
+    full = now + rate_limit.PERIOD
+    decision = rate_limit.refused(60, full, now)
     assert (decision.allowed, decision.remaining, decision.retry_after) == (False, 0, 1.0)
-    assert ratelimit.allowed(60, now + 1_000_000, now).remaining == 59
+    assert rate_limit.allowed(60, now + 1_000_000, now).remaining == 59

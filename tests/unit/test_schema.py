@@ -10,10 +10,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from filestead.database import schema
+from filestead.database.engines.sqlite import connect
+from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart
-from filestead.metadata import schema
-from filestead.metadata.sqlite import connect
-from filestead.metadata.tables import metadata
 from tests.migration.older import OLDER, REVISIONS, migrate_to, names
 
 

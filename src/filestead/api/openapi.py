@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from filestead import __version__, wire
-from filestead.api.errors import IDEMPOTENCY_KEY
-from filestead.domain import expiry
-from filestead.domain.purposes import ALL_PURPOSES, INPUT_PURPOSES
+from filestead.api.http.errors import IDEMPOTENCY_KEY
+from filestead.domain.files import expiry
+from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 
 FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from filestead import wire
-from filestead.domain.model import SHORT_PAGE, File, Page
+from filestead.domain.files.model import SHORT_PAGE, File, Page
 
 SHARE = SHORT_PAGE
 """Files that are encoded in one go, in about half a millisecond."""

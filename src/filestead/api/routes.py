@@ -15,21 +15,22 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from filestead import wire
-from filestead.api import content, openapi, pages
+from filestead.api import openapi, pages
 from filestead.api.about import ABOUT
-from filestead.api.body import Pace, read_body
-from filestead.api.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
-from filestead.api.forms import FormUpload
-from filestead.api.integers import integer
-from filestead.api.peers import Peers
-from filestead.api.shares import UploadSlots, WrongKeys
-from filestead.domain import auth
-from filestead.domain.auth import Authenticator
+from filestead.api.http import ranges
+from filestead.api.http.body import Pace, read_body
+from filestead.api.http.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
+from filestead.api.http.forms import FormUpload
+from filestead.api.http.integers import integer
+from filestead.api.http.peers import Peers
+from filestead.api.http.shares import UploadSlots, WrongKeys
+from filestead.domain import access
+from filestead.domain.access import Authenticator, Principal, Scope
+from filestead.domain.blobs import DirectDownloads
 from filestead.domain.errors import UnknownKey
 from filestead.domain.fair_share import FairShare
-from filestead.domain.files import Files
-from filestead.domain.model import SHORT_PAGE, File, Principal, Scope
-from filestead.domain.stores import DirectDownloads
+from filestead.domain.files.model import SHORT_PAGE, File
+from filestead.domain.files.service import Files
 
 JSON = "application/json"
 SMALL_BYTES = 1024 * 1024
@@ -86,7 +87,7 @@ class Api:
             _refuse_contradictions(request)
             principal = await self._authenticate(request)
             request.state.principal = principal
-            auth.require(principal, scope)
+            access.require(principal, scope)
             return await handler(request, principal)
 
         return Route(path, endpoint, methods=list(methods))
@@ -155,7 +156,7 @@ class Api:
     async def content(self, request: Request, principal: Principal) -> Response:
         """GET and HEAD /v1/files/{file_id}/content."""
         file = await self.files.get_for_download(principal, request.path_params["file_id"])
-        selection = content.select(file, request.headers, ranges=request.method == "GET")
+        selection = ranges.select(file, request.headers, ranges=request.method == "GET")
         headers = selection.headers
         if selection.status == 304:
             return Response(status_code=304, headers=headers)
@@ -171,7 +172,7 @@ class Api:
         blocks = self.files.read(file, selection.start, selection.end)
         if length <= SMALL_BYTES:
             return Response(b"".join([block async for block in blocks]), selection.status, headers)
-        return StreamingResponse(await content.prime(blocks), selection.status, headers)
+        return StreamingResponse(await ranges.prime(blocks), selection.status, headers)
 
     # --- operations ---------------------------------------------------------------------------------------------
 

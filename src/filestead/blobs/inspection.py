@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filestead.domain.errors import CannotStart
-from filestead.domain.model import Violation
+from filestead.domain.integrity import Violation
 
 FILE, FOLDER, FOREIGN = "file", "folder", "foreign"
 ELSEWHERE = {"lost+found"}

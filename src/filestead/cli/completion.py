@@ -7,8 +7,8 @@ and exits 10 where the shell should complete file names. COMPLETION_STYLE names 
 import os
 from collections.abc import Iterable
 
-from filestead.cli.commands import GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
-from filestead.cli.grammar import Flag, UsageError
+from filestead.cli.client.commands import GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
+from filestead.cli.client.grammar import Flag, UsageError
 
 FILE_NAMES = 10
 
@@ -141,7 +141,7 @@ def _waiting_flag(word: str, flags: Iterable[Flag]) -> Flag | None:
 def _server_candidates(before: list[str]) -> Candidates:
     """Subcommands and flags of a server command, asked of cyclopts; nothing if the server is not installed."""
     try:
-        from filestead.cli.admin import app  # noqa: PLC0415 - loads the server's libraries
+        from filestead.cli.admin.commands import app  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError:
         return []
     found = app

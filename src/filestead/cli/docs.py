@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from filestead.cli.admin import app
-from filestead.cli.commands import GLOBAL_FLAGS, GROUPS
-from filestead.cli.grammar import Command, Flag
-from filestead.cli.help import flag_help, flag_names, usage
+from filestead.cli.admin.commands import app
+from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS
+from filestead.cli.client.grammar import Command, Flag
+from filestead.cli.client.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 

@@ -10,9 +10,9 @@ import sys
 from typing import NoReturn
 
 from filestead import __version__
-from filestead.cli import help as screens
-from filestead.cli.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, SYNONYMS, TOOLS, TOP_SYNONYMS
-from filestead.cli.grammar import Command, UnknownCommand, UsageError, Words, read
+from filestead.cli.client import help as screens
+from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, SYNONYMS, TOOLS, TOP_SYNONYMS
+from filestead.cli.client.grammar import Command, UnknownCommand, UsageError, Words, read
 from filestead.cli.signals import die_of, stopped_by_ctrl_c
 
 FAILED = 1
@@ -78,10 +78,10 @@ def _client_command(name: str, words: list[str], said: Words) -> int:
 def _run(command: Command, said: Words) -> int:
     """Run a client command. A failure is a line on standard error; the server's error object goes to the other."""
     module, _, function = command.run.partition(":")
-    from filestead.cli import hints  # noqa: PLC0415 - not for --help
-    from filestead.cli.connection import Refused  # noqa: PLC0415
-    from filestead.cli.output import Failed, Output  # noqa: PLC0415
-    from filestead.cli.terminal import guard  # noqa: PLC0415
+    from filestead.cli.client import hints  # noqa: PLC0415 - not for --help
+    from filestead.cli.client.connection import Refused  # noqa: PLC0415
+    from filestead.cli.client.output import Failed, Output  # noqa: PLC0415
+    from filestead.cli.client.terminal import guard  # noqa: PLC0415
     from filestead.client.errors import APIConnectionError, FilesteadError  # noqa: PLC0415
 
     guard()
@@ -113,7 +113,7 @@ def _run(command: Command, said: Words) -> int:
 
 def _server_command(words: list[str]) -> int:
     try:
-        from filestead.cli import admin  # noqa: PLC0415 - loads the server's libraries
+        from filestead.cli.admin import commands  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "filestead":
             raise
@@ -124,7 +124,7 @@ def _server_command(words: list[str]) -> int:
         )
         return FAILED
     try:
-        return admin.run(words)
+        return commands.run(words)
     except KeyboardInterrupt:
         stopped_by_ctrl_c()
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from filestead.client.downloads import FileContent
+from filestead.client._download.downloads import FileContent
 from filestead.client.errors import (
     APIConnectionError,
     APIError,

@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
 from filestead import wire
-from filestead.client import requests, responses
+from filestead.client._download.downloads import FileContent, Progress, Transfer
+from filestead.client._download.sinks import BinaryWritable, Saved, Target, is_folder, save
+from filestead.client._transport import requests, responses
+from filestead.client._transport.requests import Request
+from filestead.client._transport.responses import Pages, Shape
+from filestead.client._transport.session import Session
+from filestead.client._upload.sources import FileInput, open_source
 from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, configure
-from filestead.client.downloads import FileContent, Progress, Transfer
-from filestead.client.requests import Request
-from filestead.client.responses import Pages, Shape
-from filestead.client.session import Session
-from filestead.client.sinks import BinaryWritable, Saved, Target, is_folder, save
-from filestead.client.sources import FileInput, open_source
 
 if TYPE_CHECKING:
     import httpx2

@@ -1,6 +1,6 @@
 """Every deliberate failure, named by what happened, with its data on the instance. `api/errors.py` says it in HTTP."""
 
-from filestead.domain.model import RateDecision
+from filestead.domain.rate_limit import RateDecision
 
 
 class FilesteadError(Exception):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 from filestead.domain.errors import QuotaExceeded
 
@@ -9,6 +10,14 @@ UNRESERVED_BYTES = 64 * 1024
 """What an upload may store before any of it is reserved, so that a small one costs no transaction for it."""
 MIN_STEP = 1024 * 1024
 MAX_STEP = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Bytes that may be stored; None means no limit."""
+
+    project_bytes: int | None
+    organization_bytes: int | None
 
 
 def first_step(content_length: int | None) -> int:

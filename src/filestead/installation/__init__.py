@@ -6,9 +6,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from filestead.domain import auth
-from filestead.domain.model import DEFAULT_SCOPES, Key, Scope
-from filestead.domain.stores import KeyRecords
+from filestead.domain import access
+from filestead.domain.access import DEFAULT_SCOPES, Key, KeyRecords, Scope
 from filestead.installation import embedded, first_key, shared
 from filestead.installation.embedded import DATABASE, is_made
 from filestead.installation.first_key import FIRST_KEY
@@ -95,11 +94,11 @@ async def create_key(
     """Store a key under a fresh id. Raises `BadName`."""
     for what, name in (("organization", organization), ("project", project), ("user", user)):
         if name is not None:
-            auth.require_name(what, name)
+            access.require_name(what, name)
     return await keys.create(
         key_id=new_id("key_"),
-        digest=auth.digest_of(secret),
-        hint=auth.hint_of(secret),
+        digest=access.digest_of(secret),
+        hint=access.hint_of(secret),
         organization=organization,
         project=project,
         user=user,
@@ -142,7 +141,7 @@ def begin(settings: Settings, *, key_file: Path | None = None) -> str | None:
 async def _add_first_key(keys: KeyRecords, file: Path | None) -> str | None:
     if await keys.list():
         return None
-    secret = auth.new_secret()
+    secret = access.new_secret()
     if file is not None:
         try:
             first_key.write(file, secret)

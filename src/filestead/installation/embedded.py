@@ -12,18 +12,19 @@ import stat
 import time
 from pathlib import Path
 
-from filestead.blobs.guard import GuardedBlobs
+from filestead.blobs.disk import sync_directory
+from filestead.blobs.health import GuardedBlobs
 from filestead.blobs.inspection import require_own
-from filestead.blobs.local import LocalBlobs, sync_directory
+from filestead.blobs.local.store import LocalBlobs
+from filestead.database import schema
+from filestead.database.engines.sqlite import SqliteDatabase, connect, translate_sqlite_errors
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, FilesteadError
 from filestead.installation.first_key import FIRST_KEY
 from filestead.installation.stores import Stores, new_id
-from filestead.metadata import schema
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
-from filestead.metadata.sqlite import SqliteDatabase, connect, translated
-from filestead.metadata.transfer import SqlTransfer
 from filestead.settings import Settings
 
 DATABASE = "filestead.db"
@@ -102,7 +103,7 @@ def _prepare_database(settings: Settings) -> None:
             )
     with contextlib.closing(_connect(path)) as connection:
         schema.upgrade(connection)
-        with translated():
+        with translate_sqlite_errors():
             row = connection.execute("SELECT id FROM installation").fetchone()
             installation = str(row[0]) if row else new_id("inst-")
             _blobs(settings).open(installation, fresh=row is None)
@@ -112,7 +113,7 @@ def _prepare_database(settings: Settings) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with translated():
+    with translate_sqlite_errors():
         return connect(path, time.time)
 
 

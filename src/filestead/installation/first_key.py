@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from filestead.blobs.local import sync_directory
+from filestead.blobs.disk import sync_directory
 
 FIRST_KEY = "first-key"
 

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from filestead.blobs.guard import GuardedBlobs
-from filestead.blobs.local import LocalBlobs
-from filestead.blobs.remote import from_url
+from filestead.blobs.health import GuardedBlobs
+from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.s3.opening import from_url
+from filestead.database import schema
+from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, FilesteadError
 from filestead.installation.stores import Stores, new_id
-from filestead.metadata import schema
-from filestead.metadata.files import SqlFileRecords
-from filestead.metadata.keys import SqlKeyRecords
-from filestead.metadata.transfer import SqlTransfer
 from filestead.settings import Settings, cloud_environment
 
 if TYPE_CHECKING:
-    from filestead.blobs.s3 import S3Blobs
+    from filestead.blobs.s3.store import S3Blobs
 
 WAIT_STEP_SECONDS = 1.0
 
@@ -111,7 +111,7 @@ def open_stores(settings: Settings, *, patient: bool) -> Stores:
 def _driver(name: str) -> ModuleType:
     """A module that needs the extra."""
     try:
-        return importlib.import_module(f"filestead.metadata.{name}")
+        return importlib.import_module(f"filestead.database.engines.{name}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "psycopg":
             raise

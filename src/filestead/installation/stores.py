@@ -5,9 +5,11 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from filestead.blobs.guard import GuardedBlobs
-from filestead.domain.stores import DirectDownloads, FileRecords, KeyRecords
-from filestead.metadata.transfer import SqlTransfer
+from filestead.blobs.health import GuardedBlobs
+from filestead.database.repositories.transfer import SqlTransfer
+from filestead.domain.access import KeyRecords
+from filestead.domain.blobs import DirectDownloads
+from filestead.domain.files.interfaces import FileRecords
 
 ALPHABET = string.ascii_letters + string.digits
 

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import uvicorn
 
 from filestead import app, installation
-from filestead.api.errors import Answer
-from filestead.api.front import new_request_id
+from filestead.api.http.errors import Answer
+from filestead.api.http.middleware import new_request_id
 from filestead.domain.errors import CannotStart
 from filestead.server import heap
 from filestead.server.banner import banner
-from filestead.server.limits import ConnectionLimits
-from filestead.server.lingering import MIB, UPLOAD_BYTES, LingeringLimits
-from filestead.server.protocol import protocol_class
+from filestead.server.http1.limits import ConnectionLimits
+from filestead.server.http1.lingering import MIB, UPLOAD_BYTES, LingeringLimits
+from filestead.server.http1.protocol import protocol_class
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, changed
 

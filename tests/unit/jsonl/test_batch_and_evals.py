@@ -8,8 +8,8 @@ import pytest
 from filestead.decoders import DECODERS
 from filestead.domain.jsonl.batch import BATCH_ENDPOINTS, BatchLines
 from filestead.domain.jsonl.evals import EvalsLines
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.members import LineFault, shown
-from filestead.domain.purposes import Content
 from tests.unit.jsonl import verdicts
 
 MISSING = object()
@@ -21,15 +21,15 @@ def request(custom_id: str = "a", **members: Any) -> dict[str, Any]:
 
 
 def batch_fault(*lines: dict[str, Any]) -> str | None:
-    return verdicts.fault_of(Content.BATCH, BatchLines, *lines)
+    return verdicts.fault_of(ContentCheck.BATCH, BatchLines, *lines)
 
 
 def hosted_fault(*lines: dict[str, Any]) -> str | None:
-    return verdicts.fault_of(Content.BATCH, partial(BatchLines, hosted=True), *lines, hosted=True)
+    return verdicts.fault_of(ContentCheck.BATCH, partial(BatchLines, hosted=True), *lines, hosted=True)
 
 
 def evals_fault(*lines: dict[str, Any]) -> str | None:
-    return verdicts.fault_of(Content.EVALS, EvalsLines, *lines)
+    return verdicts.fault_of(ContentCheck.EVALS, EvalsLines, *lines)
 
 
 @pytest.mark.parametrize("url", BATCH_ENDPOINTS)

@@ -15,11 +15,11 @@ from filestead.decoders import DECODERS
 from filestead.domain.jsonl import limits
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decode, Decoders
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.limits import MAX_FAULTS, MAX_LINE
 from filestead.domain.jsonl.report import LineReport
-from filestead.domain.purposes import Content
 
-ALL = (Content.BATCH, Content.TRAINING, Content.EVALS)
+ALL = (ContentCheck.BATCH, ContentCheck.TRAINING, ContentCheck.EVALS)
 EVAL = b'{"item": {}}'
 
 
@@ -32,7 +32,7 @@ def blocks_of(data: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
         position += size
 
 
-def checked(blocks: Iterable[bytes], contents: Iterable[Content] = ALL) -> LineChecks:
+def checked(blocks: Iterable[bytes], contents: Iterable[ContentCheck] = ALL) -> LineChecks:
     checks = LineChecks(DECODERS, tuple(contents))
     for block in blocks:
         checks.feed(block)
@@ -41,7 +41,7 @@ def checked(blocks: Iterable[bytes], contents: Iterable[Content] = ALL) -> LineC
 
 
 def evals(data: bytes) -> LineReport:
-    return checked([data], [Content.EVALS]).report(Content.EVALS)
+    return checked([data], [ContentCheck.EVALS]).report(ContentCheck.EVALS)
 
 
 def batch_lines(count: int, prefix: str = "request") -> list[bytes]:
@@ -118,16 +118,16 @@ def test_an_empty_file_is_faulty_for_every_content() -> None:
 
 
 def test_a_content_not_asked_for_is_not_reported() -> None:
-    checks = checked([EVAL], [Content.EVALS])
+    checks = checked([EVAL], [ContentCheck.EVALS])
     with pytest.raises(KeyError):
-        checks.report(Content.BATCH)
+        checks.report(ContentCheck.BATCH)
 
 
 def test_each_content_is_judged_by_its_own_rules() -> None:
     checks = checked([EVAL + b"\n" + b'{"prompt": "a", "completion": "b"}'])
-    assert checks.report(Content.EVALS).details == "Line 2: 'item' is missing."
-    assert checks.report(Content.BATCH).details == "Line 1: 'custom_id' is missing. 1 more line has faults."
-    assert str(checks.report(Content.TRAINING).details).startswith("Line 1: there is no 'messages'")
+    assert checks.report(ContentCheck.EVALS).details == "Line 2: 'item' is missing."
+    assert checks.report(ContentCheck.BATCH).details == "Line 1: 'custom_id' is missing. 1 more line has faults."
+    assert str(checks.report(ContentCheck.TRAINING).details).startswith("Line 1: there is no 'messages'")
 
 
 # --- any blocks, any contents ---------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_a_batch_holds_at_most_50000_requests() -> None:
     lines = batch_lines(50_002)
 
     def details(count: int) -> str | None:
-        return checked([b"\n".join(lines[:count])], [Content.BATCH]).report(Content.BATCH).details
+        return checked([b"\n".join(lines[:count])], [ContentCheck.BATCH]).report(ContentCheck.BATCH).details
 
     assert details(50_000) is None
     assert details(50_001) == details(50_002) == "Line 50001: the file has more than 50,000 requests."
@@ -256,7 +256,7 @@ def test_a_batch_holds_at_most_50000_requests() -> None:
 
 def test_requests_that_cannot_be_checked_count_too_and_checking_stops_at_the_limit() -> None:
     data = b"{}\n" + b"\n".join(batch_lines(50_010))
-    report = checked([data], [Content.BATCH]).report(Content.BATCH)
+    report = checked([data], [ContentCheck.BATCH]).report(ContentCheck.BATCH)
     assert report.details == "Line 1: 'custom_id' is missing. At least 1 more line has faults."
     assert report.lines == 50_001
 
@@ -277,13 +277,13 @@ def counting(calls: list[bytes]) -> Decoders:
 
 def test_after_enough_faults_no_more_lines_are_looked_at() -> None:
     calls: list[bytes] = []
-    checks = LineChecks(counting(calls), [Content.TRAINING, Content.EVALS])
+    checks = LineChecks(counting(calls), [ContentCheck.TRAINING, ContentCheck.EVALS])
     checks.feed(b"{}\n" * (MAX_FAULTS - 1) + EVAL + b"\n")
     calls.clear()
     checks.feed(EVAL + b"\n" + b"{}\n" + EVAL + b"\n")
     assert set(calls) == {EVAL, b"{}"}
-    assert checks.report(Content.TRAINING).lines == MAX_FAULTS
-    assert checks.report(Content.EVALS).lines == MAX_FAULTS + 2
+    assert checks.report(ContentCheck.TRAINING).lines == MAX_FAULTS
+    assert checks.report(ContentCheck.EVALS).lines == MAX_FAULTS + 2
     calls.clear()
     checks.feed(EVAL)
     checks.feed(b"\n" + EVAL)
@@ -294,9 +294,9 @@ def test_after_enough_faults_no_more_lines_are_looked_at() -> None:
 def test_a_content_that_fits_is_checked_to_the_end_after_the_others_are_settled() -> None:
     lines = batch_lines(MAX_FAULTS + 500)
     checks = checked([b"\n".join([*lines, b"prose"])])
-    assert checks.report(Content.BATCH).details == f"Line {len(lines) + 1}: it is not a JSON object."
-    assert checks.report(Content.BATCH).not_object == (len(lines) + 1, "prose")
-    assert checks.report(Content.EVALS) == LineReport(
+    assert checks.report(ContentCheck.BATCH).details == f"Line {len(lines) + 1}: it is not a JSON object."
+    assert checks.report(ContentCheck.BATCH).not_object == (len(lines) + 1, "prose")
+    assert checks.report(ContentCheck.EVALS) == LineReport(
         MAX_FAULTS, True, None, f"Line 1: 'item' is missing. At least {MAX_FAULTS - 1} more lines have faults."
     )
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from filestead.decoders import DECODERS
 from filestead.domain.jsonl import limits
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.lines import without_lone_surrogates
 from filestead.domain.jsonl.longline import LongLine
 from filestead.domain.jsonl.members import LineFault
 from filestead.domain.jsonl.training import TrainingLines
-from filestead.domain.purposes import Content
 from tests.unit.jsonl.verdicts import reported
 
 TAKEN = [
@@ -49,13 +49,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("content", [Content.EVALS, Content.BATCH, Content.TRAINING])
+@pytest.mark.parametrize("content", [ContentCheck.EVALS, ContentCheck.BATCH, ContentCheck.TRAINING])
 @pytest.mark.parametrize(("value", "what"), TAKEN, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_pythons_reader_takes_is_json(content: Content, value: bytes, what: str) -> None:
+def test_what_pythons_reader_takes_is_json(content: ContentCheck, value: bytes, what: str) -> None:
     line = {
-        Content.EVALS: b'{"item": {"a": %s}}',
-        Content.BATCH: b'{"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {"a": %s}}',
-        Content.TRAINING: b'{"messages": [{"role": "assistant", "content": "", "a": %s}]}',
+        ContentCheck.EVALS: b'{"item": {"a": %s}}',
+        ContentCheck.BATCH: b'{"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {"a": %s}}',
+        ContentCheck.TRAINING: b'{"messages": [{"role": "assistant", "content": "", "a": %s}]}',
     }[content] % value
     json.loads(line)
     assert reported(line, content).details is None
@@ -64,7 +64,7 @@ def test_what_pythons_reader_takes_is_json(content: Content, value: bytes, what:
 
 @pytest.mark.parametrize(("value", "fault"), REFUSED, ids=lambda value: str(value)[:20])
 def test_what_is_no_json(value: bytes, fault: str) -> None:
-    report = reported(b'{"item": %s}' % value, Content.EVALS)
+    report = reported(b'{"item": %s}' % value, ContentCheck.EVALS)
     assert report.not_object is not None
     assert str(report.details).removesuffix(".").endswith(fault)
 
@@ -78,13 +78,13 @@ def test_what_is_no_json(value: bytes, fault: str) -> None:
     ],
 )
 def test_of_members_given_twice_the_last_counts(line: bytes, fault: str | None) -> None:
-    assert reported(line, Content.EVALS).details == (fault and f"Line 1: {fault}.")
+    assert reported(line, ContentCheck.EVALS).details == (fault and f"Line 1: {fault}.")
 
 
 def test_ids_that_differ_in_a_lone_surrogate_differ() -> None:
     line = rb'{"custom_id": "\u%s", "method": "POST", "url": "/v1/x", "body": {}}'
-    assert reported(b"\n".join(line % one for one in (b"d83d", b"d83e", b"dc00")), Content.BATCH).details is None
-    again = reported(b"\n".join(line % one for one in (b"d83d", b"d83e", b"D83D")), Content.BATCH).details
+    assert reported(b"\n".join(line % one for one in (b"d83d", b"d83e", b"dc00")), ContentCheck.BATCH).details is None
+    again = reported(b"\n".join(line % one for one in (b"d83d", b"d83e", b"D83D")), ContentCheck.BATCH).details
     assert str(again).startswith("Line 3: 'custom_id' is ")
     assert str(again).endswith("as in line 1; expected one of its own.")
 
@@ -267,7 +267,7 @@ def test_the_typed_decoders_find_what_the_checks_by_members_find(line: dict[str,
         expected = None
     except LineFault as fault:
         expected = f"Line 1: {fault}."
-    assert reported(json.dumps(line).encode(), Content.TRAINING).details == expected
+    assert reported(json.dumps(line).encode(), ContentCheck.TRAINING).details == expected
     # Behind another example the method must be the same as well.
     for first in ({"messages": [{"role": "user", "content": ""}]}, {"prompt": "", "completion": ""}):
         checks = TrainingLines(DECODERS)
@@ -278,4 +278,4 @@ def test_the_typed_decoders_find_what_the_checks_by_members_find(line: dict[str,
         except LineFault as fault:
             expected = f"Line 2: {fault}."
         data = json.dumps(first).encode() + b"\n" + json.dumps(line).encode()
-        assert reported(data, Content.TRAINING).details == expected
+        assert reported(data, ContentCheck.TRAINING).details == expected

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from filestead.decoders import DECODERS
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.members import LineFault
 from filestead.domain.jsonl.training import TrainingLines
-from filestead.domain.purposes import Content
 from tests.unit.jsonl import verdicts
 
 MISSING = object()
@@ -35,7 +35,7 @@ def changed(holder: dict[str, Any], **members: object) -> dict[str, Any]:
 
 
 def fault_of(*lines: dict[str, Any]) -> str | None:
-    return verdicts.fault_of(Content.TRAINING, TrainingLines, *lines)
+    return verdicts.fault_of(ContentCheck.TRAINING, TrainingLines, *lines)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import Any
 from filestead.decoders import DECODERS
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.members import LineFault
 from filestead.domain.jsonl.report import LineFormat, LineReport
-from filestead.domain.purposes import Content
 
 
-def reported(data: bytes, content: Content, *, hosted: bool = False) -> LineReport:
+def reported(data: bytes, content: ContentCheck, *, hosted: bool = False) -> LineReport:
     checks = LineChecks(DECODERS, [content], hosted=hosted)
     checks.feed(data)
     checks.finish()
@@ -20,7 +20,7 @@ def reported(data: bytes, content: Content, *, hosted: bool = False) -> LineRepo
 
 
 def fault_of(
-    content: Content, line_format: Callable[[Decoders], LineFormat], *lines: dict[str, Any], hosted: bool = False
+    content: ContentCheck, line_format: Callable[[Decoders], LineFormat], *lines: dict[str, Any], hosted: bool = False
 ) -> str | None:
     """The fault of the last line; the others have none."""
     encoded = [json.dumps(line).encode() for line in lines]

@@ -12,12 +12,12 @@ from filestead.domain.jsonl import limits
 from filestead.domain.jsonl.batch import BatchLines
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.jsonl.evals import EvalsLines
+from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.lines import count_values, slices
 from filestead.domain.jsonl.longline import LongLine
 from filestead.domain.jsonl.report import LineFormat, LineReport, NotObject, Tally
 from filestead.domain.jsonl.syntax import START
 from filestead.domain.jsonl.training import TrainingLines
-from filestead.domain.purposes import Content
 
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _BRACE = ord("{")
@@ -33,7 +33,7 @@ class LineChecks:
     Blocks come one after another, in any sizes.
     """
 
-    def __init__(self, decoders: Decoders, contents: Collection[Content], *, hosted: bool = False) -> None:
+    def __init__(self, decoders: Decoders, contents: Collection[ContentCheck], *, hosted: bool = False) -> None:
         """`hosted` judges batch requests by the rules of the hosted service's runner."""
         self._tallies = {content: Tally(_format(content, decoders, hosted=hosted), decoders) for content in contents}
         self._open = list(self._tallies.values())
@@ -79,7 +79,7 @@ class LineChecks:
         """The file has ended: a last line without a newline is judged now."""
         self._end_line()
 
-    def report(self, content: Content) -> LineReport:
+    def report(self, content: ContentCheck) -> LineReport:
         """What was seen, read as `content`; KeyError when it is none of the contents asked for."""
         return self._tallies[content].report()
 
@@ -179,7 +179,7 @@ class LineChecks:
             self._open = [tally for tally in self._open if not tally.settled]
 
 
-def _format(content: Content, decoders: Decoders, *, hosted: bool) -> LineFormat:
-    if content is Content.BATCH:
+def _format(content: ContentCheck, decoders: Decoders, *, hosted: bool) -> LineFormat:
+    if content is ContentCheck.BATCH:
         return BatchLines(decoders, hosted=hosted)
-    return TrainingLines(decoders) if content is Content.TRAINING else EvalsLines(decoders)
+    return TrainingLines(decoders) if content is ContentCheck.TRAINING else EvalsLines(decoders)

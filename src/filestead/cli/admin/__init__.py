@@ -1,0 +1,1 @@
+"""The commands of a server: serve, keys, upkeep."""

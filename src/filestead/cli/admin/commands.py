@@ -1,0 +1,66 @@
+"""The server half of the command line, in cyclopts: commands on the installation in FILESTEAD_DATA_DIR."""
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+
+from filestead.cli.client.commands import KEY_SYNONYMS
+from filestead.cli.client.grammar import UnknownCommand, UsageError
+from filestead.cli.client.output import warn
+from filestead.domain.errors import CannotStart, FilesteadError
+
+FAILED = 1
+CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: a setting or the data directory is wrong, and a restart will not mend it."""
+
+app = App(name="filestead", version_flags=[], suppress_keyboard_interrupt=False)
+for _name, _target in {
+    "serve": "filestead.cli.admin.serve:serve",
+    "keys": "filestead.cli.admin.keys:keys",
+    "verify": "filestead.cli.admin.upkeep:verify",
+    "sweep": "filestead.cli.admin.upkeep:sweep",
+    "migrate": "filestead.cli.admin.migrate:migrate",
+    "copy": "filestead.cli.admin.copy:copy",
+    "healthcheck": "filestead.cli.admin.healthcheck:healthcheck",
+}.items():
+    app.command(_target, name=_name)
+
+
+def run(words: list[str]) -> int:
+    """Run a server command and return its exit status. Raises `UsageError` and `UnknownCommand`."""
+    try:
+        result = app(words, exit_on_error=False, print_error=False)
+    except UnknownCommandError as error:
+        raise _unknown_command(error) from None
+    except CycloptsError as error:
+        raise UsageError(_usage_fault(error)) from None
+    except CannotStart as error:
+        warn(str(error))
+        return CONFIGURATION
+    except FilesteadError as error:
+        warn(str(error))
+        return FAILED
+    return result if isinstance(result, int) else 0
+
+
+def _unknown_command(error: UnknownCommandError) -> UnknownCommand:
+    above = list(error.command_chain or ())
+    found = app
+    for word in above:
+        found = found[word]
+    names = [name for name in found if not name.startswith("-")]
+    return UnknownCommand(" ".join(["filestead", *above]), (error.unused_tokens or [""])[0], names, KEY_SYNONYMS)
+
+
+def _usage_fault(error: CycloptsError) -> str:
+    """What cyclopts found, in the words that the client half has for it."""
+    error.verbose = False
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        if error.keyword is not None or error.argument.tokens:
+            return f"{name} needs a value"
+        return f"flag {name} missing" if name.startswith("-") else f"{name} missing"
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected extra arguments: {' '.join(error.unused_tokens or ())}"
+    text = str(error).strip().rstrip(".")
+    text = text.replace("Unknown option: ", "unknown flag ").replace(". Did you mean", "; did you mean")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,135 @@
+"""`filestead keys`: create, list and revoke, beside a running server or without one."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+
+from filestead import installation
+from filestead import settings as table
+from filestead.domain import access
+from filestead.domain.access import Key, Scope
+
+keys = App(name="keys", help="Create, list and revoke API keys.")
+
+ScopeName = Literal["files:read", "files:write", "files:system"]
+
+
+@keys.command
+def create(
+    *,
+    project: str,
+    organization: str = installation.DEFAULT,
+    user: str | None = None,
+    scope: Annotated[Sequence[ScopeName], Parameter(negative="")] = ("files:read", "files:write"),
+    expires_in: int | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Create a key and print it, alone, on standard output. It is shown only this once.
+
+    Its id, which `keys revoke` takes, goes to standard error.
+
+    Example: export OPENAI_API_KEY=$(filestead keys create --project research)
+
+    Parameters
+    ----------
+    project
+        The project whose files the key sees; made if it does not exist.
+    organization
+        The organization of the project; made if it does not exist.
+    user
+        Whose key it is; the upload rate is limited per user. Default: the key is a user of its own.
+    scope
+        What the key may do; repeat for several. `files:system` may create output purposes (for batch runners and
+        trainers).
+    expires_in
+        Seconds until the key stops working. Default: never.
+    data_dir
+        The data directory (FILESTEAD_DATA_DIR).
+    """
+    secret = access.new_secret()
+
+    async def run() -> Key:
+        async with installation.opened(table.load(data_dir=data_dir), make=True) as stores:
+            return await installation.create_key(
+                stores.keys,
+                secret,
+                organization=organization,
+                project=project,
+                user=user,
+                scopes=frozenset(map(Scope, scope)),
+                expires_after_seconds=expires_in,
+            )
+
+    key = asyncio.run(run())
+    print(f"{key.id} for project {key.project} of organization {key.organization}", file=sys.stderr)
+    print(secret)
+
+
+@keys.command(name="list")
+def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: str | None = None) -> None:
+    """List all keys, oldest first; those of the same second come in any order.
+
+    The keys themselves are not stored; the hint shows their first and last characters.
+
+    Parameters
+    ----------
+    json
+        One JSON object a line.
+    data_dir
+        The data directory (FILESTEAD_DATA_DIR).
+    """
+
+    async def run() -> list[Key]:
+        async with installation.opened(table.load(data_dir=data_dir)) as stores:
+            return await stores.keys.list()
+
+    found = asyncio.run(run())
+    if json:
+        for key in found:
+            print(msgspec.json.encode(key).decode())
+        return
+    rows = [("ID", "KEY", "ORGANIZATION", "PROJECT", "USER", "SCOPES", "STATE")]
+    rows += [
+        (key.id, key.hint, key.organization, key.project, key.user, " ".join(sorted(key.scopes)), _state(key))
+        for key in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _state(key: Key) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {_time(key.revoked_at)}"
+    if key.expires_at is None:
+        return "active"
+    word = "active until" if key.expires_at > time.time() else "expired"
+    return f"{word} {_time(key.expires_at)}"
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+@keys.command
+def revoke(key_id: str, /, *, data_dir: str | None = None) -> None:
+    """Revoke a key; a running server refuses it within two seconds.
+
+    Parameters
+    ----------
+    key_id
+        The id that `keys list` shows.
+    data_dir
+        The data directory (FILESTEAD_DATA_DIR).
+    """
+
+    async def run() -> Key:
+        async with installation.opened(table.load(data_dir=data_dir)) as stores:
+            return await stores.keys.revoke(key_id)
+
+    print(f"{asyncio.run(run()).id} is revoked")

@@ -1,0 +1,115 @@
+"""The help screens of the client half, as plain text from the table of commands."""
+
+import textwrap
+from collections.abc import Iterable
+
+from filestead.cli.client.commands import FILES, GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
+from filestead.cli.client.grammar import Command, Flag
+
+WIDTH = 100
+
+
+def overview() -> str:
+    """`filestead --help`: both halves."""
+    return "\n".join([
+        "filestead: the OpenAI Files API on your own machines",
+        "",
+        "Usage: filestead COMMAND [flags]",
+        "",
+        *_section("Client commands, for this and any other OpenAI-compatible server", [
+            (f"files {command.name}", command.help) for command in FILES
+        ]),
+        *_section("Server commands, on the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
+        *_section("Shell", [("completion SHELL", TOOLS["completion"]), ("--version", "Print the version")]),
+        *_section("Flags of every client command", map(_flag_row, _shown(GLOBAL_FLAGS))),
+        *_examples([
+            ("Start a server; it prints its first key", "filestead serve"),
+            ("Upload a file to it", "OPENAI_API_KEY=sk-... filestead files create --file data.jsonl --purpose batch"),
+        ]),
+        "More: filestead COMMAND --help",
+        "",
+    ])  # fmt: skip
+
+
+def group(name: str) -> str:
+    """`filestead files --help`."""
+    return "\n".join([
+        f"filestead {name}: {GROUP_HELP[name]}",
+        "",
+        f"Usage: filestead {name} COMMAND [flags]",
+        "",
+        *_section("Commands", [(command.name, command.help) for command in GROUPS[name]]),
+        f"More: filestead {name} COMMAND --help",
+        "",
+    ])  # fmt: skip
+
+
+def command(name: str, entry: Command) -> str:
+    """`filestead files create --help`."""
+    return "\n".join([
+        f"filestead {name} {entry.name}: {entry.help}",
+        "",
+        f"Usage: {usage(name, entry)}",
+        "",
+        *([*textwrap.wrap(entry.details, WIDTH), ""] if entry.details else []),
+        *_section("Flags", map(_flag_row, entry.flags)),
+        *_section("Flags of every client command", map(_flag_row, _shown(GLOBAL_FLAGS))),
+        *_examples(entry.examples),
+    ])  # fmt: skip
+
+
+def usage(name: str, entry: Command) -> str:
+    """The pattern of a call."""
+    words = ["filestead", name, entry.name]
+    for flag in entry.flags:
+        if flag.required:
+            words.append(flag.placeholder if flag.where == "path" else f"--{flag.name} {flag.placeholder}")
+    return " ".join([*words, "[flags]"])
+
+
+def flag_names(flag: Flag) -> str:
+    """`-o, --output PATH`."""
+    names = (f"-{flag.short}, " if flag.short else "") + f"--{flag.name}"
+    return names if flag.kind == "switch" else f"{names} {flag.placeholder}"
+
+
+def flag_help(flag: Flag) -> str:
+    """What it does, what it takes and where else its value comes from."""
+    notes = [flag.help]
+    if len(choices := flag.choices or flag.suggestions) > 1:
+        notes.append(f"one of {', '.join(choices)}")
+    if flag.variable:
+        notes.append(f"default: ${flag.variable}")
+    if flag.required:
+        notes.append("required")
+    return "; ".join(notes)
+
+
+def _shown(flags: Iterable[Flag]) -> list[Flag]:
+    return [flag for flag in flags if not flag.help.startswith("Accepted for")]
+
+
+def _flag_row(flag: Flag) -> tuple[str, str]:
+    return flag_names(flag), flag_help(flag)
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    table = list(rows)
+    width = min(max((len(name) for name, _ in table), default=0), 34) + 4
+    lines = [f"{title}:"]
+    for name, text in table:
+        head = f"  {name}".ljust(width)
+        folded = textwrap.wrap(text, WIDTH - width)
+        if len(head) > width:
+            lines.append(head)
+            head = " " * width
+        lines.append(head + folded[0])
+        lines.extend(" " * width + line for line in folded[1:])
+    return [*lines, ""]
+
+
+def _examples(examples: Iterable[tuple[str, str]]) -> list[str]:
+    lines = ["Examples:"]
+    for text, line in examples:
+        lines += [f"  # {text}", f"  {line}", ""]
+    return lines

@@ -1,0 +1,66 @@
+"""Reads YAML 1.2, and with it JSON, as the official command line does."""
+
+import re
+from typing import Any
+
+import yaml
+
+from filestead.cli.client.values import shown
+
+
+class _Loader(yaml.SafeLoader):
+    """The types of YAML 1.2 (`yes` and dates are text), duplicate members refused."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found: dict[str, Any] = {}
+        for name, item in node.value:
+            key = shown(self.construct_object(name, deep=True))
+            if not isinstance(name, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name is no list or mapping", name.start_mark)
+            if key in found:
+                raise yaml.constructor.ConstructorError(None, None, f'"{key}" stands twice', name.start_mark)
+            found[key] = self.construct_object(item, deep=deep)
+        return found
+
+
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """JSON escapes a character beyond U+FFFF as two halves, which YAML leaves apart."""
+    return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    return int(text, 8 if re.match(r"[+-]?0[0-7]", text) else 0)
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o?[0-7_]*|0b[01_]+|[1-9][0-9_]*)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|\.inf)$|\.nan$"), list("-+.0123456789")
+)
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+def read_yaml(text: str) -> Any:
+    """The first YAML document (JSON is YAML); ValueError with the place and the reason."""
+    try:
+        loader = _Loader(text)
+        loader.deep_construct = True  # Refuses what contains itself.
+        return loader.get_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"not YAML or JSON: {error}") from None

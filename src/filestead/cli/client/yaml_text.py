@@ -1,0 +1,92 @@
+"""A JSON value as block YAML, spelled as the official command line spells it.
+
+Names and strings are plain where YAML 1.1 and 1.2 both read them back as the same string, literal blocks where they
+have lines, and in double quotes elsewhere. The emitter is PyYAML's; numbers keep the server's spelling.
+"""
+
+import io
+import json
+import re
+from typing import Any
+
+from yaml import events, nodes
+from yaml.emitter import Emitter
+from yaml.resolver import Resolver
+
+from filestead.cli.client.json_text import Value, members, unquote
+
+_READ_AS_ANOTHER_TYPE = re.compile(
+    r"[yYnN]|[-+]?(0[xob])?[0-9_]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?"
+)
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+LONGEST_NAME = 128
+_STRING = "tag:yaml.org,2002:str"
+
+
+def dump(value: Value) -> str:
+    """A document without markers, with a newline at its end. Raises `ValueError` for a word that is not JSON."""
+    out = io.StringIO()
+    emitter = _Emitter(out, allow_unicode=True, width=1 << 30)
+    emitter.emit(events.StreamStartEvent())
+    emitter.emit(events.DocumentStartEvent(explicit=False))
+    _emit(emitter, value)
+    emitter.emit(events.DocumentEndEvent(explicit=False))
+    emitter.emit(events.StreamEndEvent())
+    return out.getvalue().removesuffix("...\n")
+
+
+class _Emitter(Emitter):
+    """Indents the lists of a mapping, escapes by code point, and keeps every quoted name on its line."""
+
+    ESCAPE_REPLACEMENTS = {'"': '"', "\\": "\\", "\n": "n", "\r": "r", "\t": "t"}  # type: ignore[misc]  # noqa: RUF012
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+        return super().increase_indent(flow, indentless=False)
+
+    def check_simple_key(self) -> bool:
+        event = self.event
+        quoted = isinstance(event, events.ScalarEvent) and event.style == '"' and len(event.value) < LONGEST_NAME
+        return quoted or bool(super().check_simple_key())
+
+    def determine_block_hints(self, text: str) -> str:
+        return str(super().determine_block_hints(text.lstrip("\n")))
+
+
+def _emit(emitter: _Emitter, value: Value) -> None:
+    if value.kind == "object":
+        emitter.emit(events.MappingStartEvent(None, None, implicit=True, flow_style=not value.items))
+        for key, item in members(value):
+            _emit_string(emitter, unquote(key))
+            _emit(emitter, item)
+        emitter.emit(events.MappingEndEvent())
+    elif value.kind == "array":
+        emitter.emit(events.SequenceStartEvent(None, None, implicit=True, flow_style=not value.items))
+        for item in value.items:
+            _emit(emitter, item)
+        emitter.emit(events.SequenceEndEvent())
+    elif value.kind == "string":
+        _emit_string(emitter, value.text)
+    else:
+        json.loads(value.raw)
+        emitter.emit(events.ScalarEvent(None, None, (True, False), value.raw))
+
+
+def _emit_string(emitter: _Emitter, text: str) -> None:
+    analysis = emitter.analyze_scalar(text)
+    if "\n" in text and analysis.allow_block and text.strip("\n") and not _OTHER_BREAKS.search(text):
+        style = "|"
+    elif analysis.allow_block_plain and not analysis.multiline and _reads_back(text):
+        style = None
+    else:
+        style = '"'
+    emitter.emit(events.ScalarEvent(None, None, (True, True), text, style=style))
+
+
+def _reads_back(text: str) -> bool:
+    if not text or _READ_AS_ANOTHER_TYPE.fullmatch(text):
+        return False
+    tag = _RESOLVER.resolve(nodes.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return bool(tag == _STRING)
+
+
+_RESOLVER = Resolver()

@@ -1,0 +1,1 @@
+"""Receiving content and resuming it; private."""

@@ -1,0 +1,1 @@
+"""Sending a request and receiving its response; private."""

@@ -1,0 +1,45 @@
+"""Operations on their way between the event loops that wait for them and the threads that run them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from filestead.database.engines.statements import Connection
+
+
+class Job:
+    """An operation, and the future (of some event loop) that waits for its outcome."""
+
+    __slots__ = ("error", "future", "loop", "operation", "result")
+
+    def __init__(self, operation: Callable[[Connection], Any]) -> None:
+        self.operation = operation
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def conclude(self) -> None:
+        """Hand the outcome over; to be called on the loop. Nothing happens where nobody waits any more."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def deliver(jobs: Iterable[Job]) -> None:
+    """Hand outcomes over from a thread, with one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, mine in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_conclude, mine)
+
+
+def _conclude(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.conclude()

@@ -1,0 +1,120 @@
+"""What is asked of a PostgreSQL server before it is used, and how many nodes prepare one database at once."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from filestead.database.engines.postgres import (
+    PostgresConnection,
+    connect,
+    connection_parameters,
+    reason_of,
+    translate_postgres_errors,
+)
+from filestead.database.engines.statements import Connection
+from filestead.domain.errors import CannotStart
+
+log = logging.getLogger("filestead")
+
+OLDEST = 15
+LOCK = 0x66696C657374  # "filest", among whatever else uses advisory locks of this database
+LOCK_SECONDS = 60
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[PostgresConnection]:
+    """A connection to look at the database with; `CannotStart` if there is none to be had.
+
+    In the block the driver's exceptions come out as errors of the domain.
+    """
+    parameters = connection_parameters(url)
+    try:
+        connection = connect(parameters)
+    except psycopg.Error as error:
+        raise CannotStart(
+            f"{_named(parameters)} cannot be reached ({reason_of(error)}): start the server, or correct the URL"
+        ) from None
+    with contextlib.closing(connection), translate_postgres_errors():
+        yield connection
+
+
+@contextlib.contextmanager
+def exclusively(url: str) -> Iterator[PostgresConnection]:
+    """As `connected`, and only one process at a time is in the block, of all that prepare this database."""
+    # The lock ends with a transaction, and so holds behind PgBouncer, where a session is anybody's. Therefore it has
+    # a connection of its own beside the one that the migrations commit on.
+    with connected(url) as guard, connected(url) as connection:
+        guard.execute(
+            f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0; "
+            "SET LOCAL idle_in_transaction_session_timeout = 0"
+        )
+        try:
+            guard.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        except psycopg.errors.LockNotAvailable:
+            raise CannotStart(
+                f"another process has been preparing the database for {LOCK_SECONDS} seconds: wait for it, or end it"
+            ) from None
+        yield connection
+        guard.execute("ROLLBACK")
+
+
+def installation(connection: Connection) -> str | None:
+    """The id of the installation; None in a new one."""
+    row = connection.execute("SELECT id FROM installation").fetchone()
+    return str(row[0]) if row else None
+
+
+def add_installation(connection: Connection, installation_id: str) -> None:
+    """Give a new installation its id, as the last step of making it."""
+    connection.execute("INSERT INTO installation (id) VALUES (%s)", (installation_id,))
+
+
+def check_server(connection: Connection, *, migrates: bool = False) -> None:
+    """`CannotStart` unless the server can keep the promises; `migrates` asks also whether tables can be made."""
+    number, commit, encoding, role, schema, name, creates = _facts(connection)
+    if number < OLDEST * 10_000:
+        raise CannotStart(
+            f"the database runs on PostgreSQL {number // 10_000}, but Filestead needs {OLDEST} or newer: upgrade it"
+        )
+    if encoding != "UTF8":
+        raise CannotStart(
+            f"the database {name} is encoded in {encoding}, which cannot hold every file name: make one with "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+    if commit == "off":
+        raise CannotStart(
+            f"synchronous_commit is off for the role {role}, so a crash could lose files that were answered for: "
+            f"ALTER ROLE {role} IN DATABASE {name} SET synchronous_commit = on (or local, remote_write, remote_apply)"
+        )
+    if migrates and not creates:
+        place = f"the schema {schema} of the database {name}" if schema else f"any schema of the database {name}"
+        raise CannotStart(
+            f"the role {role} may not create tables in {place}: GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO "
+            f"{role}, or run `filestead migrate` as a role that may"
+        )
+
+
+def warn(connection: Connection) -> None:
+    """Log what is well for trying things out only."""
+    if connection.execute("SELECT current_setting('fsync')").fetchone() == ("off",):
+        log.warning("fsync is off in PostgreSQL: a power cut can lose every row. Set fsync = on in its configuration")
+
+
+def _facts(connection: Connection) -> tuple[Any, ...]:
+    row = connection.execute(
+        "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), "
+        "pg_encoding_to_char(encoding), quote_ident(current_user), quote_ident(current_schema()), "
+        "quote_ident(datname), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) "
+        "FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    assert row is not None, "every connection has a database"
+    return row
+
+
+def _named(parameters: dict[str, Any]) -> str:
+    """The database as a message may name it: without the password."""
+    place = f"{parameters.get('host', 'the local socket')}:{parameters.get('port', 5432)}"
+    return f"the database {parameters.get('dbname', '')} at {place}".replace("  ", " ")

@@ -1,0 +1,195 @@
+"""SQLite: the file, its connections, and the threads that run operations on them.
+
+Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
+Guarantee: `synchronous=FULL`, so a committed transaction survives a power cut (NORMAL was measured to lose them).
+One thread writes; it commits the operations that are waiting as one group, each in a savepoint of its own, so that a
+group costs one sync and a failing operation takes back only itself. A few threads read, and one more reads what takes
+long. Several processes may work on
+the same file; a writer waits up to `BUSY_SECONDS` for another process's.
+"""
+
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from filestead.database.engines.ballast import Ballast
+from filestead.database.engines.jobs import Job, deliver
+from filestead.database.engines.statements import Connection, T
+from filestead.domain.errors import FilesteadError, StorageFailed, StorageFull, StoreUnavailable
+
+BUSY_SECONDS = 10.0
+GROUP = 64
+READERS = 2
+
+Clock = Callable[[], float]
+
+
+@contextlib.contextmanager
+def translate_sqlite_errors() -> Iterator[None]:
+    """Turn the driver's exceptions into the domain's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull(f"the database's disk is full: {error}") from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreUnavailable(f"the database is busy: {error}") from error
+        raise StorageFailed(f"the database failed: {error}") from error
+
+
+def connect(path: Path, clock: Clock) -> sqlite3.Connection:
+    """A connection in autocommit mode with this project's settings."""
+    with contextlib.suppress(FileExistsError):
+        # SQLite gives its side files the mode of the database, so the database must not start out readable.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # Constant within a statement, which is all that `deterministic` asks of a function without arguments.
+    connection.create_function("filestead_now", 0, lambda: int(clock() * 1e6), deterministic=True)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _run(job: Job, connection: Connection) -> None:
+    try:
+        with translate_sqlite_errors():
+            job.result = job.operation(connection)
+    except Exception as error:
+        job.error = error
+
+
+class _Worker:
+    """A thread with a connection that runs jobs in groups."""
+
+    def __init__(self, name: str, connection: Callable[[], sqlite3.Connection]) -> None:
+        self._open = connection
+        self._connection = connection()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+
+    def start(self, jobs: "queue.SimpleQueue[Job | None]", *, group: int) -> None:
+        self._jobs = jobs
+        self._group = group
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+        self._connection.close()
+
+    def _loop(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            group = [first]
+            with contextlib.suppress(queue.Empty):
+                while len(group) < self._group:
+                    job = self._jobs.get_nowait()
+                    if job is None:
+                        self._jobs.put(None)
+                        break
+                    group.append(job)
+            self.run(group)
+            deliver(group)
+
+    def run(self, group: list[Job]) -> None:
+        for job in group:
+            _run(job, self._connection)
+
+
+class _Writer(_Worker):
+    """The thread that writes: a group is one transaction, a job one savepoint."""
+
+    def __init__(self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast) -> None:
+        super().__init__(name, connection)
+        self._ballast = ballast
+
+    def join(self) -> None:
+        super().join()
+        self._ballast.close()
+
+    def run(self, group: list[Job]) -> None:
+        self._commit(group)
+        if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.drop():
+            # Nothing of a group that found no room has been kept, so it can be run again.
+            for job in group:
+                job.error = None
+            self._commit(group)
+        else:
+            self._ballast.take_in()
+
+    def _commit(self, group: list[Job]) -> None:
+        connection = self._connection
+        try:
+            with translate_sqlite_errors():
+                connection.execute("BEGIN IMMEDIATE")
+                for job in group:
+                    connection.execute("SAVEPOINT job")
+                    _run(job, connection)
+                    if job.error is not None:
+                        # A full disk is everybody's; SQLite may have rolled all back by itself by now.
+                        if isinstance(job.error, StorageFull) or not connection.in_transaction:
+                            raise job.error
+                        connection.execute("ROLLBACK TO job")
+                    connection.execute("RELEASE job")
+                connection.execute("COMMIT")
+        except FilesteadError as error:
+            self._reopen()
+            for job in group:
+                job.error = error
+
+    def _reopen(self) -> None:
+        """A failed sync is final: nothing more goes through the handle that saw it."""
+        with contextlib.suppress(sqlite3.Error, FilesteadError):
+            self._connection.close()
+            self._connection = self._open()
+
+
+class SqliteDatabase:
+    """The embedded database; see `statements.Database` for the contract."""
+
+    dialect: Dialect = sqlite_dialect.dialect(paramstyle="named")
+
+    def __init__(self, path: Path, clock: Clock = time.time) -> None:
+        def connection() -> sqlite3.Connection:
+            with translate_sqlite_errors():
+                return connect(path, clock)
+
+        self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._writer = _Writer("filestead-writer", connection, Ballast(path.with_name("ballast")))
+        self._long_reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
+        self._long_reader = _Worker("filestead-long-reader", connection)
+        self._writer.start(self._writes, group=GROUP)
+        for reader in self._readers:
+            reader.start(self._reads, group=GROUP // READERS)
+        self._long_reader.start(self._long_reads, group=1)
+
+    async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
+        """Run an operation that only reads, on a reader's connection."""
+        return await self._submit(self._long_reads if long else self._reads, operation)
+
+    async def write(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation as one durable transaction, on the writer's connection."""
+        return await self._submit(self._writes, operation)
+
+    async def _submit(self, jobs: "queue.SimpleQueue[Job | None]", operation: Callable[[Connection], T]) -> T:
+        job = Job(operation)
+        jobs.put(job)
+        result: T = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what is waiting and close every connection."""
+        self._writes.put(None)
+        for _ in self._readers:
+            self._reads.put(None)
+        self._long_reads.put(None)
+        for worker in (self._writer, *self._readers, self._long_reader):
+            worker.join()

@@ -1,0 +1,83 @@
+"""What `verify` asks the database about itself. Invariant numbers as in docs/operate.md."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Dialect, Executable, and_, exists, func, or_, select
+from sqlalchemy import text as literal_sql
+
+from filestead.database.engines.statements import Connection, Statement
+from filestead.database.repositories.clock import proven_us
+from filestead.database.tables import blobs, files, projects
+from filestead.domain.integrity import Violation
+
+EXPIRY_GRACE_SECONDS = 900
+LEASE_GRACE_US = 300_000_000
+
+# What a database says of its own file, with the answer of a sound one; a server keeps its files and references itself.
+SELF_CHECKS = {"sqlite": (("PRAGMA integrity_check", "ok"), ("PRAGMA foreign_key_check", None))}
+
+
+def findings(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
+    """An operation that reads the findings."""
+
+    def operation(connection: Connection) -> list[Violation]:
+        found: list[Violation] = []
+        for invariant, severity, sentence, remedy, statement in _checks():
+            rows = Statement(statement, dialect)(connection).fetchall()
+            found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
+        for sql, good in SELF_CHECKS.get(dialect.name, ()):
+            rows = Statement(literal_sql(sql), dialect)(connection).fetchall()
+            found += [
+                Violation("I-18", "A", "database", f"{sql}: {row[0]}", "restore the last backup")
+                for row in rows
+                if row[0] != good
+            ]
+        return found
+
+    return operation
+
+
+def _checks() -> list[tuple[str, str, str, str, Executable]]:
+    """(invariant, class, what a row of the statement means, what to do, statement)."""
+    used = func.coalesce(
+        select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(), 0
+    )
+    reserved = func.coalesce(
+        select(func.sum(blobs.c.bytes_reserved))
+        .where(blobs.c.project_id == projects.c.id, blobs.c.state != "live")
+        .scalar_subquery(),
+        0,
+    )
+    has_file = exists().where(files.c.blob_key == blobs.c.key)
+    return [
+        (
+            "I-12",
+            "A",
+            "the project's ledger differs from the sum of its files and reservations",
+            "report this: the quota is no longer exact",
+            select(projects.c.id).where(or_(projects.c.bytes_used != used, projects.c.bytes_reserved != reserved)),
+        ),
+        (
+            "I-21",
+            "A",
+            "the blob is live in the ledger but no file has it, or the other way round",
+            "report this: a sweep could take a visible file's bytes",
+            select(blobs.c.key).where(
+                or_(and_(blobs.c.state == "live", ~has_file), and_(blobs.c.state != "live", has_file))
+            ),
+        ),
+        (
+            "I-10",
+            "B",
+            f"the file expired more than {EXPIRY_GRACE_SECONDS} seconds ago and was not swept",
+            "run `filestead sweep`",
+            select(files.c.id).where(files.c.expires_at < proven_us() // 1_000_000 - EXPIRY_GRACE_SECONDS),
+        ),
+        (
+            "I-05",
+            "B",
+            "the blob's lease ran out more than 5 minutes ago and no sweep has taken it",
+            "run `filestead sweep`",
+            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US),
+        ),
+    ]

@@ -1,0 +1,435 @@
+"""The files and the ledger of blobs: `stores.FileRecords` in SQL."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from filestead.database.engines.statements import Connection, Database, listed
+from filestead.database.repositories import audit
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.file_statements import FileStatements
+from filestead.domain import rate_limit
+from filestead.domain.clock import LONGEST_LEASE_SECONDS, ClockWatch
+from filestead.domain.errors import (
+    CursorNotFound,
+    FileNotFound,
+    IdempotencyKeyReused,
+    IdempotencyKeySpent,
+    QuotaExceeded,
+    RateLimited,
+    UploadLost,
+)
+from filestead.domain.files.model import SHORT_PAGE, Admission, Binding, Draft, File, Intent, Page, Usage
+from filestead.domain.integrity import Violation
+from filestead.domain.quota import Quota
+from filestead.domain.rate_limit import RateDecision
+
+EXPIRE_AT_ONCE = 500
+UNBIND_AT_ONCE = 5_000
+DROP_TOMBSTONES_AT_ONCE = 10_000
+_UNLIMITED = 1 << 62
+
+
+class SqlFileRecords:
+    """See `stores.FileRecords` for the contract. Each public method is one operation, and so one transaction.
+
+    Any number of nodes may run them at once. A statement sees what was committed before it began, not before the
+    transaction began; so what must not change meanwhile is locked first and read then. Rows are locked in one order,
+    that nobody waits in a circle: users, files, blobs, tombstones, organizations, projects, idempotency keys.
+    """
+
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` says whether the database's clock is believed."""
+        self._database = database
+        self._clock = SqlClock(database, watch or ClockWatch())
+        self._s = FileStatements(database)
+
+    # --- uploads ------------------------------------------------------------------------------------------------
+
+    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
+        """Count the upload, reserve its first bytes, record its blob as pending."""
+
+        def operation(connection: Connection) -> Admission | QuotaExceeded:
+            decision = self._count(connection, intent.user_id, rate)
+            if self._is_bound(connection, intent):
+                return Admission(decision, 0, repeats=True)
+            reserved = self._reserve_first(connection, intent, quota)
+            if isinstance(reserved, QuotaExceeded):
+                return reserved  # not raised: the request stays counted
+            self._s.add_blob(
+                connection,
+                key=intent.blob_key,
+                project_id=intent.project_id,
+                bytes_reserved=reserved,
+                lease_us=lease_seconds * 1_000_000,
+            )
+            return Admission(decision, reserved, repeats=False)
+
+        outcome = await self._database.write(operation)
+        if isinstance(outcome, QuotaExceeded):
+            raise outcome
+        return outcome
+
+    def _reserve_first(self, connection: Connection, intent: Intent, quota: Quota) -> int | QuotaExceeded:
+        """Reserve what is asked for if it fits; what must fit and does not is the answer."""
+        place = intent.project_id, intent.organization_id
+        # Where nothing is reserved the project's row is left alone: others wait for it until this is committed.
+        if intent.reserve_bytes:
+            needed = max(intent.reserve_bytes, intent.at_least_bytes)
+            if self._book(connection, *place, quota, reserve=intent.reserve_bytes, needed=needed) is None:
+                return intent.reserve_bytes
+        if intent.at_least_bytes:
+            return self._book(connection, *place, quota, needed=intent.at_least_bytes) or 0
+        return 0
+
+    async def reserve(self, intent: Intent, more: int, *, quota: Quota) -> None:
+        """Add to the reservation of a pending upload."""
+
+        def operation(connection: Connection) -> None:
+            if not self._s.extend_reservation(connection, key=intent.blob_key, more=more).rowcount:
+                raise UploadLost
+            if exceeded := self._book(connection, intent.project_id, intent.organization_id, quota, reserve=more):
+                raise exceeded
+
+        await self._database.write(operation)
+
+    def _count(self, connection: Connection, user_id: str, rate: int) -> RateDecision:
+        if not rate:
+            return rate_limit.UNLIMITED
+        interval = rate_limit.interval(rate)
+        row = self._s.count_upload(
+            connection, user_id=user_id, interval=interval, ahead=rate_limit.PERIOD - interval
+        ).fetchone()
+        if row is not None:
+            return rate_limit.allowed(rate, row[0], row[1])
+        arrival, now_ = _one(self._s.upload_arrival(connection, user_id=user_id).fetchone())
+        raise RateLimited(rate_limit.refused(rate, arrival, now_))
+
+    def _is_bound(self, connection: Connection, intent: Intent) -> bool:
+        key = intent.idempotency_key
+        if key is None:
+            return False
+        return self._bound(connection, intent.project_id, key) is not None
+
+    def _bound(self, connection: Connection, project_id: str, key: str) -> tuple[Any, ...] | None:
+        proven = self._clock.proven_us(connection)
+        row: tuple[Any, ...] | None = self._s.bound(
+            connection, project_id=project_id, key=key, proven_us=proven
+        ).fetchone()
+        return row
+
+    def _book(
+        self,
+        connection: Connection,
+        project_id: str,
+        organization_id: str,
+        quota: Quota,
+        *,
+        use: int = 0,
+        reserve: int = 0,
+        settle: int = 0,
+        needed: int = 0,
+    ) -> QuotaExceeded | None:
+        """Add to the ledger what fits into the quota, while a reservation is settled.
+
+        At least `needed` bytes must fit, of which `use` and `reserve` are booked.
+
+        What has expired but is not swept yet makes room first.
+        """
+        limit = _UNLIMITED if quota.project_bytes is None else quota.project_bytes
+        needed = max(needed, use + reserve)
+        booking = {"project_id": project_id, "use": use, "reserve": reserve, "settle": settle, "quota": limit}
+        booking["needed"] = needed
+        exceeded = None
+        for last_try in (False, True):
+            exceeded = self._over_organization(connection, organization_id, quota, needed, settle)
+            if exceeded is None and not self._s.book(connection, **booking).rowcount:
+                exceeded = QuotaExceeded("project", limit)
+            if exceeded is None:
+                break
+            if not last_try:
+                self._make_room(connection)
+        return exceeded
+
+    def _over_organization(
+        self, connection: Connection, organization_id: str, quota: Quota, more: int, settle: int
+    ) -> QuotaExceeded | None:
+        limit = quota.organization_bytes
+        if limit is None or not more:
+            return None
+        self._s.lock_organization(connection, organization_id=organization_id)
+        (taken,) = _one(self._s.organization_taken(connection, organization_id=organization_id).fetchone())
+        return QuotaExceeded("organization", limit) if taken + more - settle > limit else None
+
+    async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
+        """Extend the leases of pending blobs."""
+
+        def operation(connection: Connection) -> None:
+            self._s.renew(connection, keys=listed(blob_keys), lease_us=lease_seconds * 1_000_000)
+
+        await self._database.write(operation)
+
+    async def publish(self, draft: Draft, *, quota: Quota) -> File:
+        """Turn the pending blob into a visible file and its reservation into usage."""
+
+        def operation(connection: Connection) -> File:
+            binding = draft.binding
+            if binding is not None:
+                self._take_turns(connection, draft, quota)
+                if earlier := self._bound_file(connection, draft.project_id, binding):
+                    return earlier
+            pending = self._s.enliven(connection, key=draft.blob_key).fetchone()
+            if pending is None:
+                return self._published(connection, draft)
+            # Takes the project's row, and so files become visible in the order of their time and `seq`.
+            if exceeded := self._book(
+                connection, draft.project_id, draft.organization_id, quota, use=draft.bytes, settle=pending[0]
+            ):
+                raise exceeded
+            if binding is not None:
+                self._bind(connection, draft.project_id, binding, draft.id)
+            return self._add_file(connection, draft)
+
+        return await self._database.write(operation)
+
+    def _take_turns(self, connection: Connection, draft: Draft, quota: Quota) -> None:
+        """Wait for other uploads of the project, so that an idempotency key is found bound or stays free."""
+        self._s.lock_blob(connection, key=draft.blob_key)
+        if quota.organization_bytes is not None:
+            self._s.lock_organization(connection, organization_id=draft.organization_id)
+        self._s.lock_project(connection, project_id=draft.project_id)
+
+    def _published(self, connection: Connection, draft: Draft) -> File:
+        """The draft's own file, where this is a repetition after an answer that got lost."""
+        row = self._s.get(connection, project_id=draft.project_id, id=draft.id).fetchone()
+        if row is None:
+            raise UploadLost
+        return File(*row)
+
+    def _bound_file(self, connection: Connection, project_id: str, binding: Binding) -> File | None:
+        """The file that the key stands for; None if it stands for none (any more)."""
+        bound = self._bound(connection, project_id, binding.key)
+        if bound is None:
+            return None
+        fingerprint, file_id = bound
+        if fingerprint != binding.fingerprint:
+            raise IdempotencyKeyReused(file_id)
+        row = self._s.get(connection, project_id=project_id, id=file_id).fetchone()
+        if row is None:
+            raise IdempotencyKeySpent(file_id)
+        return File(*row)
+
+    def _bind(self, connection: Connection, project_id: str, binding: Binding, file_id: str) -> None:
+        # What the key stood for a lifetime ago may not have been swept yet.
+        proven = self._clock.proven_us(connection)
+        self._s.unbind(connection, project_id=project_id, key=binding.key, proven_us=proven)
+        self._s.bind(
+            connection,
+            project_id=project_id,
+            key=binding.key,
+            fingerprint=binding.fingerprint,
+            file_id=file_id,
+            lifetime_us=binding.lifetime_seconds * 1_000_000,
+        )
+
+    def _add_file(self, connection: Connection, draft: Draft) -> File:
+        created_at, expires_at = _one(
+            self._s.add_file(
+                connection,
+                id=draft.id,
+                project_id=draft.project_id,
+                filename=draft.filename,
+                purpose=draft.purpose,
+                bytes=draft.bytes,
+                sha256=draft.sha256,
+                status=str(draft.status),
+                status_details=draft.status_details,
+                blob_key=draft.blob_key,
+                lifetime=draft.expires_after_seconds,
+            ).fetchone()
+        )
+        return File(
+            id=draft.id,
+            filename=draft.filename,
+            purpose=draft.purpose,
+            bytes=draft.bytes,
+            created_at=created_at,
+            expires_at=expires_at,
+            status=str(draft.status),
+            status_details=draft.status_details,
+            sha256=draft.sha256,
+            blob_key=draft.blob_key,
+        )
+
+    async def abandon(self, blob_key: str) -> bool:
+        """Give a pending upload up; False if its file is visible."""
+
+        def operation(connection: Connection) -> bool:
+            for project_id, reserved in self._s.doom_pending(connection, key=blob_key).fetchall():
+                if reserved:
+                    self._s.clear_reservation(connection, key=blob_key)
+                    self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
+            row = self._s.blob_state(connection, key=blob_key).fetchone()
+            return row is None or row[0] != "live"
+
+        return await self._database.write(operation)
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    async def get(self, project_id: str, file_id: str) -> File:
+        """The visible file."""
+        row = await self._database.read(
+            lambda connection: self._s.get(connection, project_id=project_id, id=file_id).fetchone()
+        )
+        if row is None:
+            raise FileNotFound(file_id)
+        return File(*row)
+
+    async def page(
+        self, project_id: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """Visible files in order, from behind `after`."""
+        statement = self._s.page(purpose is not None, after is not None, newest_first)
+        values: dict[str, object] = {"project_id": project_id, "limit": limit + 1}
+        if purpose is not None:
+            values["purpose"] = purpose
+
+        def operation(connection: Connection) -> Page:
+            if after is not None:
+                values["created_at"], values["seq"] = self._position(connection, project_id, after)
+            rows = statement(connection, **values).fetchall()
+            return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+        return await self._database.read(operation, long=limit > SHORT_PAGE)
+
+    def _position(self, connection: Connection, project_id: str, file_id: str) -> tuple[int, int]:
+        """Where the file is in the listing, or was if it is gone.
+
+        Tombstones are asked last: a file that is deleted in between has one by then.
+        """
+        proven = self._clock.proven_us(connection)
+        for statement in (self._s.position, self._s.former_position):
+            row = statement(connection, project_id=project_id, id=file_id, proven_us=proven).fetchone()
+            if row is not None:
+                created_at, seq = row
+                return created_at, seq
+        raise CursorNotFound(file_id)
+
+    async def delete(self, project_id: str, file_id: str) -> File:
+        """Make the file invisible and hand its blob to the sweep."""
+
+        def operation(connection: Connection) -> File:
+            row = self._s.delete(connection, project_id=project_id, id=file_id).fetchone()
+            if row is None:
+                raise FileNotFound(file_id)
+            *columns, seq = row
+            file = File(*columns)
+            self._s.doom(connection, key=file.blob_key)
+            self._s.add_tombstone(
+                connection,
+                project_id=project_id,
+                id=file_id,
+                created_at=file.created_at,
+                seq=seq,
+                proven_us=self._clock.proven_us(connection),
+            )
+            self._s.release(connection, project_id=project_id, used=file.bytes, reserved=0)
+            return file
+
+        return await self._database.write(operation)
+
+    # --- sweeping -----------------------------------------------------------------------------------------------
+
+    async def observe_clock(self) -> str | None:
+        """Compare the database's clock with the time that has passed."""
+        return await self._clock.observe()
+
+    async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
+        """Claim blobs that nobody needs; forget idempotency keys and tombstones that stand for nothing any more."""
+
+        def operation(connection: Connection) -> list[str]:
+            proven = self._clock.proven_us(connection)
+            used = self._expire(connection, proven)
+            self._s.cut_leases(connection, longest_us=LONGEST_LEASE_SECONDS * 1_000_000)
+            rows = self._s.lapsed(connection, proven_us=proven, limit=limit).fetchall()
+            keys = [row[0] for row in rows]
+            self._s.claim(connection, keys=listed(keys), lease_us=lease_seconds * 1_000_000)
+            self._release(connection, used=used, reserved=_sums(row[1:] for row in rows))
+            self._s.unbind_lapsed(connection, proven_us=proven, limit=UNBIND_AT_ONCE)
+            self._s.drop_tombstones(connection, proven_us=proven, limit=DROP_TOMBSTONES_AT_ONCE)
+            return keys
+
+        return await self._database.write(operation)
+
+    def _make_room(self, connection: Connection) -> None:
+        """Delete expired files; of those that another is just sweeping, wait for the end."""
+        proven = self._clock.proven_us(connection)
+        self._release(connection, used=self._expire(connection, proven), reserved=Counter())
+
+    def _expire(self, connection: Connection, proven_us: int) -> Counter[str]:
+        """Delete for good what has expired by the proven time; returns the bytes to be released, by project."""
+        rows = self._s.expired(connection, proven_us=proven_us, limit=EXPIRE_AT_ONCE).fetchall()
+        if rows:
+            keys = listed(row[2] for row in rows)
+            self._s.add_tombstones(connection, proven_us=proven_us, keys=keys)
+            self._s.drop_files(connection, keys=keys)
+            self._s.doom_all(connection, keys=keys)
+        return _sums(row[:2] for row in rows)
+
+    def _release(self, connection: Connection, *, used: Counter[str], reserved: Counter[str]) -> None:
+        for project_id in sorted(used | reserved):
+            self._s.release(connection, project_id=project_id, used=used[project_id], reserved=reserved[project_id])
+
+    async def forget(self, blob_keys: Sequence[str]) -> None:
+        """Drop blobs whose bytes are gone from the ledger."""
+
+        def operation(connection: Connection) -> None:
+            rows = self._s.forget(connection, keys=listed(blob_keys)).fetchall()
+            self._release(connection, used=Counter(), reserved=_sums(rows))
+
+        await self._database.write(operation)
+
+    async def release_leases(self) -> int:
+        """End every lease."""
+        return await self._database.write(lambda connection: self._s.release_leases(connection).rowcount)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    async def usage(self, project_id: str) -> Usage:
+        """The project's ledger."""
+        row = await self._database.read(lambda connection: self._s.usage(connection, project_id=project_id).fetchone())
+        return Usage(*_one(row))
+
+    async def survey(self, after: str, limit: int) -> list[File]:
+        """Files of every project by id."""
+        rows = await self._database.read(
+            lambda connection: self._s.survey(connection, id=after, limit=limit).fetchall()
+        )
+        return [File(*row) for row in rows]
+
+    async def states(self, blob_keys: Sequence[str]) -> dict[str, str]:
+        """Those of the keys that the ledger holds, with their states."""
+
+        def operation(connection: Connection) -> dict[str, str]:
+            return dict(self._s.states(connection, keys=listed(blob_keys)).fetchall())
+
+        return await self._database.read(operation)
+
+    async def check(self) -> list[Violation]:
+        """Findings about the rows themselves."""
+        return await self._database.read(audit.findings(self._database.dialect))
+
+
+def _sums(rows: Iterable[tuple[Any, ...]]) -> Counter[str]:
+    """The sum of (project, bytes) for each project."""
+    sums: Counter[str] = Counter()
+    for project_id, size in rows:
+        sums[project_id] += size
+    return sums
+
+
+def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    """A row that must exist, by a foreign key or by the form of the statement."""
+    if row is None:
+        raise LookupError("a row that is referenced is missing")
+    return row

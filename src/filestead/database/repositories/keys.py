@@ -1,0 +1,175 @@
+"""Organizations, projects, users and keys: `stores.KeyRecords` in SQL."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import and_, bindparam, insert, or_, select, update
+
+from filestead.database.engines.statements import Connection, Database, Statement, now, number
+from filestead.database.tables import keys, organizations, projects, users
+from filestead.domain.access import Key, Principal, Scope
+from filestead.domain.errors import NoSuchKey
+
+NewId = Callable[[str], str]
+"""Makes a fresh id with the given prefix."""
+
+SHOWN = (
+    *(keys.c.id, keys.c.hint, organizations.c.name, projects.c.name, users.c.name),
+    *(keys.c.scopes, keys.c.created_at, keys.c.expires_at, keys.c.revoked_at),
+)
+
+
+class SqlKeyRecords:
+    """See `stores.KeyRecords` for the contract."""
+
+    def __init__(self, database: Database, new_id: NewId) -> None:
+        self._database = database
+        self._new_id = new_id
+
+        def compiled(statement: Any) -> Statement:
+            return Statement(statement, database.dialect)
+
+        everything = keys.join(projects, keys.c.project_id == projects.c.id)
+        everything = everything.join(organizations, projects.c.organization_id == organizations.c.id)
+        everything = everything.join(users, keys.c.user_id == users.c.id)
+        usable = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
+        shown = select(*SHOWN).select_from(everything)
+        self._find = compiled(
+            select(
+                *(keys.c.id, keys.c.user_id, projects.c.id, projects.c.name),
+                *(organizations.c.id, organizations.c.name, keys.c.scopes, keys.c.expires_at),
+            )
+            .select_from(everything)
+            .where(keys.c.digest == bindparam("digest"), usable)
+        )
+        self._list = compiled(shown.order_by(keys.c.created_at, keys.c.id))
+        self._by_id = compiled(shown.where(keys.c.id == bindparam("id")))
+        self._by_digest = compiled(shown.where(keys.c.digest == bindparam("digest")))
+        self._revoke = compiled(
+            update(keys).where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_(None)).values(revoked_at=now())
+        )
+        self._add_key = compiled(
+            insert(keys).values(
+                **{name: bindparam(name) for name in ("id", "digest", "hint", "project_id", "user_id", "scopes")},
+                created_at=now(),
+                expires_at=now() + number("lifetime"),
+            )
+        )
+        self._organization = compiled(select(organizations.c.id).where(organizations.c.name == bindparam("name")))
+        self._add_organization = compiled(
+            insert(organizations).values(id=bindparam("id"), name=bindparam("name"), created_at=now())
+        )
+        within: Any = bindparam("organization_id")
+        self._project = compiled(
+            select(projects.c.id).where(projects.c.organization_id == within, projects.c.name == bindparam("name"))
+        )
+        self._add_project = compiled(
+            insert(projects).values(
+                id=bindparam("id"), organization_id=within, name=bindparam("name"), created_at=now()
+            )
+        )
+        self._user = compiled(
+            select(users.c.id).where(users.c.organization_id == within, users.c.name == bindparam("name"))
+        )
+        self._add_user = compiled(
+            insert(users).values(id=bindparam("id"), organization_id=within, name=bindparam("name"))
+        )
+
+    async def create(
+        self,
+        *,
+        key_id: str,
+        digest: str,
+        hint: str,
+        organization: str,
+        project: str,
+        user: str | None,
+        scopes: frozenset[Scope],
+        expires_after_seconds: int | None,
+    ) -> Key:
+        """Store a key, with the organization, project and user it belongs to."""
+
+        def operation(connection: Connection) -> Key:
+            known = self._by_digest(connection, digest=digest).fetchone()
+            if known is not None:
+                return _key(known)
+            organization_id = self._ensure(
+                connection, self._organization, self._add_organization, "org-", name=organization
+            )
+            project_id = self._ensure(
+                connection, self._project, self._add_project, "proj_", name=project, organization_id=organization_id
+            )
+            user_id = self._ensure(
+                connection, self._user, self._add_user, "user-", name=user or key_id, organization_id=organization_id
+            )
+            self._add_key(
+                connection,
+                id=key_id,
+                digest=digest,
+                hint=hint,
+                project_id=project_id,
+                user_id=user_id,
+                scopes=" ".join(sorted(scopes)),
+                lifetime=expires_after_seconds,
+            )
+            return _key(self._by_id(connection, id=key_id).fetchone())
+
+        return await self._database.write(operation)
+
+    def _ensure(self, connection: Connection, find: Statement, add: Statement, prefix: str, **values: str) -> str:
+        """The id of the named row, which is made if it is not there."""
+        row = find(connection, **values).fetchone()
+        if row is not None:
+            return str(row[0])
+        new = self._new_id(prefix)
+        add(connection, id=new, **values)
+        return new
+
+    async def find(self, digest: str) -> Principal | None:
+        """The principal of a usable key."""
+        row = await self._database.read(lambda connection: self._find(connection, digest=digest).fetchone())
+        if row is None:
+            return None
+        key_id, user_id, project_id, project, organization_id, organization, scopes, expires_at = row
+        return Principal(
+            key_id=key_id,
+            user_id=user_id,
+            project_id=project_id,
+            project_name=project,
+            organization_id=organization_id,
+            organization_name=organization,
+            scopes=frozenset(map(Scope, scopes.split())),
+            expires_at=expires_at,
+        )
+
+    async def list(self) -> list[Key]:
+        """Every key, oldest first; those of the same second come in the order of their ids."""
+        rows = await self._database.read(lambda connection: self._list(connection).fetchall())
+        return [_key(row) for row in rows]
+
+    async def revoke(self, key_id: str) -> Key:
+        """Revoke a key."""
+
+        def operation(connection: Connection) -> Key:
+            self._revoke(connection, id=key_id)
+            row = self._by_id(connection, id=key_id).fetchone()
+            if row is None:
+                raise NoSuchKey(key_id)
+            return _key(row)
+
+        return await self._database.write(operation)
+
+
+def _key(row: Any) -> Key:
+    key_id, hint, organization, project, user, scopes, created_at, expires_at, revoked_at = row
+    return Key(
+        id=key_id,
+        hint=hint,
+        organization=organization,
+        project=project,
+        user=user,
+        scopes=frozenset(map(Scope, scopes.split())),
+        created_at=created_at,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+    )

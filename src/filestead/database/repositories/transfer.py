@@ -1,0 +1,160 @@
+"""Whole tables in and out, for moving an installation from one database to another. Ids, keys and order stay."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Executable,
+    Select,
+    Table,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from filestead.database.engines.statements import Connection, Database, Statement, now_us
+from filestead.database.repositories.clock import proven_us
+from filestead.database.tables import blobs, files, metadata, projects
+
+Row = dict[str, Any]
+
+BEFORE_FILES = ("organizations", "projects", "users", "keys")
+AFTER_FILES = ("idempotency_keys", "file_tombstones")
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+# The place that was given to the newest file ever, also if it is gone.
+_HIGHEST = {
+    "sqlite": "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'",
+    "postgresql": "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('files', 'seq')::regclass), 0)",
+}
+_GO_ON_BEHIND = {
+    "sqlite": (
+        "DELETE FROM sqlite_sequence WHERE name = 'files'",
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('files', :highest)",
+    ),
+    "postgresql": (
+        "SELECT setval(pg_get_serial_sequence('files', 'seq'), greatest(%(highest)s::bigint, 1), %(highest)s > 0)",
+    ),
+}
+
+
+class SqlTransfer:
+    """Reads and writes rows as they are. Only for installations that nobody serves meanwhile."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- out ------------------------------------------------------------------------------------------------------
+
+    async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        """Rows in the order of the table's key, from behind the row `after`."""
+        return await self._page(metadata.tables[table], select(metadata.tables[table]), after, limit)
+
+    async def files(self, after: Row | None, limit: int) -> list[Row]:
+        """As `rows`, without files that have expired: those are on their way out."""
+        unexpired = or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
+        return await self._page(files, select(files).where(unexpired), after, limit)
+
+    async def counterparts(self, table: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows with the keys of `rows`, which are of another installation."""
+        columns = metadata.tables[table].columns
+        (key,) = _key(metadata.tables[table])
+        names = [f"key_{number}" for number in range(len(rows))]
+        statement = select(*columns).where(key.in_([bindparam(name, type_=key.type) for name in names]))
+        return await self._read(statement, dict(zip(names, (row[key.name] for row in rows), strict=True)))
+
+    async def highest(self) -> int:
+        """The highest `seq` that a file was ever given."""
+        sql = _HIGHEST[self._database.dialect.name]
+        row = await self._database.read(lambda connection: connection.execute(sql, {}).fetchone())
+        return int(row[0]) if row else 0
+
+    async def _page(self, table: Table, statement: Select[Any], after: Row | None, limit: int) -> list[Row]:
+        key = _key(table)
+        values: Row = {}
+        if after is not None:
+            values = {f"after_{column.name}": after[column.name] for column in key}
+            parameters = (bindparam(f"after_{column.name}", type_=column.type) for column in key)
+            statement = statement.where(tuple_(*key) > tuple_(*parameters))
+        return await self._read(statement.order_by(*key).limit(limit), values)
+
+    async def _read(self, statement: Select[Any], values: Row) -> list[Row]:
+        compiled = Statement(statement, self._database.dialect)
+        found = await self._database.read(lambda connection: compiled(connection, **values).fetchall())
+        return [dict(zip(statement.selected_columns.keys(), row, strict=True)) for row in found]
+
+    # --- in -------------------------------------------------------------------------------------------------------
+
+    async def write(self, table: str, rows: Sequence[Row]) -> None:
+        """Insert rows, or make those that are there (by their key) the same."""
+        await self._run(self._upsert(metadata.tables[table], rows))
+
+    async def expect(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
+        """Tell the ledger of blobs before their first byte, so that none is ever without a row."""
+        lease = now_us() + bindparam("lease_us", lease_seconds * 1_000_000, type_=BigInteger)
+        ledger = [_blob(row, "pending") for row in rows]
+        await self._run(self._upsert(blobs, ledger, lease_until_us=lease))
+
+    async def publish(self, rows: Sequence[Row]) -> None:
+        """Insert files whose bytes are there, in one transaction with the ledger's rows of their blobs."""
+        ledger = [_blob(row, "live") for row in rows]
+        await self._run(self._upsert(blobs, ledger), self._upsert(files, rows))
+
+    async def finish(self, highest: int) -> None:
+        """Make the sums of the projects those of their files, and let new files come behind `highest`."""
+        used = func.coalesce(
+            select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
+            literal_column("0"),
+        )
+        sums = projects.update().values(bytes_used=used, bytes_reserved=literal_column("0"))
+        await self._run((sums, {}))
+        steps = _GO_ON_BEHIND[self._database.dialect.name]
+
+        def operation(connection: Connection) -> None:
+            for sql in steps:
+                connection.execute(sql, {"highest": highest})
+
+        await self._database.write(operation)
+
+    def _upsert(self, table: Table, rows: Sequence[Row], **expressions: Any) -> tuple[Executable, Row]:
+        """One statement for all rows, since each would be a round trip; and its parameters."""
+        names = [column.name for column in table.columns if column.name not in expressions]
+        insert = _INSERTS[self._database.dialect.name](table).values(
+            [
+                {name: bindparam(f"{name}_{number}", type_=table.c[name].type) for name in names} | expressions
+                for number in range(len(rows))
+            ]
+        )
+        key = _key(table)
+        others = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
+        values = {f"{name}_{number}": row[name] for number, row in enumerate(rows) for name in names}
+        return insert.on_conflict_do_update(index_elements=key, set_=others), values
+
+    async def _run(self, *statements: tuple[Executable, Row]) -> None:
+        compiled = [(Statement(statement, self._database.dialect), values) for statement, values in statements]
+
+        def operation(connection: Connection) -> None:
+            for statement, values in compiled:
+                statement(connection, **values)
+
+        await self._database.write(operation)
+
+
+def _key(table: Table) -> list[Column[Any]]:
+    return list(table.primary_key.columns)
+
+
+def _blob(file: Row, state: str) -> Row:
+    return {
+        "key": file["blob_key"],
+        "project_id": file["project_id"],
+        "state": state,
+        "lease_until_us": None,
+        "bytes_reserved": 0,
+    }

@@ -1,0 +1,117 @@
+"""The schema's version: numbered migrations, each one transaction, the same for every database.
+
+They run when the embedded server starts, and by `filestead migrate` on a PostgreSQL that many nodes share.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from filestead.database.engines import sqlite
+from filestead.database.engines.statements import Connection
+from filestead.domain.errors import CannotStart
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0004"
+"""The newest migration; a test compares it with the folder."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between the databases."""
+
+    url: str
+    has_version: str
+    begin: str | None
+    remedy: str
+
+
+SQLITE = _Kind(
+    "sqlite://",
+    "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'",
+    # The driver would otherwise commit before each DDL statement; so each migration is one transaction.
+    "BEGIN IMMEDIATE",
+    "start `filestead serve` once to migrate it",
+)
+POSTGRES = _Kind(
+    "postgresql+psycopg://",
+    "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL",
+    "BEGIN",
+    "run `filestead migrate`",
+)
+
+
+def version(connection: Connection) -> str | None:
+    """The migration that the database stands at; None for an empty one."""
+    if not connection.execute(_kind(connection).has_version).fetchone():
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to `HEAD`. `CannotStart` if a newer Filestead has worked on it."""
+    with sqlite.translate_sqlite_errors():
+        at = version(connection)
+        if at is not None and at > HEAD:
+            raise CannotStart(_newer(at))
+        if at != HEAD:
+            _migrate(connection)
+
+
+def require_head(connection: Connection) -> None:
+    """`CannotStart` unless the database is at `HEAD`."""
+    with sqlite.translate_sqlite_errors():
+        at = version(connection)
+    if at is not None and at > HEAD:
+        raise CannotStart(_newer(at))
+    if at != HEAD:
+        raise CannotStart(f"the database is at schema {at or 'none'} instead of {HEAD}: {_kind(connection).remedy}")
+
+
+def _newer(at: str) -> str:
+    return (
+        f"the database is at schema {at}, which is newer than this Filestead knows ({HEAD}): "
+        "install the version that wrote it, or a newer one"
+    )
+
+
+def _kind(connection: Connection) -> _Kind:
+    return SQLITE if isinstance(connection, sqlite3.Connection) else POSTGRES
+
+
+def _migrate(connection: Connection) -> None:
+    # Alembic costs a quarter of a second to import; a start without migrations should not pay for it.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with _unwrapped(), bound(connection) as config.attributes["connection"]:
+        command.upgrade(config, "head")
+        config.attributes["connection"].commit()
+
+
+@contextlib.contextmanager
+def bound(connection: Connection) -> Iterator[sa.Connection]:
+    """A driver's connection, which commits by itself, as one of SQLAlchemy."""
+    kind = _kind(connection)
+    engine = sa.create_engine(kind.url, creator=lambda: connection, poolclass=sa.StaticPool)
+    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql(kind.begin))
+    with engine.connect() as wrapped:
+        yield wrapped
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Let the driver's own exceptions out, for `translate_sqlite_errors` to see."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        original: Any = error.orig
+        raise original from None

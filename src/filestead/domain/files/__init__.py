@@ -1,0 +1,1 @@
+"""Files: their model, what their backends must do, and the rules of uploads, downloads, expiry, sweeps and checks."""

@@ -1,0 +1,36 @@
+"""GCRA for "so many uploads a minute". Times in microseconds; a store keeps one number a user, the arrival time."""
+
+from dataclasses import dataclass
+
+PERIOD = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RateDecision:
+    """What the rate limiter said about one upload. Times in seconds from now."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset: float
+    retry_after: float
+
+
+def interval(limit: int) -> int:
+    """Microseconds between two uploads at the steady rate."""
+    return PERIOD // limit
+
+
+def allowed(limit: int, arrival: int, now: int) -> RateDecision:
+    """The decision for an upload that moved the theoretical arrival time to `arrival`."""
+    remaining = max(0, (now + PERIOD - arrival) // interval(limit))
+    return RateDecision(True, limit, remaining, (arrival - now) / 1e6, 0.0)
+
+
+def refused(limit: int, arrival: int, now: int) -> RateDecision:
+    """The decision for an upload that found the theoretical arrival time at `arrival`, too far ahead."""
+    wait = arrival + interval(limit) - PERIOD - now
+    return RateDecision(False, limit, 0, (arrival - now) / 1e6, max(0, wait) / 1e6)
+
+
+UNLIMITED = RateDecision(True, 0, 0, 0.0, 0.0)

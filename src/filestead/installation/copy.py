@@ -1,0 +1,166 @@
+"""Copying an installation, rows, keys and bytes, to another: from a data directory to PostgreSQL and S3, or back.
+
+Of a page of files the ledger hears first; then come the bytes, compared with the digest of their upload on the way;
+then the files, in one transaction. So what is visible is whole, and a copy that was cut off goes on where it was.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES, Row
+from filestead.domain.clock import LONGEST_LEASE_SECONDS
+from filestead.domain.errors import BlobNotFound, CannotStart, FileNotFound, FilesteadError
+from filestead.domain.files.sweep import Sweeper
+from filestead.installation.stores import Stores
+
+PAGE = 50
+"""Files, and so how many a copy that was cut off brings again at most."""
+
+AT_ONCE = 4
+LEASE_SECONDS = LONGEST_LEASE_SECONDS
+"""A page may take hours; what a copy that nobody resumes has left goes after a day."""
+
+Progress = Callable[[int, int | None], None]
+
+
+class CopyFailed(FilesteadError):
+    """The copy cannot go on; the target holds no more than whole files."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """How far a copy is."""
+
+    files: int = 0
+    bytes: int = 0
+    skipped: int = 0
+
+
+async def copy(source: Stores, target: Stores, *, progress: Progress = lambda done, total: None) -> Copied:
+    """Make the target the same as the source; nobody may be serving either. Raises `CopyFailed`, `CannotStart`."""
+    gone = await _no_longer_there(source, target)
+    for table in BEFORE_FILES:
+        await _copy_table(source, target, table)
+    copied = Copied()
+    total = await _total(source)
+    after: Row | None = None
+    while page := await source.transfer.files(after, PAGE):
+        await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
+        after = page[-1]
+    await target.transfer.finish(await source.transfer.highest())
+    for file in gone:
+        with contextlib.suppress(FileNotFound):  # it has expired, too
+            await target.records.delete(file["project_id"], file["id"])
+    for table in AFTER_FILES:  # which include what the source remembers of the files that are gone
+        await _copy_table(source, target, table)
+    await Sweeper(target.records, target.blobs).sweep()
+    return copied
+
+
+async def _no_longer_there(source: Stores, target: Stores) -> list[Row]:
+    """Files that an earlier copy brought over and that the source has lost since. `CannotStart` for any other's."""
+    for table in BEFORE_FILES:  # of which nothing is ever removed
+        async for page in _pages(target, table):
+            if len(await source.transfer.counterparts(table, page)) < len(page):
+                raise CannotStart(
+                    "the target already has an installation of its own: copy to an empty one, or to one that holds "
+                    "nothing but an earlier copy of the same source"
+                )
+    gone: list[Row] = []
+    own = await target.transfer.highest() > await source.transfer.highest()
+    async for page in _pages(target, "files"):
+        there = {row["seq"]: row["id"] for row in await source.transfer.counterparts("files", page)}
+        gone += [row for row in page if row["seq"] not in there]
+        own = own or any(there.get(row["seq"], row["id"]) != row["id"] for row in page)
+    if own:
+        raise CannotStart(
+            "the target was served after it was copied, and has taken files of its own, which copying again would "
+            "delete: copy to an empty one"
+        )
+    return gone
+
+
+async def _pages(stores: Stores, table: str) -> AsyncIterator[list[Row]]:
+    after: Row | None = None
+    while page := await stores.transfer.rows(table, after, PAGE):
+        yield page
+        after = page[-1]
+
+
+async def _copy_table(source: Stores, target: Stores, table: str) -> None:
+    async for page in _pages(source, table):
+        await target.transfer.write(table, page)
+
+
+async def _total(source: Stores) -> int:
+    total = 0
+    async for page in _pages(source, "projects"):
+        total += sum(row["bytes_used"] for row in page)
+    return total
+
+
+async def _copy_page(
+    source: Stores, target: Stores, page: list[Row], copied: Copied, report: Callable[[], None]
+) -> None:
+    states = await target.records.states([row["blob_key"] for row in page])
+    lane = asyncio.Semaphore(AT_ONCE)
+
+    async def is_there(row: Row) -> bool:
+        async with lane:
+            return states.get(row["blob_key"]) == "live" and await target.blobs.size(row["blob_key"]) == row["bytes"]
+
+    async def bring(row: Row) -> None:
+        async with lane:
+            if row["blob_key"] in states:  # a copy that was cut off may have left anything
+                await target.blobs.delete(row["blob_key"])
+            await _copy_blob(source, target, row, copied, report)
+
+    there = await asyncio.gather(*map(is_there, page))
+    missing = [row for row, known in zip(page, there, strict=True) if not known]
+    if missing:
+        await target.transfer.expect(missing, lease_seconds=LEASE_SECONDS)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for row in missing:
+                tasks.create_task(bring(row))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    await target.transfer.publish(page)
+    copied.files += len(page)
+    copied.skipped += len(page) - len(missing)
+    copied.bytes += sum(row["bytes"] for row, known in zip(page, there, strict=True) if known)
+    report()
+
+
+async def _copy_blob(source: Stores, target: Stores, row: Row, copied: Copied, report: Callable[[], None]) -> None:
+    digest = hashlib.sha256()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        async for block in source.blobs.read(row["blob_key"]):
+            digest.update(block)
+            copied.bytes += len(block)
+            report()
+            yield block
+        if digest.hexdigest() != row["sha256"]:
+            raise _damaged(row)
+
+    try:
+        stored = await target.blobs.put(row["blob_key"], chunks())
+    except CopyFailed:
+        raise
+    except BlobNotFound:
+        raise _damaged(row) from None
+    except FilesteadError as error:
+        raise CopyFailed(f"{row['id']} could not be copied: {error}") from error
+    if stored != row["bytes"]:
+        raise CopyFailed(f"{row['id']} has {stored} bytes in the target instead of {row['bytes']}")
+
+
+def _damaged(row: Row) -> CopyFailed:
+    return CopyFailed(
+        f"the bytes of {row['id']} in the source are not those that were uploaded: restore them from the backup or "
+        "delete the file, then copy again (`filestead verify --deep` names all such files)"
+    )
