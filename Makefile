@@ -31,7 +31,7 @@ $(STAMP): $(RUNTIME) requirements/dev.txt
 # Before anything is installed; by the Python of .venv if there is one, which may be newer than the system's.
 needs-test needs-bench needs-torture:
 	@[ -x $(BIN)/python ] || { $(CHECK_PYTHON); }
-	@python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); $$python tests/preflight.py $(@:needs-%=%)
+	@python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); $$python tests/support/preflight.py $(@:needs-%=%)
 
 serve: $(RUNTIME)  ## install what a server needs, then serve on 127.0.0.1:8080 with ./data
 	$(BIN)/filestead serve
@@ -61,7 +61,7 @@ bench: needs-bench install  ## measure against nginx, side by side
 	$(BIN)/python -m bench
 
 torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 80 minutes
-	$(BIN)/python -m tests.torture
+	$(BIN)/python -m tests.support.torture
 
 lock: install   ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -11,7 +11,7 @@ from bench.load import curl_together, upload
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench
 from bench.report import Goal, Row
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 ITEM = b'{"item":{}}\n'
 EXAMPLE = (

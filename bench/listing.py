@@ -16,7 +16,7 @@ from bench.report import Goal, Row
 from filestead.domain.access import digest_of
 from filestead.domain.files.purposes import INPUT_PURPOSES
 from filestead.installation import DATABASE, new_id
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 FILE_BYTES = 1024
 BEGAN = 1_700_000_000

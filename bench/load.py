@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.plan import WrongAnswer, find_program
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 CURL_SECONDS = 300
 CONNECTIONS = 16

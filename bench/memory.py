@@ -11,7 +11,7 @@ from bench.load import curl, curl_together, download, upload
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench
 from bench.report import Goal, Row
-from tests.serving import Server
+from tests.support.servers import Server
 
 SAMPLE_SECONDS = 0.02
 GROWTH = Goal(64)

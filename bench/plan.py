@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.preflight import find
-from tests.serving import Server
+from tests.support.preflight import find
+from tests.support.servers import Server
 
 MIB = 1024 * 1024
 INSTALL = "apt-get install nginx-light wrk curl; make install (PostgreSQL and SeaweedFS)"

@@ -13,10 +13,10 @@ import pytest
 
 from bench.plan import INSTALL, Bench, CannotMeasure
 from filestead.blobs.s3.signing import Signer
-from tests.installations import OnServers
-from tests.postgres import PostgresServer
-from tests.seaweed import REGION, SeaweedServer
-from tests.serving import Server
+from tests.support.installations import OnServers
+from tests.support.postgres import PostgresServer
+from tests.support.seaweedfs import REGION, SeaweedServer
+from tests.support.servers import Server
 
 DATABASE = "bench"
 DIRECT = "direct"

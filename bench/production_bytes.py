@@ -11,7 +11,7 @@ from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer, discard
 from bench.production import Production, production
 from bench.report import Goal, Row
-from tests.serving import Server
+from tests.support.servers import Server
 
 NAME = "large"
 GOAL = Goal(1.25, of="ratio")

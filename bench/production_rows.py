@@ -32,7 +32,7 @@ from bench.requests import KIB, form, listed, require_all, turns, upload_for
 from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
 from filestead.database.repositories.file_statements import FileStatements
 from filestead.domain.files.purposes import INPUT_PURPOSES
-from tests.serving import Server
+from tests.support.servers import Server
 
 EMBEDDED = "embedded"
 

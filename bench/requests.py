@@ -7,7 +7,7 @@ from bench.load import CONNECTIONS, wrk
 from bench.nginx import Nginx
 from bench.plan import Bench, WrongAnswer
 from bench.report import Goal, Row
-from tests.serving import Server
+from tests.support.servers import Server
 
 KIB = 1024
 WARM_UP_SECONDS = 1

@@ -8,7 +8,7 @@ from bench.load import curl, download, upload
 from bench.nginx import Nginx
 from bench.plan import Bench, WrongAnswer, discard
 from bench.report import Goal, Row
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 def measure_upload(bench: Bench, reference: Nginx | None) -> list[Row]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests import installations
-from tests.serving import Server
+from tests.support import installations
+from tests.support.servers import Server
 
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 """Reason -> number of the tests that this profile leaves out."""

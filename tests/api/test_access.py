@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from filestead.api.routes import PUBLIC
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 MISSING = "You didn't provide an API key."
 

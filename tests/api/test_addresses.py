@@ -4,7 +4,7 @@ import pytest
 
 from filestead import __version__
 from tests.api.test_files import message
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 PAGE = "https://app.example.org"
 OTHER = "http://localhost:3000"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 @dataclass(frozen=True)

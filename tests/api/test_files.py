@@ -6,7 +6,7 @@ import re
 import httpx2
 import pytest
 
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 ORDER = ["object", "id", "purpose", "filename", "bytes", "created_at", "expires_at", "status", "status_details"]
 BATCH_LINE = (

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.test_refusals import connect, head, read_to_end
 from tests.crash.harness import sql, wait_until_quiet
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 HOUR = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
 

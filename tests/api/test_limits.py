@@ -9,7 +9,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 LINE = b'{"custom_id": "%d", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m"}}\n'
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 REQUEST = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": {"model": "m"}}
 LINE = json.dumps(REQUEST).encode()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 def test_rows_and_bytes_are_where_the_profile_has_them(server: Server, pytestconfig: pytest.Config) -> None:

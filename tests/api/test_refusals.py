@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 BOUNDARY_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 TAIL = b'\r\n--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--x--\r\n'

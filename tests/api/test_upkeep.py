@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.embedded("damages, copies or restores a data directory by hand")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("moves the clock of the server's process")
 

@@ -15,7 +15,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.serving import Server
+from tests.support.servers import Server
 
 KIB = 1024
 HEAD_BYTES = 32 * KIB

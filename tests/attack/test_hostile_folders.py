@@ -14,7 +14,7 @@ from filestead.client._download.downloads import safe_name
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import KINDS, Shell
-from tests.serving import Server
+from tests.support.servers import Server
 
 CONTENT = os.urandom(300_001)
 OTHER = 65534

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 
 @pytest.mark.parametrize(

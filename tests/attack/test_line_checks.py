@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 TORTURE = bool(os.environ.get("FILESTEAD_TORTURE"))
 MIB = 1024 * 1024

@@ -12,7 +12,7 @@ import pytest
 
 from bench.listing import fill
 from filestead.installation import DATABASE
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 FILES = 10_000
 LISTERS = 16

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 MIB = 1024 * 1024
 UPLOADS = 12

@@ -11,7 +11,7 @@ import pytest
 from filestead.api.http.peers import Peers
 from filestead.api.http.shares import ADDRESSES, WRONG_KEYS_AT_ONCE, WrongKeys
 from tests.attack.test_quota_while_streaming import open_upload
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 
 def new_key(server: Server, project: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commandline import PROGRAM, CommandLine
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 @pytest.fixture

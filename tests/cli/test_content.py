@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.proxy import Fault, Proxy
-from tests.serving import Server
+from tests.support.servers import Server
 
 NOISE = os.urandom(3_000_000)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Done
 from tests.client.proxy import Fault, Proxy, answer
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 def made(done: Done) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.commandline import CommandLine, Screen, interrupt
 from tests.client.proxy import Fault, Proxy
-from tests.serving import Server
+from tests.support.servers import Server
 
 NOISE = os.urandom(3_000_000)
 CUT = 2_500_000

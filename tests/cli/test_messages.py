@@ -21,7 +21,7 @@ from filestead.cli.client.files import refuse_misspelled
 from filestead.cli.client.grammar import UsageError
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.test_tls import Tunnel, certificate  # noqa: F401 - a fixture
-from tests.serving import Server
+from tests.support.servers import Server
 
 UPLOAD = ("files", "create", "--purpose", "user_data", "--file")
 

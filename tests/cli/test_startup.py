@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.cli.commandline import CommandLine
-from tests.serving import Server
+from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("sqlalchemy", "starlette", "uvicorn", "pydantic", "pydantic_settings", "cyclopts", "alembic", "rich")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.commandline import CommandLine
 from tests.client.proxy import Fault, Proxy, answer
-from tests.serving import Server
+from tests.support.servers import Server
 
 NOISE = os.urandom(2_000_000)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.client.proxy import Fault, Proxy
 from tests.client.shells import KINDS, Shell
-from tests.serving import Server
+from tests.support.servers import Server
 
 Connect = Callable[..., Shell]
 Spoil = Callable[..., tuple[Shell, Proxy]]

@@ -25,7 +25,7 @@ from filestead import (
 )
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import Shell, part_of
-from tests.serving import Server
+from tests.support.servers import Server
 
 CONTENT = os.urandom(900_001)
 SIZE = len(CONTENT)

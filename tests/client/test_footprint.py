@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.shells import KINDS
-from tests.serving import Server
+from tests.support.servers import Server
 
 MIB = 2**20
 IMPORT_SECONDS = 0.150

@@ -13,7 +13,7 @@ import pytest
 from filestead import AsyncFilesClient, FilesClient, IntegrityError
 from tests.client.proxy import Fault, Proxy
 from tests.client.shells import part_of
-from tests.serving import Server
+from tests.support.servers import Server
 
 CONTENT = os.urandom(3_000_001)
 PATIENCE = 60

@@ -23,7 +23,7 @@ from filestead import (
 )
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import Shell, part_of
-from tests.serving import Server
+from tests.support.servers import Server
 
 DAY = 86_400
 CONTENT = os.urandom(700_001)

@@ -14,8 +14,8 @@ import pytest
 
 from filestead import APIConnectionError, APIStatusError
 from tests.client.proxy import Fault, answer
-from tests.preflight import find
-from tests.serving import Server
+from tests.support.preflight import find
+from tests.support.servers import Server
 
 CONTENT = os.urandom(2_000_001)
 

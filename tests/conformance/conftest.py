@@ -9,8 +9,8 @@ import pytest
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.blobs import BlobStore
-from tests.rows import BACKENDS, Rows
-from tests.seaweed import shared_server
+from tests.support.databases import BACKENDS, Rows
+from tests.support.seaweedfs import shared_server
 
 
 @pytest.fixture(params=list(BACKENDS))

@@ -23,7 +23,7 @@ from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
 from tests.conformance import test_idempotency as with_key
 from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, draft, intent
-from tests.rows import Rows
+from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from filestead.domain.files.interfaces import CURSOR_SECONDS
 from filestead.domain.files.model import File, Page
 from filestead.domain.quota import Quota
 from tests.conformance.test_file_records import add
-from tests.rows import Rows
+from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded,
 from filestead.domain.files.model import Draft, File, FileStatus, Intent
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from tests.rows import Rows
+from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from filestead.domain.errors import (
 from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from tests.rows import Rows
+from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 

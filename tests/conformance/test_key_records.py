@@ -4,7 +4,7 @@ import pytest
 
 from filestead.domain.access import DEFAULT_SCOPES, Key, Scope
 from filestead.domain.errors import NoSuchKey
-from tests.rows import Rows
+from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx2
 
 from filestead.cli.admin import upkeep
-from tests.installations import place_of
-from tests.serving import Server
+from tests.support.installations import place_of
+from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 

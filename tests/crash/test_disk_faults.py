@@ -24,7 +24,7 @@ from tests.crash.harness import (
     wait_until,
     wait_until_quiet,
 )
-from tests.serving import Server
+from tests.support.servers import Server
 
 MIB = 2**20
 DISK = 48 * MIB

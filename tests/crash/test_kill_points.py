@@ -19,7 +19,7 @@ from tests.crash.harness import (
     wait_until_quiet,
     write_plan,
 )
-from tests.serving import Server, run_command
+from tests.support.servers import Server, run_command
 
 KILLED = -9
 ANSWERED = "after answer body|"

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from tests.crash.harness import end_claims, findings, leftovers, send_form, sha256, wait_until_quiet
-from tests.serving import Server
+from tests.support.servers import Server
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "20"))
 SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().getrandbits(32)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.crash.harness import findings, leftovers, send_form, wait_until, wait_until_quiet
-from tests.serving import KEY, Server
+from tests.support.servers import KEY, Server
 
 MIB = 2**20
 IDLE_SECONDS = 1

@@ -19,8 +19,8 @@ import pytest
 
 from tests.cli.commandline import Screen
 from tests.crash.harness import findings, sql, wait_until, wait_until_quiet
-from tests.installations import clean_environment
-from tests.serving import KEY, Server, run_command
+from tests.support.installations import clean_environment
+from tests.support.servers import KEY, Server, run_command
 
 CONFIGURATION = 78
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from filestead.api.http.shares import WRONG_KEYS_AT_ONCE
-from tests.installations import OnDisk
-from tests.serving import Server, run_command
+from tests.support.installations import OnDisk
+from tests.support.servers import Server, run_command
 
 MIB = 2**20
 FILES, ONE, CONTENT = "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/content"

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.e2e.openai_clients import connect
-from tests.serving import Server
+from tests.support.servers import Server
 
 
 @pytest.fixture(scope="session", autouse=True)

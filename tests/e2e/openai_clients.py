@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 from openai import DefaultHttpxClient, OpenAI
 
-from tests.serving import Server, run_command
+from tests.support.servers import Server, run_command
 
 MIB = 2**20
 

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from tests.preflight import find
+from tests.support.preflight import find
 
 
 def find_program(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.programs import find_program
-from tests.serving import Server
+from tests.support.servers import Server
 
 pytestmark = [pytest.mark.torture, pytest.mark.embedded("one kind of installation is enough for foreign clients")]
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.programs import find_program
-from tests.serving import Server
+from tests.support.servers import Server
 
 MIB = 2**20
 

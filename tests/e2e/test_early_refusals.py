@@ -22,7 +22,7 @@ import requests
 from tests.e2e.programs import find_program
 from tests.e2e.senders import python
 from tests.e2e.senders.jobs import Job, outcome, plan, write, write_lines
-from tests.serving import Server
+from tests.support.servers import Server
 
 SENDERS = Path(__file__).parent / "senders"
 Outcomes = dict[tuple[str, bool, bool], list[Any]]

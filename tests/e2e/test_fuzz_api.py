@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Server, run_command
+from tests.support.servers import Server, run_command
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = 60

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 
 from tests.e2e.openai_clients import MIB, connect, new_project
-from tests.serving import Server
+from tests.support.servers import Server
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.programs import find_program, give_up
-from tests.serving import Server
+from tests.support.servers import Server
 
 NODE = Path(__file__).parent / "node"
 CHECKS = [

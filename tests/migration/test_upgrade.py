@@ -14,7 +14,7 @@ from filestead.database import schema
 from filestead.database.engines.sqlite import connect
 from filestead.installation import DATABASE, new_id
 from tests.migration.older import CREATED_AT, INSTALLATION, OLDER, REVISIONS, fill, migrate_to
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 pytestmark = pytest.mark.anyio
 

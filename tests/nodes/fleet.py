@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.installations import OnServers
-from tests.postgres import PostgresServer
-from tests.seaweed import SeaweedServer
-from tests.serving import Server
+from tests.support.installations import OnServers
+from tests.support.postgres import PostgresServer
+from tests.support.seaweedfs import SeaweedServer
+from tests.support.servers import Server
 
 _numbers = itertools.count()
 

@@ -13,8 +13,8 @@ from filestead.domain.access import DEFAULT_SCOPES, Principal
 from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from tests.postgres import PostgresServer
-from tests.rows import fresh_database
+from tests.support.databases import fresh_database
+from tests.support.postgres import PostgresServer
 
 NO_QUOTA = Quota(None, None)
 LEASE = 120

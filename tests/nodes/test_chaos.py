@@ -19,9 +19,9 @@ import httpx2
 
 from filestead.blobs.keys import KEY as KEY_FORM
 from tests.nodes.fleet import Fleet, fleet
-from tests.postgres import PostgresServer
-from tests.seaweed import SeaweedServer, require
-from tests.serving import KEY, run_command
+from tests.support.postgres import PostgresServer
+from tests.support.seaweedfs import SeaweedServer, require
+from tests.support.servers import KEY, run_command
 
 CYCLES = int(os.environ.get("CHAOS_CYCLES", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().getrandbits(32)

@@ -22,11 +22,11 @@ import pytest
 from filestead import installation, settings
 from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES
 from filestead.domain.files.model import Intent
-from tests.installations import OnDisk, OnServers, clean_environment
 from tests.nodes.nodes import NO_QUOTA, draft
-from tests.rows import shared_postgres
-from tests.seaweed import shared_server
-from tests.serving import Server
+from tests.support.databases import shared_postgres
+from tests.support.installations import OnDisk, OnServers, clean_environment
+from tests.support.seaweedfs import shared_server
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 

@@ -13,9 +13,9 @@ import pytest
 
 from tests.crash.harness import wait_until
 from tests.nodes.fleet import Fleet, fleet
-from tests.postgres import PostgresServer
-from tests.seaweed import SeaweedServer, require
-from tests.serving import Server, run_command
+from tests.support.postgres import PostgresServer
+from tests.support.seaweedfs import SeaweedServer, require
+from tests.support.servers import Server, run_command
 
 SOON_SECONDS = 6
 AGAIN_SECONDS = 10

@@ -24,8 +24,8 @@ from filestead.domain.files.service import Files, Rules, Tools
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, draft
-from tests.postgres import PostgresServer, Proxy
-from tests.rows import fresh_database
+from tests.support.databases import fresh_database
+from tests.support.postgres import PostgresServer, Proxy
 
 pytestmark = pytest.mark.anyio
 

@@ -17,11 +17,11 @@ from openai import OpenAI
 
 from filestead.blobs.keys import new_key
 from tests.crash.harness import wait_until
-from tests.installations import OnServers, clean_environment
 from tests.nodes.fleet import Balancer, Fleet, fleet
-from tests.rows import shared_postgres
-from tests.seaweed import shared_server
-from tests.serving import KEY, Server, run_command
+from tests.support.databases import shared_postgres
+from tests.support.installations import OnServers, clean_environment
+from tests.support.seaweedfs import shared_server
+from tests.support.servers import KEY, Server, run_command
 
 
 @contextlib.contextmanager

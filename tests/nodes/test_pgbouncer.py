@@ -3,11 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.installations import OnServers
-from tests.pgbouncer import shared_pgbouncer
-from tests.rows import shared_postgres
-from tests.seaweed import shared_server
-from tests.serving import Server, run_command
+from tests.support.databases import shared_postgres
+from tests.support.installations import OnServers
+from tests.support.pgbouncer import shared_pgbouncer
+from tests.support.seaweedfs import shared_server
+from tests.support.servers import Server, run_command
 
 
 class Pooled(OnServers):

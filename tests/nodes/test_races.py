@@ -10,7 +10,7 @@ from filestead.domain.errors import FileNotFound, IdempotencyKeyReused, QuotaExc
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
 from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, draft
-from tests.rows import held_clock
+from tests.support.databases import held_clock
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from filestead.database.engines.postgres import PostgresDatabase, translate_post
 from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart, StorageFailed, StorageFull, StoreUnavailable
 from filestead.installation import new_id
-from tests.postgres import PostgresServer, Proxy, free_port
-from tests.rows import shared_postgres
+from tests.support.databases import shared_postgres
+from tests.support.postgres import PostgresServer, Proxy, free_port
 
 PASSWORD = "secret-word"
 

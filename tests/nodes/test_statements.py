@@ -12,8 +12,8 @@ from filestead.database.repositories.file_statements import FileStatements
 from filestead.domain.errors import FileNotFound
 from filestead.domain.quota import Quota
 from tests.nodes.nodes import Cluster, Node, cluster
-from tests.postgres import PostgresServer
-from tests.rows import TEMPLATE, shared_postgres
+from tests.support.databases import TEMPLATE, shared_postgres
+from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filestead.domain.files.sweep import BATCH
 from tests.crash.harness import wait_until
-from tests.installations import clean_environment
 from tests.nodes.fleet import fleet
-from tests.rows import shared_postgres
-from tests.seaweed import shared_server
-from tests.serving import run_command
+from tests.support.databases import shared_postgres
+from tests.support.installations import clean_environment
+from tests.support.seaweedfs import shared_server
+from tests.support.servers import run_command
 
 FILES = BATCH + 100
 SWEEP = [sys.executable, "-m", "filestead.cli.main", "sweep"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from filestead.blobs.s3.store import S3Blobs
-from tests.seaweed import SeaweedServer, shared_server
 from tests.stores.proxy import FaultyProxy
+from tests.support.seaweedfs import SeaweedServer, shared_server
 
 
 @dataclass

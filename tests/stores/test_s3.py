@@ -34,8 +34,8 @@ from filestead.domain.errors import (
     StoreUnavailable,
 )
 from filestead.egress import Egress, origin_of
-from tests.seaweed import CREDENTIALS, REGION
 from tests.stores.conftest import Place
+from tests.support.seaweedfs import CREDENTIALS, REGION
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ async def test_what_a_killed_process_left_goes_with_its_key(place: Place, blobs:
     await blobs.put(other, of(b"stays"))
     code = f"""
 import asyncio
-from tests.seaweed import CREDENTIALS, REGION
+from tests.support.seaweedfs import CREDENTIALS, REGION
 from filestead.blobs.s3 import S3Blobs
 
 async def endless():
@@ -320,7 +320,7 @@ async def test_the_budget_is_never_exceeded_and_never_lost() -> None:
 
 UPLOADS = """
 import asyncio, sys, psutil
-from tests.seaweed import CREDENTIALS, REGION
+from tests.support.seaweedfs import CREDENTIALS, REGION
 from filestead.blobs.local import new_key
 from filestead.blobs.s3 import S3Blobs
 

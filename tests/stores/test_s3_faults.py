@@ -15,9 +15,9 @@ from filestead.blobs.keys import new_key
 from filestead.blobs.s3 import store
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, FilesteadError, StorageFailed, StorageFull, StoreUnavailable
-from tests.seaweed import REVOKED, SeaweedServer
 from tests.stores.conftest import Place
 from tests.stores.proxy import SECRETS, Fault, Request, flipped
+from tests.support.seaweedfs import REVOKED, SeaweedServer
 
 pytestmark = pytest.mark.anyio
 

@@ -20,12 +20,12 @@ import yaml
 from filestead.cli.client.commands import SERVER_COMMANDS
 from filestead.database import schema
 from filestead.settings import Settings, variable
-from tests.installations import OnServers, clean_environment
-from tests.postgres import free_port
-from tests.preflight import find
-from tests.rows import shared_postgres
-from tests.seaweed import shared_server
-from tests.serving import KEY, Server
+from tests.support.databases import shared_postgres
+from tests.support.installations import OnServers, clean_environment
+from tests.support.postgres import free_port
+from tests.support.preflight import find
+from tests.support.seaweedfs import shared_server
+from tests.support.servers import KEY, Server
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import preflight
-from tests.preflight import PROGRAMS
+from tests.support import preflight
+from tests.support.preflight import PROGRAMS
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 

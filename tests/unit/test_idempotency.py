@@ -11,7 +11,7 @@ from filestead.domain.files import idempotency
 from filestead.domain.files.model import Binding, ExpiresAfter, UploadTerms
 from filestead.domain.quota import Quota
 from tests.conformance.test_idempotency import begin, draft
-from tests.rows import Clock, over
+from tests.support.databases import Clock, over
 
 FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None), "size": 1, "sha256": "0" * 64}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.serving import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command
 
 BOUNDARY = "job"
 PURPOSE = '--job\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n{}\r\n'

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from filestead.blobs.s3.signing import Credentials, Signer
-from tests.preflight import find
+from tests.support.preflight import find
 
 START_SECONDS = 60
 CREDENTIALS = Credentials("filestead-test-key", "filestead-test-secret")

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.postgres import PostgresServer
-from tests.rows import shared_postgres
-from tests.seaweed import SeaweedServer, shared_server
+from tests.support.databases import shared_postgres
+from tests.support.postgres import PostgresServer
+from tests.support.seaweedfs import SeaweedServer, shared_server
 
 PROFILES = ("embedded", "shared")
 

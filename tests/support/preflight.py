@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SBIN = ("/usr/local/sbin", "/usr/sbin")
 """Where Debian keeps servers, and where only root looks for commands."""
 DISK_BYTES = {"test": 4 * 10**9, "bench": 15 * 10**9, "torture": 10 * 10**9}

@@ -18,8 +18,8 @@ from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.access import DEFAULT_SCOPES, KeyRecords, Principal
 from filestead.domain.files.interfaces import FileRecords
 from filestead.installation import new_id
-from tests.pgbouncer import shared_pgbouncer
-from tests.postgres import PostgresServer
+from tests.support.pgbouncer import shared_pgbouncer
+from tests.support.postgres import PostgresServer
 
 
 class Clock:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import ACCOUNT, PostgresServer, free_port, give
-from tests.preflight import find
+from tests.support.postgres import ACCOUNT, PostgresServer, free_port, give
+from tests.support.preflight import find
 
 START_SECONDS = 20
 POOL = 5

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx2
 
-from tests.installations import Place, clean_environment, place_of
+from tests.support.installations import Place, clean_environment, place_of
 
 KEY = "sk-test-bootstrap-0123456789"
 START_SECONDS = 30

@@ -1,6 +1,6 @@
 """`make torture`: what takes too long for every change. Each part is bounded in time, and all run whatever the others did.
 
-`python -m tests.torture [NAME ...]` runs some of the parts.
+`python -m tests.support.torture [NAME ...]` runs some of the parts.
 """
 
 import contextlib
