@@ -119,8 +119,8 @@ MEASURED = """
 import asyncio, inspect, re, sys
 from pathlib import Path
 from filestead import AsyncFilesClient, FilesClient
-from filestead.client import connections, network, async_network
-import filestead.cli.main as cli, filestead.cli.files, filestead.cli.connection, filestead.cli.output, gc
+from filestead.client._transport import connections, network, async_network
+import filestead.cli.main as cli, filestead.cli.client.commands.files, gc
 
 def peak():
     # Not ru_maxrss, which a new process inherits from the one that started it.

@@ -9,8 +9,10 @@ import time
 
 import pytest
 
-from filestead.cli.client.commands import CREATE_PURPOSES, FORMATS, GLOBAL_FLAGS, GROUPS
-from filestead.cli.completion import complete
+from filestead.cli.client.catalog.files import CREATE_PURPOSES
+from filestead.cli.client.catalog.global_flags import FORMATS, GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.completion import find_candidates
 from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program
 
@@ -52,7 +54,7 @@ def candidates(cli: CommandLine, line: str, style: str) -> Done:
 
 @pytest.mark.parametrize(("line", "wanted"), CASES, ids=NAMES)
 def test_candidates(line: str, wanted: list[str]) -> None:
-    found = complete(line.split(" "))
+    found = find_candidates(line.split(" "))
     assert found is not None
     assert [word for word, _ in found] == wanted
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.client.gjson import select
-from filestead.cli.client.json_text import compact, parse
+from filestead.cli.client.formats.gjson import select
+from filestead.cli.client.formats.json_text import format_compact, parse
 from tests.cli.commandline import CommandLine
 
 DOCUMENT = r"""{
@@ -120,4 +120,4 @@ def test_a_path_that_leads_nowhere_prints_the_whole(cli: CommandLine) -> None:
     assert (again.code, again.out) == (0, made.out)
     value = parse(again.out)
     assert value is not None
-    assert again.out == compact(value) + "\n"
+    assert again.out == format_compact(value) + "\n"

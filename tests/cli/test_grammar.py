@@ -1,4 +1,4 @@
-"""The grammar: how words become values, and what is said of words that make no sense."""
+"""The grammar: how words become values, and what is args of words that make no sense."""
 
 import contextlib
 import re
@@ -8,18 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS
-from filestead.cli.client.grammar import Command, Flag, UsageError, Words, fill_positionals, integer, read, require
+from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.client.grammar.model import Command, Flag, ParsedArgs
+from filestead.cli.client.grammar.parser import assign_positionals, parse_args, require_flags
+from filestead.cli.client.grammar.scalars import parse_integer
+from filestead.cli.errors import UsageError
 from tests.cli.commandline import CommandLine
 
 CREATE, RETRIEVE, LIST, CONTENT, DELETE = GROUPS["files"]
 
 
 def values(command: Command, *words: str) -> dict[str, Any]:
-    said = Words()
-    read(words, (*command.flags, *GLOBAL_FLAGS), said)
-    fill_positionals(command, said)
-    return said.values
+    args = ParsedArgs()
+    parse_args(words, (*command.flags, *GLOBAL_FLAGS), args)
+    assign_positionals(command, args)
+    return args.values
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_inner_flags_set_members_and_the_last_one_wins() -> None:
     ],
 )
 def test_integers_are_those_of_go(text: str, number: int) -> None:
-    assert integer(text) == number
+    assert parse_integer(text) == number
 
 
 @pytest.mark.parametrize(
@@ -138,13 +142,13 @@ def test_integers_are_those_of_go(text: str, number: int) -> None:
 )
 def test_no_integers(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f'"{text}" is no whole number')):
-        integer(text)
+        parse_integer(text)
 
 
 @pytest.mark.parametrize("text", ["9223372036854775808", "-9223372036854775809", "0xffffffffffffffffff"])
 def test_integers_of_more_than_64_bits(text: str) -> None:
     with pytest.raises(ValueError, match="64 bits"):
-        integer(text)
+        parse_integer(text)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -158,7 +162,7 @@ def test_every_integer_in_every_base(number: int) -> None:
         f"{sign}{size:#b}",
         f"{sign}0{size:o}",
     ):
-        assert integer(text) == number
+        assert parse_integer(text) == number
 
 
 @given(st.text(alphabet="0123456789abcdefoxXBO_+-.e ", max_size=8))
@@ -167,7 +171,7 @@ def test_whatever_is_said_is_a_number_or_refused_with_the_reason(text: str) -> N
         assert isinstance(values(LIST, "--limit", text)["limit"], int)
         return
     with pytest.raises(ValueError, match=re.escape(f'"{text}" is no whole number')):
-        integer(text)
+        parse_integer(text)
 
 
 @pytest.mark.parametrize(
@@ -211,25 +215,25 @@ def test_words_that_make_no_sense(command: Command, words: str, message: str) ->
     ],
 )
 def test_required_flags(command: Command, words: tuple[str, ...], missing: str) -> None:
-    said = Words()
-    read(words, (*command.flags, *GLOBAL_FLAGS), said)
-    fill_positionals(command, said)
+    args = ParsedArgs()
+    parse_args(words, (*command.flags, *GLOBAL_FLAGS), args)
+    assign_positionals(command, args)
     with pytest.raises(UsageError, match=missing):
-        require(command, said)
+        require_flags(command, args)
 
 
 def test_what_is_piped_in_is_not_missing() -> None:
-    require(CREATE, Words({"file": "x"}), also={"purpose": "batch"})
+    require_flags(CREATE, ParsedArgs({"file": "x"}), also={"purpose": "batch"})
 
 
 def test_reading_stops_at_a_word() -> None:
-    said = Words()
-    rest = read(["--format", "yaml", "files", "--debug"], GLOBAL_FLAGS, said, stop_at_word=True)
-    assert (rest, said.values) == (["files", "--debug"], {"format": "yaml"})
+    args = ParsedArgs()
+    rest = parse_args(["--format", "yaml", "files", "--debug"], GLOBAL_FLAGS, args, stop_at_word=True)
+    assert (rest, args.values) == (["files", "--debug"], {"format": "yaml"})
 
 
 def test_names_on_the_wire() -> None:
-    assert [Flag(name, "").key for name in ("file-id", "purpose", "expires-after.seconds")] == [
+    assert [Flag(name, "").wire_name for name in ("file-id", "purpose", "expires-after.seconds")] == [
         "file_id",
         "purpose",
         "seconds",

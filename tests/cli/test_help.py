@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from filestead.cli.client import help as screens
-from filestead.cli.client.commands import FORMATS, GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS
-from filestead.cli.client.grammar import Command, Words, fill_positionals, read, require
+from filestead.cli import help as screens
+from filestead.cli.client.catalog.global_flags import FORMATS, GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.grammar.parser import assign_positionals, parse_args, require_flags
+from filestead.cli.command_names import SERVER_COMMANDS
 from tests.cli.commandline import CommandLine
 
 FILES = GROUPS["files"]
@@ -32,12 +35,12 @@ EXAMPLES = [(command, line) for command in FILES for _, line in command.examples
     ("command", "example"), EXAMPLES, ids=[f"{entry.name}-{at}" for at, (entry, _) in enumerate(EXAMPLES)]
 )
 def test_examples_parse(command: Command, example: str) -> None:
-    said = Words()
+    args = ParsedArgs()
     name, *words = words_of(example)
     entry = next(entry for entry in FILES if entry.name == name)
-    read(words, (*entry.flags, *GLOBAL_FLAGS), said)
-    fill_positionals(entry, said)
-    require(entry, said)
+    parse_args(words, (*entry.flags, *GLOBAL_FLAGS), args)
+    assign_positionals(entry, args)
+    require_flags(entry, args)
 
 
 def test_every_command_has_examples() -> None:

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filestead.cli.client import boxes, colour, yaml_text
-from filestead.cli.client.json_text import LINE_BYTES, compact, indented, parse, unquote
+from filestead.cli.client.formats import boxes, colour, yaml_text
+from filestead.cli.client.formats.json_text import MAX_LINE_BYTES, format_compact, format_indented, parse, unquote
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ODD_TEXT = st.sampled_from(
@@ -37,8 +37,8 @@ def test_compact_and_indented_say_the_same(document: Any, spelling: dict[str, An
     text = json.dumps(document, **spelling)
     value = parse(text)
     assert value is not None
-    assert json.loads(compact(value)) == document
-    assert json.loads(indented(value)) == document
+    assert json.loads(format_compact(value)) == document
+    assert json.loads(format_indented(value)) == document
 
 
 @given(DOCUMENT)
@@ -46,8 +46,8 @@ def test_only_spaces_change(document: Any) -> None:
     text = json.dumps(document)
     value = parse(text)
     assert value is not None
-    assert compact(value) == json.dumps(document, separators=(",", ":"))
-    assert colour_free(colour.paint(indented(value))) == indented(value)
+    assert format_compact(value) == json.dumps(document, separators=(",", ":"))
+    assert colour_free(colour.add_colours(format_indented(value))) == format_indented(value)
 
 
 @given(STRING, st.booleans())
@@ -59,18 +59,18 @@ def test_unquoting(text: str, ascii_only: bool) -> None:
 def test_no_text_is_too_broken(text: str) -> None:
     value = parse(text)
     if value is not None:
-        assert parse(compact(value)) is not None
-        indented(value)
-        colour.paint(compact(value))
-        boxes.box(value, "title", columns=20, colours=False)
+        assert parse(format_compact(value)) is not None
+        format_indented(value)
+        colour.add_colours(format_compact(value))
+        boxes.draw_box(value, "title", columns=20, colours=False)
 
 
 def test_spellings_are_kept() -> None:
     text = r'{"b":1.50,"a":1e5,"n":-0,"big":123456789012345678901234567890,"s":"\u00fc\/ü\"","b":2}'
     value = parse(text)
     assert value is not None
-    assert compact(value) == text
-    assert indented(value) == (
+    assert format_compact(value) == text
+    assert format_indented(value) == (
         "{\n" r'  "b": 1.50,' "\n" r'  "a": 1e5,' "\n" r'  "n": -0,' "\n"
         r'  "big": 123456789012345678901234567890,' "\n" r'  "s": "\u00fc\/ü\"",' "\n" r'  "b": 2' "\n}"
     )  # fmt: skip
@@ -85,11 +85,11 @@ def test_unquoting_odd_strings() -> None:
 
 
 def test_arrays_stay_on_a_line_while_it_is_short() -> None:
-    for length in (LINE_BYTES - 4, LINE_BYTES - 3):
+    for length in (MAX_LINE_BYTES - 4, MAX_LINE_BYTES - 3):
         text = f'["{"x" * length}"]'
         value = parse(text)
         assert value is not None
-        assert (indented(value) == text) is (len(text) <= LINE_BYTES)
+        assert (format_indented(value) == text) is (len(text) <= MAX_LINE_BYTES)
 
 
 @given(st.lists(st.integers() | TEXT, max_size=12), st.text("name", max_size=6))
@@ -98,20 +98,21 @@ def test_the_width_counts_bytes_and_what_stands_before(items: list[Any], name: s
     value = parse(json.dumps(document, ensure_ascii=False))
     assert value is not None
     line = f"  {json.dumps(name)}: {json.dumps(items, ensure_ascii=False)}"
-    assert (f"{line},\n" in indented(value)) is (len(line.encode()) <= LINE_BYTES)
+    assert (f"{line},\n" in format_indented(value)) is (len(line.encode()) <= MAX_LINE_BYTES)
 
 
 def test_arrays_with_objects_are_spread() -> None:
     value = parse('[[],{},[1,[2]],[{"a":[{}]}]]')
     assert value is not None
     assert (
-        indented(value) == '[\n  [],\n  {},\n  [1, [2]],\n  [\n    {\n      "a": [\n        {}\n      ]\n    }\n  ]\n]'
+        format_indented(value)
+        == '[\n  [],\n  {},\n  [1, [2]],\n  [\n    {\n      "a": [\n        {}\n      ]\n    }\n  ]\n]'
     )
 
 
 def test_the_first_value_counts() -> None:
     assert [
-        compact(value) if (value := parse(text)) else None
+        format_compact(value) if (value := parse(text)) else None
         for text in ('{"a":1}{"b":2}', " 5 6", "", "  ", "<html>", '{"a":[1')
     ] == [
         '{"a":1}',
@@ -129,7 +130,7 @@ def test_the_first_value_counts() -> None:
 def as_yaml(document: Any) -> str:
     value = parse(json.dumps(document))
     assert value is not None
-    return yaml_text.dump(value)
+    return yaml_text.format_yaml(value)
 
 
 @given(WITHOUT_FLOATS)
@@ -150,7 +151,7 @@ def test_yaml_of_a_list_is_that_of_its_items(document: dict[str, str]) -> None:
 def test_yaml_keeps_numbers_as_they_are_spelled(word: str) -> None:
     value = parse(f'{{"v":{word}}}')
     assert value is not None
-    assert yaml_text.dump(value) == f"v: {word}\n"
+    assert yaml_text.format_yaml(value) == f"v: {word}\n"
 
 
 @pytest.mark.parametrize(
@@ -190,18 +191,18 @@ def test_yaml_of_what_is_no_json() -> None:
     value = parse('{"a": nul}')
     assert value is not None
     with pytest.raises(ValueError, match="Expecting value"):
-        yaml_text.dump(value)
+        yaml_text.format_yaml(value)
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
 
 
 def box(document: Any, columns: int = 40, *, colours: bool = False) -> list[str]:
-    return boxes.box(parse(json.dumps(document)), "title", columns=columns, colours=colours).splitlines()
+    return boxes.draw_box(parse(json.dumps(document)), "title", columns=columns, colours=colours).splitlines()
 
 
 def width(line: str) -> int:
-    return boxes._columns(line)
+    return boxes._display_width(line)
 
 
 @given(
@@ -270,4 +271,4 @@ def colour_free(text: str) -> str:
     ],
 )
 def test_colours_by_kind(text: str, painted: str) -> None:
-    assert colour.paint(text) == painted
+    assert colour.add_colours(text) == painted

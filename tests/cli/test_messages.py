@@ -1,4 +1,4 @@
-"""What is said when words, files, addresses or keys are wrong: one style for both halves, and always the remedy.
+"""What is args when words, files, addresses or keys are wrong: one style for both halves, and always the remedy.
 
 The first line begins with `filestead: ` (or is the status line of a response), the second says what to do.
 """
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from filestead.cli.client.commands import CREATE_PURPOSES, GROUPS, KEY_SYNONYMS, SERVER_COMMANDS, SYNONYMS, TOP_SYNONYMS
-from filestead.cli.client.files import refuse_misspelled
-from filestead.cli.client.grammar import UsageError
+from filestead.cli.client.catalog.files import CREATE_PURPOSES
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.client.commands.files import reject_misspelled_purpose
+from filestead.cli.command_names import KEY_SYNONYMS, SERVER_COMMANDS, SYNONYMS, TOP_LEVEL_SYNONYMS
+from filestead.cli.errors import UsageError
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.test_tls import Tunnel, certificate  # noqa: F401 - a fixture
 from tests.support.servers import Server
@@ -83,7 +85,7 @@ def test_synonyms_lead_to_commands_that_exist() -> None:
     files = {command.name for command in GROUPS["files"]}
     assert set(SYNONYMS.values()) <= files
     assert set(KEY_SYNONYMS.values()) - files == {"revoke"}
-    assert {meant.split(" ")[0] for meant in TOP_SYNONYMS.values()} <= {*GROUPS, *SERVER_COMMANDS, "--version"}
+    assert {meant.split(" ")[0] for meant in TOP_LEVEL_SYNONYMS.values()} <= {*GROUPS, *SERVER_COMMANDS, "--version"}
     assert not set(SYNONYMS) & files
 
 
@@ -130,12 +132,12 @@ def test_a_misspelled_purpose_is_told_before_anything_is_sent(bare: CommandLine,
     [*CREATE_PURPOSES, "batch_output", "file-extract", "retrieval", "ocr", "bad", "not a purpose ü", "", "@evals"],
 )
 def test_purposes_that_other_servers_may_know_pass(purpose: str) -> None:
-    refuse_misspelled(purpose)
+    reject_misspelled_purpose(purpose)
 
 
 def test_a_misspelled_purpose_in_a_piped_body(bare: CommandLine) -> None:
     with pytest.raises(UsageError):
-        refuse_misspelled("bacth")
+        reject_misspelled_purpose("bacth")
     done = bare("files", "create", "--file", "a.txt", stdin=b"purpose: bacth")
     assert "is probably batch misspelled" in done.err
 

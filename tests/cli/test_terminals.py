@@ -155,7 +155,7 @@ LIST = ("files", "list", "--purpose", "evals", "-r", "--transform", "id")
 def pager(cli: CommandLine, code: str) -> str:
     """A pager of its own, which leaves a trace."""
     path = cli.folder / "pager"
-    path.write_text(f'#!/bin/sh\necho "$@" > said\n{code}\n')
+    path.write_text(f'#!/bin/sh\necho "$@" > args\n{code}\n')
     path.chmod(0o755)
     return str(path)
 
@@ -165,24 +165,24 @@ def test_a_list_that_fills_the_terminal_is_paged(cli: CommandLine, many: list[st
     words = (*LIST, "--limit", "5")
     long = cli.on_terminal(*words, rows=10, env=env)
     assert (long.code, long.out.split()) == (0, many)
-    assert (cli.folder / "said").exists()
-    (cli.folder / "said").unlink()
+    assert (cli.folder / "args").exists()
+    (cli.folder / "args").unlink()
     short = cli.on_terminal(*words, rows=40, env=env)
     assert (short.code, short.out.split()) == (0, many)
-    assert not (cli.folder / "said").exists()
+    assert not (cli.folder / "args").exists()
 
 
 def test_what_is_never_paged(cli: CommandLine, many: list[str]) -> None:
     env = {"PAGER": pager(cli, "exec cat")}
     assert cli(*LIST, env=env).out.split() == many
     assert cli.on_terminal("files", "list", "--purpose", "evals", "--format", "yaml", rows=5, env=env).code == 0
-    assert not (cli.folder / "said").exists()
+    assert not (cli.folder / "args").exists()
 
 
 def test_a_pager_may_have_arguments(cli: CommandLine, many: list[str]) -> None:
     env = {"PAGER": f"{pager(cli, 'exec cat')} -X 'two words'"}
     assert cli.on_terminal(*LIST, rows=5, env=env).out.split() == many
-    assert (cli.folder / "said").read_text() == "-X two words\n"
+    assert (cli.folder / "args").read_text() == "-X two words\n"
 
 
 def test_quitting_the_pager_ends_the_list(cli: CommandLine, many: list[str]) -> None:
@@ -208,7 +208,7 @@ def test_an_empty_pager_is_less(cli: CommandLine, many: list[str]) -> None:
     for named in ("", " "):
         done = cli.on_terminal(*LIST, rows=5, env={"PAGER": named, "PATH": f"{cli.folder}:{cli.env['PATH']}"})
         assert (done.code, done.out.split()) == (0, many)
-        (cli.folder / "said").unlink()
+        (cli.folder / "args").unlink()
 
 
 def test_what_came_before_a_failing_page_is_printed(cli: CommandLine, server: Server, many: list[str]) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.client.values import embedded, embedded_path, mapping, shown
-from filestead.cli.client.yaml_reader import read_yaml
+from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.values import expand_file_reference, parse_mapping, referenced_path
+from filestead.cli.client.grammar.yaml_reader import parse_yaml
 from tests.cli.commandline import CommandLine
 
 JSON = st.recursive(
@@ -67,18 +68,18 @@ JSON = st.recursive(
     ],
 )
 def test_yaml_1_2(text: str, value: Any) -> None:
-    found = read_yaml(text)
+    found = parse_yaml(text)
     assert found == value
     assert type(found) is type(value)
 
 
 def test_nan_is_a_number() -> None:
-    assert math.isnan(read_yaml(".nan"))
+    assert math.isnan(parse_yaml(".nan"))
 
 
 @given(JSON)
 def test_json_is_yaml(value: Any) -> None:
-    assert read_yaml(json.dumps(value)) == value
+    assert parse_yaml(json.dumps(value)) == value
 
 
 @given(
@@ -89,7 +90,7 @@ def test_json_is_yaml(value: Any) -> None:
     )
 )
 def test_json_that_is_not_escaped_is_yaml(text: str) -> None:
-    assert read_yaml(json.dumps({"k": text}, ensure_ascii=False)) == {"k": text}
+    assert parse_yaml(json.dumps({"k": text}, ensure_ascii=False)) == {"k": text}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_json_that_is_not_escaped_is_yaml(text: str) -> None:
 )
 def test_a_member_stands_once(text: str) -> None:
     with pytest.raises(ValueError, match="stands twice"):
-        read_yaml(text)
+        parse_yaml(text)
 
 
 @pytest.mark.parametrize(
@@ -118,23 +119,23 @@ def test_a_member_stands_once(text: str) -> None:
 )
 def test_bad_yaml_is_refused_with_the_reason(text: str) -> None:
     with pytest.raises(ValueError, match="^not YAML or JSON: .{5,}"):
-        read_yaml(text)
+        parse_yaml(text)
 
 
 def test_the_reason_names_the_place() -> None:
     with pytest.raises(ValueError, match="line 2, column 5"):
-        read_yaml("a: 1\nb: [}")
+        parse_yaml("a: 1\nb: [}")
 
 
 @pytest.mark.parametrize(("text", "value"), [("", None), ("null", None), ("{}", {}), ("{a: 1}", {"a": 1})])
 def test_mappings(text: str, value: Any) -> None:
-    assert mapping(text) == value
+    assert parse_mapping(text) == value
 
 
 @pytest.mark.parametrize("text", ["5", "text", "[1]", "true"])
 def test_no_mappings(text: str) -> None:
     with pytest.raises(ValueError, match=r"it is a mapping, as in \{anchor: created_at, seconds: 3600\}"):
-        mapping(text)
+        parse_mapping(text)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +153,11 @@ def test_no_mappings(text: str) -> None:
     ],
 )
 def test_scalars_as_forms_and_queries_spell_them(value: Any, text: str) -> None:
-    assert shown(value) == text
+    assert format_scalar(value) == text
 
 
 def test_not_a_number_is_spelled_too() -> None:
-    assert shown(math.nan) == "NaN"
+    assert format_scalar(math.nan) == "NaN"
 
 
 def test_files_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,30 +165,30 @@ def test_files_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     Path("word").write_text("wörd\n")
     Path("bytes.bin").write_bytes(b"\x00\xff")
     assert (
-        embedded("@word")
-        == embedded("@./word")
-        == embedded("@file://word")
-        == embedded(f"@{tmp_path}/word")
+        expand_file_reference("@word")
+        == expand_file_reference("@./word")
+        == expand_file_reference("@file://word")
+        == expand_file_reference(f"@{tmp_path}/word")
         == "wörd\n"
     )
-    assert embedded("@data://bytes.bin") == base64.b64encode(b"\x00\xff").decode()
-    assert embedded("@bytes.bin").encode("utf-8", "surrogateescape") == b"\x00\xff"
-    assert embedded_path("@word") == Path("word")
+    assert expand_file_reference("@data://bytes.bin") == base64.b64encode(b"\x00\xff").decode()
+    assert expand_file_reference("@bytes.bin").encode("utf-8", "surrogateescape") == b"\x00\xff"
+    assert referenced_path("@word") == Path("word")
 
 
 def test_what_only_looks_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("@nobody", "nobody@example.org", "", "@"):
-        assert (embedded(text), embedded_path(text)) == (text, None)
-    assert embedded("\\@word") == "@word"
-    assert embedded("\\word") == "\\word"
+        assert (expand_file_reference(text), referenced_path(text)) == (text, None)
+    assert expand_file_reference("\\@word") == "@word"
+    assert expand_file_reference("\\word") == "\\word"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("@none.txt", "@./none", "@data://none.bin"):
         with pytest.raises(FileNotFoundError):
-            embedded(text)
+            expand_file_reference(text)
 
 
 # --- piped in, against the server -----------------------------------------------------------------------------------

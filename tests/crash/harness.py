@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx2
 
-from filestead.cli.admin import upkeep
+from filestead.cli.admin.sweep import sweep
+from filestead.cli.admin.verify import verify
 from tests.support.installations import place_of
 from tests.support.servers import Server
 
@@ -144,10 +145,10 @@ def wait_until_quiet(data_dir: Path, seconds: float = 10) -> None:
 def findings(data_dir: Path) -> list[dict[str, Any]]:
     """What `filestead sweep` and then `filestead verify --deep --json` say, run within this process for speed."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        upkeep.sweep(data_dir=str(data_dir))
+        sweep(data_dir=str(data_dir))
         output.truncate(0)
         output.seek(0)
-        status = upkeep.verify(deep=True, json=True, data_dir=str(data_dir))
+        status = verify(deep=True, json=True, data_dir=str(data_dir))
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     assert (status == 0) == (lines[-1]["findings"] == 0 == len(lines) - 1)
     return lines[:-1]

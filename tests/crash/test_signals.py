@@ -20,7 +20,8 @@ Supervisor(2, lambda: time.sleep(600)).run()
 
 IN_A_FINALIZER = """
 import sys, time
-from filestead.cli import main, serve
+from filestead.cli import main
+from filestead.cli.admin import serve
 
 class Slow:
     def __del__(self):

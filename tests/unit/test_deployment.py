@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from filestead.cli.client.commands import SERVER_COMMANDS
+from filestead.cli.command_names import SERVER_COMMANDS
 from filestead.database import schema
 from filestead.settings import Settings, variable
 from tests.support.databases import shared_postgres

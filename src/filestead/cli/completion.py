@@ -7,10 +7,13 @@ and exits 10 where the shell should complete file names. COMPLETION_STYLE names 
 import os
 from collections.abc import Iterable
 
-from filestead.cli.client.commands import GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
-from filestead.cli.client.grammar import Flag, UsageError
+from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUP_HELP, GROUPS
+from filestead.cli.client.grammar.model import Flag
+from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
+from filestead.cli.errors import UsageError
 
-FILE_NAMES = 10
+EXIT_COMPLETE_FILES = 10
 
 BASH = r"""# bash completion: put  eval "$(filestead completion bash)"  into ~/.bashrc
 _filestead() {
@@ -74,15 +77,15 @@ def run(name: str, words: list[str]) -> int:
     style = os.environ.get("COMPLETION_STYLE", "bash")
     if style not in SCRIPTS:
         raise UsageError(f"COMPLETION_STYLE is one of {', '.join(SCRIPTS)}")
-    candidates = complete(words or [""])
+    candidates = find_candidates(words or [""])
     if candidates is None:
-        return FILE_NAMES
+        return EXIT_COMPLETE_FILES
     for word, text in candidates:
         print(word if style == "bash" else f"{word}\t{text}")
     return 0
 
 
-def complete(words: list[str]) -> Candidates | None:
+def find_candidates(words: list[str]) -> Candidates | None:
     """The candidates for the last word and their help; None for the names of files."""
     *before, current = words
     before = [word for word in before if word != "="]  # bash gives `--name=value` as three words.
@@ -102,22 +105,22 @@ def complete(words: list[str]) -> Candidates | None:
 
 
 def _client_candidates(before: list[str], current: str) -> Candidates | None:
-    names, last = _placed(before)
+    names, last = _split_words(before)
     commands = GROUPS.get(names[0], ()) if names else ()
     command = next((entry for entry in commands if names[1:2] == [entry.name]), None)
     flags = (*(command.flags if command else ()), *GLOBAL_FLAGS)
-    waiting = _waiting_flag(last, flags)
+    waiting = _flag_awaiting_value(last, flags)
     if waiting is not None:
         values = waiting.choices or waiting.suggestions
         return [(value, "") for value in values] or None
     if current.startswith("-"):
         return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
     if not names:
-        return list({**GROUP_HELP, **SERVER_COMMANDS, **TOOLS}.items())
+        return list({**GROUP_HELP, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
     return [(entry.name, entry.help) for entry in commands] if command is None else []
 
 
-def _placed(words: list[str]) -> tuple[list[str], str]:
+def _split_words(words: list[str]) -> tuple[list[str], str]:
     """The words that are no flag's, and the flag at the end that waits for its value."""
     flags = [*GLOBAL_FLAGS, *(flag for commands in GROUPS.values() for entry in commands for flag in entry.flags)]
     names: list[str] = []
@@ -127,12 +130,12 @@ def _placed(words: list[str]) -> tuple[list[str], str]:
             last = ""
         elif not word.startswith("-"):
             names.append(word)
-        elif _waiting_flag(word, flags) is not None:
+        elif _flag_awaiting_value(word, flags) is not None:
             last = word
     return names, last
 
 
-def _waiting_flag(word: str, flags: Iterable[Flag]) -> Flag | None:
+def _flag_awaiting_value(word: str, flags: Iterable[Flag]) -> Flag | None:
     """The flag whose value the next word is."""
     name = word.lstrip("-")
     return next((flag for flag in flags if name in {flag.name, flag.short} and name and flag.kind != "switch"), None)
@@ -141,7 +144,7 @@ def _waiting_flag(word: str, flags: Iterable[Flag]) -> Flag | None:
 def _server_candidates(before: list[str]) -> Candidates:
     """Subcommands and flags of a server command, asked of cyclopts; nothing if the server is not installed."""
     try:
-        from filestead.cli.admin.commands import app  # noqa: PLC0415 - loads the server's libraries
+        from filestead.cli.admin.app import app  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError:
         return []
     found = app

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from filestead.cli.admin.commands import app
-from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS
-from filestead.cli.client.grammar import Command, Flag
-from filestead.cli.client.help import flag_help, flag_names, usage
+from filestead.cli.admin.app import app
+from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.client.grammar.model import Command, Flag
+from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
@@ -100,8 +101,8 @@ def page() -> str:
 def _command(group: str, command: Command) -> Iterator[str]:
     yield from (f"### filestead {group} {command.name}", "", f"{command.help}.", "", "```console")
     yield from (usage(group, command), "```", "")
-    if command.details:
-        yield from (command.details, "")
+    if command.description:
+        yield from (command.description, "")
     yield from _flags(command.flags)
     for text, line in command.examples:
         yield from (f"{text}:" if text[-1].isalpha() else text, "", "```console", line, "```", "")

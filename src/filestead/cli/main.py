@@ -10,19 +10,23 @@ import sys
 from typing import NoReturn
 
 from filestead import __version__
-from filestead.cli.client import help as screens
-from filestead.cli.client.commands import GLOBAL_FLAGS, GROUPS, SERVER_COMMANDS, SYNONYMS, TOOLS, TOP_SYNONYMS
-from filestead.cli.client.grammar import Command, UnknownCommand, UsageError, Words, read
-from filestead.cli.signals import die_of, stopped_by_ctrl_c
+from filestead.cli import help as screens
+from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUPS
+from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.grammar.parser import parse_args
+from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS, SYNONYMS, TOP_LEVEL_SYNONYMS
+from filestead.cli.errors import UnknownCommand, UsageError
+from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
 
-FAILED = 1
-UNKNOWN_COMMAND = 3
+EXIT_FAILURE = 1
+EXIT_UNKNOWN_COMMAND = 3
 """As the official command line has it; any other failure of a client command is 1."""
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    _hold_standard_files()
+    _replace_closed_standard_files()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -31,89 +35,92 @@ def run(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except UsageError as error:
-        name = " ".join(["filestead", *[word for word in words[:2] if word in _names()]])
+        name = " ".join(["filestead", *[word for word in words[:2] if word in _command_names()]])
         print(f"filestead: {error}\nRun '{name} --help' for flags and examples.", file=sys.stderr)
-        return FAILED
+        return EXIT_FAILURE
     except UnknownCommand as error:
         print(f"filestead: {error}", file=sys.stderr)
-        return UNKNOWN_COMMAND
+        return EXIT_UNKNOWN_COMMAND
 
 
 def _dispatch(words: list[str]) -> int:
-    said = Words()
+    args = ParsedArgs()
     if words[:1] and words[0] in {"--version", "-v", "-V", "-version"}:
         print(f"filestead {__version__}")
         return 0
-    rest = read(words, GLOBAL_FLAGS, said, stop_at_word=True)
+    rest = parse_args(words, GLOBAL_FLAGS, args, stop_at_word=True)
     name = rest[0] if rest else "help"
-    if said.help or name == "help":
-        print(screens.overview(), end="")
+    if args.help or name == "help":
+        print(screens.overview_screen(), end="")
         return 0
     if name in SERVER_COMMANDS:
-        return _server_command(words)
-    if name in TOOLS or name == "__complete":
+        return _run_server_command(words)
+    if name in SHELL_COMMANDS or name == "__complete":
         from filestead.cli import completion  # noqa: PLC0415 - seldom wanted
 
         return completion.run(name, rest[1:])
     if name not in GROUPS:
-        raise UnknownCommand("filestead", name, [*GROUPS, *SERVER_COMMANDS, *TOOLS, "--version"], TOP_SYNONYMS)
-    return _client_command(name, rest[1:], said)
+        raise UnknownCommand(
+            "filestead", name, [*GROUPS, *SERVER_COMMANDS, *SHELL_COMMANDS, "--version"], TOP_LEVEL_SYNONYMS
+        )
+    return _parse_client_command(name, rest[1:], args)
 
 
-def _client_command(name: str, words: list[str], said: Words) -> int:
-    rest = read(words, GLOBAL_FLAGS, said, stop_at_word=True)
+def _parse_client_command(name: str, words: list[str], args: ParsedArgs) -> int:
+    rest = parse_args(words, GLOBAL_FLAGS, args, stop_at_word=True)
     if not rest or rest[0] == "help":
-        print(screens.group(name), end="")
+        print(screens.group_screen(name), end="")
         return 0
     command = next((entry for entry in GROUPS[name] if entry.name == rest[0]), None)
     if command is None:
         raise UnknownCommand(f"filestead {name}", rest[0], [entry.name for entry in GROUPS[name]], SYNONYMS)
-    read(rest[1:], (*command.flags, *GLOBAL_FLAGS), said)
-    if said.help:
-        print(screens.command(name, command), end="")
+    parse_args(rest[1:], (*command.flags, *GLOBAL_FLAGS), args)
+    if args.help:
+        print(screens.command_screen(name, command), end="")
         return 0
-    return _run(command, said)
+    return _run_client_command(command, args)
 
 
-def _run(command: Command, said: Words) -> int:
+def _run_client_command(command: Command, args: ParsedArgs) -> int:
     """Run a client command. A failure is a line on standard error; the server's error object goes to the other."""
-    module, _, function = command.run.partition(":")
-    from filestead.cli.client import hints  # noqa: PLC0415 - not for --help
-    from filestead.cli.client.connection import Refused  # noqa: PLC0415
-    from filestead.cli.client.output import Failed, Output  # noqa: PLC0415
-    from filestead.cli.client.terminal import guard  # noqa: PLC0415
+    module, _, function = command.handler.partition(":")
+    from filestead.cli.client import error_hints  # noqa: PLC0415 - not for --help
+    from filestead.cli.client.connection import StatusError  # noqa: PLC0415
+    from filestead.cli.client.output import Output  # noqa: PLC0415
+    from filestead.cli.errors import CommandError  # noqa: PLC0415
+    from filestead.cli.terminal.escaping import guard_standard_streams  # noqa: PLC0415
     from filestead.client.errors import APIConnectionError, FilesteadError  # noqa: PLC0415
 
-    guard()
+    guard_standard_streams()
     try:
-        getattr(importlib.import_module(module), function)(command, said)
-    except Refused as error:
+        getattr(importlib.import_module(module), function)(command, args)
+    except StatusError as error:
         print(error, file=sys.stderr)
-        hints.show(hints.for_status(error, said))
+        error_hints.print_hint(error_hints.for_status(error, args))
         if error.error is not None:
-            Output(said, "").error(error.error)
+            Output(args, "").print_error(error.error)
     except BrokenPipeError:
-        die_of(signal.SIGPIPE)
+        terminate_by_signal(signal.SIGPIPE)
     except KeyboardInterrupt:
-        die_of(signal.SIGINT)
+        terminate_by_signal(signal.SIGINT)
     except OSError as error:
-        print(f"filestead: {_reason(error)}", file=sys.stderr)
-        hints.show(hints.for_file(error, said))
+        print(f"filestead: {_describe_os_error(error)}", file=sys.stderr)
+        error_hints.print_hint(error_hints.for_file(error, args))
     except APIConnectionError as error:
         print(f"filestead: {error}", file=sys.stderr)
-        hints.show(hints.for_connection(error))
-    except (Failed, FilesteadError) as error:
+        error_hints.print_hint(error_hints.for_connection(error))
+    except (CommandError, FilesteadError) as error:
         print(f"filestead: {error}", file=sys.stderr)
     except RecursionError:
         print("filestead: the answer is JSON of too many levels to be shown", file=sys.stderr)
     else:
         return 0
-    return FAILED
+    return EXIT_FAILURE
 
 
-def _server_command(words: list[str]) -> int:
+def _run_server_command(words: list[str]) -> int:
     try:
-        from filestead.cli.admin import commands  # noqa: PLC0415 - loads the server's libraries
+        from filestead.cli.admin import app  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "filestead":
             raise
@@ -122,23 +129,23 @@ def _server_command(words: list[str]) -> int:
             "install them with: pip install 'filestead[server]'",
             file=sys.stderr,
         )
-        return FAILED
+        return EXIT_FAILURE
     try:
-        return commands.run(words)
+        return app.run(words)
     except KeyboardInterrupt:
-        stopped_by_ctrl_c()
+        exit_on_ctrl_c()
 
 
-def _names() -> set[str]:
+def _command_names() -> set[str]:
     return {*GROUPS, *SERVER_COMMANDS, "revoke", *(entry.name for group in GROUPS.values() for entry in group)}
 
 
-def _reason(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
-def _hold_standard_files() -> None:
+def _replace_closed_standard_files() -> None:
     """Put /dev/null in the place of a closed standard file, or the next connection or file would take its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

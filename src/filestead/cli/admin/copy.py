@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from filestead import installation
 from filestead import settings as table
-from filestead.cli.client.progress import bar
+from filestead.cli.terminal.progress import progress_bar
 from filestead.domain.errors import CannotStart
 from filestead.domain.files.verify import verify
 from filestead.installation.copy import copy as run_copy
@@ -40,15 +40,15 @@ def copy(
         Draw no progress bar.
     """
     settings = table.load()
-    here, there = _named(settings, source), _named(settings, target)
-    if _place(here) == _place(there):
+    here, there = _settings_for(settings, source), _settings_for(settings, target)
+    if _location(here) == _location(there):
         raise CannotStart("--from and --to name the same installation")
     if here.database_url is None and not installation.is_made(here):
         raise CannotStart(f"{source} holds no installation: --from takes the data directory of one")
     return asyncio.run(_copy(here, there, watched=not no_progress))
 
 
-def _named(settings: Settings, name: str) -> Settings:
+def _settings_for(settings: Settings, name: str) -> Settings:
     if name == SHARED:
         if settings.database_url is None:
             raise CannotStart("`shared` is what FILESTEAD_DATABASE_URL names, and that is not set")
@@ -56,7 +56,7 @@ def _named(settings: Settings, name: str) -> Settings:
     return settings.model_copy(update={"data_dir": Path(name), "database_url": None, "blob_url": None})
 
 
-def _place(settings: Settings) -> Path | str:
+def _location(settings: Settings) -> Path | str:
     return SHARED if settings.database_url is not None else settings.data_dir.resolve()
 
 
@@ -67,7 +67,7 @@ async def _copy(source: Settings, target: Settings, *, watched: bool) -> int:
         here, there = (installation.open_stores(place, patient=True) for place in (source, target))
         held.callback(here.close)
         held.callback(there.close)
-        with bar("copying", wanted=watched) as report:
+        with progress_bar("copying", wanted=watched) as report:
             copied = await run_copy(here, there, **({"progress": report} if report else {}))
         checked = await verify(there.records, there.blobs, deep=False)
     print(f"{copied.files} files, {copied.bytes} bytes copied ({copied.skipped} were there)")

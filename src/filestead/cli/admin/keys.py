@@ -105,14 +105,14 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
 
 def _state(key: Key) -> str:
     if key.revoked_at is not None:
-        return f"revoked {_time(key.revoked_at)}"
+        return f"revoked {_format_time(key.revoked_at)}"
     if key.expires_at is None:
         return "active"
     word = "active until" if key.expires_at > time.time() else "expired"
-    return f"{word} {_time(key.expires_at)}"
+    return f"{word} {_format_time(key.expires_at)}"
 
 
-def _time(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from filestead import settings as table
-from filestead.cli.signals import stopped_by_ctrl_c
+from filestead.cli.terminal.signals import exit_on_ctrl_c
 from filestead.server.run import serve as run
 
 
@@ -25,7 +25,7 @@ def serve(**flags: Any) -> None:
     for the name of a file that holds it.
     """
     # A KeyboardInterrupt is lost when it comes in a finalizer or a callback, and the server would not end.
-    signal.signal(signal.SIGINT, lambda *_: stopped_by_ctrl_c())
+    signal.signal(signal.SIGINT, lambda *_: exit_on_ctrl_c())
     run(table.load(**flags))
 
 

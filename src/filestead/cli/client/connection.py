@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from filestead import __version__
-from filestead.cli.client.grammar import UsageError, Words
-from filestead.cli.client.output import Failed
+from filestead.cli.client.grammar.model import ParsedArgs
+from filestead.cli.errors import CommandError, UsageError
 from filestead.client._transport.exchange import AnswerHead, RequestHead
 from filestead.client._transport.requests import Request
 from filestead.client._transport.session import Session
@@ -24,7 +24,7 @@ _SECRETS = frozenset({"api-key", "x-api-key", "cookie", "set-cookie", "proxy-aut
 _MASK = "<REDACTED>"
 
 
-class Refused(Exception):
+class StatusError(Exception):
     """The server answered with an error status; `error` is the text of its error object, None if it sent none."""
 
     def __init__(self, method: str, head: AnswerHead, body: bytes) -> None:
@@ -36,35 +36,39 @@ class Refused(Exception):
         self.error: str | None = None
         if is_json(head):
             with contextlib.suppress(RecursionError):  # JSON of too many levels is no error object.
-                self.error = _error_object(body.decode("utf-8", "surrogateescape"))
+                self.error = _extract_error_object(body.decode("utf-8", "surrogateescape"))
 
 
-def settings(said: Words) -> Config:
+def client_config(args: ParsedArgs) -> Config:
     """The client's settings. An empty --base-url counts as unset, as the official client has it."""
     try:
         config = configure(
-            api_key=said.get("api-key"),
-            base_url=said.get("base-url") or None,
-            organization=said.get("organization"),
-            project=said.get("project"),
+            api_key=args.get("api-key"),
+            base_url=args.get("base-url") or None,
+            organization=args.get("organization"),
+            project=args.get("project"),
         )
     except ConfigurationError as error:
         raise UsageError(str(error).replace("base_url", "--base-url", 1)) from None
     return replace(config, user_agent=f"filestead-cli/{__version__}")
 
 
-def connect(said: Words) -> Session:
+def open_session(args: ParsedArgs) -> Session:
     """A session for the command."""
-    config = settings(said)
-    return Session(config, transport=_mutual_tls(said, config), on_exchange=_print_heads if said.get("debug") else None)
+    config = client_config(args)
+    return Session(
+        config,
+        transport=_mutual_tls_transport(args, config),
+        on_exchange=_print_exchange if args.get("debug") else None,
+    )
 
 
-def call(session: Session, request: Request) -> str:
+def send_request(session: Session, request: Request) -> str:
     """Send a request and return the text of a JSON answer, nothing for any other; `Refused` for an error status."""
     with session.send(request) as answer:
         data = answer.read()
         if answer.status >= 400:
-            raise Refused(request.method, answer.head, data)
+            raise StatusError(request.method, answer.head, data)
         return data.decode("utf-8", "surrogateescape") if is_json(answer.head) else ""
 
 
@@ -73,18 +77,18 @@ def is_json(head: AnswerHead) -> bool:
     return bool(re.match(r"application/([\w.-]+\+)?json\b", head.headers.get("content-type", "")))
 
 
-def _error_object(text: str) -> str | None:
-    from filestead.cli.client import json_text  # noqa: PLC0415 - loaded for errors
+def _extract_error_object(text: str) -> str | None:
+    from filestead.cli.client.formats import json_text  # noqa: PLC0415 - loaded for errors
 
     body = json_text.parse(text)
     members = json_text.members(body) if body is not None and body.keys else ()
     found = next((item for key, item in members if json_text.unquote(key) == "error"), None)
-    return None if found is None else json_text.compact(found)
+    return None if found is None else json_text.format_compact(found)
 
 
-def _mutual_tls(said: Words, config: Config) -> "httpx2.BaseTransport | None":
-    certificate = said.get("mtls-client-cert-file") or os.environ.get("OPENAI_MTLS_CLIENT_CERT_FILE")
-    key = said.get("mtls-client-key-file") or os.environ.get("OPENAI_MTLS_CLIENT_KEY_FILE")
+def _mutual_tls_transport(args: ParsedArgs, config: Config) -> "httpx2.BaseTransport | None":
+    certificate = args.get("mtls-client-cert-file") or os.environ.get("OPENAI_MTLS_CLIENT_CERT_FILE")
+    key = args.get("mtls-client-key-file") or os.environ.get("OPENAI_MTLS_CLIENT_KEY_FILE")
     if not certificate and not key:
         return None
     if not certificate or not key:
@@ -97,24 +101,24 @@ def _mutual_tls(said: Words, config: Config) -> "httpx2.BaseTransport | None":
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
-        raise Failed(f"the client certificate cannot be used: {error}") from None
+        raise CommandError(f"the client certificate cannot be used: {error}") from None
     return httpx2.HTTPTransport(verify=context)
 
 
-def _print_heads(request: RequestHead, answer: AnswerHead | None) -> None:
+def _print_exchange(request: RequestHead, answer: AnswerHead | None) -> None:
     """--debug: what went out and what came back, without bodies and without secrets."""
     print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {request.method} {request.url}", file=sys.stderr)  # noqa: DTZ005
     for name, value in sorted(request.headers):
-        print(f"  {name}: {_masked(name, value)}", file=sys.stderr)
+        print(f"  {name}: {_mask_secret(name, value)}", file=sys.stderr)
     if answer is None:
         print("no answer", file=sys.stderr)
         return
     print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {answer.status} {answer.reason}", file=sys.stderr)  # noqa: DTZ005
     for name, value in sorted(answer.headers.items()):
-        print(f"  {name}: {_MASK if name.lower() == 'location' else _masked(name, value)}", file=sys.stderr)
+        print(f"  {name}: {_MASK if name.lower() == 'location' else _mask_secret(name, value)}", file=sys.stderr)
 
 
-def _masked(name: str, value: str) -> str:
+def _mask_secret(name: str, value: str) -> str:
     if name.lower() == "authorization":
         return f"{value.partition(' ')[0]} {_MASK}"
     return _MASK if name.lower() in _SECRETS else value

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from filestead.cli.client.values import shown
+from filestead.cli.client.grammar.scalars import format_scalar
 
 
-class _Loader(yaml.SafeLoader):
+class _Yaml12Loader(yaml.SafeLoader):
     """The types of YAML 1.2 (`yes` and dates are text), duplicate members refused."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         found: dict[str, Any] = {}
         for name, item in node.value:
-            key = shown(self.construct_object(name, deep=True))
+            key = format_scalar(self.construct_object(name, deep=True))
             if not isinstance(name, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a name is no list or mapping", name.start_mark)
             if key in found:
@@ -25,41 +25,41 @@ class _Loader(yaml.SafeLoader):
         return found
 
 
-def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+def _construct_string(loader: _Yaml12Loader, node: yaml.ScalarNode) -> str:
     """JSON escapes a character beyond U+FFFF as two halves, which YAML leaves apart."""
     return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+def _construct_integer(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node)).replace("_", "")
     return int(text, 8 if re.match(r"[+-]?0[0-7]", text) else 0)
 
 
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+def _construct_float(loader: _Yaml12Loader, node: yaml.ScalarNode) -> float:
     return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
 
 
-_Loader.add_implicit_resolver(
+_Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver(
+_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int",
     re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o?[0-7_]*|0b[01_]+|[1-9][0-9_]*)$"),
     list("-+0123456789"),
 )
-_Loader.add_implicit_resolver(
+_Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|\.inf)$|\.nan$"), list("-+.0123456789")
 )
-_Loader.add_constructor("tag:yaml.org,2002:str", _text)
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:str", _construct_string)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
-def read_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """The first YAML document (JSON is YAML); ValueError with the place and the reason."""
     try:
-        loader = _Loader(text)
+        loader = _Yaml12Loader(text)
         loader.deep_construct = True  # Refuses what contains itself.
         return loader.get_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:

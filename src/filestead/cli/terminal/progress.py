@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filestead.cli.client.terminal import unguarded, visible_line
+from filestead.cli.terminal.escaping import escape_line, unguarded_stream
 
-Report = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 
 
 @contextmanager
-def bar(title: str, *, wanted: bool) -> Iterator[Report | None]:
+def progress_bar(title: str, *, wanted: bool) -> Iterator[ProgressCallback | None]:
     """A bar for one transfer; what it gives takes the bytes so far and their total. None if nobody is watching."""
     if not wanted or not sys.stderr.isatty():
         yield None
@@ -32,8 +32,8 @@ def bar(title: str, *, wanted: bool) -> Iterator[Report | None]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(file=unguarded(sys.stderr)), transient=True) as progress:
-        task = progress.add_task(visible_line(title), total=None)
+    with Progress(*columns, console=Console(file=unguarded_stream(sys.stderr)), transient=True) as progress:
+        task = progress.add_task(escape_line(title), total=None)
 
         def report(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)

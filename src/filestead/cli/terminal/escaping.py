@@ -14,53 +14,53 @@ from typing import Any, TextIO
 
 # C0 and DEL but tab and newline, C1, line and paragraph separators, bidirectional marks, embeddings, overrides and
 # isolates, and bytes that are no UTF-8 (surrogates of `surrogateescape`): 0x9b commands a terminal of eight bits.
-_UNSEEN = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff"
-_IN_TEXT = re.compile(f"(?!\\r\\n)[{_UNSEEN}]")
-_IN_LINE = re.compile(f"[\\t\\n{_UNSEEN}]")
+_CONTROLS = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff"
+_CONTROLS_IN_TEXT = re.compile(f"(?!\\r\\n)[{_CONTROLS}]")
+_CONTROLS_IN_LINE = re.compile(f"[\\t\\n{_CONTROLS}]")
 
 
-class Painted(str):
+class ColouredText(str):
     """Text in which every control sequence is a colour of this program, and all that is not ours was `visible`."""
 
     __slots__ = ()
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text whose control characters can be seen. Lines and tabs stay: those of a document, or of our own layout."""
-    return text if isinstance(text, Painted) else _IN_TEXT.sub(_shown, text)
+    return text if isinstance(text, ColouredText) else _CONTROLS_IN_TEXT.sub(_escape, text)
 
 
-def visible_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """The same for what must stay on its line, as a name or a JSON string does."""
-    return _IN_LINE.sub(_shown, text)
+    return _CONTROLS_IN_LINE.sub(_escape, text)
 
 
-def guard() -> None:
+def guard_standard_streams() -> None:
     """From here on, `print` to a standard output or standard error that is a terminal writes visible text."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if not isinstance(stream, _Guarded) and stream.isatty():
-            setattr(sys, name, _Guarded(stream))
+        if not isinstance(stream, _GuardedStream) and stream.isatty():
+            setattr(sys, name, _GuardedStream(stream))
 
 
-def unguarded(stream: TextIO) -> TextIO:
+def unguarded_stream(stream: TextIO) -> TextIO:
     """The stream below a guard, for what draws on the terminal itself and makes visible what is not its own."""
-    return stream.below if isinstance(stream, _Guarded) else stream
+    return stream.below if isinstance(stream, _GuardedStream) else stream
 
 
-class _Guarded:
+class _GuardedStream:
     """A text stream on a terminal."""
 
     def __init__(self, below: TextIO) -> None:
         self.below = below
 
     def write(self, text: str) -> int:
-        return self.below.write(visible(text))
+        return self.below.write(escape_controls(text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.below, name)
 
 
-def _shown(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -13,17 +13,15 @@ from yaml import events, nodes
 from yaml.emitter import Emitter
 from yaml.resolver import Resolver
 
-from filestead.cli.client.json_text import Value, members, unquote
+from filestead.cli.client.formats.json_text import Value, members, unquote
 
-_READ_AS_ANOTHER_TYPE = re.compile(
-    r"[yYnN]|[-+]?(0[xob])?[0-9_]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?"
-)
-_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
-LONGEST_NAME = 128
+_AMBIGUOUS = re.compile(r"[yYnN]|[-+]?(0[xob])?[0-9_]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_UNICODE_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
+MAX_KEY_LENGTH = 128
 _STRING = "tag:yaml.org,2002:str"
 
 
-def dump(value: Value) -> str:
+def format_yaml(value: Value) -> str:
     """A document without markers, with a newline at its end. Raises `ValueError` for a word that is not JSON."""
     out = io.StringIO()
     emitter = _Emitter(out, allow_unicode=True, width=1 << 30)
@@ -45,7 +43,7 @@ class _Emitter(Emitter):
 
     def check_simple_key(self) -> bool:
         event = self.event
-        quoted = isinstance(event, events.ScalarEvent) and event.style == '"' and len(event.value) < LONGEST_NAME
+        quoted = isinstance(event, events.ScalarEvent) and event.style == '"' and len(event.value) < MAX_KEY_LENGTH
         return quoted or bool(super().check_simple_key())
 
     def determine_block_hints(self, text: str) -> str:
@@ -73,17 +71,17 @@ def _emit(emitter: _Emitter, value: Value) -> None:
 
 def _emit_string(emitter: _Emitter, text: str) -> None:
     analysis = emitter.analyze_scalar(text)
-    if "\n" in text and analysis.allow_block and text.strip("\n") and not _OTHER_BREAKS.search(text):
+    if "\n" in text and analysis.allow_block and text.strip("\n") and not _UNICODE_LINE_BREAKS.search(text):
         style = "|"
-    elif analysis.allow_block_plain and not analysis.multiline and _reads_back(text):
+    elif analysis.allow_block_plain and not analysis.multiline and _is_plain_safe(text):
         style = None
     else:
         style = '"'
     emitter.emit(events.ScalarEvent(None, None, (True, True), text, style=style))
 
 
-def _reads_back(text: str) -> bool:
-    if not text or _READ_AS_ANOTHER_TYPE.fullmatch(text):
+def _is_plain_safe(text: str) -> bool:
+    if not text or _AMBIGUOUS.fullmatch(text):
         return False
     tag = _RESOLVER.resolve(nodes.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return bool(tag == _STRING)

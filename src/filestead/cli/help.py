@@ -3,13 +3,16 @@
 import textwrap
 from collections.abc import Iterable
 
-from filestead.cli.client.commands import FILES, GLOBAL_FLAGS, GROUP_HELP, GROUPS, SERVER_COMMANDS, TOOLS
-from filestead.cli.client.grammar import Command, Flag
+from filestead.cli.client.catalog.files import FILE_COMMANDS
+from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
+from filestead.cli.client.catalog.groups import GROUP_HELP, GROUPS
+from filestead.cli.client.grammar.model import Command, Flag
+from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
 
 WIDTH = 100
 
 
-def overview() -> str:
+def overview_screen() -> str:
     """`filestead --help`: both halves."""
     return "\n".join([
         "filestead: the OpenAI Files API on your own machines",
@@ -17,11 +20,11 @@ def overview() -> str:
         "Usage: filestead COMMAND [flags]",
         "",
         *_section("Client commands, for this and any other OpenAI-compatible server", [
-            (f"files {command.name}", command.help) for command in FILES
+            (f"files {command.name}", command.help) for command in FILE_COMMANDS
         ]),
         *_section("Server commands, on the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
-        *_section("Shell", [("completion SHELL", TOOLS["completion"]), ("--version", "Print the version")]),
-        *_section("Flags of every client command", map(_flag_row, _shown(GLOBAL_FLAGS))),
+        *_section("Shell", [("completion SHELL", SHELL_COMMANDS["completion"]), ("--version", "Print the version")]),
+        *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
         *_examples([
             ("Start a server; it prints its first key", "filestead serve"),
             ("Upload a file to it", "OPENAI_API_KEY=sk-... filestead files create --file data.jsonl --purpose batch"),
@@ -31,7 +34,7 @@ def overview() -> str:
     ])  # fmt: skip
 
 
-def group(name: str) -> str:
+def group_screen(name: str) -> str:
     """`filestead files --help`."""
     return "\n".join([
         f"filestead {name}: {GROUP_HELP[name]}",
@@ -44,16 +47,16 @@ def group(name: str) -> str:
     ])  # fmt: skip
 
 
-def command(name: str, entry: Command) -> str:
+def command_screen(name: str, entry: Command) -> str:
     """`filestead files create --help`."""
     return "\n".join([
         f"filestead {name} {entry.name}: {entry.help}",
         "",
         f"Usage: {usage(name, entry)}",
         "",
-        *([*textwrap.wrap(entry.details, WIDTH), ""] if entry.details else []),
+        *([*textwrap.wrap(entry.description, WIDTH), ""] if entry.description else []),
         *_section("Flags", map(_flag_row, entry.flags)),
-        *_section("Flags of every client command", map(_flag_row, _shown(GLOBAL_FLAGS))),
+        *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
         *_examples(entry.examples),
     ])  # fmt: skip
 
@@ -63,7 +66,7 @@ def usage(name: str, entry: Command) -> str:
     words = ["filestead", name, entry.name]
     for flag in entry.flags:
         if flag.required:
-            words.append(flag.placeholder if flag.where == "path" else f"--{flag.name} {flag.placeholder}")
+            words.append(flag.placeholder if flag.location == "path" else f"--{flag.name} {flag.placeholder}")
     return " ".join([*words, "[flags]"])
 
 
@@ -78,14 +81,14 @@ def flag_help(flag: Flag) -> str:
     notes = [flag.help]
     if len(choices := flag.choices or flag.suggestions) > 1:
         notes.append(f"one of {', '.join(choices)}")
-    if flag.variable:
-        notes.append(f"default: ${flag.variable}")
+    if flag.env_var:
+        notes.append(f"default: ${flag.env_var}")
     if flag.required:
         notes.append("required")
     return "; ".join(notes)
 
 
-def _shown(flags: Iterable[Flag]) -> list[Flag]:
+def _documented(flags: Iterable[Flag]) -> list[Flag]:
     return [flag for flag in flags if not flag.help.startswith("Accepted for")]
 
 

@@ -1,7 +1,6 @@
 """Values of the command line and of a piped body: YAML or JSON, and `@path` for the content of a file."""
 
 import base64
-import math
 import os
 import re
 import select
@@ -10,38 +9,38 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from filestead.cli.client.grammar import UsageError
+from filestead.cli.errors import UsageError
 
-PATIENCE_SECONDS = 0.01
+STDIN_POLL_TIMEOUT = 0.01
 """How long a body may take to show up in the pipe; a pipe that nobody writes to must not hang a command."""
 
 
-def mapping(text: str) -> dict[str, Any] | None:
+def parse_mapping(text: str) -> dict[str, Any] | None:
     """The value of a mapping flag; nothing and null stand for none."""
-    from filestead.cli.client.yaml_reader import read_yaml  # noqa: PLC0415 - loaded where there is YAML
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loaded where there is YAML
 
-    value = read_yaml(text)
+    value = parse_yaml(text)
     if value is not None and not isinstance(value, dict):
         raise ValueError("it is a mapping, as in {anchor: created_at, seconds: 3600}")
     return value
 
 
-def piped_body() -> Any:
+def read_piped_body() -> Any:
     """The YAML or JSON on standard input, if there is any: `{}` if not. `UsageError` if it cannot be read."""
-    if not _has_piped_data():
+    if not _stdin_has_data():
         return {}
     data = sys.stdin.buffer.read()
     if not data:
         return {}
-    from filestead.cli.client.yaml_reader import read_yaml  # noqa: PLC0415 - loaded where there is YAML
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loaded where there is YAML
 
     try:
-        return read_yaml(data.decode("utf-8", "replace"))
+        return parse_yaml(data.decode("utf-8", "replace"))
     except ValueError as error:
         raise UsageError(f"standard input is read as the request's members, and it is {error}") from None
 
 
-def _has_piped_data() -> bool:
+def _stdin_has_data() -> bool:
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -50,34 +49,21 @@ def _has_piped_data() -> bool:
         return os.fstat(0).st_size > os.lseek(0, 0, os.SEEK_CUR)
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return False
-    return bool(select.select([0], [], [], PATIENCE_SECONDS)[0])
+    return bool(select.select([0], [], [], STDIN_POLL_TIMEOUT)[0])
 
 
-def embedded(value: str) -> str:
+def expand_file_reference(value: str) -> str:
     r"""A text value with `@path` replaced by that file's text, `@data://path` by its base64; `\@` is a plain `@`."""
-    path = embedded_path(value)
+    path = referenced_path(value)
     if path is None:
         return value.removeprefix("\\") if value.startswith("\\@") else value
     data = path.read_bytes()
     return base64.b64encode(data).decode() if value.startswith("@data://") else data.decode("utf-8", "surrogateescape")
 
 
-def embedded_path(value: str) -> Path | None:
+def referenced_path(value: str) -> Path | None:
     """The file that an `@path` names; a bare `@word` that names none is a word."""
     if not value.startswith("@"):
         return None
     name = re.sub(r"^(data|file)://", "", value[1:])
     return Path(name) if set(name) & {".", "/"} or Path(name).is_file() else None
-
-
-def shown(value: Any) -> str:
-    """A scalar as form and query spell it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pygjson
 
-from filestead.cli.client.json_text import Value, compact, indented, members, parse, unquote
+from filestead.cli.client.formats.json_text import Value, format_compact, format_indented, members, parse, unquote
 
 _QUOTED_NAME = re.compile(r'(?<=[{,])"([^"\\.|#@!*?\[\]{}(): ]+)":(?!\s*!)')
 
@@ -17,15 +17,15 @@ _QUOTED_NAME = re.compile(r'(?<=[{,])"([^"\\.|#@!*?\[\]{}(): ]+)":(?!\s*!)')
 def select(text: str, path: str) -> str | None:
     """The JSON text that the path leads to, spelled as it is in `text`; None if it leads nowhere."""
     found: str | None = text
-    for step in _steps(path):
+    for step in _split_pipe(path):
         if found is not None:
             name, _, argument = step.partition(":")
             modifier = _MODIFIERS.get(name)
-            found = modifier(found, argument) if modifier else _get(found, _QUOTED_NAME.sub(r"\1:", step))
+            found = modifier(found, argument) if modifier else _query(found, _QUOTED_NAME.sub(r"\1:", step))
     return found
 
 
-def _get(text: str, path: str) -> str | None:
+def _query(text: str, path: str) -> str | None:
     try:
         result = pygjson.get(text, path)
     except ValueError:
@@ -43,7 +43,7 @@ def _get(text: str, path: str) -> str | None:
     return "null" if result.type_ is None else found
 
 
-def _steps(path: str) -> list[str]:
+def _split_pipe(path: str) -> list[str]:
     """The path cut at the pipes before and behind our own modifiers, as long as no bracket or string is open."""
     steps, depth, start, quoted = [], 0, 0, False
     for at, character in enumerate(path):
@@ -69,7 +69,7 @@ def _values(text: str, _: str) -> str | None:
     value = parse(text)
     if value is None or value.kind == "array":
         return text
-    return "[" + ",".join(map(compact, value.items)) + "]"
+    return "[" + ",".join(map(format_compact, value.items)) + "]"
 
 
 def _group(text: str, _: str) -> str | None:
@@ -82,7 +82,7 @@ def _group(text: str, _: str) -> str | None:
     for at in range(max((len(items) for _, items in columns), default=0)):
         cells = [(key, items[at]) for key, items in columns if at < len(items)]
         rows.append(Value("object", keys=[key for key, _ in cells], items=[item for _, item in cells]))
-    return compact(Value("array", items=rows))
+    return format_compact(Value("array", items=rows))
 
 
 def _from_string(text: str, _: str) -> str | None:
@@ -105,7 +105,7 @@ def _join(text: str, argument: str) -> str | None:
     found = [member for item in value.items if item.kind == "object" for member in members(item)]
     if not _option(argument, "preserve"):
         found = list(dict(found).items())
-    return compact(Value("object", keys=[key for key, _ in found], items=[item for _, item in found]))
+    return format_compact(Value("object", keys=[key for key, _ in found], items=[item for _, item in found]))
 
 
 def _pretty(text: str, argument: str) -> str | None:
@@ -113,7 +113,7 @@ def _pretty(text: str, argument: str) -> str | None:
     value = parse(text)
     if value is None:
         return text
-    return indented(_sorted(value) if _option(argument, "sortKeys") else value) + "\n"
+    return format_indented(_sorted(value) if _option(argument, "sortKeys") else value) + "\n"
 
 
 def _sorted(value: Value) -> Value:

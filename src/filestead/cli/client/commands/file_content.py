@@ -12,44 +12,45 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from filestead.cli.client.connection import Refused, connect
-from filestead.cli.client.files import complete
-from filestead.cli.client.grammar import Command, Words
-from filestead.cli.client.output import Failed, write, write_bytes
-from filestead.cli.client.progress import bar
+from filestead.cli.client.connection import StatusError, open_session
+from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.operations import resolve_args
+from filestead.cli.errors import CommandError
+from filestead.cli.terminal.progress import progress_bar
+from filestead.cli.terminal.streams import write, write_bytes
 from filestead.client._download.downloads import Transfer, fitting_name, safe_name
 from filestead.client._download.sinks import save
 from filestead.client._upload.sources import BLOCK_BYTES
 
-STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+STDOUT_PATHS = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
 
-def content(command: Command, said: Words) -> None:
+def content(command: Command, args: ParsedArgs) -> None:
     """Download the content of a file."""
-    complete(command, said)
-    target = said.get("output") or "-"
-    printed = target in STANDARD_OUTPUT
-    watched = not said.get("no-progress") and not (printed and sys.stdout.isatty())
-    with connect(said) as session, bar(said.get("file-id"), wanted=watched) as report:
+    resolve_args(command, args)
+    target = args.get("output") or "-"
+    printed = target in STDOUT_PATHS
+    watched = not args.get("no-progress") and not (printed and sys.stdout.isatty())
+    with open_session(args) as session, progress_bar(args.get("file-id"), wanted=watched) as report:
         transfer = Transfer(
-            said.get("file-id"),
+            args.get("file-id"),
             max_retries=session.config.max_retries,
             restartable=not printed,
             on_progress=report,
         )
-        chunks = session.chunks(transfer, refusal=lambda head, body: Refused("GET", head, body))
+        chunks = session.chunks(transfer, refusal=lambda head, body: StatusError("GET", head, body))
         if printed:
-            written = _print(chunks, transfer, forced="output" in said.values and bool(said.get("output")))
+            written = _print_content(chunks, transfer, forced="output" in args.values and bool(args.get("output")))
         else:
-            written = _save(Path(target), chunks, transfer)
+            written = _save_content(Path(target), chunks, transfer)
     if written:
         print(f"Wrote output to: {written}")
 
 
-def _print(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) -> str | None:
+def _print_content(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) -> str | None:
     """Content to standard output, or to a new file (returned) if that is a terminal and the content is no text."""
-    blocks = _blocks(chunks, transfer)
+    blocks = _join_into_blocks(chunks, transfer)
     first = next(blocks, b"")
     every = itertools.chain([first], blocks)
     if forced or not sys.stdout.isatty():
@@ -57,7 +58,7 @@ def _print(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) 
             write_bytes(block)
         return None
     if not _is_text(first):
-        return _write_new(transfer, every)
+        return _write_new_file(transfer, every)
     decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
     for block in every:
         # Only the first block has been looked at: what commands terminals behind it is made visible.
@@ -68,24 +69,24 @@ def _print(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) 
     return None
 
 
-def _save(path: Path, chunks: Iterator[bytes | None], transfer: Transfer) -> str:
+def _save_content(path: Path, chunks: Iterator[bytes | None], transfer: Transfer) -> str:
     """Content to the named file, which is replaced when the new one is whole."""
     if path.is_dir():
-        raise Failed(f"-o {path} is a directory; name the file to write, as in -o {path / 'data.jsonl'}")
+        raise CommandError(f"-o {path} is a directory; name the file to write, as in -o {path / 'data.jsonl'}")
     if path.exists() and not os.access(path, os.W_OK):
-        raise Failed(f"-o {path} may not be written")
+        raise CommandError(f"-o {path} may not be written")
     if path.is_file() or not path.exists():
         folder = Path(os.path.realpath(path)).parent
         if not folder.is_dir():
-            raise Failed(f"-o {path} cannot be written: there is no directory {folder}")
+            raise CommandError(f"-o {path} cannot be written: there is no directory {folder}")
         if not os.access(folder, os.W_OK):
-            raise Failed(f"-o {path} cannot be written: files may not be made in {folder}")
+            raise CommandError(f"-o {path} cannot be written: files may not be made in {folder}")
     os.umask(0o077)  # As the official client: a new file is for its owner. One that is there keeps its mode.
     save(path, chunks, transfer)
     return str(path)
 
 
-def _blocks(chunks: Iterator[bytes | None], transfer: Transfer) -> Iterator[bytes]:
+def _join_into_blocks(chunks: Iterator[bytes | None], transfer: Transfer) -> Iterator[bytes]:
     """Chunks as blocks; the last one is given out when the content has come to its end, whole."""
     held = bytearray()
     for chunk in chunks:
@@ -98,16 +99,16 @@ def _blocks(chunks: Iterator[bytes | None], transfer: Transfer) -> Iterator[byte
         yield bytes(held)
 
 
-def _write_new(transfer: Transfer, blocks: Iterator[bytes]) -> str:
+def _write_new_file(transfer: Transfer, blocks: Iterator[bytes]) -> str:
     """A new file under the server's name for it, or one made up; gone again if the content does not come to its end."""
-    name = safe_name(transfer.filename, transfer.file_id) if transfer.filename else f"./file-{_number()}.bin"
+    name = safe_name(transfer.filename, transfer.file_id) if transfer.filename else f"./file-{_random_suffix()}.bin"
     wanted = name
     while True:
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             break
         except FileExistsError:
-            name = fitting_name(wanted, f"-{_number()}")
+            name = fitting_name(wanted, f"-{_random_suffix()}")
     try:
         with os.fdopen(descriptor, "wb") as file:
             for block in blocks:
@@ -118,13 +119,13 @@ def _write_new(transfer: Transfer, blocks: Iterator[bytes]) -> str:
     return name
 
 
-def _number() -> str:
+def _random_suffix() -> str:
     return f"{secrets.randbelow(10**9):09}"
 
 
 def _is_text(block: bytes) -> bool:
     """Whether a terminal can show it: UTF-8, of which the last character may be cut, without commands to terminals."""
     try:
-        return not _CONTROLS.search(codecs.getincrementaldecoder("utf-8")().decode(block))
+        return not _CONTROL_CHARACTERS.search(codecs.getincrementaldecoder("utf-8")().decode(block))
     except UnicodeDecodeError:
         return False

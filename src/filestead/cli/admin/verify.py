@@ -9,12 +9,10 @@ from cyclopts import Parameter
 
 from filestead import installation
 from filestead import settings as table
-from filestead.domain.files.sweep import Sweeper
-from filestead.domain.files.verify import orphans as find_orphans
 from filestead.domain.files.verify import verify as run_verify
 from filestead.domain.integrity import VerifyReport
 
-EXIT = {"A": 3, "B": 2, "C": 1}
+EXIT_STATUS = {"A": 3, "B": 2, "C": 1}
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -51,31 +49,4 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
             print(f"{finding.invariant} ({finding.severity}) {finding.subject}: {finding.evidence}; {finding.remedy}")
     sums = {"files": report.files, "bytes": report.bytes, "blobs": report.blobs, "findings": len(report.violations)}
     print(msgspec.json.encode(sums).decode() if json else ", ".join(f"{count} {name}" for name, count in sums.items()))
-    return max((EXIT[finding.severity] for finding in report.violations), default=0)
-
-
-def sweep(*, orphans: Flag = False, json: Flag = False, data_dir: str | None = None) -> int:
-    """Remove the bytes of expired files, deleted files and broken uploads now. A running server does so by itself.
-
-    Parameters
-    ----------
-    orphans
-        Also remove blobs that the database does not know, as after restoring an older database. Look at what `verify`
-        lists first.
-    json
-        Print the count as JSON.
-    data_dir
-        The data directory (FILESTEAD_DATA_DIR).
-    """
-
-    async def run() -> int:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
-            removed = await Sweeper(stores.records, stores.blobs).sweep()
-            for key in await find_orphans(stores.records, stores.blobs) if orphans else []:
-                await stores.blobs.delete(key)
-                removed += 1
-            return removed
-
-    removed = asyncio.run(run())
-    print(msgspec.json.encode({"removed": removed}).decode() if json else f"{removed} blobs removed")
-    return 0
+    return max((EXIT_STATUS[finding.severity] for finding in report.violations), default=0)

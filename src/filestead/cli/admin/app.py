@@ -3,21 +3,21 @@
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
-from filestead.cli.client.commands import KEY_SYNONYMS
-from filestead.cli.client.grammar import UnknownCommand, UsageError
-from filestead.cli.client.output import warn
+from filestead.cli.command_names import KEY_SYNONYMS
+from filestead.cli.errors import UnknownCommand, UsageError
+from filestead.cli.terminal.streams import warn
 from filestead.domain.errors import CannotStart, FilesteadError
 
-FAILED = 1
-CONFIGURATION = 78
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: a setting or the data directory is wrong, and a restart will not mend it."""
 
 app = App(name="filestead", version_flags=[], suppress_keyboard_interrupt=False)
 for _name, _target in {
     "serve": "filestead.cli.admin.serve:serve",
     "keys": "filestead.cli.admin.keys:keys",
-    "verify": "filestead.cli.admin.upkeep:verify",
-    "sweep": "filestead.cli.admin.upkeep:sweep",
+    "verify": "filestead.cli.admin.verify:verify",
+    "sweep": "filestead.cli.admin.sweep:sweep",
     "migrate": "filestead.cli.admin.migrate:migrate",
     "copy": "filestead.cli.admin.copy:copy",
     "healthcheck": "filestead.cli.admin.healthcheck:healthcheck",
@@ -30,19 +30,19 @@ def run(words: list[str]) -> int:
     try:
         result = app(words, exit_on_error=False, print_error=False)
     except UnknownCommandError as error:
-        raise _unknown_command(error) from None
+        raise _translate_unknown_command(error) from None
     except CycloptsError as error:
-        raise UsageError(_usage_fault(error)) from None
+        raise UsageError(_usage_message(error)) from None
     except CannotStart as error:
         warn(str(error))
-        return CONFIGURATION
+        return EXIT_CONFIGURATION
     except FilesteadError as error:
         warn(str(error))
-        return FAILED
+        return EXIT_FAILURE
     return result if isinstance(result, int) else 0
 
 
-def _unknown_command(error: UnknownCommandError) -> UnknownCommand:
+def _translate_unknown_command(error: UnknownCommandError) -> UnknownCommand:
     above = list(error.command_chain or ())
     found = app
     for word in above:
@@ -51,7 +51,7 @@ def _unknown_command(error: UnknownCommandError) -> UnknownCommand:
     return UnknownCommand(" ".join(["filestead", *above]), (error.unused_tokens or [""])[0], names, KEY_SYNONYMS)
 
 
-def _usage_fault(error: CycloptsError) -> str:
+def _usage_message(error: CycloptsError) -> str:
     """What cyclopts found, in the words that the client half has for it."""
     error.verbose = False
     if isinstance(error, MissingArgumentError) and error.argument is not None:

@@ -8,18 +8,18 @@ import re
 from collections.abc import Iterator
 
 _END = "\x1b[0m"
-_MARK, _NAME, _STRING, _ESCAPE = "\x1b[1m", "\x1b[1m\x1b[94m", "\x1b[32m", "\x1b[35m"
+_PUNCTUATION, _NAME, _STRING, _ESCAPE = "\x1b[1m", "\x1b[1m\x1b[94m", "\x1b[32m", "\x1b[35m"
 _WORDS = {"t": "\x1b[36m", "f": "\x1b[36m", "n": "\x1b[2m"}
 _NUMBER = "\x1b[33m"
 _TOKEN = re.compile(r'(\s+)|([{}\[\],:])|("(?:[^"\\]|\\.)*"?)|([^\s,:\[\]{}"]+)', re.DOTALL)
 
 
-def paint(text: str) -> str:
+def add_colours(text: str) -> str:
     """Laid-out JSON with its colours."""
-    return "".join(_painted(text))
+    return "".join(_coloured_tokens(text))
 
 
-def _painted(text: str) -> Iterator[str]:
+def _coloured_tokens(text: str) -> Iterator[str]:
     open_marks: list[str] = []
     named = False
     for space, mark, string, word in _TOKEN.findall(text):
@@ -32,14 +32,14 @@ def _painted(text: str) -> Iterator[str]:
             elif mark in "}]" and open_marks:
                 open_marks.pop()
             named = mark == ":" if mark in ":,{" else named
-            yield mark if mark == "," and not in_object else f"{_MARK}{mark}{_END}"
+            yield mark if mark == "," and not in_object else f"{_PUNCTUATION}{mark}{_END}"
         elif string:
-            yield _string(string, _NAME if open_marks[-1:] == ["{"] and not named else _STRING)
+            yield _colour_string(string, _NAME if open_marks[-1:] == ["{"] and not named else _STRING)
         else:
             yield f"{_WORDS.get(word[0], _NUMBER)}{word}{_END}"
 
 
-def _string(raw: str, style: str) -> str:
+def _colour_string(raw: str, style: str) -> str:
     """A string, its escapes set apart. The second of two backslashes counts as one more escape."""
     painted = [style]
     escaped = 0

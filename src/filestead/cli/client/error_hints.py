@@ -7,8 +7,8 @@ import os
 import sys
 from urllib.parse import urlsplit
 
-from filestead.cli.client.connection import Refused
-from filestead.cli.client.grammar import Words
+from filestead.cli.client.connection import StatusError
+from filestead.cli.client.grammar.model import ParsedArgs
 from filestead.client.errors import APIConnectionError
 
 HOSTED = ("openai.com", "openai.azure.com")
@@ -18,7 +18,7 @@ NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE
 UNKNOWN_HOST = ("Name or service not known", "nodename nor servname", "name resolution", "No address associated")
 
 
-def show(hint: str) -> None:
+def print_hint(hint: str) -> None:
     """Print a hint, if there is one."""
     if hint:
         print(hint, file=sys.stderr)
@@ -26,16 +26,16 @@ def show(hint: str) -> None:
 
 def for_connection(error: APIConnectionError) -> str:
     """No answer, or none in HTTP."""
-    text, causes = str(error), _causes(error)
+    text, causes = str(error), _cause_chain(error)
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        start = f"Is the server running? Start it with `{_program()} serve`"
+        start = f"Is the server running? Start it with `{_program_name()} serve`"
         return f"{start}, or set OPENAI_BASE_URL (or --base-url) to its address."
     if any(word in text for word in UNKNOWN_HOST):
         return "Is the host in OPENAI_BASE_URL (or --base-url) spelled correctly?"
-    return _over_tls(text) if " https://" in text else _over_tcp(text, causes)
+    return _tls_hint(text) if " https://" in text else _plain_http_hint(text, causes)
 
 
-def _over_tls(text: str) -> str:
+def _tls_hint(text: str) -> str:
     if any(word in text for word in NOT_TLS):
         return "The server does not speak TLS on this port: does its address begin with http:// ?"
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -43,7 +43,7 @@ def _over_tls(text: str) -> str:
     return ""
 
 
-def _over_tcp(text: str, causes: list[BaseException]) -> str:
+def _plain_http_hint(text: str, causes: list[BaseException]) -> str:
     if any(alert in repr(cause) for cause in causes for alert in TLS_ALERT):
         return "The server speaks TLS on this port: its address begins with https://"
     if "disconnected without" in text or any(isinstance(cause, ConnectionResetError) for cause in causes):
@@ -51,21 +51,21 @@ def _over_tcp(text: str, causes: list[BaseException]) -> str:
     return ""
 
 
-def for_status(refused: Refused, said: Words) -> str:
+def for_status(refused: StatusError, args: ParsedArgs) -> str:
     """An error status."""
     if refused.status != 401:
         return ""
-    given = said.get("api-key") if said.get("api-key") is not None else os.environ.get("OPENAI_API_KEY")
+    given = args.get("api-key") if args.get("api-key") is not None else os.environ.get("OPENAI_API_KEY")
     start = "The server does not take this key." if given else "No key was sent: set OPENAI_API_KEY."
     host = urlsplit(refused.url).hostname or ""
     if any(host == name or host.endswith(f".{name}") for name in HOSTED):
         return f"{start} Or did you mean another server? OPENAI_BASE_URL names it."
-    return f"{start} On the server's machine, `{_program()} keys create --project default` makes a new one."
+    return f"{start} On the server's machine, `{_program_name()} keys create --project default` makes a new one."
 
 
-def for_file(error: OSError, said: Words) -> str:
+def for_file(error: OSError, args: ParsedArgs) -> str:
     """A file that cannot be read."""
-    named = said.get("file")
+    named = args.get("file")
     if not isinstance(named, str) or error.filename != named:
         return ""
     if isinstance(error, IsADirectoryError):
@@ -78,7 +78,7 @@ def for_file(error: OSError, said: Words) -> str:
     return ""
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
+def _cause_chain(error: BaseException | None) -> list[BaseException]:
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -86,7 +86,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _program() -> str:
+def _program_name() -> str:
     from filestead.server.program import program  # noqa: PLC0415 - loaded where it is needed
 
     return program()

@@ -1,0 +1,44 @@
+"""`filestead sweep`: removes what nothing refers to any more."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from filestead import installation
+from filestead import settings as table
+from filestead.domain.files.sweep import Sweeper
+from filestead.domain.files.verify import orphans as find_orphans
+
+
+def sweep(
+    *,
+    orphans: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    data_dir: str | None = None,
+) -> int:
+    """Remove the bytes of expired files, deleted files and broken uploads now. A running server does so by itself.
+
+    Parameters
+    ----------
+    orphans
+        Also remove blobs that the database does not know, as after restoring an older database. Look at what `verify`
+        lists first.
+    json
+        Print the count as JSON.
+    data_dir
+        The data directory (FILESTEAD_DATA_DIR).
+    """
+
+    async def run() -> int:
+        async with installation.opened(table.load(data_dir=data_dir)) as stores:
+            removed = await Sweeper(stores.records, stores.blobs).sweep()
+            for key in await find_orphans(stores.records, stores.blobs) if orphans else []:
+                await stores.blobs.delete(key)
+                removed += 1
+            return removed
+
+    removed = asyncio.run(run())
+    print(msgspec.json.encode({"removed": removed}).decode() if json else f"{removed} blobs removed")
+    return 0

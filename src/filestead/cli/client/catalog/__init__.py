@@ -1,0 +1,1 @@
+"""The tables of the client commands, one module for each resource; they import none of their handlers."""

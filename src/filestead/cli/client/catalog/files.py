@@ -1,0 +1,94 @@
+"""The commands of `filestead files`."""
+
+from filestead.cli.client.grammar.model import Command, Flag
+
+CREATE_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+LIST_PURPOSES = (*CREATE_PURPOSES, "assistants_output", "batch_output", "fine-tune-results")
+
+_HANDLERS = "filestead.cli.client.commands.files"
+_FILE_ID = Flag("file-id", "ID of the file; the flag name may be omitted", placeholder="ID", location="path",
+                required=True)  # fmt: skip
+
+FILE_COMMANDS = (
+    Command(
+        "create",
+        "Upload a file",
+        handler=f"{_HANDLERS}:create",
+        flags=(
+            Flag("file", "Path of the file; - reads standard input", kind="path", placeholder="PATH", location="body",
+                 required=True),
+            Flag("purpose", "Intended use of the file", placeholder="PURPOSE", location="body", required=True,
+                 suggestions=CREATE_PURPOSES),
+            Flag("expires-after", "Expiration policy as YAML or JSON: {anchor: created_at, seconds: 3600}",
+                 kind="mapping", placeholder="MAPPING", location="body"),
+            Flag("expires-after.anchor", "Time from which the seconds are counted", placeholder="created_at",
+                 parent="expires-after", suggestions=("created_at",)),
+            Flag("expires-after.seconds", "Seconds until the file expires, 3600 to 2592000", kind="integer",
+                 placeholder="SECONDS", parent="expires-after"),
+            Flag("filename", "Name of the uploaded file; default: the last component of the path", placeholder="NAME"),
+            Flag("any-purpose", "Send the purpose even if it looks like a misspelling of a known one", kind="switch"),
+        ),
+        description="Prints the file object. The file is streamed regardless of its size. The upload is sent once and "
+        "never retried. Further members of the request can be piped in as YAML or JSON; flags override them.",
+        examples=(
+            ("Upload a batch input file and print its ID", "filestead files create --file data.jsonl --purpose batch "
+             "-r --transform id"),
+            ("Upload the output of another program", "zcat data.jsonl.gz | filestead files create --file - "
+             "--filename data.jsonl --purpose batch"),
+            ("Upload a file that expires after one day", "filestead files create --file notes.pdf --purpose user_data "
+             "--expires-after.anchor created_at --expires-after.seconds 86400"),
+        ),
+    ),
+    Command(
+        "retrieve",
+        "Show a file object",
+        handler=f"{_HANDLERS}:retrieve",
+        flags=(_FILE_ID,),
+        examples=(("Show when a file expires", "filestead files retrieve file-abc123 --transform expires_at"),),
+    ),
+    Command(
+        "list",
+        "List files, newest first",
+        handler=f"{_HANDLERS}:list_",
+        flags=(
+            Flag("after", "Start after the file with this ID", placeholder="ID", location="query"),
+            Flag("limit", "Files per request, 1 to 10000; all pages are fetched", kind="integer", placeholder="N",
+                 location="query"),
+            Flag("order", "Sort order by creation time", placeholder="ORDER", location="query",
+                 suggestions=("asc", "desc")),
+            Flag("purpose", "List only files with this purpose", placeholder="PURPOSE", location="query",
+                 suggestions=LIST_PURPOSES),
+            Flag("max-items", "Maximum number of files to print; -1 prints all", kind="integer", placeholder="N"),
+        ),
+        description="Prints one file object after another and fetches all pages; --format raw prints the first page "
+        "unchanged. If a list is longer than the terminal, it is shown in $PAGER.",
+        examples=(
+            ("Print the IDs of all batch input files", "filestead files list --purpose batch -r --transform id"),
+            ("Show the five largest files", "filestead files list --format jsonl | jq -s 'sort_by(-.bytes) | .[:5]'"),
+        ),
+    ),
+    Command(
+        "content",
+        "Download the content of a file",
+        handler="filestead.cli.client.commands.file_content:content",
+        flags=(
+            _FILE_ID,
+            Flag("output", "File to write; - is standard output", kind="path", short="o", placeholder="PATH"),
+        ),
+        description="Without -o, the content is written to standard output; if that is a terminal, binary content is "
+        "written to a new file instead. With -o, the file is put in place when the download is complete and verified. "
+        "To resume an interrupted download, run the command again.",
+        examples=(
+            ("Save the results of a batch", "filestead files content file-abc123 -o results.jsonl"),
+            ("Count the lines of a file", "filestead files content file-abc123 | wc -l"),
+        ),
+    ),
+    Command(
+        "delete",
+        "Delete a file, also from every vector store",
+        handler=f"{_HANDLERS}:delete",
+        flags=(_FILE_ID,),
+        examples=(("Delete all batch input files", "filestead files list --purpose batch -r --transform id | "
+                   "xargs -n 1 filestead files delete"),),
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the client commands do, one module for each resource."""

@@ -1,0 +1,105 @@
+"""`filestead files create|list|retrieve|delete`: what the official commands send and print."""
+
+import difflib
+import os
+import re
+
+from filestead.cli.client.catalog.files import LIST_PURPOSES
+from filestead.cli.client.connection import open_session, send_request
+from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.grammar.parser import assign_positionals, require_flags
+from filestead.cli.client.grammar.values import read_piped_body
+from filestead.cli.client.operations import form_fields, print_list, print_object, request_values, resolve_args
+from filestead.cli.client.output import Output
+from filestead.cli.errors import CommandError, UsageError
+from filestead.cli.terminal.progress import progress_bar
+from filestead.client._transport import requests
+from filestead.client._transport.requests import Request
+from filestead.client._upload.multipart import FilePart, TextField
+from filestead.client._upload.sources import BLOCK_BYTES, Source, open_source
+
+STDIN_PATHS = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_SEPARATORS = re.compile(r"[-_\s]+")
+_INVALID_IN_HEADER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Those that no part header may hold; tab, CR and LF are sent as the official client sends them."""
+STDIN_FILENAME = "anonymous_file"
+"""The name that the official client gives to standard input."""
+
+
+def create(command: Command, args: ParsedArgs) -> None:
+    """Upload a file. Fields go in the order of the alphabet, as the official client sends them."""
+    assign_positionals(command, args)
+    given = request_values(command, args, "body")
+    body = {} if given.get("file") in STDIN_PATHS else read_piped_body()
+    require_flags(command, args, also=body if isinstance(body, dict) else ())
+    if not isinstance(body, dict):
+        raise UsageError("what is piped in is no mapping of the request's members; a file is uploaded with --file -")
+    members = {**body, **given}
+    file = members.get("file")
+    if not args.get("any-purpose"):
+        reject_misspelled_purpose(members.get("purpose"))
+    if body and file in STDIN_PATHS:
+        raise UsageError("standard input cannot be both the request's members and the file; name the file with --file")
+    with open_session(args) as session, progress_bar(str(file), wanted=not args.get("no-progress")) as report:
+        form: list[TextField | FilePart] = []
+        for name in sorted(members):
+            if name == "file" and isinstance(file, str) and file:
+                source = _open_source(file)
+                require_valid_filename(args.get("filename", source.filename))
+                form.append(FilePart("file", source, args.get("filename"), on_progress=report))
+            else:
+                form.extend(form_fields(name, members[name]))
+        text = send_request(session, Request("POST", "/files", body=tuple(form), retryable=False))
+    Output(args, "files create").print_result(text)
+
+
+def reject_misspelled_purpose(purpose: object) -> None:
+    """`UsageError` for a purpose that is nearly a known one. Others pass: other servers may know more of them."""
+    if not isinstance(purpose, str) or purpose in LIST_PURPOSES or not purpose or purpose[0] in "@\\":
+        return
+    plain = _SEPARATORS.sub("", purpose.lower())
+    alike = [known for known in LIST_PURPOSES if _SEPARATORS.sub("", known) in (plain, f"{plain}s")]
+    alike = alike or difflib.get_close_matches(purpose.lower(), LIST_PURPOSES, n=1, cutoff=0.8)
+    if alike:
+        raise UsageError(
+            f"the purpose {purpose} is probably {alike[0]} misspelled; nothing was sent. If the server knows this "
+            "purpose, add --any-purpose"
+        )
+
+
+def require_valid_filename(filename: str) -> None:
+    """`CommandError` for a name that cannot travel in a form, or of which a server would keep nothing."""
+    reason = ""
+    try:
+        filename.encode()
+    except UnicodeEncodeError:
+        reason = "is not UTF-8"
+    if filename.endswith("\\"):
+        reason = "ends in a backslash, behind which servers look for the name"
+    elif not reason and _INVALID_IN_HEADER.search(filename):
+        reason = "has control characters"
+    if reason:
+        raise CommandError(f"the file name {filename!a} {reason}; give the file another name with --filename NAME")
+
+
+def retrieve(command: Command, args: ParsedArgs) -> None:
+    """Print a file object."""
+    resolve_args(command, args)
+    print_object(args, "files retrieve", requests.retrieve_file(args.get("file-id")))
+
+
+def delete(command: Command, args: ParsedArgs) -> None:
+    """Delete a file."""
+    resolve_args(command, args)
+    print_object(args, "files delete", requests.delete_file(args.get("file-id")))
+
+
+def list_(command: Command, args: ParsedArgs) -> None:
+    """List files."""
+    print_list(command, args, "files list", "/files")
+
+
+def _open_source(path: str) -> Source:
+    if path not in STDIN_PATHS:
+        return open_source(path)
+    return Source(STDIN_FILENAME, None, False, lambda: iter(lambda: os.read(0, BLOCK_BYTES), b""))

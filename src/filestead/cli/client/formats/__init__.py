@@ -1,0 +1,1 @@
+"""The formats of `--format` and the paths of `--transform`, each over JSON as text."""
