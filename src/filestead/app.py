@@ -12,10 +12,10 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from filestead.api.http import cors
-from filestead.api.http.body import Pace
-from filestead.api.http.middleware import Front
-from filestead.api.http.peers import Peers
-from filestead.api.http.shares import UploadSlots, WrongKeys
+from filestead.api.http.body import BodyReadLimits
+from filestead.api.http.client_address import ClientAddressResolver
+from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
+from filestead.api.http.middleware import RequestMiddleware
 from filestead.api.routes import Api
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
@@ -73,10 +73,10 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
     api = Api(
         files=files,
         authenticator=Authenticator(stores.keys, monotonic=monotonic),
-        pace=Pace(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
-        uploads=UploadSlots(settings.max_uploads, settings.uploads_per_project),
-        wrong_keys=WrongKeys(settings.wrong_keys_per_minute, monotonic=monotonic),
-        peers=Peers(settings.proxy_networks),
+        body_limits=BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
+        upload_slots=UploadSlots(settings.max_uploads, settings.uploads_per_project),
+        wrong_keys=WrongKeyLimiter(settings.wrong_keys_per_minute, monotonic=monotonic),
+        client_addresses=ClientAddressResolver(settings.proxy_networks),
         readiness=readiness,
         direct=stores.direct if settings.download_redirect else None,
     )
@@ -97,8 +97,8 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
             lines.shutdown()
             stores.close()
 
-    app = Front(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
-    return cors.allowing(app, settings.allowed_origins) if settings.allowed_origins else app
+    app = RequestMiddleware(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
+    return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 
 
 def _on(threads: ThreadPoolExecutor) -> Submit:

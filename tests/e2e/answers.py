@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filestead.api.http.shares import WRONG_KEYS_AT_ONCE
+from filestead.api.http.client_limits import WRONG_KEY_BURST
 from tests.support.installations import OnDisk
 from tests.support.servers import Server, run_command
 
@@ -169,7 +169,7 @@ def limited(scene: Scene) -> Answer:
 
 def too_many_wrong_keys(scene: Scene, method: str, target: str) -> Answer:
     answer = ask(scene.broken, method, target, key="sk-wrong-wrong-wrong-1234")
-    for _ in range(WRONG_KEYS_AT_ONCE + 5):
+    for _ in range(WRONG_KEY_BURST + 5):
         if answer.status != 401:
             break
         answer = ask(scene.broken, method, target, key="sk-wrong-wrong-wrong-1234")

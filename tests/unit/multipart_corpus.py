@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from filestead.api.http.multipart import PART_END, Event, MultipartError, MultipartReader, PartHead
+from filestead.api.http.multipart import PART_END, Event, MultipartError, MultipartReader, PartStart
 
 Part = tuple[str, str | None, bytes]
 
@@ -29,10 +29,10 @@ def chunked(body: bytes, size: int) -> Iterator[bytes]:
 def joined(events: Iterable[Event]) -> list[Part]:
     """The parts, with an assertion that events come in order: head, data (never empty), end."""
     parts: list[Part] = []
-    head: PartHead | None = None
+    head: PartStart | None = None
     content: list[bytes] = []
     for event in events:
-        if isinstance(event, PartHead):
+        if isinstance(event, PartStart):
             assert head is None
             head, content = event, []
         elif event is PART_END:

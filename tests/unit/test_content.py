@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from filestead.api.http import ranges
-from filestead.api.http.errors import RequestError
+from filestead.api.http.errors import ApiError
 from filestead.domain.errors import BadFilename
 from filestead.domain.files.filenames import clean
 from filestead.domain.files.model import File
@@ -23,7 +23,9 @@ def file(size: int = 10, name: str = "a.txt") -> File:
 
 
 def select(size: int, **headers: str) -> tuple[int, int, int]:
-    chosen = ranges.select(file(size), Headers({name.replace("_", "-"): value for name, value in headers.items()}))
+    chosen = ranges.evaluate_preconditions_and_range(
+        file(size), Headers({name.replace("_", "-"): value for name, value in headers.items()})
+    )
     return chosen.status, chosen.start, chosen.end
 
 
@@ -34,9 +36,9 @@ def test_a_range_is_what_slicing_gives(size: int, first: int, last: int) -> None
     if last < first:
         assert select(size, range=header) == (200, 0, size)
     elif first >= size:
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(ApiError) as refused:
             select(size, range=header)
-        assert refused.value.answer.headers["content-range"] == f"bytes */{size}"
+        assert refused.value.response.headers["content-range"] == f"bytes */{size}"
     else:
         status, start, end = select(size, range=header)
         assert status == 206
@@ -54,7 +56,7 @@ def test_open_and_suffix_ranges(size: int, number: int) -> None:
             status, start, end = select(size, range=header)
             assert (status, data[start:end]) == (206, wanted)
         else:
-            with pytest.raises(RequestError):
+            with pytest.raises(ApiError):
                 select(size, range=header)
 
 
@@ -72,7 +74,7 @@ def test_other_ranges_are_ignored(header: str) -> None:
 def test_huge_numbers_are_clamped_or_refused() -> None:
     assert select(10, range=f"bytes=5-{2**64}") == (206, 5, 10)
     assert select(10, range=f"bytes=-{2**64}") == (206, 0, 10)
-    with pytest.raises(RequestError):
+    with pytest.raises(ApiError):
         select(10, range=f"bytes={2**64}-")
 
 
@@ -92,7 +94,7 @@ def test_a_name_survives_the_header(name: str) -> None:
         name = clean(name)
     except BadFilename:
         return
-    header = ranges.disposition(name)
+    header = ranges.content_disposition(name)
     assert header.isascii() and header.isprintable()
     message = email.message.EmailMessage(policy=email.policy.HTTP)
     message["Content-Disposition"] = header
@@ -112,4 +114,4 @@ def test_a_name_survives_the_header(name: str) -> None:
     ],
 )
 def test_dispositions(name: str, header: str) -> None:
-    assert ranges.disposition(name) == header
+    assert ranges.content_disposition(name) == header

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from filestead.api.http.errors import INTERNAL, TABLE, Answer, answer_for
+from filestead.api.http.errors import ERROR_RESPONSES, INTERNAL_ERROR, ErrorResponse, error_response_for
 from filestead.domain import errors
 from filestead.domain.errors import FilesteadError
 from filestead.domain.rate_limit import RateDecision
@@ -39,16 +39,16 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
     (errors.FaultyLines("Line 1: bad."), 400, "file", None, "Line 1: bad."),
     (errors.QuotaExceeded("project", 5 * 2**39), 400, None, None, "You have exceeded your file storage quota. Projects are limited to 2.5TB of files."),
     (errors.QuotaExceeded("organization", 100 * 2**30), 400, None, None, "You have exceeded your file storage quota. Organizations are limited to 100GB of files."),
-    (errors.IdempotencyKeyReused("file-x"), 400, "Idempotency-Key", "idempotency_key_reused", "This Idempotency-Key has made file-x of another form"),
-    (errors.IdempotencyKeySpent("file-x"), 400, "Idempotency-Key", "idempotency_key_spent", "file-x, which this Idempotency-Key has made, has been deleted"),
+    (errors.IdempotencyKeyReused("file-x"), 400, "Idempotency-Key", "idempotency_key_reused", "This Idempotency-Key was already used for a different upload (file-x)"),
+    (errors.IdempotencyKeySpent("file-x"), 400, "Idempotency-Key", "idempotency_key_spent", "The file created with this Idempotency-Key (file-x) was deleted"),
     (errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5)), 429, None, "rate_limit_exceeded", "Rate limit reached"),
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
     (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
-    (errors.StoreUnavailable(), 503, None, "storage_unavailable", "The server's storage does not answer"),
-    (errors.OutcomeUnknown(), 503, None, "outcome_unknown", "The server's storage stopped answering at the last step"),
+    (errors.StoreUnavailable(), 503, None, "storage_unavailable", "The server's storage is temporarily unavailable"),
+    (errors.OutcomeUnknown(), 503, None, "outcome_unknown", "The server's storage stopped responding before"),
     (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),
     (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
-    (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is damaged"),
+    (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is corrupt"),
     (errors.NoSuchKey("k"), 500, None, None, "The server had an error"),
     (errors.BadName("user", "", "is empty"), 500, None, None, "The server had an error"),
     (errors.CannotStart("k"), 500, None, None, "The server had an error"),
@@ -56,13 +56,13 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
 
 
 def test_every_error_of_the_domain_has_a_row_and_a_case_here() -> None:
-    assert set(TABLE) == EVERY
+    assert set(ERROR_RESPONSES) == EVERY
     assert {type(error) for error, *_ in WANTED} == EVERY
 
 
 @pytest.mark.parametrize(("error", "status", "param", "code", "message"), WANTED, ids=lambda value: str(value)[:30])
 def test_the_answers(error: FilesteadError, status: int, param: str | None, code: str | None, message: str) -> None:
-    answer = answer_for(error)
+    answer = error_response_for(error)
     assert (answer.status, answer.param, answer.code) == (status, param, code)
     assert answer.message.startswith(message)
     assert answer.type == {429: "requests"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -71,19 +71,19 @@ def test_the_answers(error: FilesteadError, status: int, param: str | None, code
 def test_what_may_and_may_not_be_repeated() -> None:
     """The SDKs repeat 408, 409, 429 and every 5xx, unless `x-should-retry` says no."""
     for error, *_ in WANTED:
-        answer = answer_for(error)
+        answer = error_response_for(error)
         assert answer.status != 409
         if isinstance(error, errors.StorageFull | errors.FileCorrupt):
             assert answer.headers["x-should-retry"] == "false"
         if answer.status in (429, 503):
             assert int(answer.headers["retry-after"]) >= 1
-    limited = answer_for(errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5))).headers
+    limited = error_response_for(errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5))).headers
     assert (limited["retry-after"], limited["retry-after-ms"]) == ("2", "1500")
     assert limited["x-ratelimit-limit-requests"] == "9"
 
 
-@pytest.mark.parametrize("answer", [INTERNAL, Answer(401, "no"), Answer(404, "x", "id")])
-def test_the_envelope(answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [INTERNAL_ERROR, ErrorResponse(401, "no"), ErrorResponse(404, "x", "id")])
+def test_the_envelope(answer: ErrorResponse) -> None:
     body = json.loads(answer.body())
     assert list(body["error"]) == ["message", "type", "param", "code"]
     assert ("detail" in body) == (answer.status != 401)
@@ -93,5 +93,5 @@ def test_the_envelope(answer: Answer) -> None:
 
 
 def test_what_is_not_deliberate_says_nothing_of_its_cause() -> None:
-    assert answer_for(ValueError("secret path /x/y")) is INTERNAL
-    assert b"secret" not in answer_for(ValueError("secret")).body()
+    assert error_response_for(ValueError("secret path /x/y")) is INTERNAL_ERROR
+    assert b"secret" not in error_response_for(ValueError("secret")).body()

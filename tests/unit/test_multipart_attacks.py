@@ -14,7 +14,7 @@ from filestead.api.http.multipart import (
     MultipartLimits,
     MultipartReader,
     NotMultipart,
-    boundary_of,
+    parse_boundary,
 )
 
 from .multipart_corpus import FILE, B, Part, chunked, disposition, field_headed, form, part, read, refusal
@@ -63,7 +63,7 @@ def test_cve_2024_24762_content_type_is_read_in_linear_time() -> None:
 
     def refuse(content_type: str) -> None:
         with pytest.raises(MultipartError):
-            boundary_of(content_type)
+            parse_boundary(content_type)
 
     for filler in hostile:
         for content_type in ("multipart/form-data; boundary=" + filler, 'multipart/form-data; x="' + filler):
@@ -104,14 +104,14 @@ def test_cve_2026_40347_a_large_preamble_or_epilogue_is_cut_at_its_limit(head: b
     ids=["100,000 headers", "50 MB header", "no end", "CR", "spaces", "LF"],
 )
 def test_cve_2026_42561_part_heads_are_limited_in_count_and_size(endless: bytes) -> None:
-    assert_cut_early(b"--" + B + b"\r\n" + FILE, endless, LIMITS.part_head_bytes)
+    assert_cut_early(b"--" + B + b"\r\n" + FILE, endless, LIMITS.part_headers_bytes)
 
 
 def test_long_boundaries_are_refused() -> None:
     with pytest.raises(MultipartError):
-        boundary_of("multipart/form-data; boundary=" + "x" * 65536)
+        parse_boundary("multipart/form-data; boundary=" + "x" * 65536)
     with pytest.raises(MultipartError):
-        boundary_of("multipart/form-data; boundary=" + "x" * 71)
+        parse_boundary("multipart/form-data; boundary=" + "x" * 71)
 
 
 def test_ghsa_vffw_93wf_4j4q_plain_parameters_win_over_extended_ones() -> None:
@@ -122,7 +122,7 @@ def test_ghsa_vffw_93wf_4j4q_plain_parameters_win_over_extended_ones() -> None:
 def test_ghsa_5rvq_cxj2_64vf_other_form_types_are_refused_before_any_body() -> None:
     for content_type in ("application/x-www-form-urlencoded", "application/octet-stream", "text/plain; boundary=x"):
         with pytest.raises(NotMultipart):
-            boundary_of(content_type)
+            parse_boundary(content_type)
 
 
 def test_cve_2023_30798_many_tiny_parts() -> None:

@@ -8,7 +8,7 @@ import python_multipart
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from filestead.api.http.multipart import Event, MultipartError, MultipartReader, boundary_of
+from filestead.api.http.multipart import Event, MultipartError, MultipartReader, parse_boundary
 
 from .multipart_corpus import FIELD, FILE, UPLOADS, B, Part, Upload, disposition, form, joined, part, read
 
@@ -171,7 +171,7 @@ def assert_nobody_sees_other_parts(body: bytes, boundary: bytes) -> bool:
 
 @pytest.mark.parametrize("upload", UPLOADS, ids=lambda upload: upload.client)
 def test_other_parsers_see_the_same_parts_in_real_uploads(upload: Upload) -> None:
-    assert assert_nobody_sees_other_parts(upload.body, boundary_of(upload.content_type))
+    assert assert_nobody_sees_other_parts(upload.body, parse_boundary(upload.content_type))
 
 
 @given(forms)

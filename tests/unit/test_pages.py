@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from filestead import wire
-from filestead.api.pages import SHARE, encode_page
+from filestead.api.pages import FILES_PER_CHUNK, encode_page
 from filestead.domain.fair_share import FairShare
 from filestead.domain.files.model import File, Page
 
@@ -16,7 +16,10 @@ def shape(file: File) -> wire.FileObject:
     return wire.FileObject(id=file.id, purpose=file.purpose, filename=file.filename, bytes=file.bytes, created_at=3)
 
 
-@pytest.mark.parametrize("count", [0, 1, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1])
+@pytest.mark.parametrize(
+    "count",
+    [0, 1, FILES_PER_CHUNK - 1, FILES_PER_CHUNK, FILES_PER_CHUNK + 1, 2 * FILES_PER_CHUNK, 2 * FILES_PER_CHUNK + 1],
+)
 async def test_shares_make_the_page_that_is_encoded_whole(count: int) -> None:
     name = 'a"\n\u2028é[]{}, "data": [],\\'
     files = [File(f"file-{n}", name, "batch", n, 3, None, "processed", None, "0" * 64, "k") for n in range(count)]

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from filestead.api.http.part_filenames import part_filename
+from filestead.api.http.part_filenames import decode_part_filename
 from tests.unit.multipart_corpus import FIELD, FILE, form, part, read, refusal
 
 
@@ -45,7 +45,7 @@ STAND_INS = [
 
 @pytest.mark.parametrize(("plain", "name"), [row[1:] for row in STAND_INS], ids=[row[0] for row in STAND_INS])
 def test_the_extended_name_wins_over_its_stand_in(plain: str, name: str) -> None:
-    assert part_filename(plain, extended(name)) == name
+    assert decode_part_filename(plain, extended(name)) == name
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_extended_name_wins_over_its_stand_in(plain: str, name: str) -> None
     ],
 )
 def test_of_two_different_readable_names_the_plain_one_wins(plain: str, name: str) -> None:
-    assert part_filename(plain, extended(name)) == plain
+    assert decode_part_filename(plain, extended(name)) == plain
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_of_two_different_readable_names_the_plain_one_wins(plain: str, name: st
     ],
 )
 def test_a_name_of_encoded_words_only_is_decoded(plain: str, name: str) -> None:
-    assert part_filename(plain, None) == name
-    assert part_filename(plain, "unreadable") == name
+    assert decode_part_filename(plain, None) == name
+    assert decode_part_filename(plain, "unreadable") == name
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_name_of_encoded_words_only_is_decoded(plain: str, name: str) -> None:
     ],
 )
 def test_any_other_name_stays_as_it_stands(plain: str) -> None:
-    assert part_filename(plain, None) == plain
+    assert decode_part_filename(plain, None) == plain
 
 
 def test_bytes_that_are_no_text_are_no_harm_beside_a_readable_name() -> None:
@@ -147,5 +147,5 @@ def test_the_type_of_a_file_is_a_label(type_: bytes) -> None:
 )
 def test_no_name_takes_long(plain: str, name: str) -> None:
     began = time.perf_counter()
-    part_filename(plain, extended(name))
+    decode_part_filename(plain, extended(name))
     assert time.perf_counter() - began < 0.5

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from filestead import __version__, wire
-from filestead.api.http.errors import IDEMPOTENCY_KEY
+from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER
 from filestead.domain.files import expiry
 from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 
@@ -128,7 +128,7 @@ def _paths() -> dict[str, Any]:
 
 def _idempotency_key() -> dict[str, Any]:
     return {
-        "name": IDEMPOTENCY_KEY,
+        "name": IDEMPOTENCY_KEY_HEADER,
         "in": "header",
         "required": False,
         "schema": {"type": "string", "pattern": KEY_PATTERN},

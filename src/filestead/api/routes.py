@@ -18,12 +18,12 @@ from filestead import wire
 from filestead.api import openapi, pages
 from filestead.api.about import ABOUT
 from filestead.api.http import ranges
-from filestead.api.http.body import Pace, read_body
-from filestead.api.http.errors import IDEMPOTENCY_KEY, Answer, RequestError, bad_request, rate_headers
-from filestead.api.http.forms import FormUpload
-from filestead.api.http.integers import integer
-from filestead.api.http.peers import Peers
-from filestead.api.http.shares import UploadSlots, WrongKeys
+from filestead.api.http.body import BodyReadLimits, read_body
+from filestead.api.http.client_address import ClientAddressResolver
+from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
+from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER, ApiError, ErrorResponse, bad_request, rate_limit_headers
+from filestead.api.http.forms import MultipartUploadSource
+from filestead.api.http.query import parse_integer
 from filestead.domain import access
 from filestead.domain.access import Authenticator, Principal, Scope
 from filestead.domain.blobs import DirectDownloads
@@ -58,10 +58,10 @@ class Api:
 
     files: Files
     authenticator: Authenticator
-    pace: Pace
-    uploads: UploadSlots
-    wrong_keys: WrongKeys
-    peers: Peers
+    body_limits: BodyReadLimits
+    upload_slots: UploadSlots
+    wrong_keys: WrongKeyLimiter
+    client_addresses: ClientAddressResolver
     readiness: Readiness
     direct: DirectDownloads | None = None
     """Set if downloads are answered with a link to the store."""
@@ -100,25 +100,27 @@ class Api:
                 project=request.headers.get("openai-project"),
             )
         except UnknownKey:
-            refusal = self.wrong_keys.count(self.peers.client(request))
+            refusal = self.wrong_keys.record(self.client_addresses.resolve(request))
             if refusal is None:
                 raise
             await asyncio.sleep(WRONG_KEY_DELAY)
-            raise RequestError(refusal) from None
+            raise ApiError(refusal) from None
 
     # --- files --------------------------------------------------------------------------------------------------
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/files."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RequestError(Answer(415, "Compressed request bodies are not accepted; send the file as it is."))
+            raise ApiError(ErrorResponse(415, "Compressed request bodies are not accepted; send the file as it is."))
         idempotency_key = _idempotency_key(request)
         length = request.headers.get("content-length")
-        with self.uploads.take(principal.project_id):
-            async with aclosing(read_body(request.receive, self.pace)) as body:
-                source = FormUpload(request.headers.get("content-type", ""), int(length) if length else None, body)
+        with self.upload_slots.acquire(principal.project_id):
+            async with aclosing(read_body(request.receive, self.body_limits)) as body:
+                source = MultipartUploadSource(
+                    request.headers.get("content-type", ""), int(length) if length else None, body
+                )
                 created = await self.files.create(principal, source, idempotency_key=idempotency_key)
-        headers = rate_headers(created.rate)
+        headers = rate_limit_headers(created.rate)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
         return Response(wire.encode(_shape(created.file)), 200, headers, JSON)
@@ -156,7 +158,7 @@ class Api:
     async def content(self, request: Request, principal: Principal) -> Response:
         """GET and HEAD /v1/files/{file_id}/content."""
         file = await self.files.get_for_download(principal, request.path_params["file_id"])
-        selection = ranges.select(file, request.headers, ranges=request.method == "GET")
+        selection = ranges.evaluate_preconditions_and_range(file, request.headers, ranges=request.method == "GET")
         headers = selection.headers
         if selection.status == 304:
             return Response(status_code=304, headers=headers)
@@ -172,7 +174,7 @@ class Api:
         blocks = self.files.read(file, selection.start, selection.end)
         if length <= SMALL_BYTES:
             return Response(b"".join([block async for block in blocks]), selection.status, headers)
-        return StreamingResponse(await ranges.prime(blocks), selection.status, headers)
+        return StreamingResponse(await ranges.with_first_block_read(blocks), selection.status, headers)
 
     # --- operations ---------------------------------------------------------------------------------------------
 
@@ -191,7 +193,7 @@ class Api:
         """
         if (part := await self.readiness()) is not None:
             message = f"Not ready: {part} does not work now. The server's log says why."
-            return Answer(503, message, None, "not_ready", "server_error", {"retry-after": "2"}).response()
+            return ErrorResponse(503, message, None, "not_ready", "server_error", {"retry-after": "2"}).to_response()
         return Response(b'{"status": "ok"}\n', media_type=JSON)
 
     async def description(self, request: Request) -> Response:
@@ -223,17 +225,19 @@ def _key_of(request: Request) -> str | None:
 
 def _idempotency_key(request: Request) -> str | None:
     """The key that the client has chosen for this upload; identical repeats are accepted, as in a query."""
-    values = set(request.headers.getlist(IDEMPOTENCY_KEY))
+    values = set(request.headers.getlist(IDEMPOTENCY_KEY_HEADER))
     if not values:
         return None
     if len(values) > 1:
-        raise bad_request(f"'{IDEMPOTENCY_KEY}' was given more than once; send one value", IDEMPOTENCY_KEY)
+        raise bad_request(
+            f"'{IDEMPOTENCY_KEY_HEADER}' was given more than once; send one value", IDEMPOTENCY_KEY_HEADER
+        )
     value = values.pop()
     if not KEY_FORM.fullmatch(value):
         raise bad_request(
-            f"Invalid '{IDEMPOTENCY_KEY}': send 1 to 255 visible ASCII characters without spaces, for example a UUID, "
-            "or leave the header out",
-            IDEMPOTENCY_KEY,
+            f"Invalid '{IDEMPOTENCY_KEY_HEADER}': send 1 to 255 visible ASCII characters without spaces, for example "
+            "a UUID, or leave the header out",
+            IDEMPOTENCY_KEY_HEADER,
         )
     return value
 
@@ -250,7 +254,7 @@ def _query(request: Request, names: tuple[str, ...]) -> dict[str, str]:
 def _limit(text: str | None) -> int:
     if text is None:
         return MAX_LIMIT
-    limit = integer(text, "limit")
+    limit = parse_integer(text, "limit")
     if limit < 1:
         raise bad_request(f"{limit} is less than the minimum of 1 - 'limit'")
     if limit > MAX_LIMIT:

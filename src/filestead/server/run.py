@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from filestead import app, installation
-from filestead.api.http.errors import Answer
+from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import new_request_id
 from filestead.domain.errors import CannotStart
 from filestead.server import heap
@@ -135,7 +135,7 @@ def work(settings: Settings, listener: socket.socket) -> None:
 
 
 def _refusal(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The answer to what is not even a request."""
-    answer = Answer(status, message)
-    response = answer.response()
-    return [*response.raw_headers, (b"x-request-id", new_request_id().encode())], answer.body()
+    """Build the response to a malformed request."""
+    error = ErrorResponse(status, message)
+    response = error.to_response()
+    return [*response.raw_headers, (b"x-request-id", new_request_id().encode())], error.body()

@@ -1,1 +1,1 @@
-"""What HTTP asks of every route: middleware, bodies, forms, ranges, errors, limits of a client."""
+"""HTTP apart from any resource: middleware, routing, credentials, bodies, forms, ranges, errors, client limits."""

@@ -1,4 +1,4 @@
-"""Reading a request's body against the clock: silent, trickling and vanished clients are told apart from busy disks."""
+"""Request bodies read under time limits: slow and disconnected clients are detected, slow disks are not counted."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,52 +7,54 @@ from time import monotonic
 
 from starlette.types import Receive
 
-from filestead.api.http.errors import Answer, RequestError
+from filestead.api.http.errors import ApiError, ErrorResponse
 
-STALLED = Answer(408, "The upload stalled: too few bytes arrived in time. Please try again.", None, "request_timeout")
+BODY_TIMEOUT = ErrorResponse(
+    408, "The upload stalled: too few bytes arrived in time. Please try again.", None, "request_timeout"
+)
 
 
-class ClientGone(Exception):
-    """The client closed the connection in the middle of its request; there is nobody left to answer."""
+class ClientDisconnected(Exception):
+    """The client closed the connection before its request was complete, so no response can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """What a client must keep up: no silence over `idle_seconds`, `min_rate` bytes a second in that time, an end."""
+class BodyReadLimits:
+    """Limits on a client that sends a body: its longest pause, minimum rate (bytes a second) and total waiting time."""
 
     idle_seconds: float
     min_rate: int
     total_seconds: float
 
 
-async def read_body(receive: Receive, pace: Pace) -> AsyncGenerator[bytes]:
-    """The chunks of the body. Only time spent waiting for the client counts, not time spent storing.
+async def read_body(receive: Receive, limits: BodyReadLimits) -> AsyncGenerator[bytes]:
+    """Yield the chunks of the body. Only time spent waiting for the client counts, not time spent storing.
 
-    Raises `RequestError` (408) for a client that is too slow and `ClientGone` for one that went away.
+    Raises `ApiError` (408) if the client is too slow and `ClientDisconnected` if it closes the connection.
     """
     waited = 0.0
     total_waited = 0.0
-    arrived = 0
+    received = 0
     while True:
         started = monotonic()
-        allowance = min(pace.idle_seconds, pace.total_seconds - total_waited)
+        timeout = min(limits.idle_seconds, limits.total_seconds - total_waited)
         try:
-            async with asyncio.timeout(allowance):
+            async with asyncio.timeout(timeout):
                 message = await receive()
         except TimeoutError:
-            raise RequestError(STALLED) from None
+            raise ApiError(BODY_TIMEOUT) from None
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         chunk = message.get("body", b"")
-        took = monotonic() - started
-        waited += took
-        total_waited += took
-        arrived += len(chunk)
+        elapsed = monotonic() - started
+        waited += elapsed
+        total_waited += elapsed
+        received += len(chunk)
         if chunk:
             yield chunk
         if not message.get("more_body", False):
             return
-        if waited >= pace.idle_seconds:
-            if arrived < pace.min_rate * waited:
-                raise RequestError(STALLED)
-            waited, arrived = 0.0, 0
+        if waited >= limits.idle_seconds:
+            if received < limits.min_rate * waited:
+                raise ApiError(BODY_TIMEOUT)
+            waited, received = 0.0, 0

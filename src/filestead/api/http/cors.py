@@ -1,35 +1,35 @@
-"""Cross-origin requests: the origins that the operator names may use the API from a browser (the Fetch standard)."""
+"""Cross-origin requests (CORS): pages of the configured origins may call the API from a browser."""
 
 from collections.abc import Collection
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-METHODS = ("GET", "HEAD", "POST", "DELETE")
-PREFLIGHT_SECONDS = 7200
-"""How long a browser may remember the answer to a preflight; Chromium allows no more."""
+ALLOWED_METHODS = ("GET", "HEAD", "POST", "DELETE")
+PREFLIGHT_MAX_AGE = 7200
+"""Seconds for which a browser may cache a preflight response; the maximum of Chromium."""
 
-EXPOSED = (
+EXPOSED_HEADERS = (
     *("x-request-id", "etag", "repr-digest", "content-disposition", "content-length", "content-range"),
     *("accept-ranges", "idempotent-replayed", "retry-after", "retry-after-ms", "x-should-retry", "www-authenticate"),
     *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     *("openai-organization", "openai-project", "openai-processing-ms", "openai-version"),
 )
-"""The headers of answers that a page may read."""
+"""Response headers that a page may read."""
 
 
-def allowing(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
-    """The app for pages of these origins, or of any if `*` is one; around everything, so that pages can read errors.
+def allow_origins(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
+    """Wrap the application so that pages of these origins may call it; `*` allows every origin.
 
-    A page may send any header, as SDKs have many of their own. Credentials of the browser (cookies) are never asked
-    for: a key travels in a header that the page itself sets.
+    It must be the outermost layer, so that pages can read error responses. Any request header is allowed, as SDKs add
+    their own. Cookies are not enabled: the page itself sets the header with the key.
     """
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=METHODS,
+        allow_methods=ALLOWED_METHODS,
         allow_headers=("*",),
-        expose_headers=EXPOSED,
+        expose_headers=EXPOSED_HEADERS,
         allow_private_network=True,
-        max_age=PREFLIGHT_SECONDS,
+        max_age=PREFLIGHT_MAX_AGE,
     )

@@ -1,4 +1,4 @@
-"""What surrounds every request: request id, timing, common headers, last-resort errors."""
+"""The outermost layer of every request: request id, timing, common headers, error responses, log of failures."""
 
 import logging
 import random
@@ -9,9 +9,9 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from filestead.api.http.body import ClientGone
-from filestead.api.http.errors import RequestError, answer_for
-from filestead.api.http.unrouted import unrouted
+from filestead.api.http.body import ClientDisconnected
+from filestead.api.http.errors import ApiError, error_response_for
+from filestead.api.http.routing_errors import routing_error_response
 from filestead.domain.access import Principal
 from filestead.domain.errors import FilesteadError
 
@@ -22,71 +22,71 @@ OPENAI_VERSION = b"2020-10-01"
 
 
 def new_request_id() -> str:
-    """A request id as the hosted service makes them. It names and need not hide, so no system call is spent on it."""
+    """Create a request id in the hosted format. It is no secret, so a fast random generator suffices."""
     return f"req_{random.getrandbits(128):032x}"
 
 
-class Front:
-    """The outermost ASGI layer."""
+class RequestMiddleware:
+    """ASGI middleware around the router."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or pass the lifespan on."""
+        """Handle one request; pass other scopes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["app"] = self  # the router then raises for what it cannot route, instead of answering in plain text
+        scope["app"] = self  # makes the router raise for an unknown path, instead of sending a plain-text response
         if ENCODED_SLASH.search(scope["raw_path"]):
-            # An encoded slash is part of an id and must not become a separator.
+            # An encoded slash belongs to an id and must not become a separator.
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
-        exchange = _Exchange(scope, receive, send)
+        context = _RequestContext(scope, receive, send)
         try:
-            await self._app(scope, receive, exchange.send)
-        except ClientGone:
+            await self._app(scope, receive, context.send)
+        except ClientDisconnected:
             pass
         except Exception as error:
-            await exchange.fail(error)
+            await context.send_error(error)
 
 
-class _Exchange:
-    """One request and its answer."""
+class _RequestContext:
+    """The state of one request: its id, its start and whether its response has begun."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._began = perf_counter()
+        self._started_at = perf_counter()
         self._request_id = new_request_id()
-        self._answered = False
+        self._response_started = False
         scope.setdefault("state", {})["principal"] = None
 
     async def send(self, message: Message) -> None:
-        """As the server's, adding the common headers."""
+        """Send a message of the response, with the common headers added."""
         if message["type"] == "http.response.start":
-            self._answered = True
-            headers = [*message["headers"], *self._headers(message["status"])]
+            self._response_started = True
+            headers = [*message["headers"], *self._common_headers(message["status"])]
             if not any(name == b"cache-control" for name, _ in headers):
-                headers.append((b"cache-control", b"no-store"))  # files come and go, and names are private
+                headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
             message = {**message, "headers": headers}
         await self._send(message)
 
-    def _headers(self, status: int) -> list[tuple[bytes, bytes]]:
+    def _common_headers(self, status: int) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
         principal: Principal | None = self._scope["state"]["principal"]
         if principal is not None:
-            headers.append((b"openai-organization", _latin(principal.organization_name)))
+            headers.append((b"openai-organization", _to_ascii(principal.organization_name)))
             headers.append((b"openai-project", principal.project_id.encode()))
         if status != 401:
-            took = int((perf_counter() - self._began) * 1000)
+            elapsed_ms = int((perf_counter() - self._started_at) * 1000)
             headers.append((b"openai-version", OPENAI_VERSION))
-            headers.append((b"openai-processing-ms", str(took).encode()))
+            headers.append((b"openai-processing-ms", str(elapsed_ms).encode()))
         return headers
 
     def _log(self, error: Exception, status: int) -> None:
-        """A failure that we know is a line, one that we do not know comes with its traceback."""
-        if status < 500 or isinstance(error, RequestError):
+        """Log a server error: one line for a known failure, a traceback for an unexpected one."""
+        if status < 500 or isinstance(error, ApiError):
             return
         line = f"{self._request_id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
         if isinstance(error, FilesteadError):
@@ -94,14 +94,17 @@ class _Exchange:
         else:
             log.error("%s", line, exc_info=error)
 
-    async def fail(self, error: Exception) -> None:
-        """Answer a failure that nothing below has answered."""
-        answer = unrouted(error, self._scope) if isinstance(error, HTTPException) else answer_for(error)
-        self._log(error, answer.status)
-        if self._answered:
-            raise error  # the server cuts the connection, so that a short body cannot pass for a whole one
-        await answer.response()(self._scope, self._receive, self.send)
+    async def send_error(self, error: Exception) -> None:
+        """Log an unhandled exception and send its error response."""
+        if isinstance(error, HTTPException):
+            response = routing_error_response(error, self._scope)
+        else:
+            response = error_response_for(error)
+        self._log(error, response.status)
+        if self._response_started:
+            raise error  # the server closes the connection, so that a truncated body cannot pass for a complete one
+        await response.to_response()(self._scope, self._receive, self.send)
 
 
-def _latin(text: str) -> bytes:
+def _to_ascii(text: str) -> bytes:
     return text.encode("ascii", "replace")

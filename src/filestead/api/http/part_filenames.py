@@ -1,7 +1,7 @@
-"""The name of a file part, from `filename` and `filename*` as clients write them: pure functions, no I/O.
+"""The name of a file part, decoded from the parameters `filename` and `filename*`: pure functions, no I/O.
 
-RFC 7578 forbids `filename*` and browsers never send it, so `filename` is the name. Clients that do send both mean the
-extended one (RFC 6266), and what they put into `filename` is then often only its stand-in: see `_stands_in`.
+RFC 7578 forbids `filename*` and browsers never send it, so `filename` takes precedence. Clients that send both mean the
+extended one (RFC 6266); their `filename` is then often only a substitute: see `_is_substitute`.
 """
 
 import codecs
@@ -14,106 +14,106 @@ from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 _ENCODED_WORD = r"=\?[^?\s]+\?[BbQq]\?[^?\s]*\?="
 _ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD}(?:\s*{_ENCODED_WORD})*")
 _EXTENDED_VALUE = re.compile(r"(?ai)(utf-8|iso-8859-1)'[0-9a-z-]*'((?:[!-$&-~]|%[0-9a-f]{2})+)")
-_LOST = "_?\ufffd "
-"""What stands for characters that a client could not write."""
+_REPLACEMENTS = "_?\ufffd "
+"""Characters that clients write in place of those that they cannot encode."""
 
-_DROPPED = str.maketrans("", "", _LOST + '-*.#"\\%/')
-"""With these go the characters that clients cannot quote, and those that they put in their place."""
+_IGNORED = str.maketrans("", "", _REPLACEMENTS + '-*.#"\\%/')
+"""Ignored when names are compared: replacements, and characters that clients cannot quote."""
 
-# Text encodings of people; not those of Python's own that run for long or are no text (`punycode`, `unicode_escape`).
+# Charsets of text. Python's own codecs are excluded: slow, or not text encodings (`punycode`, `unicode_escape`).
 _CHARSETS = re.compile(
     r"utf-8|ascii|iso8859-[0-9]+|cp125[0-8]|koi8-[rut]|gb2312|gbk|gb18030|big5|shift_jis|cp932|euc_jp|iso2022_jp|euc_kr"
 )
-_MISREAD = ("utf-8", "gb18030", "shift_jis", "big5", "euc_kr", "cp1251")
-"""Charsets of bytes that programs take for ISO-8859-1 or Windows-1252."""
+_MOJIBAKE_CHARSETS = ("utf-8", "gb18030", "shift_jis", "big5", "euc_kr", "cp1251")
+"""Charsets whose bytes programs mistake for ISO-8859-1 or Windows-1252."""
 
 
-def part_filename(plain: str | None, extended: str | None) -> str | None:
-    """The name that a part's parameters mean, before it is cleaned; None if it has none.
+def decode_part_filename(plain: str | None, extended: str | None) -> str | None:
+    """Decode the filename of a part, before it is sanitized; None if it has none.
 
-    Bytes in `plain` that are no UTF-8 are surrogates, and stay so in the result. A readable `extended` wins where
-    `plain` is missing or only its stand-in; of two different readable names `plain` wins. Raises `ValueError` if
-    `extended` alone is there and cannot be read.
+    Bytes in `plain` that are not UTF-8 are surrogates, and stay so in the result. A valid `extended` is used if
+    `plain` is missing or only its substitute; of two different names `plain` is used. Raises `ValueError` if
+    there is only `extended` and it is invalid.
     """
-    name = None if extended is None else _extended_value(extended)
+    name = None if extended is None else _decode_extended_value(extended)
     if plain is None:
         if extended is not None and name is None:
             raise ValueError
         return name
-    if name is not None and _stands_in(plain, name):
+    if name is not None and _is_substitute(plain, name):
         return name
-    return _decoded_words(plain) or percent_decoded(plain)
+    return _decode_encoded_words(plain) or percent_decode(plain)
 
 
-def percent_decoded(value: str) -> str:
-    """Undo what the HTML standard encodes in names. Everything else with a percent sign is part of the name."""
+def percent_decode(value: str) -> str:
+    """Decode the three characters that the HTML standard encodes; any other percent sign belongs to the name."""
     return value.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
-def _extended_value(value: str) -> str | None:
-    """An RFC 8187 value such as `utf-8''na%C3%AFve.txt`, or None if it cannot be read."""
-    found = _EXTENDED_VALUE.fullmatch(value)
-    if found is None:
+def _decode_extended_value(value: str) -> str | None:
+    """Decode an RFC 8187 value such as `utf-8''na%C3%AFve.txt`; None if it is invalid."""
+    match = _EXTENDED_VALUE.fullmatch(value)
+    if match is None:
         return None
     try:
-        return unquote_to_bytes(found[2]).decode(found[1])
+        return unquote_to_bytes(match[2]).decode(match[1])
     except UnicodeDecodeError:
         return None
 
 
-def _stands_in(plain: str, name: str) -> bool:
-    """Whether `plain` is nothing but what a client could not say of `name`."""
+def _is_substitute(plain: str, name: str) -> bool:
+    """Whether `plain` is only a lossy encoding of `name`."""
     return (
         not plain.strip()
         or _ENCODED_WORDS.fullmatch(plain.strip()) is not None  # .NET, Spring
         or _is_illegible(plain)  # Symfony, OkHttp
         or (plain != name and name in (unquote(plain), unquote_plus(plain)))  # axios
-        or (not name.isascii() and (_is_fallback(plain, name) or _is_misread(plain, name)))
+        or (not name.isascii() and (_is_ascii_fallback(plain, name) or _is_mojibake(plain, name)))
     )
 
 
 def _is_illegible(plain: str) -> bool:
-    """Whether nothing of a name is left but perhaps its extension."""
+    """Whether only replacement characters are left of a name, apart from its extension."""
     stem, _, extension = plain.partition(".")
     extension = extension.replace(".", "")
-    return bool(stem) and not stem.strip(_LOST) and (not extension or extension.isalnum())
+    return bool(stem) and not stem.strip(_REPLACEMENTS) and (not extension or extension.isalnum())
 
 
-def _is_fallback(plain: str, name: str) -> bool:
-    """Whether `plain` is `name` in ASCII: characters beyond it replaced, left out, or without their accents."""
+def _is_ascii_fallback(plain: str, name: str) -> bool:
+    """Whether `plain` is `name` in ASCII, with other characters replaced, omitted or stripped of accents."""
     kept = "".join(character for character in name if character.isascii())
     unaccented = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return plain.translate(_DROPPED) in (kept.translate(_DROPPED), unaccented.translate(_DROPPED))
+    return plain.translate(_IGNORED) in (kept.translate(_IGNORED), unaccented.translate(_IGNORED))
 
 
-def _is_misread(plain: str, name: str) -> bool:
-    """Whether `plain` is broken text, or what the bytes of `name` look like in another charset."""
+def _is_mojibake(plain: str, name: str) -> bool:
+    """Whether `plain` is undecodable, or the bytes of `name` decoded in a wrong charset."""
     if "\ufffd" in plain or any("\ud800" <= c <= "\udfff" for c in plain):
         return True
-    for misread in ("latin-1", "cp1252"):
-        for charset in _MISREAD:
+    for wrong_charset in ("latin-1", "cp1252"):
+        for charset in _MOJIBAKE_CHARSETS:
             try:
-                if plain.encode(misread).decode(charset) == name:
+                if plain.encode(wrong_charset).decode(charset) == name:
                     return True
             except UnicodeError:
                 continue
     return False
 
 
-def _decoded_words(plain: str) -> str | None:
-    """What a name that consists of encoded words (RFC 2047) only says; None for any other, or if it cannot be read."""
+def _decode_encoded_words(plain: str) -> str | None:
+    """Decode a name that consists of encoded words (RFC 2047); None for any other name, or if it is invalid."""
     if not _ENCODED_WORDS.fullmatch(plain.strip()):
         return None
     try:
-        return "".join(_text(raw, charset) for raw, charset in decode_header(plain.strip()))
+        return "".join(_decode_word(raw, charset) for raw, charset in decode_header(plain.strip()))
     except (HeaderParseError, LookupError, ValueError):
         return None
 
 
-def _text(raw: bytes | str, charset: str | None) -> str:
+def _decode_word(raw: bytes | str, charset: str | None) -> str:
     if isinstance(raw, str):
         return raw
-    name = codecs.lookup((charset or "ascii").partition("*")[0]).name  # `*` begins a language (RFC 2231)
+    name = codecs.lookup((charset or "ascii").partition("*")[0]).name  # `*` starts a language tag (RFC 2231)
     if not _CHARSETS.fullmatch(name):
         raise LookupError(name)
     return raw.decode(name)

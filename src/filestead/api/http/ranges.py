@@ -1,6 +1,6 @@
-"""The content of a file as an answer: ranges, validators, the name, and headers that keep a browser from running it.
+"""Responses with the content of a file: ranges, preconditions, file names, and headers against execution in browsers.
 
-RFC 9110 (ranges, conditions), RFC 6266 and 8187 (names), RFC 9530 (digest). The hosted service has no ranges and no
+RFC 9110 (ranges, preconditions), RFC 6266 and 8187 (names), RFC 9530 (digest). The hosted service has no ranges and no
 validators; they are added so that `curl -C -` and resuming clients work.
 """
 
@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers
 
-from filestead.api.http.errors import Answer, RequestError
+from filestead.api.http.errors import ApiError, ErrorResponse
 from filestead.domain.files.model import File
 
 RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII)
 MAX_RANGE_HEADER = 256
 
-SAFE = {
+CONTENT_HEADERS = {
     "content-type": "application/octet-stream",
     "content-security-policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
@@ -27,13 +27,13 @@ SAFE = {
     "accept-ranges": "bytes",
 }
 
-# attr-char of RFC 8187: what may stand unescaped in an extended value.
+# attr-char of RFC 8187: punctuation that needs no escape in an extended value.
 ATTR_CHARS = "!#$&+-.^_`|~"
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which part of a file goes out, and with which status."""
+class ContentResponse:
+    """Status, headers and byte range of a response with content."""
 
     status: int
     start: int
@@ -42,12 +42,12 @@ class Selection:
 
 
 def etag(file: File) -> str:
-    """The strong validator: the content's digest, since the bytes of an id never change."""
+    """Return the strong validator: the digest, since the content of a file id never changes."""
     return f'"{file.sha256}"'
 
 
-def disposition(filename: str) -> str:
-    """`Content-Disposition` for a name of any characters; the plain form is there for old clients."""
+def content_disposition(filename: str) -> str:
+    """Format `Content-Disposition` for any file name; `filename` is an ASCII fallback for old clients."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in filename)
     header = f'attachment; filename="{plain}"'
     if plain != filename:
@@ -55,59 +55,60 @@ def disposition(filename: str) -> str:
     return header
 
 
-def select(file: File, request: Headers, *, ranges: bool = True) -> Selection:
-    """Decide what to send. RFC 9110 gives ranges to GET alone.
+def evaluate_preconditions_and_range(file: File, request: Headers, *, ranges: bool = True) -> ContentResponse:
+    """Decide what to send. RFC 9110 defines ranges for GET only.
 
-    Raises `RequestError`: 412 where `If-Match` names other content, 416 for a range behind the end.
+    Raises `ApiError`: 412 if `If-Match` fails, 416 for a range beyond the end.
     """
-    if not _is_expected(request.getlist("if-match"), file):
-        raise RequestError(
-            Answer(
+    if not _if_match_holds(request.getlist("if-match"), file):
+        raise ApiError(
+            ErrorResponse(
                 412,
-                "The content of the file is not the one that If-Match names.",
+                "The content of the file does not match If-Match.",
                 "If-Match",
                 headers={"etag": etag(file)},
             )
         )
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
-        **SAFE,
-        "content-disposition": disposition(file.filename),
+        **CONTENT_HEADERS,
+        "content-disposition": content_disposition(file.filename),
         "etag": etag(file),
         "repr-digest": f"sha-256=:{digest}:",
     }
-    if _matches(request.get("if-none-match"), file):
-        return Selection(304, 0, 0, headers)
-    asked = request.get("range") if ranges else None
-    if asked is not None and _still_same(request.get("if-range"), file):
-        found = _range(asked, file.bytes)
-        if found is not None:
-            start, end = found
+    if _if_none_match_fails(request.get("if-none-match"), file):
+        return ContentResponse(304, 0, 0, headers)
+    range_header = request.get("range") if ranges else None
+    if range_header is not None and _if_range_holds(request.get("if-range"), file):
+        bounds = _parse_range(range_header, file.bytes)
+        if bounds is not None:
+            start, end = bounds
             headers["content-range"] = f"bytes {start}-{end - 1}/{file.bytes}"
-            return Selection(206, start, end, headers)
-    return Selection(200, 0, file.bytes, headers)
+            return ContentResponse(206, start, end, headers)
+    return ContentResponse(200, 0, file.bytes, headers)
 
 
-def _is_expected(if_match: list[str], file: File) -> bool:
-    """`If-Match` compares strongly: a weak tag never matches."""
+def _if_match_holds(if_match: list[str], file: File) -> bool:
+    """Evaluate `If-Match` by strong comparison: a weak ETag never matches."""
     tags = [tag.strip() for header in if_match for tag in header.split(",")]
     return not if_match or "*" in tags or etag(file) in tags
 
 
-def _matches(if_none_match: str | None, file: File) -> bool:
+def _if_none_match_fails(if_none_match: str | None, file: File) -> bool:
+    """Evaluate `If-None-Match` by weak comparison."""
     if if_none_match is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in tags or etag(file) in tags
 
 
-def _still_same(if_range: str | None, file: File) -> bool:
-    """`If-Range` compares strongly; a date never matches, as no date is ever sent."""
+def _if_range_holds(if_range: str | None, file: File) -> bool:
+    """Evaluate `If-Range` by strong comparison. A date never matches, as no `Last-Modified` is ever sent."""
     return if_range is None or if_range.strip() == etag(file)
 
 
-def _range(header: str, size: int) -> tuple[int, int] | None:
-    """The one range of a header as (start, end); None if the header is to be ignored (several ranges, another unit)."""
+def _parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """Parse a single range as (start, end); None if the header must be ignored (several ranges, another unit)."""
     match = RANGE.fullmatch(header.strip()) if len(header) <= MAX_RANGE_HEADER else None
     if match is None or match[1] == match[2] == "":
         return None
@@ -119,8 +120,8 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
             return None
         end = min(int(match[2]) + 1, size) if match[2] else size
     if start >= size:
-        raise RequestError(
-            Answer(
+        raise ApiError(
+            ErrorResponse(
                 416,
                 f"The requested range is not within the file, which has {size} bytes.",
                 "range",
@@ -130,13 +131,13 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-async def prime(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same blocks, the first of which is already read: what cannot be read is found before the answer begins."""
+async def with_first_block_read(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the first block ahead, so that an unreadable file is detected before the response starts."""
     first = await anext(blocks, b"")
 
-    async def primed() -> AsyncIterator[bytes]:
+    async def all_blocks() -> AsyncIterator[bytes]:
         yield first
         async for block in blocks:
             yield block
 
-    return primed()
+    return all_blocks()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from filestead.api.http.peers import name_of
+from filestead.domain.address_group import address_group
 
 GRACE_SECONDS = 0.5
 """Nobody gives way before: a new connection's request may just not have been read yet."""
@@ -57,7 +57,7 @@ class Crowd:
 
     def enter(self, connection: Connection, host: str, now: float) -> tuple[Address, Room]:
         """Count a new connection, which waits, and make room for it if there is none."""
-        name = name_of(host)
+        name = address_group(host)
         address = self._addresses.setdefault(name, Address(name))
         self._count += 1
         address.count += 1

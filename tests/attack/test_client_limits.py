@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from filestead.api.http.peers import Peers
-from filestead.api.http.shares import ADDRESSES, WRONG_KEYS_AT_ONCE, WrongKeys
+from filestead.api.http.client_address import ClientAddressResolver
+from filestead.api.http.client_limits import MAX_TRACKED_ADDRESSES, WRONG_KEY_BURST, WrongKeyLimiter
 from tests.attack.test_quota_while_streaming import open_upload
 from tests.support.servers import KEY, Server, run_command
 
@@ -34,7 +34,7 @@ def test_one_project_leaves_slots_for_others(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
-        assert "2 uploads under way" in response.json()["error"]["message"]
+        assert "the limit of a project is 2" in response.json()["error"]["message"]
         assert upload(server, new_key(server, "other")).status_code == 200
         stack.close()
         deadline = time.monotonic() + 10
@@ -55,9 +55,9 @@ def flood(server: Server, count: int, forwarded: str | None = None) -> list[http
 
 def test_wrong_keys_are_slowed_down_and_right_ones_are_not(tmp_path: Path) -> None:
     with Server(tmp_path / "data", wrong_keys_per_minute=1) as server:
-        statuses = [response.status_code for response in flood(server, WRONG_KEYS_AT_ONCE + 50)]
+        statuses = [response.status_code for response in flood(server, WRONG_KEY_BURST + 50)]
         assert statuses.count(429) >= 30
-        assert statuses.count(401) >= WRONG_KEYS_AT_ONCE
+        assert statuses.count(401) >= WRONG_KEY_BURST
         refused = ask(server, "sk-wrong-again-0123456789")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
@@ -68,17 +68,17 @@ def test_wrong_keys_are_slowed_down_and_right_ones_are_not(tmp_path: Path) -> No
 
 def test_a_trusted_proxy_tells_addresses_apart_and_nobody_else_can(tmp_path: Path) -> None:
     with Server(tmp_path / "data", wrong_keys_per_minute=1, trusted_proxies="127.0.0.0/8, ::1") as server:
-        flood(server, WRONG_KEYS_AT_ONCE + 5, forwarded="192.0.2.1")
+        flood(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
         assert ask(server, "sk-wrong", forwarded="192.0.2.1").status_code == 429
         assert ask(server, "sk-wrong", forwarded="198.51.100.7, 192.0.2.1").status_code == 429, "the last one counts"
         assert ask(server, "sk-wrong", forwarded="192.0.2.1, 198.51.100.7").status_code == 401
     with Server(tmp_path / "untrusting", wrong_keys_per_minute=1) as server:
-        flood(server, WRONG_KEYS_AT_ONCE + 5, forwarded="192.0.2.1")
+        flood(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
         assert ask(server, "sk-wrong", forwarded="192.0.2.2").status_code == 429
 
 
-class Asked:
-    """A request as `Peers` sees it."""
+class ForwardedRequest:
+    """A request as `ClientAddressResolver` sees it."""
 
     def __init__(self, host: str, *forwarded: str) -> None:
         self.client = type("Client", (), {"host": host})()
@@ -104,20 +104,20 @@ class Asked:
 def test_addresses_of_clients(host: str, forwarded: tuple[str, ...], client: str) -> None:
     from ipaddress import ip_network
 
-    assert Peers((ip_network("10.0.0.0/8"),)).client(Asked(host, *forwarded)) == client  # type: ignore[arg-type]
+    assert ClientAddressResolver((ip_network("10.0.0.0/8"),)).resolve(ForwardedRequest(host, *forwarded)) == client  # type: ignore[arg-type]
 
 
 def test_the_memory_of_addresses_is_bounded_and_time_heals() -> None:
     now = 0.0
-    limit = WrongKeys(60, monotonic=lambda: now)
-    for number in range(ADDRESSES + 500):
-        assert limit.count(f"address-{number}") is None
-    assert len(limit._arrivals) == ADDRESSES
-    outcomes = [limit.count("a") for _ in range(WRONG_KEYS_AT_ONCE + 10)]
-    assert [outcome is None for outcome in outcomes] == [True] * WRONG_KEYS_AT_ONCE + [False] * 10
+    limiter = WrongKeyLimiter(60, monotonic=lambda: now)
+    for number in range(MAX_TRACKED_ADDRESSES + 500):
+        assert limiter.record(f"address-{number}") is None
+    assert len(limiter._arrivals) == MAX_TRACKED_ADDRESSES
+    outcomes = [limiter.record("a") for _ in range(WRONG_KEY_BURST + 10)]
+    assert [outcome is None for outcome in outcomes] == [True] * WRONG_KEY_BURST + [False] * 10
     now = 5.0
-    assert [limit.count("a") is None for _ in range(6)] == [True] * 5 + [False]
-    assert all(WrongKeys(0, monotonic=lambda: now).count("a") is None for _ in range(10_000))
+    assert [limiter.record("a") is None for _ in range(6)] == [True] * 5 + [False]
+    assert all(WrongKeyLimiter(0, monotonic=lambda: now).record("a") is None for _ in range(10_000))
 
 
 @pytest.mark.parametrize("networks", ["10.0.0.0/33", "example.org", "10.0.0.1,", ""])

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from filestead.api.http.middleware import Front
+from filestead.api.http.middleware import RequestMiddleware
 from filestead.domain.errors import FileNotFound, StorageFull, StoreUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def test_a_known_failure_is_one_line(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise error from OSError("what was behind it")
 
-    transport = httpx2.ASGITransport(Front(app))
+    transport = httpx2.ASGITransport(RequestMiddleware(app))
     with caplog.at_level(logging.INFO, "filestead"):
         async with httpx2.AsyncClient(transport=transport, base_url="http://t") as client:
             response = await client.get("/v1/files%0D%0Afaked: line")

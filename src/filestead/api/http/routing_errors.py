@@ -1,0 +1,61 @@
+"""Error responses to requests with an unknown path or method."""
+
+from collections.abc import Iterator, Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from filestead.api.http.errors import ErrorResponse
+
+MAX_SHOWN_PATH = 200
+PREFIXES = ("v1", "openai", "api")
+"""Path segments that clients put in front of ours, also twice, because of a wrong base URL."""
+
+NO_MODELS = "It runs no models: there are no chat completions, responses, embeddings or images here."
+
+
+def routing_error_response(error: HTTPException, scope: Scope) -> ErrorResponse:
+    """Return the 404 for an unknown path, or the 405 for a method that the path does not support.
+
+    Many clients report any 404 as an unknown model and show our message below their own.
+    """
+    method, path = scope["method"], scope["path"]
+    shown = path[:MAX_SHOWN_PATH]
+    if error.status_code == 405:
+        hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
+        return ErrorResponse(405, f"Not allowed to {method} on {shown}. {hint}", headers=error.headers or {})
+    routes: Sequence[BaseRoute] = scope["router"].routes
+    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_operations(routes), NO_MODELS]
+    return ErrorResponse(404, " ".join(filter(None, sentences)), code="unknown_url")
+
+
+def _suggest_path(path: str, routes: Sequence[BaseRoute]) -> str:
+    """Suggest the existing path that was probably meant; empty if there is none."""
+    for candidate in _candidate_paths(path):
+        if any(isinstance(route, Route) and route.path_regex.match(candidate) for route in routes):
+            if candidate == f"/v1{path}":
+                return f"Did you forget /v1? There is {candidate[:MAX_SHOWN_PATH]} here."
+            return f"Did you mean {candidate[:MAX_SHOWN_PATH]}?"
+    return ""
+
+
+def _candidate_paths(path: str) -> Iterator[str]:
+    """Yield the path without empty segments and prefixes: with /v1 and without it."""
+    segments = [segment for segment in path.split("/") if segment]
+    while segments and segments[0] in PREFIXES:
+        segments.pop(0)
+    if segments:
+        rest = "/".join(segments)
+        yield f"/v1/{rest}"
+        yield f"/{rest}"
+
+
+def _list_operations(routes: Sequence[BaseRoute]) -> str:
+    """List the operations under /v1 for the message."""
+    operations = [
+        f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
+        for route in routes
+        if isinstance(route, Route) and route.path.startswith("/v1/") and route.path != "/v1/"
+    ]
+    return f"This server is Filestead and stores files: it serves {', '.join(operations)}."
