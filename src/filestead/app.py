@@ -64,8 +64,8 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
         except FilesteadError as error:
             log.warning("not ready: %s", error)
             return "the database"
-        if (trouble := await stores.blobs.trouble()) is not None:
-            log.warning("not ready: %s", trouble)
+        if (reason := await stores.blobs.unavailable_reason()) is not None:
+            log.warning("not ready: %s", reason)
             return "the store of the files' bytes"
         return None
 

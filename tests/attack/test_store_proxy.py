@@ -12,7 +12,7 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.blobs.s3 import proxy
-from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.relay import Channel, Gone
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import FilesteadError
@@ -82,7 +82,7 @@ async def test_the_credentials_of_a_role_come_by_the_proxy(
     with HostileStore(answer) as service:
         monkeypatch.setenv("AWS_METADATA_ENDPOINT", service.endpoint)
         environ = {"AWS_METADATA_ENDPOINT": service.endpoint}
-        with closing(from_url("s3://bucket", endpoint=store.endpoint, region=None, environ=environ)) as blobs:
+        with closing(open_blob_store("s3://bucket", endpoint=store.endpoint, region=None, environ=environ)) as blobs:
             if redirects:
                 with pytest.raises(FilesteadError):
                     await head(blobs)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
 from filestead.egress import DestinationRefused, Egress, Origin, is_link_local, origin_of
@@ -139,7 +139,7 @@ def test_a_store_that_is_not_to_be_called_is_refused(
 ) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     with pytest.raises(CannotStart) as refused:
-        from_url(url, endpoint=endpoint, region=None, environ={**keys, **environ})
+        open_blob_store(url, endpoint=endpoint, region=None, environ={**keys, **environ})
     assert words in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
@@ -158,7 +158,7 @@ def test_credentials_from_link_local_addresses_are_asked_for_where_allowed(
     environ: dict[str, str], allowed: bool
 ) -> None:
     def opened(**options: bool) -> None:
-        from_url("s3://bucket", endpoint=None, region=None, environ=environ, **options).close()
+        open_blob_store("s3://bucket", endpoint=None, region=None, environ=environ, **options).close()
 
     if allowed:
         opened()

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from filestead.blobs.health import GuardedBlobs
+from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.keys import new_key
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.store import S3Blobs
@@ -74,7 +74,7 @@ async def _into(got: bytearray, blobs: BlobStore, file: File, start: int, end: i
 async def test_what_was_sent_is_read(blobs: S3Blobs, size: int) -> None:
     key, data, got = new_key(), secrets.token_bytes(size), bytearray()
     await blobs.put(key, of(data))
-    await _into(got, GuardedBlobs(blobs), file_of(key, data), 0, size)
+    await _into(got, HealthCheckedBlobs(blobs), file_of(key, data), 0, size)
     assert got == data
 
 
@@ -89,7 +89,7 @@ async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size:
     else:
         fault = Fault(answer=lambda head, body: (head, flipped(body)))
         place.proxy.plan = lambda request: fault if request.reads else None
-    got = await download(GuardedBlobs(blobs), file_of(key, data), 0, size)
+    got = await download(HealthCheckedBlobs(blobs), file_of(key, data), 0, size)
     assert len(got) < size
 
 
@@ -102,34 +102,34 @@ async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
 
 async def test_a_local_disk_is_not_read_twice(tmp_path: Path) -> None:
     local = LocalBlobs(tmp_path, reserve_bytes=0)
-    assert not GuardedBlobs(local).verify_reads
+    assert not HealthCheckedBlobs(local).verify_reads
     local.close()
 
 
 async def test_the_guard_remembers_a_store_that_is_down_until_it_is_back(blobs: S3Blobs, place: Place) -> None:
-    guard, key = GuardedBlobs(blobs), new_key()
+    guard, key = HealthCheckedBlobs(blobs), new_key()
     await guard.put(key, of(b"x"))
     for call in (guard.put(new_key(), of(b"y")), _all(guard, key)):
         place.proxy.plan = lambda request: Fault(503, "SlowDown")
         with pytest.raises(StoreUnavailable):
             await call
-        assert await guard.trouble() is not None
+        assert await guard.unavailable_reason() is not None
         place.proxy.plan = lambda request: None
         async with asyncio.timeout(5):
-            while await guard.trouble() is not None:
+            while await guard.unavailable_reason() is not None:
                 await asyncio.sleep(0.05)
         await guard.put(new_key(), of(b"z"))
 
 
 async def test_the_guard_remembers_a_store_that_kept_other_bytes(blobs: S3Blobs, place: Place) -> None:
-    guard = GuardedBlobs(blobs)
+    guard = HealthCheckedBlobs(blobs)
     place.proxy.plan = lambda request: Fault(request=flipped) if request.method == "PUT" else None
     with pytest.raises(StorageFailed):
         await guard.put(new_key(), of(b"some bytes"))
-    assert await guard.trouble() is not None
+    assert await guard.unavailable_reason() is not None
     place.proxy.plan = lambda request: None
-    assert await guard.trouble() is None
+    assert await guard.unavailable_reason() is None
 
 
-async def _all(guard: GuardedBlobs, key: str) -> bytes:
+async def _all(guard: HealthCheckedBlobs, key: str) -> bytes:
     return b"".join([block async for block in guard.read(key)])

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import pytest
 from obstore import exceptions as driver
 
-from filestead.blobs.breaker import REST_SECONDS, THRESHOLD, Breaker
+from filestead.blobs.breaker import FAILURE_THRESHOLD, RESET_TIMEOUT, Breaker
 from filestead.blobs.keys import new_key
 from filestead.blobs.s3.errors import failure, translate_s3_errors
-from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.parts import Budget
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.blobs.s3.store import S3Blobs
@@ -80,7 +80,7 @@ async def test_blobs_without_a_marker_are_not_taken_over(place: Place, blobs: S3
     ],
 )
 def test_what_cannot_be_opened_says_so(place: Place, bucket: str, endpoint: str | None, words: str) -> None:
-    blobs = from_url(
+    blobs = open_blob_store(
         f"s3://{bucket}/files",
         endpoint=endpoint or place.seaweed.endpoint,
         region=None,
@@ -100,14 +100,14 @@ def test_what_cannot_be_opened_says_so(place: Place, bucket: str, endpoint: str 
 @pytest.mark.parametrize("url", ["s3://", "http://bucket/x", "gs://bucket", "bucket", "s3://bucket/x?y=1"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(CannotStart, match="s3://bucket/prefix"):
-        from_url(url, endpoint=None, region=None, environ={})
+        open_blob_store(url, endpoint=None, region=None, environ={})
 
 
 def test_without_the_driver_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "filestead.blobs.s3.store", raising=False)
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(CannotStart, match=r"pip install 'filestead\[s3\]'"):
-        from_url("s3://bucket", endpoint=None, region=None, environ={})
+        open_blob_store("s3://bucket", endpoint=None, region=None, environ={})
 
 
 def test_an_embedded_server_does_without_the_driver() -> None:
@@ -146,7 +146,7 @@ async def test_what_a_killed_process_left_goes_with_its_key(place: Place, blobs:
     code = f"""
 import asyncio
 from tests.support.seaweedfs import CREDENTIALS, REGION
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.s3.store import S3Blobs
 
 async def endless():
     while True:
@@ -277,17 +277,17 @@ def test_foreign_exceptions_pass_unchanged() -> None:
 def test_the_breaker_lets_one_call_try_again() -> None:
     now = 0.0
     breaker = Breaker(lambda: now)
-    breaker.failed()
+    breaker.record_failure()
     breaker.require_closed()
-    for _ in range(THRESHOLD):
-        breaker.failed()
+    for _ in range(FAILURE_THRESHOLD):
+        breaker.record_failure()
     with pytest.raises(StoreUnavailable):
         breaker.require_closed()
-    now += REST_SECONDS
+    now += RESET_TIMEOUT
     breaker.require_closed()
     with pytest.raises(StoreUnavailable):
         breaker.require_closed()
-    breaker.worked()
+    breaker.record_success()
     breaker.require_closed()
     breaker.require_closed()
 
@@ -321,8 +321,8 @@ async def test_the_budget_is_never_exceeded_and_never_lost() -> None:
 UPLOADS = """
 import asyncio, sys, psutil
 from tests.support.seaweedfs import CREDENTIALS, REGION
-from filestead.blobs.local import new_key
-from filestead.blobs.s3 import S3Blobs
+from filestead.blobs.keys import new_key
+from filestead.blobs.s3.store import S3Blobs
 
 MIB = 1024 * 1024
 count, size = 8, 64

@@ -1,17 +1,18 @@
-"""A circuit breaker: a store that is down is not waited for again and again, and found well again soon."""
+"""A circuit breaker: fails calls to an unavailable store at once instead of waiting for each one to time out."""
 
 from collections.abc import Callable
 
 from filestead.domain.errors import StoreUnavailable
 
-THRESHOLD = 2
-"""So many failures in a row open it; one may be a single bad object."""
+FAILURE_THRESHOLD = 2
+"""Consecutive failures that open the breaker; a single one may be due to one bad object."""
 
-REST_SECONDS = 2.0
+RESET_TIMEOUT = 2.0
+"""Seconds between two trial calls while the breaker is open."""
 
 
 class Breaker:
-    """Closed while calls work; open, it lets one call through every `REST_SECONDS` and refuses the others at once."""
+    """Closed while calls succeed. While open, it admits one trial call per `RESET_TIMEOUT` and rejects all others."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -19,19 +20,19 @@ class Breaker:
         self._next_trial = 0.0
 
     def require_closed(self) -> None:
-        """`StoreUnavailable` while it is open, but for the one call that tries the store again."""
-        if self._failures < THRESHOLD:
+        """Raise `StoreUnavailable` while the breaker is open, except for the trial call."""
+        if self._failures < FAILURE_THRESHOLD:
             return
         now = self._monotonic()
         if now < self._next_trial:
-            raise StoreUnavailable("the object store does not answer; it is tried again within seconds")
-        self._next_trial = now + REST_SECONDS
+            raise StoreUnavailable("the object store does not respond; it will be retried within seconds")
+        self._next_trial = now + RESET_TIMEOUT
 
-    def worked(self) -> None:
-        """A call came through."""
+    def record_success(self) -> None:
+        """Close the breaker: the store responded."""
         self._failures = 0
 
-    def failed(self) -> None:
-        """A call found the store unavailable, its own retries included."""
+    def record_failure(self) -> None:
+        """Count a call that found the store unavailable after its own retries."""
         self._failures += 1
-        self._next_trial = self._monotonic() + REST_SECONDS
+        self._next_trial = self._monotonic() + RESET_TIMEOUT

@@ -1,4 +1,4 @@
-"""What the local store and the temporary files of S3 uploads share: errors of the disk, syncing of directories."""
+"""Disk helpers of the local store and of spooled S3 uploads: error translation, directory syncs."""
 
 import contextlib
 import errno
@@ -8,22 +8,22 @@ from pathlib import Path
 
 from filestead.domain.errors import StorageFailed, StorageFull
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
-def translate_disk_errors(what: str) -> Iterator[None]:
-    """Turn the system's errors into the domain's."""
+def translate_disk_errors(operation: str) -> Iterator[None]:
+    """Raise errors of the operating system as errors of the domain; `operation` begins their message."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise StorageFull(f"{what}: {error.strerror}") from error
-        raise StorageFailed(f"{what}: {error.strerror}") from error
+        if error.errno in DISK_FULL:
+            raise StorageFull(f"{operation}: {error.strerror}") from error
+        raise StorageFailed(f"{operation}: {error.strerror}") from error
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+    """Make the directory's entries durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""A wrapper around a blob store that remembers a failed write: no upload is taken until a fresh probe has succeeded."""
+"""A wrapper around a blob store that rejects uploads after a failed write until a probe succeeds."""
 
 import contextlib
 import logging
@@ -11,82 +11,73 @@ from filestead.domain.integrity import Violation
 log = logging.getLogger("filestead")
 
 
-class GuardedBlobs:
-    """The same interface as the store inside."""
+class HealthCheckedBlobs:
+    """A `BlobStore` around another. Methods without a docstring only delegate."""
 
     def __init__(self, inner: BlobStore) -> None:
         self._inner = inner
-        self._sick: str | None = None
+        self._last_error: str | None = None
 
     @property
     def verify_reads(self) -> bool:
-        """As inside."""
         return self._inner.verify_reads
 
-    async def trouble(self) -> str | None:
-        """What is wrong with the store, after probing it if something was; None when all is well."""
-        if self._sick is not None:
+    async def unavailable_reason(self) -> str | None:
+        """Why uploads are rejected; None if they are accepted. Probes the store if its last operation failed."""
+        if self._last_error is not None:
             try:
                 await self._inner.probe()
             except FilesteadError as error:
-                self._sick = str(error)
+                self._last_error = str(error)
             else:
-                log.warning("the blob store is well again")
-                self._sick = None
-        return self._sick
+                log.warning("the blob store has recovered")
+                self._last_error = None
+        return self._last_error
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Refuses while the store is sick."""
-        if await self.trouble() is not None:
-            raise StoreUnavailable(f"the blob store failed: {self._sick}")
+        """Store the chunks, or raise `StoreUnavailable` while the store is unavailable."""
+        if await self.unavailable_reason() is not None:
+            raise StoreUnavailable(f"the blob store failed: {self._last_error}")
         try:
             return await self._inner.put(key, chunks)
         except (StorageFailed, StoreUnavailable) as error:
-            self._note(error)
+            self._record_error(error)
             raise
 
-    def _note(self, error: FilesteadError) -> None:
-        self._sick = str(error)
+    def _record_error(self, error: FilesteadError) -> None:
+        self._last_error = str(error)
         log.error("the blob store failed: %s", error)
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
-        """As inside; a store that does not answer is remembered."""
+        """Read the blob, and record the error if the store is unavailable."""
         try:
             async with contextlib.aclosing(self._inner.read(key, start, end)) as blocks:
                 async for block in blocks:
                     yield block
         except StoreUnavailable as error:
-            self._note(error)
+            self._record_error(error)
             raise
 
     async def size(self, key: str) -> int | None:
-        """As inside."""
         return await self._inner.size(key)
 
     async def exists(self, key: str) -> bool:
-        """As inside."""
         return await self._inner.exists(key)
 
     async def delete(self, key: str) -> None:
-        """As inside."""
         await self._inner.delete(key)
 
     def unfinished(self) -> AsyncIterator[str]:
-        """As inside."""
         return self._inner.unfinished()
 
     async def drop_unfinished(self, key: str) -> None:
-        """As inside."""
         await self._inner.drop_unfinished(key)
 
     def stored_keys(self) -> AsyncIterator[str]:
-        """As inside."""
         return self._inner.stored_keys()
 
     async def probe(self) -> None:
-        """As inside."""
         await self._inner.probe()
 
     def inspect(self) -> list[Violation]:
-        """As inside."""
         return self._inner.inspect()

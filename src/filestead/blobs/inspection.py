@@ -1,7 +1,7 @@
-"""What does not belong in a data directory: links, foreign names, and files of a wrong kind, mode or owner.
+"""Checks of a data directory: links, foreign names, and entries of the wrong type, mode or owner.
 
-Nothing is followed: what a link points to is not ours, whatever its name is. Owners are compared with that of the data
-directory, so that root may look as well. These functions block.
+Symbolic links are never followed: their target does not belong to the installation, whatever its name. Owners are
+compared with the owner of the data directory, so that root may run the checks, too. These functions block.
 """
 
 import os
@@ -13,12 +13,16 @@ from filestead.domain.errors import CannotStart
 from filestead.domain.integrity import Violation
 
 FILE, FOLDER, FOREIGN = "file", "folder", "foreign"
-ELSEWHERE = {"lost+found"}
-"""What a file system puts into its root, and what is in there."""
+"""Types an entry may be expected to have; nothing is expected to be foreign."""
+
+FILE_SYSTEM_ENTRIES = {"lost+found"}
+"""Entries that the file system itself creates in its root. They are not checked."""
+
+FOREIGN_EVIDENCE = "that does not belong to Filestead"
 
 _MODES = {FILE: 0o600, FOLDER: 0o700}
-_IS_KIND = {FILE: stat.S_ISREG, FOLDER: stat.S_ISDIR}
-_OTHER_KINDS = (
+_HAS_TYPE = {FILE: stat.S_ISREG, FOLDER: stat.S_ISDIR}
+_TYPE_NAMES = (
     (stat.S_ISREG, "a file"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -26,53 +30,55 @@ _OTHER_KINDS = (
 )
 
 
-def require_own(folder: Path, kinds: Mapping[str, str]) -> None:
-    """`CannotStart` if one of the names is a link or of another kind; those that are missing are another's to find."""
-    for name, kind in kinds.items():
+def require_entry_types(folder: Path, types: Mapping[str, str]) -> None:
+    """Raise `CannotStart` if an entry is a link or has another type than expected. Missing entries are ignored."""
+    for name, expected in types.items():
         path = folder / name
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
             continue
-        if not _IS_KIND[kind](mode):
+        if not _HAS_TYPE[expected](mode):
             raise CannotStart(
-                f"{path} is {_kind(mode)} instead of a {kind}: put what belongs there in its place (a disk of its own "
-                "is mounted, not linked)"
+                f"{path} is {_type_name(mode)} instead of a {expected}: replace it with the {expected} that belongs "
+                "there (mount a separate disk, do not link to it)"
             )
 
 
-def judge(path: Path, status: os.stat_result, kind: str, owner: int) -> list[Violation]:
-    """What is wrong with something that is to be of this kind."""
+def check_entry(path: Path, status: os.stat_result, expected: str, owner: int) -> list[Violation]:
+    """Findings about one entry that should have this type and owner."""
     mode = status.st_mode
-    if kind == FOREIGN:
-        return [finding(path, f"{_kind(mode)} that is not of Filestead", "move it elsewhere")]
-    if not _IS_KIND[kind](mode):
-        return [finding(path, f"{_kind(mode)} instead of a {kind}", "put what belongs there in its place")]
+    if expected == FOREIGN:
+        return [violation(path, f"{_type_name(mode)} {FOREIGN_EVIDENCE}", "move it elsewhere")]
+    if not _HAS_TYPE[expected](mode):
+        return [
+            violation(path, f"{_type_name(mode)} instead of a {expected}", f"replace it with the original {expected}")
+        ]
     found = []
-    if stat.S_IMODE(mode) != _MODES[kind]:
-        wanted = f"{_MODES[kind]:04o}"
-        found.append(finding(path, f"the {kind}'s mode is not {wanted}", f"chmod {wanted} {path}"))
+    if stat.S_IMODE(mode) != _MODES[expected]:
+        wanted = f"{_MODES[expected]:04o}"
+        found.append(violation(path, f"the {expected}'s mode is not {wanted}", f"chmod {wanted} {path}"))
     if status.st_uid != owner:
-        found.append(finding(path, f"it belongs to user {status.st_uid} and not to {owner}", f"chown {owner} {path}"))
-    if kind == FILE and status.st_nlink > 1:
+        found.append(violation(path, f"owned by user {status.st_uid} instead of {owner}", f"chown {owner} {path}"))
+    if expected == FILE and status.st_nlink > 1:
         found.append(
-            finding(
-                path, f"the file has {status.st_nlink} names (hard links), and can be changed under each",
-                "remove the others, or put a copy in its place",
+            violation(
+                path, f"the file has {status.st_nlink} hard links and can be changed through each of them",
+                "remove the other links, or replace the file with a copy",
             )
         )  # fmt: skip
     return found
 
 
-def look_into(folder: Path, owner: int, kind_of: Mapping[str, str]) -> Iterator[Violation]:
-    """Findings about what is in a folder, by name; those below it are looked into by themselves."""
-    for path, status in entries(folder):
-        if path.name not in ELSEWHERE:
-            yield from judge(path, status, kind_of.get(path.name, FOREIGN), owner)
+def check_folder(folder: Path, owner: int, types: Mapping[str, str]) -> Iterator[Violation]:
+    """Findings about the entries of a folder; names that are not in `types` are foreign. Does not recurse."""
+    for path, status in list_entries(folder):
+        if path.name not in FILE_SYSTEM_ENTRIES:
+            yield from check_entry(path, status, types.get(path.name, FOREIGN), owner)
 
 
-def entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """What is in a folder, links unfollowed. Nothing, if the folder is not there or is itself a link."""
+def list_entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The entries of a folder, symbolic links not followed; none if the folder is missing or itself a link."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for name in sorted(os.listdir(folder)):
@@ -80,16 +86,16 @@ def entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
         try:
             status = path.lstat()
         except FileNotFoundError:
-            continue  # gone meanwhile, as in a sweep
+            continue  # deleted in the meantime, for example by a sweep
         yield path, status
 
 
-def finding(path: Path, evidence: str, remedy: str) -> Violation:
-    """A finding about the store itself."""
+def violation(path: Path, evidence: str, remedy: str) -> Violation:
+    """A finding about the layout of the data directory."""
     return Violation("I-06", "B", str(path), evidence, remedy)
 
 
-def _kind(mode: int) -> str:
+def _type_name(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "a symbolic link"
-    return next((name for is_kind, name in _OTHER_KINDS if is_kind(mode)), "a device")
+    return next((name for has_type, name in _TYPE_NAMES if has_type(mode)), "a device")

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from filestead.blobs.disk import sync_directory
-from filestead.blobs.health import GuardedBlobs
-from filestead.blobs.inspection import require_own
+from filestead.blobs.health import HealthCheckedBlobs
+from filestead.blobs.inspection import require_entry_types
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
 from filestead.database.engines.sqlite import SqliteDatabase, connect, translate_sqlite_errors
@@ -66,7 +66,7 @@ def prepare(settings: Settings) -> Lock:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in made:  # the way to the data must survive a power cut, too
             sync_directory(path.parent)
-        require_own(directory, dict.fromkeys(OPENED, "file"))
+        require_entry_types(directory, dict.fromkeys(OPENED, "file"))
         if stat.S_IMODE(directory.stat().st_mode) != 0o700:
             directory.chmod(0o700)
         lock = Lock(directory)
@@ -140,7 +140,7 @@ def open_stores(settings: Settings) -> Stores:
     return Stores(
         SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
         SqlKeyRecords(database, new_id),
-        GuardedBlobs(local),
+        HealthCheckedBlobs(local),
         SqlTransfer(database),
         close,
     )

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from filestead.blobs.health import GuardedBlobs
+from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
-from filestead.blobs.s3.opening import from_url
+from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
 from filestead.database.repositories.files import SqlFileRecords
 from filestead.database.repositories.keys import SqlKeyRecords
@@ -101,7 +101,7 @@ def open_stores(settings: Settings, *, patient: bool) -> Stores:
     return Stores(
         SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
         SqlKeyRecords(database, new_id),
-        GuardedBlobs(blobs),
+        HealthCheckedBlobs(blobs),
         SqlTransfer(database),
         close,
         direct,
@@ -129,7 +129,7 @@ def _blobs(settings: Settings) -> "LocalBlobs | S3Blobs":
     if settings.blob_url is None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
-    return from_url(
+    return open_blob_store(
         settings.blob_url,
         endpoint=settings.s3_endpoint,
         region=None,

@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from filestead.blobs.health import GuardedBlobs
+from filestead.blobs.health import HealthCheckedBlobs
 from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.access import KeyRecords
 from filestead.domain.blobs import DirectDownloads
@@ -20,7 +20,7 @@ class Stores:
 
     records: FileRecords
     keys: KeyRecords
-    blobs: GuardedBlobs
+    blobs: HealthCheckedBlobs
     transfer: SqlTransfer
     close: Callable[[], None]
     direct: DirectDownloads | None = None

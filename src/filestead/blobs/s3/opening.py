@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from filestead.blobs.s3.store import S3Blobs
 
 
-def from_url(
+def open_blob_store(
     url: str,
     *,
     endpoint: str | None,

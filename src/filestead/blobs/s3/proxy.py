@@ -50,7 +50,7 @@ class _Answered(Exception):
         self.code = code
 
 
-class DriversProxy:
+class DriverProxy:
     """Runs on a thread of its own from when it is made until `close`."""
 
     def __init__(self, egress: Egress) -> None:

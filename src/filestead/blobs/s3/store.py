@@ -33,7 +33,7 @@ from filestead.blobs.s3.client import ANSWER_SECONDS, client
 from filestead.blobs.s3.errors import AlreadyThere, OutOfRange, translate_s3_errors
 from filestead.blobs.s3.multipart import WHAT, Multipart
 from filestead.blobs.s3.parts import PART_BYTES, Budget, Cut, Part, composite, spooled
-from filestead.blobs.s3.proxy import DriversProxy
+from filestead.blobs.s3.proxy import DriverProxy
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.blobs.s3.unfinished import Unfinished
 from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
@@ -88,7 +88,7 @@ class S3Blobs:
         self._prefix = prefix
         address = endpoint or f"https://s3.{region}.amazonaws.com"
         egress = egress or Egress([origin_of(address)])
-        self._proxy = DriversProxy(egress)
+        self._proxy = DriverProxy(egress)
         make = functools.partial(client, bucket, prefix, endpoint, region, credentials, proxy_url=self._proxy.url)
         self._quick = make(seconds=ANSWER_SECONDS)
         self._writing = make(seconds=IDLE_SECONDS - 2)
@@ -192,7 +192,7 @@ class S3Blobs:
             async with asyncio.timeout(LAST_WORD_SECONDS if isinstance(error, StoreUnavailable) else None):
                 await self._delete(path)
         except TimeoutError:
-            self._breaker.failed()
+            self._breaker.record_failure()
         except FilesteadError as failure:
             log.warning("an upload that failed could not be taken back yet: %s", failure)
 
@@ -389,12 +389,12 @@ class S3Blobs:
             with translate_s3_errors(what, key):
                 yield
         except StoreUnavailable:
-            self._breaker.failed()
+            self._breaker.record_failure()
             raise
         except FilesteadError:
-            self._breaker.worked()  # it answered
+            self._breaker.record_success()  # it answered
             raise
-        self._breaker.worked()
+        self._breaker.record_success()
 
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
