@@ -20,10 +20,10 @@ from filestead.api.routes import Api
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
-from filestead.domain.errors import FilesteadError
-from filestead.domain.files.metering import Submit
+from filestead.domain.errors import DomainError
+from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
-from filestead.domain.files.service import LEASE_SECONDS, Files, Rules, Tools
+from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.quota import Quota
 from filestead.installation import Stores, new_id
@@ -54,14 +54,18 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
     files = Files(
         stores.records,
         stores.blobs,
-        Rules(limits(settings), settings.validation, settings.downloads == "openai"),
-        Tools(lambda: new_id("file-"), new_key, DECODERS, _on(hashing), _on(lines)),
+        UploadPolicy(limits(settings), settings.validation, settings.downloads == "openai"),
+        new_file_id=lambda: new_id("file-"),
+        new_blob_key=new_key,
+        line_decoders=DECODERS,
+        run_in_thread=_on(hashing),
+        run_line_checks=_on(lines),
     )
 
     async def readiness() -> str | None:
         try:
             await stores.keys.find("")  # the cheapest question to the database
-        except FilesteadError as error:
+        except DomainError as error:
             log.warning("not ready: %s", error)
             return "the database"
         if (reason := await stores.blobs.unavailable_reason()) is not None:
@@ -101,7 +105,7 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 
 
-def _on(threads: ThreadPoolExecutor) -> Submit:
+def _on(threads: ThreadPoolExecutor) -> RunInThread:
     """Run functions on these threads."""
 
     def submit(function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
@@ -115,7 +119,7 @@ async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None
     while True:
         try:
             await chore()
-        except FilesteadError as error:
+        except DomainError as error:
             log.error("%s failed: %s", chore.__qualname__, error)
         except Exception:
             log.exception("%s failed", chore.__qualname__)

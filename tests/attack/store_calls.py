@@ -44,7 +44,7 @@ async def names(blobs: S3Blobs) -> object:
 
 
 async def strays(blobs: S3Blobs) -> object:
-    return [key async for key in blobs.unfinished()]
+    return [key async for key in blobs.list_incomplete()]
 
 
 async def inspect(blobs: S3Blobs) -> object:

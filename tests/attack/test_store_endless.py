@@ -10,7 +10,7 @@ import pytest
 
 from filestead.blobs.s3 import listing, unfinished
 from filestead.blobs.s3.store import S3Blobs
-from filestead.domain.errors import FilesteadError
+from filestead.domain.errors import DomainError
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import Call, by_name, claim, delete, get, head, inspect, names, put_small, strays
 
@@ -67,7 +67,7 @@ async def test_a_list_that_does_not_end_is_given_up(
         monkeypatch.setattr(module, name, value)
     store.answer = endless(kind)
     started = time.monotonic()
-    with pytest.raises(FilesteadError):
+    with pytest.raises(DomainError):
         await call(blobs)
     assert time.monotonic() - started < 10
     await asyncio.sleep(0.5)  # what was on its way
@@ -125,7 +125,7 @@ async def test_a_store_that_drips_is_given_up(
     store.answer = dripping(start)
     started = time.monotonic()
     if call is not head or b"content" not in start:
-        with pytest.raises(FilesteadError):
+        with pytest.raises(DomainError):
             await call(blobs)
     assert time.monotonic() - started < 16
     deadline = time.monotonic() + 10
@@ -173,7 +173,7 @@ async def test_what_is_not_http_is_an_answer_that_failed(
 
     store.answer = answered
     started = time.monotonic()
-    with pytest.raises(FilesteadError):
+    with pytest.raises(DomainError):
         await call(blobs)
     assert time.monotonic() - started < 10
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR and record.exc_info]

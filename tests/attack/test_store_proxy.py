@@ -15,7 +15,7 @@ from filestead.blobs.s3 import proxy
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.relay import Channel, Gone
 from filestead.blobs.s3.store import S3Blobs
-from filestead.domain.errors import FilesteadError
+from filestead.domain.errors import DomainError
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import SECRETS, chunked, get, head, names, put_large, put_small
 
@@ -61,7 +61,7 @@ async def test_no_variable_of_the_environment_leads_past_the_proxy(
         monkeypatch.setenv(name, trap.endpoint)
     store.answer = lambda request: reply(307, location=f"{trap.endpoint}{request.target}")
     opened = closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS))
-    with opened as blobs, pytest.raises(FilesteadError, match="redirect"):
+    with opened as blobs, pytest.raises(DomainError, match="redirect"):
         await get(blobs)
     assert store.seen and not trap.seen
 
@@ -84,7 +84,7 @@ async def test_the_credentials_of_a_role_come_by_the_proxy(
         environ = {"AWS_METADATA_ENDPOINT": service.endpoint}
         with closing(open_blob_store("s3://bucket", endpoint=store.endpoint, region=None, environ=environ)) as blobs:
             if redirects:
-                with pytest.raises(FilesteadError):
+                with pytest.raises(DomainError):
                     await head(blobs)
             else:
                 assert await head(blobs) is None
@@ -115,7 +115,7 @@ async def test_a_store_that_takes_nothing_is_given_up(
     store.reads_bodies = False
     store.answer = lambda request: iter([60.0])
     with closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool=tmp_path)) as blobs:
-        with pytest.raises(FilesteadError):
+        with pytest.raises(DomainError):
             await blobs.put(new_key(), chunked(b"x" * 7 * MIB))
         deadline = time.monotonic() + 10
         while len(asyncio.all_tasks(blobs._proxy._loop)) > 1 and time.monotonic() < deadline:
@@ -206,7 +206,7 @@ async def test_a_refusal_before_the_whole_body_arrives(blobs: S3Blobs, store: Ho
     """The store answers as soon as it has the head, and takes nothing of the body."""
     store.reads_bodies = False
     store.answer = lambda request: iter([reply(307, location="http://127.0.0.1:1/", connection="close"), None])
-    with pytest.raises(FilesteadError, match="a redirect, which is never followed"):
+    with pytest.raises(DomainError, match="a redirect, which is never followed"):
         await put(blobs)  # type: ignore[operator]
 
 

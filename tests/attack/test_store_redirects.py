@@ -12,7 +12,7 @@ import pytest
 
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.store import S3Blobs
-from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
+from filestead.domain.errors import BlobNotFound, CannotStart, DomainError
 from filestead.egress import DestinationRefused, Egress, Origin, is_link_local, origin_of
 from tests.attack.hostile_store import HostileStore, reply
 from tests.attack.store_calls import CALLS, SECRETS, Call, by_name, delete, get, head, put_small, strays
@@ -29,7 +29,7 @@ async def test_no_redirect_is_followed(
 ) -> None:
     store.answer = lambda request: reply(status, location=f"{trap.endpoint}{request.target}")
     started = time.monotonic()
-    with pytest.raises(FilesteadError) as refused:
+    with pytest.raises(DomainError) as refused:
         await call(blobs)
     assert trap.seen == [], "the other origin heard of it"
     assert not isinstance(refused.value, BlobNotFound)
@@ -51,7 +51,7 @@ async def test_no_form_of_location_is_followed(
 ) -> None:
     where = location.format(trap=trap.port, store=store.port)
     store.answer = lambda request: reply(307, location=where)
-    with pytest.raises(FilesteadError):
+    with pytest.raises(DomainError):
         await call(blobs)
     assert trap.seen == []
     assert not [request for request in store.seen if "elsewhere" in request.target]
@@ -59,7 +59,7 @@ async def test_no_form_of_location_is_followed(
 
 async def test_a_redirect_says_so(blobs: S3Blobs, store: HostileStore, caplog: pytest.LogCaptureFixture) -> None:
     store.answer = lambda request: reply(301, location="https://elsewhere.example/")
-    with pytest.raises(FilesteadError, match="answered with a redirect, which is never followed"):
+    with pytest.raises(DomainError, match="answered with a redirect, which is never followed"):
         await get(blobs)
     assert f"127.0.0.1:{store.port} answered with a redirect (301)" in caplog.text
 
@@ -105,7 +105,7 @@ async def test_over_https_a_redirect_comes_no_further_than_the_store(
     blobs = S3Blobs("bucket", "p", endpoint=f"https://127.0.0.1:{port}", credentials=SECRETS)
     try:
         for call in (get, head, put_small):
-            with pytest.raises(FilesteadError):
+            with pytest.raises(DomainError):
                 await call(blobs)
         assert served, "the store was reached"
         assert trap.seen == []
@@ -194,7 +194,7 @@ def test_a_name_for_a_link_local_address_is_refused_when_it_is_resolved(
         assert well.seen, "it was the store at first"
         address = "169.254.169.254"
         for call in (head, delete, strays):
-            with pytest.raises(FilesteadError):
+            with pytest.raises(DomainError):
                 asyncio.run(call(blobs))
         blobs.close()
     assert "link-local" in caplog.text

@@ -255,7 +255,7 @@ def test_every_error_can_be_pickled() -> None:
     error = responses.status_error(
         head(404, x_request_id="req_1", retry_after="3"), b'{"error": {"message": "no", "code": "c", "param": "p"}}'
     )
-    made: list[errors.FilesteadError] = [
+    made: list[errors.DomainError] = [
         error,
         responses.unexpected(head(), "odd", b"x"),
         errors.APITimeoutError("late"),

@@ -7,7 +7,7 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.domain.blobs import BlobStore
-from filestead.domain.errors import BlobNotFound, FilesteadError
+from filestead.domain.errors import BlobNotFound, DomainError
 
 pytestmark = pytest.mark.anyio
 
@@ -130,13 +130,13 @@ async def test_what_is_unfinished_is_listed_and_dropped(blobs: BlobStore) -> Non
     async def source() -> AsyncIterator[bytes]:
         for _ in range(2):
             yield pattern(10 * MIB)
-        seen.append([each async for each in blobs.unfinished()])
-        await blobs.drop_unfinished(whole)
-        await blobs.drop_unfinished(key)
-        seen.append([each async for each in blobs.unfinished()])
+        seen.append([each async for each in blobs.list_incomplete()])
+        await blobs.abort_incomplete(whole)
+        await blobs.abort_incomplete(key)
+        seen.append([each async for each in blobs.list_incomplete()])
         yield b"the end"
 
-    with pytest.raises(FilesteadError):
+    with pytest.raises(DomainError):
         await blobs.put(key, source())
     assert seen == [[key], []]
     assert await stored(blobs) == [whole]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from filestead.blobs.keys import new_key
-from filestead.database.repositories.files import SqlFileRecords
+from filestead.database.repositories.files import SqlFileRepository
 from filestead.domain.access import Principal
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import (
@@ -22,7 +22,7 @@ from filestead.domain.errors import (
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
 from tests.conformance import test_idempotency as with_key
-from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, draft, intent
+from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, completed, upload
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -38,10 +38,10 @@ class Times:
     rows: Rows
     passed: float = 1_000.0
 
-    def node(self, quarantine: float = DAY) -> SqlFileRecords:
+    def node(self, quarantine: float = DAY) -> SqlFileRepository:
         """A process that has just begun."""
         database = self.rows.files._database  # type: ignore[attr-defined]
-        return SqlFileRecords(database, ClockWatch(quarantine, lambda: self.passed))
+        return SqlFileRepository(database, ClockWatch(quarantine, lambda: self.passed))
 
     def jump(self, seconds: float) -> None:
         self.rows.clock.pass_(seconds)
@@ -56,13 +56,13 @@ def times(rows: Rows) -> Times:
     return Times(rows)
 
 
-async def sweep(node: SqlFileRecords, said: list[str] | None = None) -> list[str]:
+async def sweep(node: SqlFileRepository, said: list[str] | None = None) -> list[str]:
     """What the sweeper does, but for the bytes: the keys that it would remove."""
     if (news := await node.observe_clock()) is not None and said is not None:
         said.append(news)
     keys: list[str] = []
-    while found := await node.leftovers(lease_seconds=60, limit=100):
-        await node.forget(found)
+    while found := await node.claim_garbage(lease_seconds=60, limit=100):
+        await node.delete_blob_rows(found)
         keys += found
     return keys
 
@@ -70,7 +70,7 @@ async def sweep(node: SqlFileRecords, said: list[str] | None = None) -> list[str
 async def start(times: Times, who: Principal) -> str:
     """An upload under way."""
     key = new_key()
-    await times.rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await times.rows.files.begin_upload(upload(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
     return key
 
 
@@ -118,7 +118,7 @@ async def test_a_jump_hides_and_keeps_and_what_is_kept_comes_back(times: Times, 
         said.clear()
         assert await sweep(node, said) == []
         assert "back" in said[0]
-    assert await node.states([file.blob_key]) == {file.blob_key: "live"}
+    assert await node.blob_states([file.blob_key]) == {file.blob_key: "live"}
     assert await node.check() == []
 
 
@@ -216,9 +216,9 @@ async def test_a_jump_ends_no_upload(times: Times) -> None:
     assert await sweep(node) == []
     times.pass_(1)
     assert await sweep(node) == [lost], "that nobody renews"
-    await node.publish(draft(who, blob), quota=NO_QUOTA)
+    await node.publish(completed(who, blob), quota=NO_QUOTA)
     with pytest.raises(UploadLost):
-        await node.publish(draft(who, lost), quota=NO_QUOTA)
+        await node.publish(completed(who, lost), quota=NO_QUOTA)
 
 
 async def test_a_lease_of_a_clock_that_went_back_ends_within_a_day(times: Times) -> None:

@@ -1,4 +1,4 @@
-"""What `stores.FileRecords.page` promises of a cursor whose file is gone."""
+"""What `stores.FileRepository.page` promises of a cursor whose file is gone."""
 
 import itertools
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ async def let_expire(rows: Rows, who: Principal, file: File) -> None:
 
 async def expire_and_sweep(rows: Rows, who: Principal, file: File) -> None:
     await let_expire(rows, who, file)
-    assert file.blob_key in await rows.files.leftovers(lease_seconds=60, limit=100)
+    assert file.blob_key in await rows.files.claim_garbage(lease_seconds=60, limit=100)
 
 
 ENDS: dict[str, Callable[[Rows, Principal, File], Awaitable[None]]] = {
@@ -79,13 +79,13 @@ async def test_the_place_is_kept_for_a_day(rows: Rows, end: Callable[[Rows, Prin
     gone = await add(rows, who, expires_after_seconds=LIFETIME)
     await end(rows, who, gone)
     rows.clock.pass_(CURSOR_SECONDS - 1)
-    await rows.files.leftovers(lease_seconds=60, limit=100)
+    await rows.files.claim_garbage(lease_seconds=60, limit=100)
     assert [file.id for file in (await page(rows, who, gone.id)).files] == [kept.id]
     rows.clock.pass_(1)
     for _ in range(2):  # not swept yet, and swept
         with pytest.raises(CursorNotFound):
             await page(rows, who, gone.id)
-        await rows.files.leftovers(lease_seconds=60, limit=100)
+        await rows.files.claim_garbage(lease_seconds=60, limit=100)
     assert await remembered(rows) == []
 
 
@@ -96,7 +96,7 @@ async def test_a_file_that_is_swept_a_day_after_its_expiry_leaves_nothing(rows: 
     for _ in range(2):
         with pytest.raises(CursorNotFound):
             await page(rows, who, gone.id)
-        await rows.files.leftovers(lease_seconds=60, limit=100)
+        await rows.files.claim_garbage(lease_seconds=60, limit=100)
         assert await remembered(rows) == []
 
 
@@ -167,7 +167,7 @@ async def test_a_sweep_forgets_a_bounded_number_at_once(rows: Rows, monkeypatch:
     rows.clock.pass_(CURSOR_SECONDS)
     left = []
     for _ in range(4):
-        await rows.files.leftovers(lease_seconds=60, limit=100)
+        await rows.files.claim_garbage(lease_seconds=60, limit=100)
         left.append(len(await remembered(rows)))
     assert left == [3, 1, 0, 0]
 
@@ -179,5 +179,5 @@ async def test_a_place_that_a_copy_brought_is_no_obstacle(rows: Rows) -> None:
     rows.clock.pass_(LIFETIME)
     place = {"project_id": who.project_id, "file_id": gone.id, "created_at": gone.created_at, "seq": 1}
     await rows.tables.write("file_tombstones", [{**place, "kept_until_us": int(rows.clock.now + 9) * 1_000_000}])
-    assert await rows.files.leftovers(lease_seconds=60, limit=100) == [gone.blob_key]
+    assert await rows.files.claim_garbage(lease_seconds=60, limit=100) == [gone.blob_key]
     assert len(await remembered(rows)) == 1

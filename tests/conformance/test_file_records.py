@@ -1,4 +1,4 @@
-"""Each sentence of `stores.FileRecords`."""
+"""Each sentence of `stores.FileRepository`."""
 
 import asyncio
 from dataclasses import replace
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from filestead.blobs.keys import new_key
 from filestead.domain.access import Principal
 from filestead.domain.errors import CursorNotFound, FileNotFound, QuotaExceeded, RateLimited, UploadLost
-from filestead.domain.files.model import Draft, File, FileStatus, Intent
+from filestead.domain.files.model import CompletedUpload, File, FileStatus, PendingUpload
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.support.databases import Rows
@@ -22,11 +22,11 @@ NO_QUOTA = Quota(None, None)
 LEASE = 120
 
 
-def intent(who: Principal, key: str, at_least: int = 0) -> Intent:
-    return Intent(key, who.project_id, who.organization_id, who.user_id, at_least, reserve_bytes=at_least)
+def upload(who: Principal, key: str, at_least: int = 0) -> PendingUpload:
+    return PendingUpload(key, who.project_id, who.organization_id, who.user_id, at_least, reserve_bytes=at_least)
 
 
-def draft(who: Principal, key: str, size: int = 5, **changes: Any) -> Draft:
+def completed(who: Principal, key: str, size: int = 5, **changes: Any) -> CompletedUpload:
     values: dict[str, Any] = {
         "id": new_id("file-"),
         "blob_key": key,
@@ -40,16 +40,16 @@ def draft(who: Principal, key: str, size: int = 5, **changes: Any) -> Draft:
         "status": FileStatus.PROCESSED,
         "status_details": None,
     }
-    return Draft(**{**values, **changes})
+    return CompletedUpload(**{**values, **changes})
 
 
 async def add(
     rows: Rows, who: Principal, size: int = 5, *, quota: Quota = NO_QUOTA, at_least: int = 0, **changes: Any
 ) -> File:
     key = new_key()
-    await rows.files.begin(intent(who, key, at_least), rate=0, quota=quota, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key, at_least), rate=0, quota=quota, lease_seconds=LEASE)
     try:
-        return await rows.files.publish(draft(who, key, size, **changes), quota=quota)
+        return await rows.files.publish(completed(who, key, size, **changes), quota=quota)
     except QuotaExceeded:
         assert await rows.files.abandon(key)
         raise
@@ -81,9 +81,9 @@ async def test_a_file_keeps_the_status_that_an_earlier_version_gave_it(rows: Row
 async def test_a_file_is_visible_from_publish_to_delete(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
-    await rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
     assert (await rows.files.usage(who.project_id)).files == 0
-    file = await rows.files.publish(draft(who, key, 7, filename="ä.txt", status_details="x"), quota=NO_QUOTA)
+    file = await rows.files.publish(completed(who, key, 7, filename="ä.txt", status_details="x"), quota=NO_QUOTA)
     assert file == await rows.files.get(who.project_id, file.id)
     assert (file.created_at, file.bytes, file.filename, file.blob_key) == (int(rows.clock.now), 7, "ä.txt", key)
     assert await rows.files.delete(who.project_id, file.id) == file
@@ -246,13 +246,13 @@ async def test_a_reservation_counts_until_it_is_settled(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
     key = new_key()
-    await rows.files.begin(intent(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 80
     with pytest.raises(QuotaExceeded):
-        await rows.files.begin(intent(who, new_key(), 21), rate=0, quota=quota, lease_seconds=LEASE)
+        await rows.files.begin_upload(upload(who, new_key(), 21), rate=0, quota=quota, lease_seconds=LEASE)
     with pytest.raises(QuotaExceeded):
         await add(rows, who, 21, quota=quota)
-    await rows.files.publish(draft(who, key, 85), quota=quota)
+    await rows.files.publish(completed(who, key, 85), quota=quota)
     usage = await rows.files.usage(who.project_id)
     assert (usage.bytes_used, usage.bytes_reserved) == (85, 0)
 
@@ -260,8 +260,8 @@ async def test_a_reservation_counts_until_it_is_settled(rows: Rows) -> None:
 async def test_a_reservation_grows_in_steps_within_the_quota(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
-    pending = intent(who, new_key())
-    admission = await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+    pending = upload(who, new_key())
+    admission = await rows.files.begin_upload(pending, rate=0, quota=quota, lease_seconds=LEASE)
     assert (admission.reserved_bytes, admission.repeats) == (0, False)
     await rows.files.reserve(pending, 60, quota=quota)
     with pytest.raises(QuotaExceeded):
@@ -270,7 +270,7 @@ async def test_a_reservation_grows_in_steps_within_the_quota(rows: Rows) -> None
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 100
     with pytest.raises(QuotaExceeded):
         await add(rows, who, 1, quota=quota)
-    await rows.files.publish(draft(who, pending.blob_key, 30), quota=quota)
+    await rows.files.publish(completed(who, pending.blob_key, 30), quota=quota)
     usage = await rows.files.usage(who.project_id)
     assert (usage.bytes_used, usage.bytes_reserved) == (30, 0)
     with pytest.raises(UploadLost):
@@ -281,8 +281,8 @@ async def test_a_reservation_grows_in_steps_within_the_quota(rows: Rows) -> None
 async def test_a_reservation_spans_the_projects_of_an_organization(rows: Rows) -> None:
     one, two = await rows.principal("one"), await rows.principal("two")
     quota = Quota(None, 100)
-    pending = intent(one, new_key(), 10)
-    await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+    pending = upload(one, new_key(), 10)
+    await rows.files.begin_upload(pending, rate=0, quota=quota, lease_seconds=LEASE)
     await add(rows, two, 50, quota=quota)
     with pytest.raises(QuotaExceeded, match="organization"):
         await rows.files.reserve(pending, 41, quota=quota)
@@ -294,14 +294,14 @@ async def test_what_is_asked_for_is_reserved_whole_or_not_at_all(rows: Rows) -> 
     who = await rows.principal()
     quota = Quota(100, None)
     for at_least, asked, reserved in ((0, 100, 100), (0, 101, 0), (100, 1, 1), (50, 101, 0), (100, 100, 100)):
-        pending = replace(intent(who, new_key()), at_least_bytes=at_least, reserve_bytes=asked)
-        admission = await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+        pending = replace(upload(who, new_key()), min_size=at_least, reserve_bytes=asked)
+        admission = await rows.files.begin_upload(pending, rate=0, quota=quota, lease_seconds=LEASE)
         assert admission.reserved_bytes == reserved, (at_least, asked)
         assert (await rows.files.usage(who.project_id)).bytes_reserved == reserved
         assert await rows.files.abandon(pending.blob_key)
-    pending = replace(intent(who, new_key()), at_least_bytes=101, reserve_bytes=1)
+    pending = replace(upload(who, new_key()), min_size=101, reserve_bytes=1)
     with pytest.raises(QuotaExceeded):
-        await rows.files.begin(pending, rate=0, quota=quota, lease_seconds=LEASE)
+        await rows.files.begin_upload(pending, rate=0, quota=quota, lease_seconds=LEASE)
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
 
 
@@ -309,11 +309,11 @@ async def test_abandon_and_delete_give_the_bytes_back(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
     key = new_key()
-    await rows.files.begin(intent(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key, 80), rate=0, quota=quota, lease_seconds=LEASE)
     assert await rows.files.abandon(key) is True
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
     with pytest.raises(UploadLost):
-        await rows.files.publish(draft(who, key, 1), quota=quota)
+        await rows.files.publish(completed(who, key, 1), quota=quota)
     file = await add(rows, who, 100, quota=quota)
     assert await rows.files.abandon(file.blob_key) is False
     await rows.files.delete(who.project_id, file.id)
@@ -361,19 +361,19 @@ async def test_the_organization_quota_spans_its_projects(rows: Rows) -> None:
 async def test_what_is_refused_books_nothing(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
-    await rows.files.begin(intent(who, key), rate=0, quota=Quota(10, None), lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key), rate=0, quota=Quota(10, None), lease_seconds=LEASE)
     with pytest.raises(QuotaExceeded):
-        await rows.files.publish(draft(who, key, 11), quota=Quota(10, None))
+        await rows.files.publish(completed(who, key, 11), quota=Quota(10, None))
     usage = await rows.files.usage(who.project_id)
     assert (usage.bytes_used, usage.bytes_reserved, usage.files) == (0, 0, 0)
-    assert await rows.files.states([key]) == {key: "pending"}
+    assert await rows.files.blob_states([key]) == {key: "pending"}
 
 
 # --- rate -----------------------------------------------------------------------------------------------------------
 
 
 async def begin(rows: Rows, who: Principal, rate: int, quota: Quota = NO_QUOTA) -> Any:
-    admission = await rows.files.begin(intent(who, new_key(), 1), rate=rate, quota=quota, lease_seconds=LEASE)
+    admission = await rows.files.begin_upload(upload(who, new_key(), 1), rate=rate, quota=quota, lease_seconds=LEASE)
     return admission.rate
 
 
@@ -416,38 +416,38 @@ async def test_a_quota_refusal_still_counts_and_a_rate_refusal_does_not(rows: Ro
 # --- leases and sweeping --------------------------------------------------------------------------------------------
 
 
-async def leftovers(rows: Rows, limit: int = 100) -> list[str]:
-    return await rows.files.leftovers(lease_seconds=60, limit=limit)
+async def claim_garbage(rows: Rows, limit: int = 100) -> list[str]:
+    return await rows.files.claim_garbage(lease_seconds=60, limit=limit)
 
 
 async def test_a_lease_protects_a_pending_upload_and_can_be_renewed(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
-    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
     rows.clock.pass_(LEASE - 1)
-    assert await leftovers(rows) == []
+    assert await claim_garbage(rows) == []
     await rows.files.renew([key, new_key()], lease_seconds=LEASE)
     rows.clock.pass_(LEASE - 1)
-    assert await leftovers(rows) == []
+    assert await claim_garbage(rows) == []
     rows.clock.pass_(1)
-    assert await leftovers(rows) == [key]
+    assert await claim_garbage(rows) == [key]
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
     with pytest.raises(UploadLost):
-        await rows.files.publish(draft(who, key), quota=NO_QUOTA)
+        await rows.files.publish(completed(who, key), quota=NO_QUOTA)
 
 
 async def test_what_is_claimed_is_not_handed_out_again_for_a_while(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who)
     await rows.files.delete(who.project_id, file.id)
-    assert await leftovers(rows) == [file.blob_key]
-    assert await leftovers(rows) == []
+    assert await claim_garbage(rows) == [file.blob_key]
+    assert await claim_garbage(rows) == []
     rows.clock.pass_(60)
-    assert await leftovers(rows) == [file.blob_key]
-    await rows.files.forget([file.blob_key])
+    assert await claim_garbage(rows) == [file.blob_key]
+    await rows.files.delete_blob_rows([file.blob_key])
     rows.clock.pass_(60)
-    assert await leftovers(rows) == []
-    assert await rows.files.states([file.blob_key]) == {}
+    assert await claim_garbage(rows) == []
+    assert await rows.files.blob_states([file.blob_key]) == {}
 
 
 async def test_two_sweeps_share_the_work(rows: Rows) -> None:
@@ -456,40 +456,40 @@ async def test_two_sweeps_share_the_work(rows: Rows) -> None:
     kept = await add(rows, who)
     rows.clock.pass_(3600)
     claimed: list[str] = []
-    while any(claims := await asyncio.gather(*(leftovers(rows, limit=7) for _ in range(4)))):
+    while any(claims := await asyncio.gather(*(claim_garbage(rows, limit=7) for _ in range(4)))):
         assert max(map(len, claims)) <= 7
         claimed += [key for claim in claims for key in claim]
     assert sorted(claimed) == sorted(file.blob_key for file in made)
     usage = await rows.files.usage(who.project_id)
     assert (usage.bytes_used, usage.files) == (5, 1)
-    assert await rows.files.states([kept.blob_key]) == {kept.blob_key: "live"}
+    assert await rows.files.blob_states([kept.blob_key]) == {kept.blob_key: "live"}
 
 
 async def test_forget_never_touches_a_visible_file(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who)
-    await rows.files.forget([file.blob_key, new_key()])
+    await rows.files.delete_blob_rows([file.blob_key, new_key()])
     assert await rows.files.get(who.project_id, file.id) == file
-    assert await rows.files.states([file.blob_key]) == {file.blob_key: "live"}
+    assert await rows.files.blob_states([file.blob_key]) == {file.blob_key: "live"}
 
 
 async def test_forget_of_a_pending_upload_releases_its_reservation(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
-    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
-    await rows.files.forget([key])
+    await rows.files.begin_upload(upload(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.delete_blob_rows([key])
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
 
 
 async def test_release_leases_ends_every_lease(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
-    await rows.files.begin(intent(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
     kept, deleted = await add(rows, who), await add(rows, who)
     await rows.files.delete(who.project_id, deleted.id)
-    assert await leftovers(rows) == [deleted.blob_key], "claimed by a sweep that never ends"
+    assert await claim_garbage(rows) == [deleted.blob_key], "claimed by a sweep that never ends"
     assert await rows.files.release_leases() == 2
-    assert sorted(await leftovers(rows)) == sorted([key, deleted.blob_key])
+    assert sorted(await claim_garbage(rows)) == sorted([key, deleted.blob_key])
     assert await rows.files.get(who.project_id, kept.id) == kept
 
 
@@ -501,7 +501,7 @@ async def test_survey_goes_over_every_project_and_expired_files(rows: Rows) -> N
     rows.clock.pass_(4000)
     found: list[str] = []
     after = ""
-    while page := await rows.files.survey(after, 2):
+    while page := await rows.files.scan_files(after, 2):
         found += [file.id for file in page]
         after = page[-1].id
     assert found == sorted(file.id for file in made)
@@ -511,7 +511,7 @@ async def test_check_is_silent_on_sound_rows_and_names_each_unsound_one(rows: Ro
     who = await rows.principal()
     file = await add(rows, who, expires_after_seconds=3600)
     key = new_key()
-    await rows.files.begin(intent(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
+    await rows.files.begin_upload(upload(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
     assert await rows.files.check() == []
     rows.clock.pass_(3600 + 901)
     found = {(finding.invariant, finding.subject) for finding in await rows.files.check()}

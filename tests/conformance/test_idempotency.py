@@ -1,4 +1,4 @@
-"""Each sentence of `stores.FileRecords` on bindings and idempotency keys."""
+"""Each sentence of `stores.FileRepository` on bindings and idempotency keys."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
+from filestead.domain.files.model import CompletedUpload, File, FileStatus, IdempotencyRecord, PendingUpload
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.support.databases import Rows
@@ -26,7 +26,9 @@ NO_QUOTA = Quota(None, None)
 DAY = 86_400
 
 
-def draft(who: Principal, blob_key: str, form: str, *, key: str = "k", size: int = 5, **changes: Any) -> Draft:
+def completed(
+    who: Principal, blob_key: str, form: str, *, key: str = "k", size: int = 5, **changes: Any
+) -> CompletedUpload:
     values: dict[str, Any] = {
         "id": new_id("file-"),
         "blob_key": blob_key,
@@ -39,17 +41,19 @@ def draft(who: Principal, blob_key: str, form: str, *, key: str = "k", size: int
         "expires_after_seconds": None,
         "status": FileStatus.PROCESSED,
         "status_details": None,
-        "binding": Binding(key, form, DAY),
+        "idempotency": IdempotencyRecord(key, form, DAY),
     }
-    return Draft(**{**values, **changes})
+    return CompletedUpload(**{**values, **changes})
 
 
 async def begin(
     rows: Rows, who: Principal, *, key: str | None = "k", at_least: int = 0, quota: Quota = NO_QUOTA, rate: int = 0
 ) -> str:
     blob_key = new_key()
-    intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, at_least, key, reserve_bytes=at_least)
-    await rows.files.begin(intent, rate=rate, quota=quota, lease_seconds=120)
+    upload = PendingUpload(
+        blob_key, who.project_id, who.organization_id, who.user_id, at_least, key, reserve_bytes=at_least
+    )
+    await rows.files.begin_upload(upload, rate=rate, quota=quota, lease_seconds=120)
     return blob_key
 
 
@@ -60,7 +64,7 @@ async def add(
     blob_key = await begin(rows, who, key=key, at_least=at_least, quota=quota)
     file = None
     try:
-        file = await rows.files.publish(draft(who, blob_key, form, key=key, **changes), quota=quota)
+        file = await rows.files.publish(completed(who, blob_key, form, key=key, **changes), quota=quota)
     finally:
         if file is None or file.blob_key != blob_key:
             assert await rows.files.abandon(blob_key), "the blob is still pending"
@@ -121,7 +125,7 @@ async def test_after_its_lifetime_the_key_is_free_again(rows: Rows, swept: bool)
     assert await add(rows, who) == first
     rows.clock.pass_(0.25)
     if swept:
-        await rows.files.leftovers(lease_seconds=60, limit=100)
+        await rows.files.claim_garbage(lease_seconds=60, limit=100)
     second = await add(rows, who, "another form")
     assert second.id != first.id
     assert await add(rows, who, "another form") == second, "the lifetime has begun anew"
@@ -132,7 +136,7 @@ async def test_a_sweep_leaves_a_bound_key_alone(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
     rows.clock.pass_(DAY - 1)
-    await rows.files.leftovers(lease_seconds=60, limit=100)
+    await rows.files.claim_garbage(lease_seconds=60, limit=100)
     assert await add(rows, who) == first
 
 
@@ -145,7 +149,7 @@ async def test_the_key_of_a_file_that_is_gone_is_spent(rows: Rows, gone: str) ->
     else:
         rows.clock.pass_(3600)
     if gone == "swept":
-        assert await rows.files.leftovers(lease_seconds=60, limit=100) == [first.blob_key]
+        assert await rows.files.claim_garbage(lease_seconds=60, limit=100) == [first.blob_key]
     with pytest.raises(IdempotencyKeySpent) as refused:
         await add(rows, who, expires_after_seconds=3600)
     assert refused.value.file_id == first.id
@@ -167,7 +171,7 @@ async def test_what_was_not_published_binds_nothing(rows: Rows) -> None:
     lost = await begin(rows, who)
     await rows.files.abandon(lost)
     with pytest.raises(UploadLost):
-        await rows.files.publish(draft(who, lost, "lost"), quota=NO_QUOTA)
+        await rows.files.publish(completed(who, lost, "lost"), quota=NO_QUOTA)
     file = await add(rows, who)
     assert await ids(rows, who) == [file.id]
 
@@ -176,7 +180,7 @@ async def test_concurrent_uploads_make_one_file(rows: Rows) -> None:
     who = await rows.principal()
     blob_keys = [await begin(rows, who) for _ in range(20)]  # all before the first of them is published
     published = await asyncio.gather(
-        *(rows.files.publish(draft(who, blob_key, "form"), quota=NO_QUOTA) for blob_key in blob_keys)
+        *(rows.files.publish(completed(who, blob_key, "form"), quota=NO_QUOTA) for blob_key in blob_keys)
     )
     assert len({file.id for file in published}) == 1
     assert await ids(rows, who) == [published[0].id]
@@ -213,7 +217,9 @@ async def test_a_repetition_that_began_first_needs_no_room_either(rows: Rows) ->
     who = await rows.principal()
     quota = Quota(100, None)
     blob_keys = [await begin(rows, who, at_least=40, quota=quota) for _ in range(2)]
-    one, two = [await rows.files.publish(draft(who, blob_key, "form", size=60), quota=quota) for blob_key in blob_keys]
+    one, two = [
+        await rows.files.publish(completed(who, blob_key, "form", size=60), quota=quota) for blob_key in blob_keys
+    ]
     assert one == two
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 40
     assert await rows.files.abandon(blob_keys[1])
@@ -229,20 +235,20 @@ async def test_a_repetition_whose_key_has_lapsed_meanwhile_makes_no_file(rows: R
     blob_key = await begin(rows, who, at_least=90, quota=quota)
     rows.clock.pass_(1)
     with pytest.raises(UploadLost):
-        await rows.files.publish(draft(who, blob_key, "form", size=100), quota=quota)
-    assert await rows.files.states([blob_key]) == {}
+        await rows.files.publish(completed(who, blob_key, "form", size=100), quota=quota)
+    assert await rows.files.blob_states([blob_key]) == {}
 
 
 async def test_a_repetition_has_no_blob_and_no_reservation(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
-    repeated = Intent(new_key(), who.project_id, who.organization_id, who.user_id, 50, "k", reserve_bytes=50)
-    admission = await rows.files.begin(repeated, rate=0, quota=Quota(10, None), lease_seconds=120)
+    repeated = PendingUpload(new_key(), who.project_id, who.organization_id, who.user_id, 50, "k", reserve_bytes=50)
+    admission = await rows.files.begin_upload(repeated, rate=0, quota=Quota(10, None), lease_seconds=120)
     assert (admission.repeats, admission.reserved_bytes) == (True, 0)
-    assert await rows.files.states([repeated.blob_key]) == {}
+    assert await rows.files.blob_states([repeated.blob_key]) == {}
     with pytest.raises(UploadLost):
         await rows.files.reserve(repeated, 1, quota=NO_QUOTA)
-    assert await rows.files.publish(draft(who, repeated.blob_key, "form"), quota=NO_QUOTA) == first
+    assert await rows.files.publish(completed(who, repeated.blob_key, "form"), quota=NO_QUOTA) == first
 
 
 async def test_a_repetition_counts_against_the_rate(rows: Rows) -> None:
@@ -257,6 +263,6 @@ async def test_a_repetition_whose_lease_ran_out_still_gets_the_file(rows: Rows) 
     who = await rows.principal()
     slow = await begin(rows, who)
     rows.clock.pass_(120)
-    assert await rows.files.leftovers(lease_seconds=60, limit=100) == [slow]
+    assert await rows.files.claim_garbage(lease_seconds=60, limit=100) == [slow]
     first = await add(rows, who)
-    assert await rows.files.publish(draft(who, slow, "form"), quota=NO_QUOTA) == first
+    assert await rows.files.publish(completed(who, slow, "form"), quota=NO_QUOTA) == first

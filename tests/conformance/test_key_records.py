@@ -1,9 +1,9 @@
-"""Each sentence of `stores.KeyRecords`."""
+"""Each sentence of `stores.KeyRepository`."""
 
 import pytest
 
 from filestead.domain.access import DEFAULT_SCOPES, Key, Scope
-from filestead.domain.errors import NoSuchKey
+from filestead.domain.errors import KeyNotFound
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +75,7 @@ async def test_expired_and_revoked_keys_are_not_found(rows: Rows) -> None:
     rows.clock.pass_(5)
     assert await rows.keys.find("digest-b") is None
     assert (await rows.keys.revoke("key_b")).revoked_at == revoked.revoked_at
-    with pytest.raises(NoSuchKey):
+    with pytest.raises(KeyNotFound):
         await rows.keys.revoke("key_c")
 
 

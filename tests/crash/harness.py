@@ -30,7 +30,7 @@ class Victim(Server):
         before = len(self.trace())
         super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
         # The first sweep would otherwise get among the steps of what is tested.
-        wait_until(lambda: "after records.leftovers|" in self.trace()[before:], "there was no first sweep")
+        wait_until(lambda: "after records.claim_garbage|" in self.trace()[before:], "there was no first sweep")
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
         """Put a plan into force."""
@@ -124,7 +124,7 @@ def stored(data_dir: Path) -> set[str]:
     return place_of(data_dir).stored()
 
 
-def leftovers(data_dir: Path) -> dict[str, object]:
+def garbage(data_dir: Path) -> dict[str, object]:
     """Everything that a quiet installation does not have."""
     live = {key for (key,) in sql(data_dir, "SELECT blob_key FROM files")}
     found = {
@@ -139,7 +139,7 @@ def leftovers(data_dir: Path) -> dict[str, object]:
 
 def wait_until_quiet(data_dir: Path, seconds: float = 10) -> None:
     """Wait for background work to be done, and fail if it leaves anything."""
-    wait_until(lambda: not leftovers(data_dir), lambda: leftovers(data_dir), seconds)
+    wait_until(lambda: not garbage(data_dir), lambda: garbage(data_dir), seconds)
 
 
 def findings(data_dir: Path) -> list[dict[str, Any]]:

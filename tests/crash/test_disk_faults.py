@@ -15,7 +15,7 @@ from tests.crash.harness import (
     end_claims,
     expire,
     findings,
-    leftovers,
+    garbage,
     send_form,
     sha256,
     sql,
@@ -218,7 +218,7 @@ def test_a_system_call_that_fails_once(victim: Victim, fault: str) -> None:
     assert findings(victim.data_dir) == []
 
 
-@pytest.mark.parametrize("call", ["records.begin", "records.publish"])
+@pytest.mark.parametrize("call", ["records.begin_upload", "records.publish"])
 def test_a_failing_commit_of_an_upload(victim: Victim, call: str) -> None:
     with victim.failing("EIO", f"before commit of {call}"):
         response = send_form(victim.client, "refused", b"content")
@@ -235,7 +235,7 @@ def test_a_commit_that_works_but_says_that_it_failed(victim: Victim) -> None:
     # The client does not know; here it is there, and then all of it.
     (file,) = victim.client.get("/files").json()["data"]
     assert victim.client.get(f"/files/{file['id']}/content").content == b"content"
-    assert leftovers(victim.data_dir) == {}
+    assert garbage(victim.data_dir) == {}
     assert findings(victim.data_dir) == []
 
 
@@ -250,7 +250,9 @@ def test_a_failing_commit_of_a_delete(victim: Victim) -> None:
     assert findings(victim.data_dir) == []
 
 
-@pytest.mark.parametrize("step", ["before unlink blob", "before fsync shard", "before commit of records.forget"])
+@pytest.mark.parametrize(
+    "step", ["before unlink blob", "before fsync shard", "before commit of records.delete_blob_rows"]
+)
 def test_a_removal_that_fails_is_done_by_the_sweep(victim: Victim, step: str) -> None:
     file_id = victim.upload(b"content")["id"]
     with victim.failing("EIO", step, "*"):
@@ -267,7 +269,7 @@ def test_a_sweep_whose_removal_fails_forgets_nothing(tmp_path: Path) -> None:
         with victim.failing("EIO", "before unlink blob", 2):
             expire(victim.data_dir, *file_ids)
             wait_until(lambda: len(stored(victim.data_dir)) == 1, "nothing was swept")
-            wait_until(lambda: len(sql(victim.data_dir, "SELECT key FROM blobs")) == 1, leftovers(victim.data_dir))
+            wait_until(lambda: len(sql(victim.data_dir, "SELECT key FROM blobs")) == 1, garbage(victim.data_dir))
         end_claims(victim.data_dir)
         wait_until_quiet(victim.data_dir)
         assert stored(victim.data_dir) == set()

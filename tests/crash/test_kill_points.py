@@ -12,7 +12,7 @@ from tests.crash.harness import (
     end_claims,
     expire,
     findings,
-    leftovers,
+    garbage,
     send_form,
     sha256,
     wait_until,
@@ -40,14 +40,25 @@ def durable(call: str) -> Step:
     return call, [f"commit of {call}"]
 
 
-UPLOAD: list[Step] = [durable("records.begin"), PUT, durable("records.publish"), "answer head", "answer body"]
-DELETE: list[Step] = [durable("records.delete"), "answer head", "answer body", REMOVE, durable("records.forget")]
+UPLOAD: list[Step] = [durable("records.begin_upload"), PUT, durable("records.publish"), "answer head", "answer body"]
+DELETE: list[Step] = [
+    durable("records.delete"),
+    "answer head",
+    "answer body",
+    REMOVE,
+    durable("records.delete_blob_rows"),
+]
 TAKE_BACK: list[Step] = [
-    *(durable("records.abandon"), REMOVE, durable("records.forget"), "answer head", "answer body"),
+    *(durable("records.abandon"), REMOVE, durable("records.delete_blob_rows"), "answer head", "answer body"),
 ]
 RESERVE: list[Step] = [durable("records.reserve")]  # beside the put of an upload of more than a megabyte
 REPEATED: list[Step] = [step for step in UPLOAD if step is not PUT]
-SWEEP: list[Step] = [durable("records.observe_clock"), durable("records.leftovers"), REMOVE, durable("records.forget")]
+SWEEP: list[Step] = [
+    durable("records.observe_clock"),
+    durable("records.claim_garbage"),
+    REMOVE,
+    durable("records.delete_blob_rows"),
+]
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
     "CREATE TABLE alembic_version",
@@ -65,7 +76,7 @@ START: list[Step] = [
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
     *("open ballast", "posix_fallocate ballast", durable("records.release_leases"), durable("keys.create")),
-    *("close ballast", "open ballast", durable("records.observe_clock"), durable("records.leftovers")),
+    *("close ballast", "open ballast", durable("records.observe_clock"), durable("records.claim_garbage")),
 ]
 UNTIL_SERVING = START[:-3]
 
@@ -154,7 +165,7 @@ class Installation:
             else:
                 assert sha256(response.content) == digest
         assert findings(self.data_dir) == []
-        assert leftovers(self.data_dir) == {}
+        assert garbage(self.data_dir) == {}
 
 
 @pytest.fixture(scope="module")
@@ -201,13 +212,13 @@ def test_the_steps_of_an_upload(installation: Installation, content: bytes) -> N
 
 
 DURABLE_UPLOAD = (
-    *("after commit of records.begin", "before open staging", "after write staging", "before fsync staging"),
+    *("after commit of records.begin_upload", "before open staging", "after write staging", "before fsync staging"),
     *("after fsync staging", "before rename staging", "after rename staging", "before fsync shard"),
     *("after fsync shard", "before commit of records.publish", "after commit of records.publish", "before answer head"),
 )
 DURABLE_DELETE = (
     *("after commit of records.delete", "before answer head", "after answer body", "before unlink blob"),
-    *("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.forget"),
+    *("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.delete_blob_rows"),
 )
 
 
@@ -221,7 +232,9 @@ def test_the_steps_of_a_delete(installation: Installation) -> None:
     with installation.victim.traced() as trace:
         assert installation.victim.client.delete(f"/files/{file_id}").status_code == 200
         installation.gone.add(file_id)
-        wait_until(lambda: "after records.forget|" in installation.victim.trace()[-1], "the blob is not forgotten")
+        wait_until(
+            lambda: "after records.delete_blob_rows|" in installation.victim.trace()[-1], "the blob is not forgotten"
+        )
     assert passed(trace) == points(DELETE)
     at = [trace.index(line) for line in milestones(trace, *DURABLE_DELETE)]
     assert at == sorted(at)
@@ -402,11 +415,16 @@ def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
     before = len(sweeping.victim.trace())
     expire(sweeping.data_dir, file_id)
     sweeping.gone.add(file_id)
-    wait_until(lambda: "after records.forget|" in sweeping.victim.trace()[before:], "nothing was swept")
+    wait_until(lambda: "after records.delete_blob_rows|" in sweeping.victim.trace()[before:], "nothing was swept")
     trace = sweeping.victim.trace()[before:]
     assert set(passed(trace)) == set(points(SWEEP))
-    blob = [line for line in trace if "records.leftovers" not in line]
-    wanted = ("after unlink blob", "before fsync shard", "after fsync shard", "before commit of records.forget")
+    blob = [line for line in trace if "records.claim_garbage" not in line]
+    wanted = (
+        "after unlink blob",
+        "before fsync shard",
+        "after fsync shard",
+        "before commit of records.delete_blob_rows",
+    )
     at = [blob.index(line) for line in milestones(blob, *wanted)]
     assert at == sorted(at)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.crash.harness import end_claims, findings, leftovers, send_form, sha256, wait_until_quiet
+from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, wait_until_quiet
 from tests.support.servers import Server
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "20"))
@@ -90,6 +90,6 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         told.check(server, deep=True)
         assert findings(server.data_dir) == []
-        assert leftovers(server.data_dir) == {}
+        assert garbage(server.data_dir) == {}
     print(f"{len(told.sent)} uploads sent, {len(told.stored)} stored, {len(told.deleted)} deleted in {CYCLES} kills")
     assert len(told.stored) > CYCLES

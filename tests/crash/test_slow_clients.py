@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.crash.harness import findings, leftovers, send_form, wait_until, wait_until_quiet
+from tests.crash.harness import findings, garbage, send_form, wait_until, wait_until_quiet
 from tests.support.servers import KEY, Server
 
 MIB = 2**20
@@ -246,7 +246,7 @@ def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
     with Server(tmp_path / "data", shutdown_seconds=5) as server:
         upload = Upload(server, 100_000)
         upload.send(b"x" * 50_000)
-        wait_until(lambda: os.listdir(server.data_dir / "staging") or "pending" in str(leftovers(server.data_dir)), "")
+        wait_until(lambda: os.listdir(server.data_dir / "staging") or "pending" in str(garbage(server.data_dir)), "")
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         upload.send(b"x" * 50_000 + END)
@@ -263,7 +263,7 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, size: int) -> None:
     with Server(tmp_path / "data", shutdown_seconds=1) as server:
         upload = Upload(server, 2 * MIB)
         upload.send(b"x" * size)
-        wait_until(lambda: "pending" in str(leftovers(server.data_dir)), "the upload did not begin")
+        wait_until(lambda: "pending" in str(garbage(server.data_dir)), "the upload did not begin")
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         dripping = threading.Thread(target=drip, args=(upload, 100_000, 8))

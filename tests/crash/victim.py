@@ -20,8 +20,8 @@ from typing import Any
 from filestead import app
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
-from filestead.database.repositories.files import SqlFileRecords
-from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()
 PLAN = os.environ.get("VICTIM_PLAN", "")
@@ -31,11 +31,21 @@ ON_PATHS = ("mkdir", "chmod", "rename", "replace", "link", "symlink", "unlink", 
 ON_FILES = ("write", "writev", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate", "close")
 STORES: dict[type, tuple[str, tuple[str, ...]]] = {
     LocalBlobs: ("blobs", ("put", "delete")),
-    SqlFileRecords: (
+    SqlFileRepository: (
         "records",
-        ("begin", "reserve", "publish", "abandon", "delete", "observe_clock", "leftovers", "forget", "release_leases"),
+        (
+            "begin_upload",
+            "reserve",
+            "publish",
+            "abandon",
+            "delete",
+            "observe_clock",
+            "claim_garbage",
+            "delete_blob_rows",
+            "release_leases",
+        ),
     ),
-    SqlKeyRecords: ("keys", ("create",)),
+    SqlKeyRepository: ("keys", ("create",)),
 }
 ANSWERS = {"http.response.start": "answer head", "http.response.body": "answer body"}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from filestead.blobs.keys import new_key
 from filestead.database.engines.postgres import PostgresDatabase
-from filestead.database.repositories.files import SqlFileRecords
-from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.domain.access import DEFAULT_SCOPES, Principal
-from filestead.domain.files.model import Binding, Draft, File, FileStatus, Intent
+from filestead.domain.files.model import CompletedUpload, File, FileStatus, IdempotencyRecord, PendingUpload
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.support.databases import fresh_database
@@ -25,21 +25,21 @@ class Node:
     """What a process of a cluster has open."""
 
     database: PostgresDatabase
-    files: SqlFileRecords = field(init=False)
-    keys: SqlKeyRecords = field(init=False)
+    files: SqlFileRepository = field(init=False)
+    keys: SqlKeyRepository = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = SqlFileRecords(self.database)
-        self.keys = SqlKeyRecords(self.database, new_id)
+        self.files = SqlFileRepository(self.database)
+        self.keys = SqlKeyRepository(self.database, new_id)
 
     async def begin(
         self, who: Principal, at_least: int = 0, *, rate: int = 0, quota: Quota = NO_QUOTA, key: str | None = None
     ) -> str:
         blob_key = new_key()
-        intent = Intent(
+        upload = PendingUpload(
             blob_key, who.project_id, who.organization_id, who.user_id, at_least, key, reserve_bytes=at_least
         )
-        await self.files.begin(intent, rate=rate, quota=quota, lease_seconds=LEASE)
+        await self.files.begin_upload(upload, rate=rate, quota=quota, lease_seconds=LEASE)
         return blob_key
 
     async def add(
@@ -49,7 +49,7 @@ class Node:
         blob_key = await self.begin(who, at_least, quota=quota)
         file = None
         try:
-            file = await self.files.publish(draft(who, blob_key, size, **changes), quota=quota)
+            file = await self.files.publish(completed(who, blob_key, size, **changes), quota=quota)
         finally:
             if file is None or file.blob_key != blob_key:
                 assert await self.files.abandon(blob_key)
@@ -101,10 +101,10 @@ def cluster(size: int = 2, **options: Any) -> Iterator[Cluster]:
         yield Cluster(server, name, [Node(database) for database in databases])
 
 
-def draft(
+def completed(
     who: Principal, blob_key: str, size: int = 5, *, key: str | None = None, form: str = "", **more: Any
-) -> Draft:
-    made = Draft(
+) -> CompletedUpload:
+    made = CompletedUpload(
         id=new_id("file-"),
         blob_key=blob_key,
         project_id=who.project_id,
@@ -116,6 +116,6 @@ def draft(
         expires_after_seconds=None,
         status=FileStatus.PROCESSED,
         status_details=None,
-        binding=Binding(key, form, 86_400) if key else None,
+        idempotency=IdempotencyRecord(key, form, 86_400) if key else None,
     )
     return replace(made, **more)

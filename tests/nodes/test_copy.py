@@ -21,8 +21,8 @@ import pytest
 
 from filestead import installation, settings
 from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES
-from filestead.domain.files.model import Intent
-from tests.nodes.nodes import NO_QUOTA, draft
+from filestead.domain.files.model import PendingUpload
+from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnDisk, OnServers, clean_environment
 from tests.support.seaweedfs import shared_server
@@ -163,10 +163,10 @@ def fill(place: Place, sizes: list[int]) -> list[str]:
                     for start in range(0, size, 1024 * 1024):
                         yield content[start : start + 1024 * 1024]
 
-                made = draft(who, blob_key, size, sha256=hashlib.sha256(content).hexdigest())
-                intent = Intent(blob_key, who.project_id, who.organization_id, who.user_id, 0, None)
+                made = completed(who, blob_key, size, sha256=hashlib.sha256(content).hexdigest())
+                upload = PendingUpload(blob_key, who.project_id, who.organization_id, who.user_id, 0, None)
                 async with lane:
-                    await stores.records.begin(intent, rate=0, quota=NO_QUOTA, lease_seconds=120)
+                    await stores.records.begin_upload(upload, rate=0, quota=NO_QUOTA, lease_seconds=120)
                     await stores.blobs.put(blob_key, chunks())
                     return (await stores.records.publish(made, quota=NO_QUOTA)).id
 

@@ -18,12 +18,12 @@ from filestead.database.engines.postgres import PostgresDatabase, connect, conne
 from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
 from filestead.domain.errors import FileNotFound, OutcomeUnknown, StorageFailed, StoreUnavailable
-from filestead.domain.files import service as rules
-from filestead.domain.files.model import File, Limits, UploadHead, UploadTerms
-from filestead.domain.files.service import Files, Rules, Tools
+from filestead.domain.files import service
+from filestead.domain.files.model import FieldsBeforeFile, File, Limits, UploadForm
+from filestead.domain.files.service import Files, UploadPolicy
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, draft
+from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, completed
 from tests.support.databases import fresh_database
 from tests.support.postgres import PostgresServer, Proxy
 
@@ -193,7 +193,7 @@ async def test_backends_are_terminated_at_random() -> None:
                         break
                     except StoreUnavailable:
                         pass
-                made = draft(who, blob)
+                made = completed(who, blob)
                 for _ in range(20):
                     with contextlib.suppress(StoreUnavailable):
                         return blob, await node.files.publish(made, quota=NO_QUOTA)
@@ -246,7 +246,7 @@ async def test_the_outcome_of_a_lost_commit_is_unknown_and_can_be_found_out(verd
         node = made.nodes[0]
         who = await made.principal()
         blob = await node.begin(who, 3)
-        upload = draft(who, blob)
+        upload = completed(who, blob)
         judge.lose(verdict)
         with pytest.raises(OutcomeUnknown) as unknown:
             await node.files.publish(upload, quota=NO_QUOTA)
@@ -268,7 +268,7 @@ async def test_a_commit_that_is_under_way_is_waited_for() -> None:
         who = await made.principal()
         for late in (True, False):
             blob = await made.nodes[0].begin(who, 3)
-            upload = draft(who, blob)
+            upload = completed(who, blob)
             proxy.released.clear()
             judge.lose("hold")
             with pytest.raises(OutcomeUnknown):
@@ -291,21 +291,21 @@ async def test_a_commit_that_is_under_way_is_waited_for() -> None:
 class Upload:
     """A form with a small file."""
 
-    at_least_bytes = 4
-    at_most_bytes = None
+    min_size = 4
+    max_size = None
 
-    async def head(self) -> UploadHead:
-        return UploadHead("a.txt", "user_data", None)
+    async def head(self) -> FieldsBeforeFile:
+        return FieldsBeforeFile("a.txt", "user_data", None)
 
     async def chunks(self):  # type: ignore[no-untyped-def]
         yield b"hello"
 
-    async def terms(self) -> UploadTerms:
-        return UploadTerms("user_data", None)
+    async def form(self) -> UploadForm:
+        return UploadForm("user_data", None)
 
 
-def service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
-    """The rules over the records of a node and a real disk."""
+def files_service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
+    """The service over the repository of a node and a real disk."""
 
     def submit(function: Callable[..., object], *args: object) -> "asyncio.Future[object]":
         return asyncio.get_running_loop().run_in_executor(None, function, *args)
@@ -313,8 +313,17 @@ def service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
     store = LocalBlobs(folder, reserve_bytes=0)
     store.open("inst-test", fresh=True)
     limits = Limits(10**6, 10**6, Quota(None, None), 0, None)
-    tools = Tools(lambda: new_id("file-"), new_key, DECODERS, submit, submit)
-    return Files(made.nodes[0].files, store, Rules(limits, "openai", True), tools), store
+    files = Files(
+        made.nodes[0].files,
+        store,
+        UploadPolicy(limits, "openai", True),
+        new_file_id=lambda: new_id("file-"),
+        new_blob_key=new_key,
+        line_decoders=DECODERS,
+        run_in_thread=submit,
+        run_line_checks=submit,
+    )
+    return files, store
 
 
 async def stored(store: LocalBlobs) -> list[str]:
@@ -327,13 +336,13 @@ async def test_an_upload_whose_commit_is_lost_gets_the_real_answer(
     tmp_path: Path, verdict: str, idempotency_key: str | None
 ) -> None:
     with behind_a_proxy() as (made, judge, _):
-        files, store = service(made, tmp_path)
+        files, store = files_service(made, tmp_path)
         who = await made.principal()
 
         class Cut(Upload):
-            async def terms(self) -> UploadTerms:
+            async def form(self) -> UploadForm:
                 judge.lose(verdict, 3)
-                return await super().terms()
+                return await super().form()
 
         created = await files.create(who, Cut(), idempotency_key=idempotency_key)
         assert judge.left < 3
@@ -348,7 +357,7 @@ async def test_an_upload_whose_commit_is_lost_gets_the_real_answer(
 async def test_an_upload_waits_for_a_database_that_comes_back(own: PostgresServer, tmp_path: Path) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
-        files, store = service(made, tmp_path)
+        files, store = files_service(made, tmp_path)
         who = await made.principal("patient")
 
         class Slow(Upload):
@@ -370,20 +379,20 @@ async def test_while_the_outcome_stays_unknown_the_bytes_stay(
     own: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The COMMIT arrives, its answer does not, and the database is gone until the upload has given up."""
-    monkeypatch.setattr(rules, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(service, "RETRY_SECONDS", 1)
     judge = Judge()
     with (
         closing(Proxy(own.port, judge)) as proxy,
         closing(PostgresDatabase(own.url_of("rows", proxy.port), connections=2)) as database,
     ):
         made = Cluster(own, "rows", [Node(database)])
-        files, store = service(made, tmp_path)
+        files, store = files_service(made, tmp_path)
         who = await made.principal("unlucky")
 
         class Cut(Upload):
-            async def terms(self) -> UploadTerms:
+            async def form(self) -> UploadForm:
                 judge.lose("drop after")
-                return await super().terms()
+                return await super().form()
 
         def away(message: bytes) -> str:
             verdict = judge(message)
@@ -407,7 +416,7 @@ async def test_while_the_outcome_stays_unknown_the_bytes_stay(
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
 async def test_a_delete_whose_commit_is_lost_is_done_and_answered_once(tmp_path: Path, verdict: str) -> None:
     with behind_a_proxy() as (made, judge, _):
-        files, store = service(made, tmp_path)
+        files, store = files_service(made, tmp_path)
         who = await made.principal()
         created = await files.create(who, Upload())
         judge.lose(verdict)
@@ -415,7 +424,7 @@ async def test_a_delete_whose_commit_is_lost_is_done_and_answered_once(tmp_path:
         assert await made.ids(who) == []
         with pytest.raises(FileNotFound):
             await files.delete(who, created.file.id)
-        await files.reclaim(created.file)
+        await files.delete_content(created.file)
         assert await stored(store) == []
         assert (await made.nodes[0].files.usage(who.project_id)).bytes_used == 0
         store.close()

@@ -9,7 +9,7 @@ import pytest
 from filestead.domain.errors import FileNotFound, IdempotencyKeyReused, QuotaExceeded, RateLimited, UploadLost
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
-from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, draft
+from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, completed
 from tests.support.databases import held_clock
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def test_two_sweeps_claim_different_blobs(two: Cluster) -> None:
         claimed: list[str] = []
         while any(
             claims := await asyncio.gather(
-                *(two.nodes[n % 2].files.leftovers(lease_seconds=60, limit=11) for n in range(4))
+                *(two.nodes[n % 2].files.claim_garbage(lease_seconds=60, limit=11) for n in range(4))
             )
         ):
             claimed += [key for claim in claims for key in claim]
@@ -96,19 +96,19 @@ async def test_what_a_dead_sweep_had_claimed_comes_back(two: Cluster) -> None:
         who = await two.principal()
         made = [await two.nodes[0].add(who, expires_after_seconds=3_600) for _ in range(20)]
         clock.pass_(3_600)
-        first = await two.nodes[0].files.leftovers(lease_seconds=60, limit=8)
+        first = await two.nodes[0].files.claim_garbage(lease_seconds=60, limit=8)
         # Its node dies here, in the middle of the batch; another one dies before its claim is committed.
         with two.server.session(two.name) as dying:
             dying.execute("BEGIN; SELECT 1 FROM blobs WHERE lease_until_us <= filestead_now() FOR UPDATE")
-            assert await two.nodes[1].files.leftovers(lease_seconds=60, limit=100) == [], "taken for now"
-        second = await two.nodes[1].files.leftovers(lease_seconds=60, limit=100)
+            assert await two.nodes[1].files.claim_garbage(lease_seconds=60, limit=100) == [], "taken for now"
+        second = await two.nodes[1].files.claim_garbage(lease_seconds=60, limit=100)
         assert len(first) == 8
         assert sorted(first + second) == sorted(file.blob_key for file in made)
         clock.pass_(59)
-        assert await two.nodes[1].files.leftovers(lease_seconds=60, limit=100) == []
-        await two.nodes[1].files.forget(second)
+        assert await two.nodes[1].files.claim_garbage(lease_seconds=60, limit=100) == []
+        await two.nodes[1].files.delete_blob_rows(second)
         clock.pass_(1)
-        assert sorted(await two.nodes[1].files.leftovers(lease_seconds=60, limit=100)) == sorted(first)
+        assert sorted(await two.nodes[1].files.claim_garbage(lease_seconds=60, limit=100)) == sorted(first)
 
 
 async def test_eight_nodes_at_the_upload_rate() -> None:
@@ -130,7 +130,10 @@ async def test_two_nodes_bind_one_idempotency_key(two: Cluster, quota: Quota) ->
         key = f"key-{turn}"
         blobs = [await two.nodes[n % 2].begin(who, key=key, quota=quota) for n in range(8)]
         files = await asyncio.gather(
-            *(two.nodes[n % 2].files.publish(draft(who, blob, key=key), quota=quota) for n, blob in enumerate(blobs))
+            *(
+                two.nodes[n % 2].files.publish(completed(who, blob, key=key), quota=quota)
+                for n, blob in enumerate(blobs)
+            )
         )
         assert len({file.id for file in files}) == 1, "and the others found it, though there was room for one only"
         assert await two.ids(who) == [files[0].id]
@@ -148,7 +151,7 @@ async def test_a_key_that_has_lapsed_is_bound_by_one_of_two_nodes(two: Cluster) 
             clock.pass_(86_400)
             outcomes = await asyncio.gather(
                 *(two.nodes[n % 2].add(who, key="k", form=f"{turn} {n}") for n in range(8)),
-                two.nodes[0].files.leftovers(lease_seconds=60, limit=100),
+                two.nodes[0].files.claim_garbage(lease_seconds=60, limit=100),
                 return_exceptions=True,
             )
             assert sum(isinstance(outcome, File) for outcome in outcomes) == 1
@@ -204,21 +207,21 @@ async def test_publish_abandon_and_sweep_of_one_upload_exclude_one_another(two: 
             blob = await two.nodes[0].begin(who, 4)
             clock.pass_(120)
             published, abandoned, claimed, again = await asyncio.gather(
-                two.nodes[0].files.publish(draft(who, blob), quota=NO_QUOTA),
+                two.nodes[0].files.publish(completed(who, blob), quota=NO_QUOTA),
                 two.nodes[1].files.abandon(blob),
-                two.nodes[1].files.leftovers(lease_seconds=60, limit=9),
-                two.nodes[0].files.leftovers(lease_seconds=60, limit=9),
+                two.nodes[1].files.claim_garbage(lease_seconds=60, limit=9),
+                two.nodes[0].files.claim_garbage(lease_seconds=60, limit=9),
                 return_exceptions=True,
             )
             visible = isinstance(published, File)
             assert visible or isinstance(published, UploadLost)
-            assert visible == (await two.nodes[0].files.states([blob]) == {blob: "live"})
+            assert visible == (await two.nodes[0].files.blob_states([blob]) == {blob: "live"})
             assert not (visible and (claimed or again or abandoned))
             assert len(claimed) + len(again) <= 1
-            await two.nodes[0].files.forget([*claimed, *again, blob])
+            await two.nodes[0].files.delete_blob_rows([*claimed, *again, blob])
             if visible:
                 await two.nodes[0].files.delete(who.project_id, published.id)
-                await two.nodes[0].files.forget([blob])
+                await two.nodes[0].files.delete_blob_rows([blob])
         assert (await two.nodes[0].files.usage(who.project_id)).bytes_used == 0
         assert await two.is_sound()
 
@@ -231,8 +234,8 @@ async def test_uploads_make_room_of_what_another_node_is_just_sweeping(two: Clus
             await two.nodes[0].add(who, 100, quota=quota, expires_after_seconds=3_600)
             clock.pass_(3_600)
             *_, file = await asyncio.gather(
-                two.nodes[0].files.leftovers(lease_seconds=60, limit=9),
-                two.nodes[1].files.leftovers(lease_seconds=60, limit=9),
+                two.nodes[0].files.claim_garbage(lease_seconds=60, limit=9),
+                two.nodes[1].files.claim_garbage(lease_seconds=60, limit=9),
                 two.nodes[1].add(who, 100, quota=quota),
             )
             await two.nodes[0].files.delete(who.project_id, file.id)

@@ -145,9 +145,9 @@ async def all_operations(made: Cluster, node: Node, project_id: str) -> None:
         await node.files.delete(project_id, file.id)
         with pytest.raises(FileNotFound):
             await node.files.delete(project_id, file.id)
-    await node.files.forget(await node.files.leftovers(lease_seconds=9, limit=9))
+    await node.files.delete_blob_rows(await node.files.claim_garbage(lease_seconds=9, limit=9))
     await node.files.check()
-    await node.files.survey("", 9)
-    await node.files.states(["x"])
+    await node.files.scan_files("", 9)
+    await node.files.blob_states(["x"])
     await node.keys.list()
     await node.keys.revoke("key_one/ada")

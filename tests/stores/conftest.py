@@ -27,7 +27,7 @@ class Place:
         options = {"credentials": self.seaweed.credentials, "endpoint": endpoint, **options}
         return S3Blobs(self.seaweed.bucket, self.prefix, spool=self.spool, **options)
 
-    def leftovers(self) -> tuple[int, int]:
+    def remains(self) -> tuple[int, int]:
         """Unfinished uploads and objects."""
         return self.seaweed.unfinished(self.prefix), self.seaweed.objects(f"{self.prefix}/blobs/")
 

@@ -16,9 +16,9 @@ from filestead.blobs.s3.store import S3Blobs
 from filestead.decoders import DECODERS
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
-from filestead.domain.files.interfaces import FileRecords
+from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import File, FileStatus, Limits
-from filestead.domain.files.service import Files, Rules, Tools
+from filestead.domain.files.service import Files, UploadPolicy
 from filestead.domain.quota import Quota
 from tests.stores.conftest import Place
 from tests.stores.proxy import Fault, flipped
@@ -38,9 +38,18 @@ def files(blobs: BlobStore) -> Files:
     def submit(function: Any, *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(None, function, *args)
 
-    rules = Rules(Limits(512 * MIB, 200 * MIB, Quota(None, None), 0, None), "openai", False)
-    # Reading asks no records.
-    return Files(cast(FileRecords, None), blobs, rules, Tools(new_key, new_key, DECODERS, submit, submit))
+    policy = UploadPolicy(Limits(512 * MIB, 200 * MIB, Quota(None, None), 0, None), "openai", False)
+    # Reading needs no repository.
+    return Files(
+        cast(FileRepository, None),
+        blobs,
+        policy,
+        new_file_id=new_key,
+        new_blob_key=new_key,
+        line_decoders=DECODERS,
+        run_in_thread=submit,
+        run_line_checks=submit,
+    )
 
 
 def file_of(key: str, data: bytes) -> File:
@@ -102,7 +111,7 @@ async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
 
 async def test_a_local_disk_is_not_read_twice(tmp_path: Path) -> None:
     local = LocalBlobs(tmp_path, reserve_bytes=0)
-    assert not HealthCheckedBlobs(local).verify_reads
+    assert not HealthCheckedBlobs(local).needs_read_verification
     local.close()
 
 

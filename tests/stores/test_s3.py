@@ -28,7 +28,7 @@ from filestead.blobs.s3.unfinished import Unfinished
 from filestead.domain.errors import (
     BlobNotFound,
     CannotStart,
-    FilesteadError,
+    DomainError,
     StorageFailed,
     StorageFull,
     StoreUnavailable,
@@ -164,7 +164,7 @@ asyncio.run(blobs.put({key!r}, endless()))
     process.wait()
     assert place.seaweed.unfinished(f"{place.prefix}/blobs") == 1
     await blobs.delete(key)
-    assert place.leftovers() == (0, 1)
+    assert place.remains() == (0, 1)
 
 
 async def test_a_listing_of_unfinished_uploads_has_every_page(place: Place, blobs: S3Blobs) -> None:
@@ -178,7 +178,7 @@ async def test_a_listing_of_unfinished_uploads_has_every_page(place: Place, blob
         )
     assert begun == [200] * len(keys)
     before = len(place.proxy.seen)
-    assert sorted([key async for key in blobs.unfinished()]) == sorted(keys)
+    assert sorted([key async for key in blobs.list_incomplete()]) == sorted(keys)
     assert len(place.proxy.seen) - before == 2
 
 
@@ -240,7 +240,7 @@ def driver_errors() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("error", driver_errors())
 def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
-    with pytest.raises(FilesteadError) as raised, translate_s3_errors("trying", "key"):
+    with pytest.raises(DomainError) as raised, translate_s3_errors("trying", "key"):
         raise error("Server returned non-2xx status code: 418: AKIAQUOTED")
     assert "AKIAQUOTED" not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -250,7 +250,7 @@ def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("error", "text", "expected"),
     [
-        (FileNotFoundError, "status code: 404 Not Found: <Code>NoSuchKey</Code>", BlobNotFound),
+        (FileNotFoundError, "status code: 404 Not Found: <Code>KeyNotFound</Code>", BlobNotFound),
         (FileNotFoundError, "status code: 404 Not Found: <Code>NoSuchBucket</Code>", StorageFailed),
         (driver.GenericError, "status code: 507 x", StorageFull),
         (driver.GenericError, "status code: 400: <Code>QuotaExceeded</Code>", StorageFull),
@@ -262,7 +262,7 @@ def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
         (driver.PermissionDeniedError, "status code: 403", StoreUnavailable),
     ],
 )
-def test_errors_are_told_apart(error: type[Exception], text: str, expected: type[FilesteadError]) -> None:
+def test_errors_are_told_apart(error: type[Exception], text: str, expected: type[DomainError]) -> None:
     assert type(failure("trying", "key", error(text))) is expected
 
 

@@ -14,7 +14,7 @@ import pytest
 from filestead.blobs.keys import new_key
 from filestead.blobs.s3 import store
 from filestead.blobs.s3.store import S3Blobs
-from filestead.domain.errors import CannotStart, FilesteadError, StorageFailed, StorageFull, StoreUnavailable
+from filestead.domain.errors import CannotStart, DomainError, StorageFailed, StorageFull, StoreUnavailable
 from tests.stores.conftest import Place
 from tests.stores.proxy import SECRETS, Fault, Request, flipped
 from tests.support.seaweedfs import REVOKED, SeaweedServer
@@ -51,9 +51,9 @@ def once(fault: Fault, condition: Callable[[Request], bool]) -> Callable[[Reques
     return lambda request: faults.pop() if faults and condition(request) else None
 
 
-async def refusal(blobs: S3Blobs, data: bytes) -> tuple[FilesteadError, float]:
+async def refusal(blobs: S3Blobs, data: bytes) -> tuple[DomainError, float]:
     started = time.monotonic()
-    with pytest.raises(FilesteadError) as raised:
+    with pytest.raises(DomainError) as raised:
         await blobs.put(new_key(), chunked(data))
     return raised.value, time.monotonic() - started
 
@@ -87,7 +87,7 @@ async def test_a_store_that_only_fails_is_unavailable_soon(
     assert isinstance(error, StoreUnavailable)
     assert seconds <= 6
     assert SECRETS not in str(error)
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
 
 
 @BOTH
@@ -97,7 +97,7 @@ async def test_parts_that_fail_leave_nothing(blobs: S3Blobs, place: Place, size:
     )
     error, _ = await refusal(blobs, pattern(size))
     assert isinstance(error, StoreUnavailable)
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
 
 
 async def test_a_full_store_is_full(blobs: S3Blobs, place: Place) -> None:
@@ -148,7 +148,7 @@ async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypat
     assert seconds <= 6
     with pytest.raises(StoreUnavailable) if size == SMALL else contextlib.nullcontext():
         await blobs.delete(new_key())  # refused at once, as the domain tries right after a failure
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
     blobs.close()
 
 
@@ -169,7 +169,7 @@ async def test_a_full_answer_that_is_lost_is_found(blobs: S3Blobs, place: Place)
         key, data = new_key(), pattern(size)
         assert await blobs.put(key, chunked(data)) == size
         assert await content(blobs, key) == data
-    assert place.leftovers() == (0, 3)
+    assert place.remains() == (0, 3)
 
 
 async def test_every_answer_to_a_completion_may_be_lost(blobs: S3Blobs, place: Place) -> None:
@@ -177,7 +177,7 @@ async def test_every_answer_to_a_completion_may_be_lost(blobs: S3Blobs, place: P
     key, data = new_key(), pattern(LARGE)
     assert await blobs.put(key, chunked(data)) == LARGE
     assert await content(blobs, key) == data
-    assert place.leftovers() == (0, 1)
+    assert place.remains() == (0, 1)
 
 
 # --- bytes that change ----------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ async def test_a_bit_that_flips_on_the_way_in_is_found_before_put_returns(
     place.proxy.plan = once(Fault(request=flipped), lambda request: request.method == "PUT" and request.is_blob)
     error, _ = await refusal(blobs, pattern(size))
     assert isinstance(error, StorageFailed)
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
     blobs.close()
 
 
@@ -337,7 +337,7 @@ async def test_a_client_that_goes_leaves_no_part(blobs: S3Blobs, place: Place, a
     await asyncio.gather(*tasks, return_exceptions=True)
     assert all(task.cancelled() for task in tasks)
     assert time.monotonic() - started <= 5
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
     await blobs.put(new_key(), chunked(pattern(LARGE)))  # and what they held of the budget is back
 
 
@@ -353,7 +353,7 @@ async def test_a_source_that_fails_leaves_no_part(blobs: S3Blobs, place: Place) 
     with pytest.raises(SourceError):
         await blobs.put(new_key(), source())
     assert any(request.is_part for request in place.proxy.seen)
-    assert place.leftovers() == (0, 0)
+    assert place.remains() == (0, 0)
 
 
 async def test_many_large_uploads_at_once(blobs: S3Blobs) -> None:

@@ -12,11 +12,11 @@ from filestead.database.engines.postgres import PostgresDatabase, connect, conne
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Database
-from filestead.database.repositories.files import SqlFileRecords
-from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.transfer import SqlTransfer
-from filestead.domain.access import DEFAULT_SCOPES, KeyRecords, Principal
-from filestead.domain.files.interfaces import FileRecords
+from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
+from filestead.domain.files.interfaces import FileRepository
 from filestead.installation import new_id
 from tests.support.pgbouncer import shared_pgbouncer
 from tests.support.postgres import PostgresServer
@@ -49,8 +49,8 @@ class Clock:
 class Rows:
     """The record stores over one database, and the clock it goes by."""
 
-    files: FileRecords
-    keys: KeyRecords
+    files: FileRepository
+    keys: KeyRepository
     clock: Clock
     tables: SqlTransfer
     principals: dict[str, Principal] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Rows:
 
 
 def over(database: Database, clock: Clock) -> Rows:
-    return Rows(SqlFileRecords(database), SqlKeyRecords(database, new_id), clock, SqlTransfer(database))
+    return Rows(SqlFileRepository(database), SqlKeyRepository(database, new_id), clock, SqlTransfer(database))
 
 
 @contextmanager

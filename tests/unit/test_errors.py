@@ -7,17 +7,17 @@ import pytest
 
 from filestead.api.http.errors import ERROR_RESPONSES, INTERNAL_ERROR, ErrorResponse, error_response_for
 from filestead.domain import errors
-from filestead.domain.errors import FilesteadError
+from filestead.domain.errors import DomainError
 from filestead.domain.rate_limit import RateDecision
 
 EVERY = {
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, FilesteadError) and kind is not FilesteadError
+    if issubclass(kind, DomainError) and kind is not DomainError
 }
 
 # Status, `param`, `code` and the beginning of the message, as recorded of the hosted service or chosen by us.
-WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
+WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.MissingKey(), 401, None, None, "You didn't provide an API key."),
     (errors.UnknownKey("sk-a****"), 401, None, "invalid_api_key", "Incorrect API key provided: sk-a****. You can"),
     (errors.MissingScope("files:write"), 401, None, None, "You have insufficient permissions"),
@@ -44,12 +44,12 @@ WANTED: list[tuple[FilesteadError, int, str | None, str | None, str]] = [
     (errors.RateLimited(RateDecision(False, 9, 0, 60, 1.5)), 429, None, "rate_limit_exceeded", "Rate limit reached"),
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
     (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
-    (errors.StoreUnavailable(), 503, None, "storage_unavailable", "The server's storage is temporarily unavailable"),
+    *((kind(), 503, None, "storage_unavailable", "The server's storage is temporarily unavailable") for kind in (errors.StoreUnavailable, errors.DatabaseUnavailable, errors.BlobStoreUnavailable)),
     (errors.OutcomeUnknown(), 503, None, "outcome_unknown", "The server's storage stopped responding before"),
     (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),
     (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
     (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is corrupt"),
-    (errors.NoSuchKey("k"), 500, None, None, "The server had an error"),
+    (errors.KeyNotFound("k"), 500, None, None, "The server had an error"),
     (errors.BadName("user", "", "is empty"), 500, None, None, "The server had an error"),
     (errors.CannotStart("k"), 500, None, None, "The server had an error"),
 ]  # fmt: skip
@@ -61,7 +61,7 @@ def test_every_error_of_the_domain_has_a_row_and_a_case_here() -> None:
 
 
 @pytest.mark.parametrize(("error", "status", "param", "code", "message"), WANTED, ids=lambda value: str(value)[:30])
-def test_the_answers(error: FilesteadError, status: int, param: str | None, code: str | None, message: str) -> None:
+def test_the_answers(error: DomainError, status: int, param: str | None, code: str | None, message: str) -> None:
     answer = error_response_for(error)
     assert (answer.status, answer.param, answer.code) == (status, param, code)
     assert answer.message.startswith(message)

@@ -8,12 +8,12 @@ import pytest
 from filestead.database import schema
 from filestead.database.engines.sqlite import SqliteDatabase, connect
 from filestead.domain.files import idempotency
-from filestead.domain.files.model import Binding, ExpiresAfter, UploadTerms
+from filestead.domain.files.model import ExpiresAfter, IdempotencyRecord, UploadForm
 from filestead.domain.quota import Quota
-from tests.conformance.test_idempotency import begin, draft
+from tests.conformance.test_idempotency import begin, completed
 from tests.support.databases import Clock, over
 
-FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None), "size": 1, "sha256": "0" * 64}
+FORM: dict[str, Any] = {"filename": "a.txt", "form": UploadForm("vision", None), "size": 1, "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
@@ -22,22 +22,22 @@ FORM: dict[str, Any] = {"filename": "a.txt", "terms": UploadTerms("vision", None
         {"filename": "b.txt"},
         {"size": 2},
         {"sha256": "1" * 64},
-        {"terms": UploadTerms("user_data", None)},
-        {"terms": UploadTerms("vision", ExpiresAfter("created_at", 3600))},
+        {"form": UploadForm("user_data", None)},
+        {"form": UploadForm("vision", ExpiresAfter("created_at", 3600))},
         {"filename": 'a.txt", "vision'},
     ],
 )
 def test_each_part_of_the_form_counts(change: dict[str, Any]) -> None:
-    bound = idempotency.bind("k", **FORM)
-    assert bound == idempotency.bind("k", **FORM)
-    assert bound.fingerprint != idempotency.bind("k", **{**FORM, **change}).fingerprint
+    bound = idempotency.record("k", **FORM)
+    assert bound == idempotency.record("k", **FORM)
+    assert bound.fingerprint != idempotency.record("k", **{**FORM, **change}).fingerprint
 
 
 def test_two_expiries_differ_and_the_key_does_not_count() -> None:
-    one, two = (UploadTerms("vision", ExpiresAfter("created_at", seconds)) for seconds in (3600, 3601))
-    prints = {idempotency.bind("k", **{**FORM, "terms": terms}).fingerprint for terms in (one, two)}
+    one, two = (UploadForm("vision", ExpiresAfter("created_at", seconds)) for seconds in (3600, 3601))
+    prints = {idempotency.record("k", **{**FORM, "form": form}).fingerprint for form in (one, two)}
     assert len(prints) == 2
-    assert idempotency.bind("k", **FORM).fingerprint == idempotency.bind("K", **FORM).fingerprint
+    assert idempotency.record("k", **FORM).fingerprint == idempotency.record("K", **FORM).fingerprint
 
 
 @pytest.mark.anyio
@@ -54,8 +54,8 @@ async def test_only_an_upload_with_a_key_asks_for_keys(tmp_path: Path, key: str 
         statements: list[str] = []
         await database.write(lambda writer: writer.set_trace_callback(statements.append))  # type: ignore[attr-defined]
         blob_key = await begin(rows, who, key=key)
-        binding = Binding(key, "form", 60) if key else None
-        await rows.files.publish(draft(who, blob_key, "form", binding=binding), quota=Quota(None, None))
+        idempotency = IdempotencyRecord(key, "form", 60) if key else None
+        await rows.files.publish(completed(who, blob_key, "form", idempotency=idempotency), quota=Quota(None, None))
     finally:
         database.close()
     assert len(statements) > 5

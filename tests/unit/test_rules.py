@@ -36,17 +36,17 @@ def test_the_purposes_and_their_order_are_those_of_the_hosted_service() -> None:
 
 @pytest.mark.parametrize("purpose", INPUT)
 def test_every_key_may_set_input_purposes(purpose: str) -> None:
-    assert purposes.creatable(purpose, USER)
-    assert purposes.creatable(purpose, SYSTEM)
+    assert purposes.require_creatable(purpose, USER)
+    assert purposes.require_creatable(purpose, SYSTEM)
 
 
 @pytest.mark.parametrize("purpose", [*OUTPUT, "", "Batch", "batch ", "fine_tune", "x"])
 def test_other_purposes_are_refused_without_the_system_scope(purpose: str) -> None:
     with pytest.raises(UnknownPurpose) as refused:
-        purposes.creatable(purpose, USER)
+        purposes.require_creatable(purpose, USER)
     assert refused.value.allowed == INPUT
     if purpose in OUTPUT:
-        assert purposes.creatable(purpose, SYSTEM)
+        assert purposes.require_creatable(purpose, SYSTEM)
 
 
 def test_only_batch_has_a_size_limit_of_its_own() -> None:

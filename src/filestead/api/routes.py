@@ -152,7 +152,7 @@ class Api:
     async def delete(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/files/{file_id}. The bytes go after the answer."""
         file = await self.files.delete(principal, request.path_params["file_id"])
-        removal = BackgroundTask(self.files.reclaim, file)
+        removal = BackgroundTask(self.files.delete_content, file)
         return Response(wire.encode(wire.FileDeleted(id=file.id)), media_type=JSON, background=removal)
 
     async def content(self, request: Request, principal: Principal) -> Response:

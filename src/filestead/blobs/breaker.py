@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from filestead.domain.errors import StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable
 
 FAILURE_THRESHOLD = 2
 """Consecutive failures that open the breaker; a single one may be due to one bad object."""
@@ -20,12 +20,12 @@ class Breaker:
         self._next_trial = 0.0
 
     def require_closed(self) -> None:
-        """Raise `StoreUnavailable` while the breaker is open, except for the trial call."""
+        """Raise `BlobStoreUnavailable` while the breaker is open, except for the trial call."""
         if self._failures < FAILURE_THRESHOLD:
             return
         now = self._monotonic()
         if now < self._next_trial:
-            raise StoreUnavailable("the object store does not respond; it will be retried within seconds")
+            raise BlobStoreUnavailable("the object store does not respond; it will be retried within seconds")
         self._next_trial = now + RESET_TIMEOUT
 
     def record_success(self) -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from filestead.domain.blobs import BlobStore
-from filestead.domain.errors import FilesteadError, StorageFailed, StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable, DomainError, StorageFailed
 from filestead.domain.integrity import Violation
 
 log = logging.getLogger("filestead")
@@ -19,15 +19,15 @@ class HealthCheckedBlobs:
         self._last_error: str | None = None
 
     @property
-    def verify_reads(self) -> bool:
-        return self._inner.verify_reads
+    def needs_read_verification(self) -> bool:
+        return self._inner.needs_read_verification
 
     async def unavailable_reason(self) -> str | None:
         """Why uploads are rejected; None if they are accepted. Probes the store if its last operation failed."""
         if self._last_error is not None:
             try:
                 await self._inner.probe()
-            except FilesteadError as error:
+            except DomainError as error:
                 self._last_error = str(error)
             else:
                 log.warning("the blob store has recovered")
@@ -35,16 +35,16 @@ class HealthCheckedBlobs:
         return self._last_error
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Store the chunks, or raise `StoreUnavailable` while the store is unavailable."""
+        """Store the chunks, or raise `BlobStoreUnavailable` while the store is unavailable."""
         if await self.unavailable_reason() is not None:
-            raise StoreUnavailable(f"the blob store failed: {self._last_error}")
+            raise BlobStoreUnavailable(f"the blob store failed: {self._last_error}")
         try:
             return await self._inner.put(key, chunks)
-        except (StorageFailed, StoreUnavailable) as error:
+        except (StorageFailed, BlobStoreUnavailable) as error:
             self._record_error(error)
             raise
 
-    def _record_error(self, error: FilesteadError) -> None:
+    def _record_error(self, error: DomainError) -> None:
         self._last_error = str(error)
         log.error("the blob store failed: %s", error)
 
@@ -54,7 +54,7 @@ class HealthCheckedBlobs:
             async with contextlib.aclosing(self._inner.read(key, start, end)) as blocks:
                 async for block in blocks:
                     yield block
-        except StoreUnavailable as error:
+        except BlobStoreUnavailable as error:
             self._record_error(error)
             raise
 
@@ -67,11 +67,11 @@ class HealthCheckedBlobs:
     async def delete(self, key: str) -> None:
         await self._inner.delete(key)
 
-    def unfinished(self) -> AsyncIterator[str]:
-        return self._inner.unfinished()
+    def list_incomplete(self) -> AsyncIterator[str]:
+        return self._inner.list_incomplete()
 
-    async def drop_unfinished(self, key: str) -> None:
-        await self._inner.drop_unfinished(key)
+    async def abort_incomplete(self, key: str) -> None:
+        await self._inner.abort_incomplete(key)
 
     def stored_keys(self) -> AsyncIterator[str]:
         return self._inner.stored_keys()

@@ -16,6 +16,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as PlainText
 
+from filestead.domain.blobs import BlobState
+
+PENDING, LIVE, DELETED = (state.value for state in BlobState)
+
 metadata = MetaData()
 
 # SQLite gives a hidden monotonic sequence only to an INTEGER primary key.

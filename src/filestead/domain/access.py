@@ -73,7 +73,7 @@ class Key:
     revoked_at: int | None
 
 
-class KeyRecords(Protocol):
+class KeyRepository(Protocol):
     """Keys and whom they belong to."""
 
     async def create(
@@ -100,7 +100,7 @@ class KeyRecords(Protocol):
         """Every key, oldest first; those of the same second come in any order."""
 
     async def revoke(self, key_id: str) -> Key:
-        """Revoke a key; again is fine. `NoSuchKey` if there is none."""
+        """Revoke a key; again is fine. `KeyNotFound` if there is none."""
 
 
 def new_secret() -> str:
@@ -167,7 +167,7 @@ def hint_of(secret: str) -> str:
 class Authenticator:
     """Finds out who asks. Remembers good keys for `CACHE_SECONDS`, bad ones never."""
 
-    def __init__(self, keys: KeyRecords, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, keys: KeyRepository, *, monotonic: Callable[[], float]) -> None:
         self._keys = keys
         self._monotonic = monotonic
         self._cache: dict[str, tuple[Principal, float]] = {}

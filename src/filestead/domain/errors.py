@@ -1,28 +1,28 @@
-"""Every deliberate failure, named by what happened, with its data on the instance. `api/errors.py` says it in HTTP."""
+"""Errors of the domain, named by what happened, with data as attributes. `api/http/errors.py` maps them to HTTP."""
 
 from filestead.domain.rate_limit import RateDecision
 
 
-class FilesteadError(Exception):
-    """Base of all deliberate failures."""
+class DomainError(Exception):
+    """Base class of all errors of the domain."""
 
 
-# --- who asks -------------------------------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------------------------------------
 
 
-class MissingKey(FilesteadError):
+class MissingKey(DomainError):
     """The request carries no key."""
 
 
-class UnknownKey(FilesteadError):
-    """The key is unknown, revoked or expired; `masked` is what may be shown of it."""
+class UnknownKey(DomainError):
+    """The key is unknown, revoked or expired; `masked` is its displayable form."""
 
     def __init__(self, masked: str) -> None:
         super().__init__(f"unknown key {masked}")
         self.masked = masked
 
 
-class MissingScope(FilesteadError):
+class MissingScope(DomainError):
     """The key lacks a scope."""
 
     def __init__(self, scope: str) -> None:
@@ -30,18 +30,18 @@ class MissingScope(FilesteadError):
         self.scope = scope
 
 
-class OrganizationMismatch(FilesteadError):
-    """The request names another organization than the key's."""
+class OrganizationMismatch(DomainError):
+    """The request names an organization other than the key's."""
 
 
-class ProjectMismatch(FilesteadError):
-    """The request names another project than the key's."""
+class ProjectMismatch(DomainError):
+    """The request names a project other than the key's."""
 
 
-# --- what is asked for ----------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
-class FileNotFound(FilesteadError):
+class FileNotFound(DomainError):
     """No such file in this project: unknown, deleted, expired and foreign ids alike."""
 
     def __init__(self, file_id: str) -> None:
@@ -49,27 +49,27 @@ class FileNotFound(FilesteadError):
         self.file_id = file_id
 
 
-class CursorNotFound(FilesteadError):
-    """The `after` of a listing names no file of this project."""
+class CursorNotFound(DomainError):
+    """The `after` of a listing is no file of this project."""
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"no file {file_id} to list after")
         self.file_id = file_id
 
 
-class DownloadRefused(FilesteadError):
-    """Files of this purpose may not be downloaded under the present setting."""
+class DownloadRefused(DomainError):
+    """The configuration does not allow downloads of files of this purpose."""
 
     def __init__(self, purpose: str) -> None:
         super().__init__(f"purpose {purpose} may not be downloaded")
         self.purpose = purpose
 
 
-# --- what an upload may be ------------------------------------------------------------------------------------------
+# --- uploads --------------------------------------------------------------------------------------------------------
 
 
-class UnknownPurpose(FilesteadError):
-    """The purpose is not one that this key may set (or, in a listing, not one at all)."""
+class UnknownPurpose(DomainError):
+    """The purpose is unknown, or this key may not set it."""
 
     def __init__(self, purpose: str, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{purpose!r} is not one of {list(allowed)}")
@@ -77,7 +77,7 @@ class UnknownPurpose(FilesteadError):
         self.allowed = allowed
 
 
-class BadAnchor(FilesteadError):
+class BadAnchor(DomainError):
     """`expires_after[anchor]` is not `created_at`."""
 
     def __init__(self, anchor: str) -> None:
@@ -85,7 +85,7 @@ class BadAnchor(FilesteadError):
         self.anchor = anchor
 
 
-class BadExpirySeconds(FilesteadError):
+class BadExpirySeconds(DomainError):
     """`expires_after[seconds]` is out of range."""
 
     def __init__(self, seconds: int, minimum: int, maximum: int) -> None:
@@ -95,7 +95,7 @@ class BadExpirySeconds(FilesteadError):
         self.maximum = maximum
 
 
-class IncompleteExpiry(FilesteadError):
+class IncompleteExpiry(DomainError):
     """`expires_after` lacks one of its two members."""
 
     def __init__(self, missing: str) -> None:
@@ -103,15 +103,15 @@ class IncompleteExpiry(FilesteadError):
         self.missing = missing
 
 
-class BadFilename(FilesteadError):
-    """The file name cannot be kept; `reason` completes the sentence "the file name ..."."""
+class BadFilename(DomainError):
+    """Invalid file name; `reason` completes the sentence "the file name ..."."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the file name {reason}")
         self.reason = reason
 
 
-class FileTooLarge(FilesteadError):
+class FileTooLarge(DomainError):
     """The content is larger than the limit for its purpose."""
 
     def __init__(self, limit: int) -> None:
@@ -119,7 +119,7 @@ class FileTooLarge(FilesteadError):
         self.limit = limit
 
 
-class UnsupportedExtension(FilesteadError):
+class UnsupportedExtension(DomainError):
     """An assistants file whose extension is not in the published list."""
 
     def __init__(self, extension: str, supported: tuple[str, ...], filename: str = "") -> None:
@@ -129,7 +129,7 @@ class UnsupportedExtension(FilesteadError):
         self.supported = supported
 
 
-class NotBatchInput(FilesteadError):
+class NotBatchInput(DomainError):
     """The first line of a batch file is not a JSON object; `problem` says in a sentence why, and what to do.
 
     Unless `utf8`, it is not even text in UTF-8.
@@ -141,7 +141,7 @@ class NotBatchInput(FilesteadError):
         self.utf8 = utf8
 
 
-class NotTrainingData(FilesteadError):
+class NotTrainingData(DomainError):
     """A line of a fine-tuning file is not a JSON object; `problem` says in a sentence why, and what to do."""
 
     def __init__(self, line: int, excerpt: str, problem: str | None = None) -> None:
@@ -151,8 +151,8 @@ class NotTrainingData(FilesteadError):
         self.excerpt = excerpt
 
 
-class FaultyLines(FilesteadError):
-    """Strict validation found a fault; `details` names the first bad line and counts the rest."""
+class FaultyLines(DomainError):
+    """Strict validation failed; `details` names the first invalid line and counts the others."""
 
     def __init__(self, details: str) -> None:
         super().__init__(details)
@@ -162,16 +162,16 @@ class FaultyLines(FilesteadError):
 # --- idempotency keys -----------------------------------------------------------------------------------------------
 
 
-class IdempotencyKeyReused(FilesteadError):
-    """The key stands for another form, which made the file `file_id`."""
+class IdempotencyKeyReused(DomainError):
+    """The key was used for a different form, which created the file `file_id`."""
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"the idempotency key made {file_id} of another form")
         self.file_id = file_id
 
 
-class IdempotencyKeySpent(FilesteadError):
-    """The key made the file `file_id`, which is no longer there."""
+class IdempotencyKeySpent(DomainError):
+    """The key created the file `file_id`, which no longer exists."""
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"the idempotency key made {file_id}, which is gone")
@@ -181,8 +181,8 @@ class IdempotencyKeySpent(FilesteadError):
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
-class QuotaExceeded(FilesteadError):
-    """The upload does not fit into what the project or organization may store."""
+class QuotaExceeded(DomainError):
+    """The upload does not fit into the quota of the project or organization."""
 
     def __init__(self, holder: str, limit: int) -> None:
         super().__init__(f"{holder} quota of {limit} bytes")
@@ -190,7 +190,7 @@ class QuotaExceeded(FilesteadError):
         self.limit = limit
 
 
-class RateLimited(FilesteadError):
+class RateLimited(DomainError):
     """Too many uploads by this user."""
 
     def __init__(self, decision: RateDecision) -> None:
@@ -201,22 +201,30 @@ class RateLimited(FilesteadError):
 # --- storage --------------------------------------------------------------------------------------------------------
 
 
-class StorageFull(FilesteadError):
-    """The disk has no room for this write. Nothing was acknowledged."""
+class StorageFull(DomainError):
+    """No space left for this write. Nothing was acknowledged."""
 
 
-class StorageFailed(FilesteadError):
+class StorageFailed(DomainError):
     """A write, sync or read failed. Nothing was acknowledged."""
 
 
-class StoreUnavailable(FilesteadError):
-    """A store does not answer for now; worth a retry."""
+class StoreUnavailable(DomainError):
+    """The database or the blob store is unavailable; a retry may succeed."""
 
 
-class OutcomeUnknown(StoreUnavailable):
-    """The store stopped answering while it made a change durable: all of it was done, or nothing.
+class BlobStoreUnavailable(StoreUnavailable):
+    """The blob store is unavailable."""
 
-    `result` is what the change gives if it was done; None if not even that is known.
+
+class DatabaseUnavailable(StoreUnavailable):
+    """The database is unavailable."""
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The connection was lost during a commit: either all of the change was committed, or nothing.
+
+    `result` is the result of the change if it was committed; None if that is unknown, too.
     """
 
     def __init__(self, reason: str = "", result: object = None) -> None:
@@ -224,20 +232,20 @@ class OutcomeUnknown(StoreUnavailable):
         self.result = result
 
 
-class UploadLost(FilesteadError):
-    """The upload's lease ran out before it was published, and a sweep has taken it away."""
+class UploadLost(DomainError):
+    """The upload's lease expired before it was published, and a sweep has removed it."""
 
 
-class BlobNotFound(FilesteadError):
-    """The store holds no blob under this key."""
+class BlobNotFound(DomainError):
+    """The blob does not exist."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"no blob {key}")
         self.key = key
 
 
-class FileCorrupt(FilesteadError):
-    """A visible file's blob is missing or has another length than its row says."""
+class FileCorrupt(DomainError):
+    """The blob of a visible file is missing, or its size or digest does not match its row."""
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"the content of {file_id} is damaged")
@@ -247,16 +255,16 @@ class FileCorrupt(FilesteadError):
 # --- administration -------------------------------------------------------------------------------------------------
 
 
-class NoSuchKey(FilesteadError):
-    """`keys revoke` names no key."""
+class KeyNotFound(DomainError):
+    """No key has this id."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no key {key_id}")
         self.key_id = key_id
 
 
-class BadName(FilesteadError):
-    """A new key names an organization, project or user by what no header or list can show."""
+class BadName(DomainError):
+    """Invalid name of an organization, project or user."""
 
     def __init__(self, what: str, name: str, reason: str) -> None:
         super().__init__(f"the {what} name {name!a} {reason}; choose another name")
@@ -264,5 +272,5 @@ class BadName(FilesteadError):
         self.name = name
 
 
-class CannotStart(FilesteadError):
-    """The installation cannot be opened; the message says what to do."""
+class CannotStart(DomainError):
+    """The installation cannot be opened; the message includes the remedy."""

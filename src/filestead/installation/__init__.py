@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from filestead.domain import access
-from filestead.domain.access import DEFAULT_SCOPES, Key, KeyRecords, Scope
+from filestead.domain.access import DEFAULT_SCOPES, Key, KeyRepository, Scope
 from filestead.installation import embedded, first_key, shared
 from filestead.installation.embedded import DATABASE, is_made
 from filestead.installation.first_key import FIRST_KEY
@@ -82,7 +82,7 @@ async def opened(settings: Settings, *, make: bool = False, unchecked: bool = Fa
 
 
 async def create_key(
-    keys: KeyRecords,
+    keys: KeyRepository,
     secret: str,
     *,
     organization: str = DEFAULT,
@@ -138,7 +138,7 @@ def begin(settings: Settings, *, key_file: Path | None = None) -> str | None:
         return asyncio.run(first_steps())
 
 
-async def _add_first_key(keys: KeyRecords, file: Path | None) -> str | None:
+async def _add_first_key(keys: KeyRepository, file: Path | None) -> str | None:
     if await keys.list():
         return None
     secret = access.new_secret()
@@ -156,7 +156,7 @@ async def _add_first_key(keys: KeyRecords, file: Path | None) -> str | None:
     return secret
 
 
-async def _add_bootstrap_key(keys: KeyRecords, secret: str) -> str | None:
+async def _add_bootstrap_key(keys: KeyRepository, secret: str) -> str | None:
     known = {key.id for key in await keys.list()}
     key = await create_key(keys, secret)
     if key.id not in known:

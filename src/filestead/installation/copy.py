@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES, Row
+from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
-from filestead.domain.errors import BlobNotFound, CannotStart, FileNotFound, FilesteadError
+from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
 from filestead.domain.files.sweep import Sweeper
 from filestead.installation.stores import Stores
 
@@ -26,7 +27,7 @@ LEASE_SECONDS = LONGEST_LEASE_SECONDS
 Progress = Callable[[int, int | None], None]
 
 
-class CopyFailed(FilesteadError):
+class CopyFailed(DomainError):
     """The copy cannot go on; the target holds no more than whole files."""
 
 
@@ -105,12 +106,15 @@ async def _total(source: Stores) -> int:
 async def _copy_page(
     source: Stores, target: Stores, page: list[Row], copied: Copied, report: Callable[[], None]
 ) -> None:
-    states = await target.records.states([row["blob_key"] for row in page])
+    states = await target.records.blob_states([row["blob_key"] for row in page])
     lane = asyncio.Semaphore(AT_ONCE)
 
     async def is_there(row: Row) -> bool:
         async with lane:
-            return states.get(row["blob_key"]) == "live" and await target.blobs.size(row["blob_key"]) == row["bytes"]
+            return (
+                states.get(row["blob_key"]) is BlobState.LIVE
+                and await target.blobs.size(row["blob_key"]) == row["bytes"]
+            )
 
     async def bring(row: Row) -> None:
         async with lane:
@@ -153,7 +157,7 @@ async def _copy_blob(source: Stores, target: Stores, row: Row, copied: Copied, r
         raise
     except BlobNotFound:
         raise _damaged(row) from None
-    except FilesteadError as error:
+    except DomainError as error:
         raise CopyFailed(f"{row['id']} could not be copied: {error}") from error
     if stored != row["bytes"]:
         raise CopyFailed(f"{row['id']} has {stored} bytes in the target instead of {row['bytes']}")

@@ -18,11 +18,11 @@ from filestead.blobs.inspection import require_entry_types
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
 from filestead.database.engines.sqlite import SqliteDatabase, connect, translate_sqlite_errors
-from filestead.database.repositories.files import SqlFileRecords
-from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
-from filestead.domain.errors import CannotStart, FilesteadError
+from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.first_key import FIRST_KEY
 from filestead.installation.stores import Stores, new_id
 from filestead.settings import Settings
@@ -77,7 +77,7 @@ def prepare(settings: Settings) -> Lock:
         ) from None
     try:
         _prepare_database(settings)
-    except FilesteadError as error:
+    except DomainError as error:
         lock.release()
         raise CannotStart(str(error)) from error
     except BaseException:
@@ -138,8 +138,8 @@ def open_stores(settings: Settings) -> Stores:
         local.close()
 
     return Stores(
-        SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
-        SqlKeyRecords(database, new_id),
+        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
+        SqlKeyRepository(database, new_id),
         HealthCheckedBlobs(local),
         SqlTransfer(database),
         close,

@@ -14,11 +14,11 @@ from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
-from filestead.database.repositories.files import SqlFileRecords
-from filestead.database.repositories.keys import SqlKeyRecords
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
-from filestead.domain.errors import CannotStart, FilesteadError
+from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.stores import Stores, new_id
 from filestead.settings import Settings, cloud_environment
 
@@ -59,7 +59,7 @@ def migrate(settings: Settings, *, wait_seconds: float) -> str:
     while True:
         try:
             return _migrate(settings)
-        except FilesteadError as error:
+        except DomainError as error:
             if time.monotonic() > deadline:
                 raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
         time.sleep(WAIT_STEP_SECONDS)
@@ -99,8 +99,8 @@ def open_stores(settings: Settings, *, patient: bool) -> Stores:
 
     direct = None if isinstance(blobs, LocalBlobs) else blobs
     return Stores(
-        SqlFileRecords(database, ClockWatch(settings.sweep_quarantine)),
-        SqlKeyRecords(database, new_id),
+        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
+        SqlKeyRepository(database, new_id),
         HealthCheckedBlobs(blobs),
         SqlTransfer(database),
         close,

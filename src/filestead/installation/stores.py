@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.database.repositories.transfer import SqlTransfer
-from filestead.domain.access import KeyRecords
+from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
-from filestead.domain.files.interfaces import FileRecords
+from filestead.domain.files.interfaces import FileRepository
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -18,8 +18,8 @@ ALPHABET = string.ascii_letters + string.digits
 class Stores:
     """The open stores of an installation, and how to close them all."""
 
-    records: FileRecords
-    keys: KeyRecords
+    records: FileRepository
+    keys: KeyRepository
     blobs: HealthCheckedBlobs
     transfer: SqlTransfer
     close: Callable[[], None]

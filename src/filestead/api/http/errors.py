@@ -161,7 +161,18 @@ def _rate_limited(error: errors.RateLimited) -> ErrorResponse:
     )
 
 
-ERROR_RESPONSES: dict[type[errors.FilesteadError], Callable[[Any], ErrorResponse]] = {
+def _unavailable(_: errors.StoreUnavailable) -> ErrorResponse:
+    return ErrorResponse(
+        503,
+        "The server's storage is temporarily unavailable. Please try again in a moment.",
+        None,
+        "storage_unavailable",
+        SERVER_ERROR,
+        {"retry-after": "2"},
+    )
+
+
+ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] = {
     errors.MissingKey: lambda _: ErrorResponse(
         401,
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
@@ -237,14 +248,7 @@ ERROR_RESPONSES: dict[type[errors.FilesteadError], Callable[[Any], ErrorResponse
         "storage_failed",
         SERVER_ERROR,
     ),
-    errors.StoreUnavailable: lambda _: ErrorResponse(
-        503,
-        "The server's storage is temporarily unavailable. Please try again in a moment.",
-        None,
-        "storage_unavailable",
-        SERVER_ERROR,
-        {"retry-after": "2"},
-    ),
+    **dict.fromkeys((errors.StoreUnavailable, errors.DatabaseUnavailable, errors.BlobStoreUnavailable), _unavailable),
     errors.OutcomeUnknown: lambda _: ErrorResponse(
         503,
         "The server's storage stopped responding before the outcome was known; the change may or may not have been "
@@ -271,7 +275,7 @@ ERROR_RESPONSES: dict[type[errors.FilesteadError], Callable[[Any], ErrorResponse
         SERVER_ERROR,
         NO_RETRY,
     ),
-    errors.NoSuchKey: lambda _: INTERNAL_ERROR,
+    errors.KeyNotFound: lambda _: INTERNAL_ERROR,
     errors.BadName: lambda _: INTERNAL_ERROR,
     errors.CannotStart: lambda _: INTERNAL_ERROR,
 }
@@ -281,5 +285,5 @@ def error_response_for(error: Exception) -> ErrorResponse:
     """Return the response to an exception. An unexpected one is an internal error that does not disclose its cause."""
     if isinstance(error, ApiError):
         return error.response
-    build = ERROR_RESPONSES.get(type(error)) if isinstance(error, errors.FilesteadError) else None
+    build = ERROR_RESPONSES.get(type(error)) if isinstance(error, errors.DomainError) else None
     return build(error) if build else INTERNAL_ERROR

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.multipart import Event, MultipartError, MultipartReader, PartStart, parse_boundary
 from filestead.api.http.query import parse_integer
-from filestead.domain.files.model import ExpiresAfter, UploadHead, UploadTerms
+from filestead.domain.files.model import ExpiresAfter, FieldsBeforeFile, UploadForm
 
 FIELD_NAMES = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 MAX_OVERHEAD_BYTES = 256 * 1024
@@ -20,8 +20,8 @@ class MultipartUploadSource:
             self._reader = MultipartReader(parse_boundary(content_type))
         except MultipartError as error:
             raise _malformed_form(error) from None
-        self.at_least_bytes = max(0, (content_length or 0) - MAX_OVERHEAD_BYTES)
-        self.at_most_bytes = content_length
+        self.min_size = max(0, (content_length or 0) - MAX_OVERHEAD_BYTES)
+        self.max_size = content_length
         self._events = self._read_events(body)
         self._fields: dict[str, str] = {}
 
@@ -34,12 +34,12 @@ class MultipartUploadSource:
         except MultipartError as error:
             raise _malformed_form(error) from None
 
-    async def head(self) -> UploadHead:
+    async def head(self) -> FieldsBeforeFile:
         """Read up to the file's first byte."""
         filename = await self._read_to_file()
         if filename is None:
             raise bad_request("'file' is a required property")
-        return UploadHead(filename, self._fields.get("purpose"), self._parse_expires_after())
+        return FieldsBeforeFile(filename, self._fields.get("purpose"), self._parse_expires_after())
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The file's bytes."""
@@ -48,14 +48,14 @@ class MultipartUploadSource:
                 return
             yield event
 
-    async def terms(self) -> UploadTerms:
+    async def form(self) -> UploadForm:
         """Read what follows the file."""
         if await self._read_to_file() is not None:
             raise bad_request("'file' was given more than once")
         purpose = self._fields.get("purpose")
         if purpose is None:
             raise bad_request("'purpose' is a required property")
-        return UploadTerms(purpose, self._parse_expires_after())
+        return UploadForm(purpose, self._parse_expires_after())
 
     async def _read_to_file(self) -> str | None:
         """Read fields up to the next file part and return its filename; None at the end of the form."""

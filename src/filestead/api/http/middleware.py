@@ -13,7 +13,7 @@ from filestead.api.http.body import ClientDisconnected
 from filestead.api.http.errors import ApiError, error_response_for
 from filestead.api.http.routing_errors import routing_error_response
 from filestead.domain.access import Principal
-from filestead.domain.errors import FilesteadError
+from filestead.domain.errors import DomainError
 
 log = logging.getLogger("filestead")
 
@@ -89,7 +89,7 @@ class _RequestContext:
         if status < 500 or isinstance(error, ApiError):
             return
         line = f"{self._request_id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
-        if isinstance(error, FilesteadError):
+        if isinstance(error, DomainError):
             log.error("%s, %s: %s", line, type(error).__name__, error)
         else:
             log.error("%s", line, exc_info=error)

@@ -32,7 +32,7 @@ SPACE_CHECK_BYTES = 32 * 1024 * 1024
 class LocalBlobs:
     """See `BlobStore` for the contract."""
 
-    verify_reads = False
+    needs_read_verification = False
 
     def __init__(self, root: Path, *, reserve_bytes: int, neighbours: Iterable[str] = ()) -> None:
         """`neighbours` are the other files that belong in the folder `root`."""
@@ -135,13 +135,13 @@ class LocalBlobs:
             # Even if nothing was there: an earlier removal of this name may not be durable yet.
             sync_directory(path.parent)
 
-    async def unfinished(self) -> AsyncGenerator[str]:
+    async def list_incomplete(self) -> AsyncGenerator[str]:
         """List the keys in the staging folder."""
         for name in await self._run(list_names, self._volume.staging):
             if KEY.fullmatch(name) and not name.startswith(PROBE_PREFIX):
                 yield name
 
-    async def drop_unfinished(self, key: str) -> None:
+    async def abort_incomplete(self, key: str) -> None:
         """Delete the rest of an incomplete `put`."""
         await self._run(self._delete_staged, key)
 

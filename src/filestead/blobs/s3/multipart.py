@@ -12,7 +12,7 @@ from obstore.store import S3Store
 
 from filestead.blobs.s3.errors import translate_s3_errors
 from filestead.blobs.s3.parts import PART_BYTES, Budget, Cut, Part, Run, Sums, md5, spooled
-from filestead.domain.errors import StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable
 
 EXPRESS = 2
 """The one upload that finds nobody before it sends so many parts at once: alone, it is as fast as the store."""
@@ -150,7 +150,7 @@ class Multipart:
                 if not task.done():
                     if self._driver.done():
                         self._driver.result()
-                    raise StoreUnavailable(f"{WHAT}: the object store did not take a part in time")
+                    raise BlobStoreUnavailable(f"{WHAT}: the object store did not take a part in time")
         finally:
             task.cancel()
 
@@ -160,7 +160,7 @@ class Multipart:
         with self._counted():
             done, _ = await asyncio.wait({self._driver}, timeout=FINISH_SECONDS)
             if not done:
-                raise StoreUnavailable(f"{WHAT}: the object store did not finish in time")
+                raise BlobStoreUnavailable(f"{WHAT}: the object store did not finish in time")
             self._driver.result()
 
     async def break_off(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ writes is under `<prefix>/probes/`. Keys are random and ours; no name of a user 
 Guarantees: an object appears whole or not at all, as one PUT (create-only) or as a multipart upload. Every body is
 covered by its request's signature, which some stores check. Before `put` returns, the store's tag is compared wherever
 tags are the MD5 of what it received (not with SSE-KMS or SSE-C), else the size. What happens to the bytes later, or on
-the way out, the reader finds: `verify_reads`.
+the way out, the reader finds: `needs_read_verification`.
 Limits: memory is bounded by `IN_FLIGHT` and `EXPRESS`, not by the number of uploads (`s3_parts.py`); every request is
 bounded in time. Parts that a killed process left are found by `unfinished` if credentials were given; otherwise the
 bucket needs a lifecycle rule that aborts incomplete multipart uploads.
@@ -36,7 +36,7 @@ from filestead.blobs.s3.parts import PART_BYTES, Budget, Cut, Part, composite, s
 from filestead.blobs.s3.proxy import DriverProxy
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.blobs.s3.unfinished import Unfinished
-from filestead.domain.errors import BlobNotFound, FilesteadError, StorageFailed, StoreUnavailable
+from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed
 from filestead.domain.integrity import Violation
 from filestead.egress import Egress, origin_of
 
@@ -68,7 +68,7 @@ class _Opened:
 class S3Blobs:
     """See `stores.BlobStore` for the contract."""
 
-    verify_reads = True
+    needs_read_verification = True
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class S3Blobs:
         """Mark the place of a fresh installation, or see to it that this is the place of `installation`. Blocks."""
         volume.claim(self._quick, self._place, installation, fresh=fresh)
         if self._unfinished is not None:
-            with contextlib.suppress(FilesteadError):  # what probes left does no harm
+            with contextlib.suppress(DomainError):  # what probes left does no harm
                 self._unfinished.abort_old(self._name("probes/"), volume.PROBE_AGE)
 
     def close(self) -> None:
@@ -174,13 +174,13 @@ class S3Blobs:
     async def _finish(self, upload: Multipart) -> None:
         try:
             await upload.finish()
-        except FilesteadError:
+        except DomainError:
             # The store may have completed it and only the answer is lost.
             if await self._size_and_tag(upload.path) is None:
                 raise
 
     async def _abandon(self, upload: Multipart, error: BaseException) -> None:
-        await upload.break_off(0 if isinstance(error, StoreUnavailable) else GIVE_UP_SECONDS)
+        await upload.break_off(0 if isinstance(error, BlobStoreUnavailable) else GIVE_UP_SECONDS)
         await self._take_back(upload.path, error)
 
     async def _take_back(self, path: str, error: BaseException) -> None:
@@ -189,11 +189,11 @@ class S3Blobs:
         A store that has just been waited for is not waited for again.
         """
         try:
-            async with asyncio.timeout(LAST_WORD_SECONDS if isinstance(error, StoreUnavailable) else None):
+            async with asyncio.timeout(LAST_WORD_SECONDS if isinstance(error, BlobStoreUnavailable) else None):
                 await self._delete(path)
         except TimeoutError:
             self._breaker.record_failure()
-        except FilesteadError as failure:
+        except DomainError as failure:
             log.warning("an upload that failed could not be taken back yet: %s", failure)
 
     async def _confirm(self, path: str, size: int, tag: str) -> None:
@@ -235,7 +235,7 @@ class S3Blobs:
                         yield block
                 if position < end:
                     raise StorageFailed("reading a blob: it broke off")
-            except (StoreUnavailable, StorageFailed) as error:
+            except (BlobStoreUnavailable, StorageFailed) as error:
                 broken += 1
                 if broken > RESUMES or tag is None:
                     raise
@@ -299,7 +299,7 @@ class S3Blobs:
             async with self._calling("removing a blob"):
                 await obstore.delete_async(self._quick, path)
 
-    async def unfinished(self) -> AsyncGenerator[str]:
+    async def list_incomplete(self) -> AsyncGenerator[str]:
         """Keys of multipart uploads. A store that died may hold one beside the whole blob of another try."""
         if self._unfinished is None:
             return
@@ -310,7 +310,7 @@ class S3Blobs:
                 if KEY.fullmatch(key := upload.key.rpartition("/")[2]):
                     yield key
 
-    async def drop_unfinished(self, key: str) -> None:
+    async def abort_incomplete(self, key: str) -> None:
         """Abort every multipart upload to the key."""
         await self._drop(self._path(key))
 
@@ -347,7 +347,7 @@ class S3Blobs:
         except BlobNotFound:
             raise StorageFailed("probing: the store does not hold what was stored") from None
         finally:
-            with contextlib.suppress(FilesteadError):
+            with contextlib.suppress(DomainError):
                 await asyncio.shield(self._remove_probe(path))
 
     async def _remove_probe(self, path: str) -> None:
@@ -388,10 +388,10 @@ class S3Blobs:
         try:
             with translate_s3_errors(what, key):
                 yield
-        except StoreUnavailable:
+        except BlobStoreUnavailable:
             self._breaker.record_failure()
             raise
-        except FilesteadError:
+        except DomainError:
             self._breaker.record_success()  # it answered
             raise
         self._breaker.record_success()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from filestead.blobs.s3.signing import Signer
-from filestead.domain.errors import StorageFailed, StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable, StorageFailed
 from filestead.egress import Egress, origin_of
 
 SECONDS = 5.0
@@ -85,7 +85,7 @@ class Unfinished:
         url = self._signer.url(method, key, query, seconds=60)
         left = min(SECONDS, deadline - time.monotonic())
         if left <= 0:
-            raise StoreUnavailable(f"{WHAT}: the object store takes too long")
+            raise BlobStoreUnavailable(f"{WHAT}: the object store takes too long")
         parts = urlsplit(url)
         try:
             with _connected(self._egress, url, left) as (connection, is_cut):
@@ -95,9 +95,9 @@ class Unfinished:
                 if answer.length or is_cut():
                     raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, ValueError, http.client.HTTPException):
-            raise StoreUnavailable(f"{WHAT}: the object store does not answer") from None
+            raise BlobStoreUnavailable(f"{WHAT}: the object store does not answer") from None
         if answer.status >= 500:
-            raise StoreUnavailable(f"{WHAT}: the object store failed ({answer.status})")
+            raise BlobStoreUnavailable(f"{WHAT}: the object store failed ({answer.status})")
         if answer.status >= 300 and answer.status != 404:  # gone meanwhile is as good
             raise StorageFailed(f"{WHAT}: the object store refused ({answer.status})")
         return body

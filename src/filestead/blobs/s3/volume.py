@@ -11,7 +11,7 @@ from obstore.store import S3Store
 
 from filestead.blobs.s3.errors import AlreadyThere, translate_s3_errors
 from filestead.blobs.s3.listing import blocking, pages
-from filestead.domain.errors import BlobNotFound, CannotStart, FilesteadError
+from filestead.domain.errors import BlobNotFound, CannotStart, DomainError
 from filestead.domain.integrity import Violation
 
 MARKER = "VOLUME"
@@ -34,7 +34,7 @@ def claim(store: S3Store, place: str, installation: str, *, fresh: bool) -> None
                 obstore.put(store, MARKER, f"{installation}\n".encode(), mode="create")
             found = _marker(store)
         _drop_old_probes(store)
-    except FilesteadError as error:
+    except DomainError as error:
         raise CannotStart(
             f"the object store at {place} cannot be used ({error}): check that it runs, the bucket, the endpoint and "
             "the credentials"

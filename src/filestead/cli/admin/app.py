@@ -6,7 +6,7 @@ from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, Unuse
 from filestead.cli.command_names import KEY_SYNONYMS
 from filestead.cli.errors import UnknownCommand, UsageError
 from filestead.cli.terminal.streams import warn
-from filestead.domain.errors import CannotStart, FilesteadError
+from filestead.domain.errors import CannotStart, DomainError
 
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 78
@@ -36,7 +36,7 @@ def run(words: list[str]) -> int:
     except CannotStart as error:
         warn(str(error))
         return EXIT_CONFIGURATION
-    except FilesteadError as error:
+    except DomainError as error:
         warn(str(error))
         return EXIT_FAILURE
     return result if isinstance(result, int) else 0

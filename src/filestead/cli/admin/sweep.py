@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from filestead import installation
 from filestead import settings as table
 from filestead.domain.files.sweep import Sweeper
-from filestead.domain.files.verify import orphans as find_orphans
+from filestead.domain.files.verify import find_orphans
 
 
 def sweep(

@@ -26,11 +26,11 @@ from filestead.database.engines.jobs import Job, deliver
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import (
     CannotStart,
-    FilesteadError,
+    DatabaseUnavailable,
+    DomainError,
     OutcomeUnknown,
     StorageFailed,
     StorageFull,
-    StoreUnavailable,
 )
 
 SECONDS = 5.2
@@ -75,7 +75,7 @@ def translate_postgres_errors() -> Iterator[None]:
         raise _meaning(error) from error
 
 
-def _meaning(error: psycopg.Error) -> FilesteadError:
+def _meaning(error: psycopg.Error) -> DomainError:
     code, reason = error.sqlstate, reason_of(error)
     if code == DISK_FULL:
         return StorageFull(f"the database's disk is full: {reason}")
@@ -84,7 +84,7 @@ def _meaning(error: psycopg.Error) -> FilesteadError:
     else:
         passes = code[:2] in PASSING_CLASSES or code in PASSING
     if passes:
-        return StoreUnavailable(f"the database does not answer: {reason}")
+        return DatabaseUnavailable(f"the database does not answer: {reason}")
     return StorageFailed(f"the database failed: {reason}")
 
 
@@ -149,7 +149,7 @@ class _Job(Job):
     def hurry(self) -> None:
         """It has been waiting for long, for a connection or for the server."""
         if self.take():
-            self.error = StoreUnavailable("every connection to the database is busy")
+            self.error = DatabaseUnavailable("every connection to the database is busy")
             self.conclude()
         else:
             self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._give_up)
@@ -158,7 +158,7 @@ class _Job(Job):
         """The thread hangs where no deadline reaches, as in the resolution of a name, or is busy cleaning up."""
         if not self.future.done():
             reason = "the database does not answer in time"
-            self.future.set_exception(OutcomeUnknown(reason) if self.commits else StoreUnavailable(reason))
+            self.future.set_exception(OutcomeUnknown(reason) if self.commits else DatabaseUnavailable(reason))
 
 
 class _Worker:
@@ -214,7 +214,7 @@ class _Worker:
                 self._connection = connect(self._parameters)
             except psycopg.Error as error:
                 # Without a cause: a second try would find the same.
-                raise StoreUnavailable(f"the database cannot be reached: {reason_of(error)}") from None
+                raise DatabaseUnavailable(f"the database cannot be reached: {reason_of(error)}") from None
             self._unreachable = False
         self._connection.deadline = deadline
         return self._connection
@@ -232,7 +232,7 @@ def _write(connection: PostgresConnection, job: _Job) -> Any:
     job.commits = True
     if monotonic() >= job.deadline:
         job.commits = False
-        raise StoreUnavailable("the database was too slow")
+        raise DatabaseUnavailable("the database was too slow")
     try:
         done = connection.execute("COMMIT").statusmessage
     except psycopg.Error as error:
@@ -299,7 +299,7 @@ class PostgresDatabase:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            raise StoreUnavailable(f"{QUEUE} operations are waiting for the database") from None
+            raise DatabaseUnavailable(f"{QUEUE} operations are waiting for the database") from None
         timer = job.loop.call_later(QUEUE_SECONDS, job.hurry)
         try:
             result: T = await job.future

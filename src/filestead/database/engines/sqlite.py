@@ -23,7 +23,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from filestead.database.engines.ballast import Ballast
 from filestead.database.engines.jobs import Job, deliver
 from filestead.database.engines.statements import Connection, T
-from filestead.domain.errors import FilesteadError, StorageFailed, StorageFull, StoreUnavailable
+from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 
 BUSY_SECONDS = 10.0
 GROUP = 64
@@ -42,7 +42,7 @@ def translate_sqlite_errors() -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull(f"the database's disk is full: {error}") from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StoreUnavailable(f"the database is busy: {error}") from error
+            raise DatabaseUnavailable(f"the database is busy: {error}") from error
         raise StorageFailed(f"the database failed: {error}") from error
 
 
@@ -138,14 +138,14 @@ class _Writer(_Worker):
                         connection.execute("ROLLBACK TO job")
                     connection.execute("RELEASE job")
                 connection.execute("COMMIT")
-        except FilesteadError as error:
+        except DomainError as error:
             self._reopen()
             for job in group:
                 job.error = error
 
     def _reopen(self) -> None:
         """A failed sync is final: nothing more goes through the handle that saw it."""
-        with contextlib.suppress(sqlite3.Error, FilesteadError):
+        with contextlib.suppress(sqlite3.Error, DomainError):
             self._connection.close()
             self._connection = self._open()
 

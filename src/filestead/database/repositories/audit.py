@@ -7,7 +7,7 @@ from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
 from filestead.database.repositories.clock import proven_us
-from filestead.database.tables import blobs, files, projects
+from filestead.database.tables import LIVE, blobs, files, projects
 from filestead.domain.integrity import Violation
 
 EXPIRY_GRACE_SECONDS = 900
@@ -44,7 +44,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
     )
     reserved = func.coalesce(
         select(func.sum(blobs.c.bytes_reserved))
-        .where(blobs.c.project_id == projects.c.id, blobs.c.state != "live")
+        .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
         .scalar_subquery(),
         0,
     )
@@ -63,7 +63,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "the blob is live in the ledger but no file has it, or the other way round",
             "report this: a sweep could take a visible file's bytes",
             select(blobs.c.key).where(
-                or_(and_(blobs.c.state == "live", ~has_file), and_(blobs.c.state != "live", has_file))
+                or_(and_(blobs.c.state == LIVE, ~has_file), and_(blobs.c.state != LIVE, has_file))
             ),
         ),
         (

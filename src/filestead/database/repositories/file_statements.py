@@ -22,7 +22,18 @@ from sqlalchemy import (
 )
 
 from filestead.database.engines.statements import Database, Lock, Statement, now, now_us, number, texts
-from filestead.database.tables import blobs, file_tombstones, files, idempotency_keys, organizations, projects, users
+from filestead.database.tables import (
+    DELETED,
+    LIVE,
+    PENDING,
+    blobs,
+    file_tombstones,
+    files,
+    idempotency_keys,
+    organizations,
+    projects,
+    users,
+)
 from filestead.domain.files.interfaces import CURSOR_SECONDS
 from filestead.domain.rate_limit import PERIOD
 
@@ -57,7 +68,7 @@ class FileStatements:
         self._compiled = compiled
         key = blobs.c.key == bindparam("key")
         keys = blobs.c.key.in_(texts("keys"))
-        pending = blobs.c.state == "pending"
+        pending = blobs.c.state == PENDING
         # One that is more than a period ahead was stored by a clock that has gone back since.
         ahead = users.c.upload_arrival_us.between(now_us() + 1, now_us() + PERIOD)
         arrival = case((ahead, users.c.upload_arrival_us), else_=now_us())
@@ -102,7 +113,7 @@ class FileStatements:
             insert(blobs).values(
                 key=bindparam("key"),
                 project_id=bindparam("project_id"),
-                state="pending",
+                state=PENDING,
                 bytes_reserved=number("bytes_reserved"),
                 lease_until_us=lease,
             )
@@ -115,43 +126,43 @@ class FileStatements:
         self.enliven = compiled(
             update(blobs)
             .where(key, pending)
-            .values(state="live", lease_until_us=null())
+            .values(state=LIVE, lease_until_us=null())
             .returning(blobs.c.bytes_reserved)
         )
         self.doom_pending = compiled(
             update(blobs)
             .where(key, pending)
-            .values(state="doomed", lease_until_us=now_us())
+            .values(state=DELETED, lease_until_us=now_us())
             .returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
-        self.doom = compiled(update(blobs).where(key).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0))
+        self.doom = compiled(update(blobs).where(key).values(state=DELETED, lease_until_us=now_us(), bytes_reserved=0))
         self.doom_all = compiled(
-            update(blobs).where(keys).values(state="doomed", lease_until_us=now_us(), bytes_reserved=0)
+            update(blobs).where(keys).values(state=DELETED, lease_until_us=now_us(), bytes_reserved=0)
         )
         self.clear_reservation = compiled(update(blobs).where(key).values(bytes_reserved=0))
         self.blob_state = compiled(select(blobs.c.state).where(key))
-        self.states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
+        self.blob_states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
         self.lapsed = compiled(
             select(blobs.c.key, blobs.c.project_id, blobs.c.bytes_reserved)
             .where(
                 # What is doomed stays so whatever the clock says; an upload may be alive if the clock has jumped.
-                blobs.c.lease_until_us <= case((blobs.c.state == "doomed", now_us()), else_=number("proven_us")),
+                blobs.c.lease_until_us <= case((blobs.c.state == DELETED, now_us()), else_=number("proven_us")),
                 blobs.c.lease_until_us <= now_us(),
             )
             .order_by(blobs.c.lease_until_us)
             .limit(number("limit"))
             .with_for_update(skip_locked=True)
         )
-        self.claim = compiled(update(blobs).where(keys).values(state="doomed", lease_until_us=lease, bytes_reserved=0))
+        self.claim = compiled(update(blobs).where(keys).values(state=DELETED, lease_until_us=lease, bytes_reserved=0))
         self.cut_leases = compiled(
             update(blobs)
             .where(blobs.c.lease_until_us > now_us() + number("longest_us"))
             .values(lease_until_us=now_us() + number("longest_us"))
         )
-        self.forget = compiled(
-            delete(blobs).where(keys, blobs.c.state != "live").returning(blobs.c.project_id, blobs.c.bytes_reserved)
+        self.delete_blob_rows = compiled(
+            delete(blobs).where(keys, blobs.c.state != LIVE).returning(blobs.c.project_id, blobs.c.bytes_reserved)
         )
-        self.release_leases = compiled(update(blobs).where(blobs.c.state != "live").values(lease_until_us=0))
+        self.release_leases = compiled(update(blobs).where(blobs.c.state != LIVE).values(lease_until_us=0))
         self._compile_files(compiled)
         self._compile_bindings(compiled)
         self._compile_positions(compiled)
@@ -189,7 +200,7 @@ class FileStatements:
                 select(func.count()).where(files.c.project_id == projects.c.id, visible()).scalar_subquery(),
             ).where(projects.c.id == bindparam("project_id"))
         )
-        self.survey = compiled(
+        self.scan_files = compiled(
             select(*FILE_COLUMNS).where(files.c.id > bindparam("id")).order_by(files.c.id).limit(number("limit"))
         )
         self.page = cache(lambda *variant: compiled(_page(*variant)))

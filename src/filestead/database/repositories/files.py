@@ -1,4 +1,4 @@
-"""The files and the ledger of blobs: `stores.FileRecords` in SQL."""
+"""The files and the ledger of blobs: `stores.FileRepository` in SQL."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,9 @@ from filestead.database.engines.statements import Connection, Database, listed
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.file_statements import FileStatements
+from filestead.database.tables import LIVE
 from filestead.domain import rate_limit
+from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS, ClockWatch
 from filestead.domain.errors import (
     CursorNotFound,
@@ -19,7 +21,16 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.files.model import SHORT_PAGE, Admission, Binding, Draft, File, Intent, Page, Usage
+from filestead.domain.files.model import (
+    SHORT_PAGE,
+    Admission,
+    CompletedUpload,
+    File,
+    IdempotencyRecord,
+    Page,
+    PendingUpload,
+    Usage,
+)
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
@@ -30,8 +41,8 @@ DROP_TOMBSTONES_AT_ONCE = 10_000
 _UNLIMITED = 1 << 62
 
 
-class SqlFileRecords:
-    """See `stores.FileRecords` for the contract. Each public method is one operation, and so one transaction.
+class SqlFileRepository:
+    """See `stores.FileRepository` for the contract. Each public method is one operation, and so one transaction.
 
     Any number of nodes may run them at once. A statement sees what was committed before it began, not before the
     transaction began; so what must not change meanwhile is locked first and read then. Rows are locked in one order,
@@ -46,20 +57,20 @@ class SqlFileRecords:
 
     # --- uploads ------------------------------------------------------------------------------------------------
 
-    async def begin(self, intent: Intent, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
+    async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
         """Count the upload, reserve its first bytes, record its blob as pending."""
 
         def operation(connection: Connection) -> Admission | QuotaExceeded:
-            decision = self._count(connection, intent.user_id, rate)
-            if self._is_bound(connection, intent):
+            decision = self._count(connection, upload.user_id, rate)
+            if self._is_bound(connection, upload):
                 return Admission(decision, 0, repeats=True)
-            reserved = self._reserve_first(connection, intent, quota)
+            reserved = self._reserve_first(connection, upload, quota)
             if isinstance(reserved, QuotaExceeded):
                 return reserved  # not raised: the request stays counted
             self._s.add_blob(
                 connection,
-                key=intent.blob_key,
-                project_id=intent.project_id,
+                key=upload.blob_key,
+                project_id=upload.project_id,
                 bytes_reserved=reserved,
                 lease_us=lease_seconds * 1_000_000,
             )
@@ -70,25 +81,25 @@ class SqlFileRecords:
             raise outcome
         return outcome
 
-    def _reserve_first(self, connection: Connection, intent: Intent, quota: Quota) -> int | QuotaExceeded:
+    def _reserve_first(self, connection: Connection, upload: PendingUpload, quota: Quota) -> int | QuotaExceeded:
         """Reserve what is asked for if it fits; what must fit and does not is the answer."""
-        place = intent.project_id, intent.organization_id
+        place = upload.project_id, upload.organization_id
         # Where nothing is reserved the project's row is left alone: others wait for it until this is committed.
-        if intent.reserve_bytes:
-            needed = max(intent.reserve_bytes, intent.at_least_bytes)
-            if self._book(connection, *place, quota, reserve=intent.reserve_bytes, needed=needed) is None:
-                return intent.reserve_bytes
-        if intent.at_least_bytes:
-            return self._book(connection, *place, quota, needed=intent.at_least_bytes) or 0
+        if upload.reserve_bytes:
+            needed = max(upload.reserve_bytes, upload.min_size)
+            if self._book(connection, *place, quota, reserve=upload.reserve_bytes, needed=needed) is None:
+                return upload.reserve_bytes
+        if upload.min_size:
+            return self._book(connection, *place, quota, needed=upload.min_size) or 0
         return 0
 
-    async def reserve(self, intent: Intent, more: int, *, quota: Quota) -> None:
+    async def reserve(self, upload: PendingUpload, more: int, *, quota: Quota) -> None:
         """Add to the reservation of a pending upload."""
 
         def operation(connection: Connection) -> None:
-            if not self._s.extend_reservation(connection, key=intent.blob_key, more=more).rowcount:
+            if not self._s.extend_reservation(connection, key=upload.blob_key, more=more).rowcount:
                 raise UploadLost
-            if exceeded := self._book(connection, intent.project_id, intent.organization_id, quota, reserve=more):
+            if exceeded := self._book(connection, upload.project_id, upload.organization_id, quota, reserve=more):
                 raise exceeded
 
         await self._database.write(operation)
@@ -105,11 +116,11 @@ class SqlFileRecords:
         arrival, now_ = _one(self._s.upload_arrival(connection, user_id=user_id).fetchone())
         raise RateLimited(rate_limit.refused(rate, arrival, now_))
 
-    def _is_bound(self, connection: Connection, intent: Intent) -> bool:
-        key = intent.idempotency_key
+    def _is_bound(self, connection: Connection, upload: PendingUpload) -> bool:
+        key = upload.idempotency_key
         if key is None:
             return False
-        return self._bound(connection, intent.project_id, key) is not None
+        return self._bound(connection, upload.project_id, key) is not None
 
     def _bound(self, connection: Connection, project_id: str, key: str) -> tuple[Any, ...] | None:
         proven = self._clock.proven_us(connection)
@@ -169,96 +180,101 @@ class SqlFileRecords:
 
         await self._database.write(operation)
 
-    async def publish(self, draft: Draft, *, quota: Quota) -> File:
+    async def publish(self, completed: CompletedUpload, *, quota: Quota) -> File:
         """Turn the pending blob into a visible file and its reservation into usage."""
 
         def operation(connection: Connection) -> File:
-            binding = draft.binding
-            if binding is not None:
-                self._take_turns(connection, draft, quota)
-                if earlier := self._bound_file(connection, draft.project_id, binding):
+            idempotency = completed.idempotency
+            if idempotency is not None:
+                self._take_turns(connection, completed, quota)
+                if earlier := self._bound_file(connection, completed.project_id, idempotency):
                     return earlier
-            pending = self._s.enliven(connection, key=draft.blob_key).fetchone()
+            pending = self._s.enliven(connection, key=completed.blob_key).fetchone()
             if pending is None:
-                return self._published(connection, draft)
+                return self._published(connection, completed)
             # Takes the project's row, and so files become visible in the order of their time and `seq`.
             if exceeded := self._book(
-                connection, draft.project_id, draft.organization_id, quota, use=draft.bytes, settle=pending[0]
+                connection,
+                completed.project_id,
+                completed.organization_id,
+                quota,
+                use=completed.bytes,
+                settle=pending[0],
             ):
                 raise exceeded
-            if binding is not None:
-                self._bind(connection, draft.project_id, binding, draft.id)
-            return self._add_file(connection, draft)
+            if idempotency is not None:
+                self._bind(connection, completed.project_id, idempotency, completed.id)
+            return self._add_file(connection, completed)
 
         return await self._database.write(operation)
 
-    def _take_turns(self, connection: Connection, draft: Draft, quota: Quota) -> None:
+    def _take_turns(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> None:
         """Wait for other uploads of the project, so that an idempotency key is found bound or stays free."""
-        self._s.lock_blob(connection, key=draft.blob_key)
+        self._s.lock_blob(connection, key=completed.blob_key)
         if quota.organization_bytes is not None:
-            self._s.lock_organization(connection, organization_id=draft.organization_id)
-        self._s.lock_project(connection, project_id=draft.project_id)
+            self._s.lock_organization(connection, organization_id=completed.organization_id)
+        self._s.lock_project(connection, project_id=completed.project_id)
 
-    def _published(self, connection: Connection, draft: Draft) -> File:
-        """The draft's own file, where this is a repetition after an answer that got lost."""
-        row = self._s.get(connection, project_id=draft.project_id, id=draft.id).fetchone()
+    def _published(self, connection: Connection, completed: CompletedUpload) -> File:
+        """The completed's own file, where this is a repetition after an answer that got lost."""
+        row = self._s.get(connection, project_id=completed.project_id, id=completed.id).fetchone()
         if row is None:
             raise UploadLost
         return File(*row)
 
-    def _bound_file(self, connection: Connection, project_id: str, binding: Binding) -> File | None:
+    def _bound_file(self, connection: Connection, project_id: str, idempotency: IdempotencyRecord) -> File | None:
         """The file that the key stands for; None if it stands for none (any more)."""
-        bound = self._bound(connection, project_id, binding.key)
+        bound = self._bound(connection, project_id, idempotency.key)
         if bound is None:
             return None
         fingerprint, file_id = bound
-        if fingerprint != binding.fingerprint:
+        if fingerprint != idempotency.fingerprint:
             raise IdempotencyKeyReused(file_id)
         row = self._s.get(connection, project_id=project_id, id=file_id).fetchone()
         if row is None:
             raise IdempotencyKeySpent(file_id)
         return File(*row)
 
-    def _bind(self, connection: Connection, project_id: str, binding: Binding, file_id: str) -> None:
+    def _bind(self, connection: Connection, project_id: str, idempotency: IdempotencyRecord, file_id: str) -> None:
         # What the key stood for a lifetime ago may not have been swept yet.
         proven = self._clock.proven_us(connection)
-        self._s.unbind(connection, project_id=project_id, key=binding.key, proven_us=proven)
+        self._s.unbind(connection, project_id=project_id, key=idempotency.key, proven_us=proven)
         self._s.bind(
             connection,
             project_id=project_id,
-            key=binding.key,
-            fingerprint=binding.fingerprint,
+            key=idempotency.key,
+            fingerprint=idempotency.fingerprint,
             file_id=file_id,
-            lifetime_us=binding.lifetime_seconds * 1_000_000,
+            lifetime_us=idempotency.lifetime_seconds * 1_000_000,
         )
 
-    def _add_file(self, connection: Connection, draft: Draft) -> File:
+    def _add_file(self, connection: Connection, completed: CompletedUpload) -> File:
         created_at, expires_at = _one(
             self._s.add_file(
                 connection,
-                id=draft.id,
-                project_id=draft.project_id,
-                filename=draft.filename,
-                purpose=draft.purpose,
-                bytes=draft.bytes,
-                sha256=draft.sha256,
-                status=str(draft.status),
-                status_details=draft.status_details,
-                blob_key=draft.blob_key,
-                lifetime=draft.expires_after_seconds,
+                id=completed.id,
+                project_id=completed.project_id,
+                filename=completed.filename,
+                purpose=completed.purpose,
+                bytes=completed.bytes,
+                sha256=completed.sha256,
+                status=str(completed.status),
+                status_details=completed.status_details,
+                blob_key=completed.blob_key,
+                lifetime=completed.expires_after_seconds,
             ).fetchone()
         )
         return File(
-            id=draft.id,
-            filename=draft.filename,
-            purpose=draft.purpose,
-            bytes=draft.bytes,
+            id=completed.id,
+            filename=completed.filename,
+            purpose=completed.purpose,
+            bytes=completed.bytes,
             created_at=created_at,
             expires_at=expires_at,
-            status=str(draft.status),
-            status_details=draft.status_details,
-            sha256=draft.sha256,
-            blob_key=draft.blob_key,
+            status=str(completed.status),
+            status_details=completed.status_details,
+            sha256=completed.sha256,
+            blob_key=completed.blob_key,
         )
 
     async def abandon(self, blob_key: str) -> bool:
@@ -270,7 +286,7 @@ class SqlFileRecords:
                     self._s.clear_reservation(connection, key=blob_key)
                     self._s.release(connection, project_id=project_id, used=0, reserved=reserved)
             row = self._s.blob_state(connection, key=blob_key).fetchone()
-            return row is None or row[0] != "live"
+            return row is None or row[0] != LIVE
 
         return await self._database.write(operation)
 
@@ -344,7 +360,7 @@ class SqlFileRecords:
         """Compare the database's clock with the time that has passed."""
         return await self._clock.observe()
 
-    async def leftovers(self, *, lease_seconds: int, limit: int) -> list[str]:
+    async def claim_garbage(self, *, lease_seconds: int, limit: int) -> list[str]:
         """Claim blobs that nobody needs; forget idempotency keys and tombstones that stand for nothing any more."""
 
         def operation(connection: Connection) -> list[str]:
@@ -380,11 +396,11 @@ class SqlFileRecords:
         for project_id in sorted(used | reserved):
             self._s.release(connection, project_id=project_id, used=used[project_id], reserved=reserved[project_id])
 
-    async def forget(self, blob_keys: Sequence[str]) -> None:
+    async def delete_blob_rows(self, blob_keys: Sequence[str]) -> None:
         """Drop blobs whose bytes are gone from the ledger."""
 
         def operation(connection: Connection) -> None:
-            rows = self._s.forget(connection, keys=listed(blob_keys)).fetchall()
+            rows = self._s.delete_blob_rows(connection, keys=listed(blob_keys)).fetchall()
             self._release(connection, used=Counter(), reserved=_sums(rows))
 
         await self._database.write(operation)
@@ -400,18 +416,19 @@ class SqlFileRecords:
         row = await self._database.read(lambda connection: self._s.usage(connection, project_id=project_id).fetchone())
         return Usage(*_one(row))
 
-    async def survey(self, after: str, limit: int) -> list[File]:
+    async def scan_files(self, after: str, limit: int) -> list[File]:
         """Files of every project by id."""
         rows = await self._database.read(
-            lambda connection: self._s.survey(connection, id=after, limit=limit).fetchall()
+            lambda connection: self._s.scan_files(connection, id=after, limit=limit).fetchall()
         )
         return [File(*row) for row in rows]
 
-    async def states(self, blob_keys: Sequence[str]) -> dict[str, str]:
-        """Those of the keys that the ledger holds, with their states."""
+    async def blob_states(self, blob_keys: Sequence[str]) -> dict[str, BlobState]:
+        """The states of those keys that have a row."""
 
-        def operation(connection: Connection) -> dict[str, str]:
-            return dict(self._s.states(connection, keys=listed(blob_keys)).fetchall())
+        def operation(connection: Connection) -> dict[str, BlobState]:
+            rows = self._s.blob_states(connection, keys=listed(blob_keys)).fetchall()
+            return {key: BlobState(state) for key, state in rows}
 
         return await self._database.read(operation)
 

@@ -1,4 +1,4 @@
-"""Organizations, projects, users and keys: `stores.KeyRecords` in SQL."""
+"""Organizations, projects, users and keys: `stores.KeyRepository` in SQL."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, insert, or_, select, update
 from filestead.database.engines.statements import Connection, Database, Statement, now, number
 from filestead.database.tables import keys, organizations, projects, users
 from filestead.domain.access import Key, Principal, Scope
-from filestead.domain.errors import NoSuchKey
+from filestead.domain.errors import KeyNotFound
 
 NewId = Callable[[str], str]
 """Makes a fresh id with the given prefix."""
@@ -19,8 +19,8 @@ SHOWN = (
 )
 
 
-class SqlKeyRecords:
-    """See `stores.KeyRecords` for the contract."""
+class SqlKeyRepository:
+    """See `stores.KeyRepository` for the contract."""
 
     def __init__(self, database: Database, new_id: NewId) -> None:
         self._database = database
@@ -154,7 +154,7 @@ class SqlKeyRecords:
             self._revoke(connection, id=key_id)
             row = self._by_id(connection, id=key_id).fetchone()
             if row is None:
-                raise NoSuchKey(key_id)
+                raise KeyNotFound(key_id)
             return _key(row)
 
         return await self._database.write(operation)

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import Connection, Database, Statement, now_us
 from filestead.database.repositories.clock import proven_us
-from filestead.database.tables import blobs, files, metadata, projects
+from filestead.database.tables import LIVE, PENDING, blobs, files, metadata, projects
 
 Row = dict[str, Any]
 
@@ -98,12 +98,12 @@ class SqlTransfer:
     async def expect(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
         """Tell the ledger of blobs before their first byte, so that none is ever without a row."""
         lease = now_us() + bindparam("lease_us", lease_seconds * 1_000_000, type_=BigInteger)
-        ledger = [_blob(row, "pending") for row in rows]
+        ledger = [_blob(row, PENDING) for row in rows]
         await self._run(self._upsert(blobs, ledger, lease_until_us=lease))
 
     async def publish(self, rows: Sequence[Row]) -> None:
         """Insert files whose bytes are there, in one transaction with the ledger's rows of their blobs."""
-        ledger = [_blob(row, "live") for row in rows]
+        ledger = [_blob(row, LIVE) for row in rows]
         await self._run(self._upsert(blobs, ledger), self._upsert(files, rows))
 
     async def finish(self, highest: int) -> None:

@@ -1,15 +1,15 @@
-"""Idempotency keys: what makes two uploads the same, and for how long a key stands for the file of the first."""
+"""Idempotency keys: when two uploads are the same, and how long a key is valid."""
 
 import hashlib
 import json
 
-from filestead.domain.files.model import Binding, UploadTerms
+from filestead.domain.files.model import IdempotencyRecord, UploadForm
 
 LIFETIME_SECONDS = 86_400
 
 
-def bind(key: str, *, filename: str, terms: UploadTerms, size: int, sha256: str) -> Binding:
-    """What a key stands for: the form as the client sent it, so that changed defaults do not make it another one."""
-    expires_after = terms.expires_after and (terms.expires_after.anchor, terms.expires_after.seconds)
-    form = json.dumps([filename, terms.purpose, size, sha256, expires_after])
-    return Binding(key, hashlib.sha256(form.encode()).hexdigest(), LIFETIME_SECONDS)
+def record(key: str, *, filename: str, form: UploadForm, size: int, sha256: str) -> IdempotencyRecord:
+    """The record of an upload. Its fingerprint is of the form as sent, so that changed defaults do not alter it."""
+    expires_after = form.expires_after and (form.expires_after.anchor, form.expires_after.seconds)
+    text = json.dumps([filename, form.purpose, size, sha256, expires_after])
+    return IdempotencyRecord(key, hashlib.sha256(text.encode()).hexdigest(), LIFETIME_SECONDS)

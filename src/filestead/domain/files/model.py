@@ -1,4 +1,4 @@
-"""The nouns of the product as frozen dataclasses. Sizes are bytes and times Unix seconds, unless a name says more."""
+"""Files and uploads. Sizes are in bytes and times in Unix seconds, unless a name says otherwise."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class FileStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A visible file: its whole blob is stored and its row is committed."""
+    """A visible file: its complete blob is stored and its row is committed."""
 
     id: str
     filename: str
@@ -35,12 +35,12 @@ class File:
 
 
 SHORT_PAGE = 200
-"""A page of up to so many files costs little more than one file; longer ones wait for one another."""
+"""Longest page that is cheap. Longer ones are limited in number (`fair_share`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing, in the asked order."""
+    """One page of a listing, in the requested order."""
 
     files: list[File]
     has_more: bool
@@ -48,20 +48,20 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The configured limits that the domain enforces."""
+    """The configured limits of uploads."""
 
     max_file_bytes: int
     max_batch_file_bytes: int
     quota: Quota
     uploads_per_minute: int
-    """Per user; 0 switches the limit off."""
+    """Per user; 0 means no limit."""
     batch_expiry_seconds: int | None
-    """Lifetime of a batch file that names none; None means it never expires."""
+    """Default lifetime of a batch file without `expires_after`; None means no expiry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The ledger of one project."""
+    """What a project has stored and reserved."""
 
     bytes_used: int
     bytes_reserved: int
@@ -69,34 +69,34 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """An upload that is about to stream: recorded before its first byte is written, so that no blob is ever unknown."""
+class PendingUpload:
+    """An upload before it streams. It is recorded before its first byte is written, so that every blob has a row."""
 
     blob_key: str
     project_id: str
     organization_id: str
     user_id: str
-    at_least_bytes: int
-    """Lower bound of the size, which must fit into the quota; 0 when the client did not say."""
+    min_size: int
+    """Lower bound of the size, which must fit into the quota; 0 if the request declares none."""
     idempotency_key: str | None = None
-    """Chosen by the client, to name this upload and its repetitions."""
+    """The client's `Idempotency-Key`."""
     reserve_bytes: int = 0
-    """To be reserved from the quota if it fits."""
+    """Bytes to reserve, if they fit into the quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What was decided about an upload before it streams."""
+    """The decision on an upload before it streams."""
 
     rate: RateDecision
     reserved_bytes: int
     repeats: bool
-    """Whether its idempotency key already stands for a file, so that its bytes will not be kept."""
+    """Whether its idempotency key already has a file, so that its bytes are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """An idempotency key and the form that it is to stand for."""
+class IdempotencyRecord:
+    """An idempotency key and the fingerprint of the form that it was used for."""
 
     key: str
     fingerprint: str
@@ -105,8 +105,8 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A fully stored upload that has passed every check and only waits to become visible."""
+class CompletedUpload:
+    """A stored upload that has passed every check and is ready to be published."""
 
     id: str
     blob_key: str
@@ -119,26 +119,26 @@ class Draft:
     expires_after_seconds: int | None
     status: FileStatus
     status_details: str | None
-    binding: Binding | None = None
+    idempotency: IdempotencyRecord | None = None
     """None for an upload without an idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiresAfter:
-    """`expires_after` as the client sent it; ranges are judged in `expiry`."""
+    """`expires_after` as the client sent it; `expiry` checks the range."""
 
     anchor: str | None
     seconds: int | None
 
     @property
     def complete(self) -> bool:
-        """Whether both members have arrived."""
+        """Whether both members are known."""
         return self.anchor is not None and self.seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
-class UploadHead:
-    """What is known when the file's first byte arrives. Fields that follow the file are still None."""
+class FieldsBeforeFile:
+    """The form up to the first byte of the file. Fields that follow the file are None."""
 
     filename: str
     purpose: str | None
@@ -146,39 +146,39 @@ class UploadHead:
 
 
 @dataclass(frozen=True, slots=True)
-class UploadTerms:
-    """What is known when the whole form has been read."""
+class UploadForm:
+    """The form without its file."""
 
     purpose: str
     expires_after: ExpiresAfter | None
 
 
 class UploadSource(Protocol):
-    """An upload as it comes off the wire; called in this order, once each."""
+    """An upload as it is received. `head`, `chunks` and `form` are called once each, in this order."""
 
     @property
-    def at_least_bytes(self) -> int:
+    def min_size(self) -> int:
         """Lower bound of the file's size from the declared length of the request, 0 if unknown."""
 
     @property
-    def at_most_bytes(self) -> int | None:
+    def max_size(self) -> int | None:
         """Upper bound of the file's size: the declared length of the request, None if unknown."""
 
-    async def head(self) -> UploadHead:
-        """Read up to the file's first byte."""
+    async def head(self) -> FieldsBeforeFile:
+        """Read the form up to the first byte of the file."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The file's bytes."""
+        """The bytes of the file."""
 
-    async def terms(self) -> UploadTerms:
-        """Read what follows the file."""
+    async def form(self) -> UploadForm:
+        """Read the rest of the form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A published upload and the rate limiter's word on it."""
+    """A published upload and the rate limiter's decision."""
 
     file: File
     rate: RateDecision
     replayed: bool
-    """Whether an earlier upload with the same idempotency key had already made the file."""
+    """Whether an earlier upload with the same idempotency key created the file."""

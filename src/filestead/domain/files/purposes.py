@@ -15,7 +15,7 @@ from filestead.domain.jsonl.kinds import ContentCheck
 class PurposeRule:
     """One row of the table."""
 
-    content: ContentCheck = ContentCheck.ANY
+    check: ContentCheck = ContentCheck.ANY
     system: bool = False
     """Only a key with the scope `files:system` may create it."""
     hosted_download: bool = True
@@ -24,12 +24,12 @@ class PurposeRule:
 
 # The order of the first six is the order in which the hosted service names them in its error message.
 RULES: dict[str, PurposeRule] = {
-    "fine-tune": PurposeRule(content=ContentCheck.TRAINING),
-    "assistants": PurposeRule(content=ContentCheck.EXTENSION, hosted_download=False),
-    "batch": PurposeRule(content=ContentCheck.BATCH),
+    "fine-tune": PurposeRule(check=ContentCheck.TRAINING),
+    "assistants": PurposeRule(check=ContentCheck.EXTENSION, hosted_download=False),
+    "batch": PurposeRule(check=ContentCheck.BATCH),
     "user_data": PurposeRule(hosted_download=False),
     "vision": PurposeRule(),
-    "evals": PurposeRule(content=ContentCheck.EVALS, hosted_download=False),
+    "evals": PurposeRule(check=ContentCheck.EVALS, hosted_download=False),
     "assistants_output": PurposeRule(system=True),
     "batch_output": PurposeRule(system=True),
     "fine-tune-results": PurposeRule(system=True),
@@ -44,7 +44,7 @@ ASSISTANTS_EXTENSIONS = (
 )
 
 
-def creatable(purpose: str, principal: Principal) -> PurposeRule:
+def require_creatable(purpose: str, principal: Principal) -> PurposeRule:
     """The rule of a purpose that this key may set; `UnknownPurpose` otherwise."""
     allowed = ALL_PURPOSES if Scope.SYSTEM in principal.scopes else INPUT_PURPOSES
     if purpose not in allowed:
@@ -52,7 +52,7 @@ def creatable(purpose: str, principal: Principal) -> PurposeRule:
     return RULES[purpose]
 
 
-def listable(purpose: str) -> str:
+def require_known(purpose: str) -> str:
     """A purpose that a listing may filter by; `UnknownPurpose` otherwise."""
     if purpose not in RULES:
         raise UnknownPurpose(purpose, ALL_PURPOSES)

@@ -1,7 +1,8 @@
-"""Files: create, list, get, read, delete. The order of the steps lives here and only here.
+"""The five operations on files, and the only place that knows the order of their steps.
 
-Upload: intent recorded (`begin`) -> bytes stored and synced (`put`) -> judged -> made visible (`publish`) -> answered.
-Delete runs the other way: made invisible and handed to the sweep in one transaction -> answered -> bytes removed.
+Upload: record it as pending (`begin_upload`), store and sync its bytes (`put`), validate it, make it visible
+(`publish`), respond. Delete is the reverse: one transaction makes the file invisible and marks its blob for deletion,
+the response is sent, then the blob is deleted.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ from filestead.domain.access import Principal
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import (
     BlobNotFound,
+    BlobStoreUnavailable,
+    DomainError,
     FaultyLines,
     FileCorrupt,
     FileNotFound,
-    FilesteadError,
     FileTooLarge,
     NotBatchInput,
     NotTrainingData,
@@ -26,20 +28,20 @@ from filestead.domain.errors import (
     StoreUnavailable,
 )
 from filestead.domain.files import expiry, filenames, idempotency, purposes
-from filestead.domain.files.interfaces import FileRecords
-from filestead.domain.files.metering import Meter, Submit, block_bytes
+from filestead.domain.files.digester import RunInThread, UploadDigester, block_bytes
+from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import (
     Admission,
+    CompletedUpload,
     Created,
-    Draft,
+    FieldsBeforeFile,
     File,
     FileStatus,
-    Intent,
     Limits,
     Page,
-    UploadHead,
+    PendingUpload,
+    UploadForm,
     UploadSource,
-    UploadTerms,
 )
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders
@@ -48,49 +50,51 @@ from filestead.domain.jsonl.report import LineReport
 from filestead.domain.quota import QuotaReservation, first_step
 
 LEASE_SECONDS = 120
-"""How long an upload may be unheard of before a sweep takes it; renewed four times as often while it streams."""
+"""Lease of a pending upload. Its process renews it four times as often while the upload streams."""
 
-PATIENCE_SECONDS = 30
-"""How long an upload whose bytes are stored waits for the records, and how long an unknown outcome is looked into."""
+RETRY_SECONDS = 30
+"""How long an operation is retried while the database is unavailable or the outcome of a commit is unknown."""
 
-PAUSES = (0.1, 0.2, 0.5, 1.0)
+RETRY_DELAYS = (0.1, 0.2, 0.5, 1.0)
 
 T = TypeVar("T")
 
-JSONL_CONTENTS = frozenset({ContentCheck.BATCH, ContentCheck.TRAINING, ContentCheck.EVALS})
+JSONL_CHECKS = frozenset({ContentCheck.BATCH, ContentCheck.TRAINING, ContentCheck.EVALS})
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What the operator has chosen. `validation` is `openai`, `advise`, `strict` or `hosted`."""
+class UploadPolicy:
+    """The operator's choices. `validation` is `openai`, `advise`, `strict` or `hosted`."""
 
     limits: Limits
     validation: str
     downloads_as_hosted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the rules need from outside: fresh ids, decoders of lines, and threads to work on.
-
-    `submit_lines` runs one function at a time: checks of lines hold the interpreter, and would only disturb each other.
-    """
-
-    new_file_id: Callable[[], str]
-    new_blob_key: Callable[[], str]
-    line_decoders: Decoders
-    submit: Submit
-    submit_lines: Submit
-
-
 class Files:
     """The five operations on the files of a project."""
 
-    def __init__(self, records: FileRecords, blobs: BlobStore, rules: Rules, tools: Tools) -> None:
-        self._records = records
+    def __init__(
+        self,
+        repository: FileRepository,
+        blobs: BlobStore,
+        policy: UploadPolicy,
+        *,
+        new_file_id: Callable[[], str],
+        new_blob_key: Callable[[], str],
+        line_decoders: Decoders,
+        run_in_thread: RunInThread,
+        run_line_checks: RunInThread,
+    ) -> None:
+        """`run_line_checks` runs one function at a time: line checks hold the interpreter lock and would compete."""
+        self._repository = repository
         self._blobs = blobs
-        self._rules = rules
-        self._tools = tools
+        self._policy = policy
+        self._new_file_id = new_file_id
+        self._new_blob_key = new_blob_key
+        self._line_decoders = line_decoders
+        self._run_in_thread = run_in_thread
+        self._run_line_checks = run_line_checks
         self._streaming: set[str] = set()
 
     async def create(
@@ -98,179 +102,185 @@ class Files:
     ) -> Created:
         """Store an upload and make it visible. When this returns, the file survives a crash.
 
-        An upload that repeats an earlier one under its idempotency key gets that one's file. Raises what the form's
-        reader raises, and the errors of `errors.py` under "what an upload may be", "idempotency keys", "limits" and
-        "storage". Whatever it raises, nothing of the upload stays behind.
+        An upload that repeats an earlier one under its idempotency key returns the earlier file. Raises what the form
+        reader raises, and the errors of `errors.py` under "uploads", "idempotency keys", "limits" and "storage". If it
+        raises, nothing of the upload remains.
         """
-        limits = self._rules.limits
-        if source.at_least_bytes > limits.max_file_bytes:
+        limits = self._policy.limits
+        if source.min_size > limits.max_file_bytes:
             raise FileTooLarge(limits.max_file_bytes)
-        key = self._tools.new_blob_key()
-        intent = Intent(
+        key = self._new_blob_key()
+        upload = PendingUpload(
             blob_key=key,
             project_id=principal.project_id,
             organization_id=principal.organization_id,
             user_id=principal.user_id,
-            at_least_bytes=source.at_least_bytes,
-            reserve_bytes=first_step(source.at_most_bytes),
+            min_size=source.min_size,
+            reserve_bytes=first_step(source.max_size),
             idempotency_key=idempotency_key,
         )
-        admission = await self._records.begin(
-            intent, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
+        admission = await self._repository.begin_upload(
+            upload, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
         )
         self._streaming.add(key)
         stored = not admission.repeats
         try:
-            draft = await self._receive(principal, source, intent, admission)
-            file = await self._publish(draft)
+            completed = await self._receive(principal, source, upload, admission)
+            file = await self._publish(completed)
         except BaseException as error:
             if stored:
-                await asyncio.shield(self._discard(key, store_answers=not isinstance(error, StoreUnavailable)))
+                await asyncio.shield(self._discard(key, delete_blob=not isinstance(error, BlobStoreUnavailable)))
             raise
         finally:
             self._streaming.discard(key)
-        replayed = file.id != draft.id
+        replayed = file.id != completed.id
         if replayed and stored:
             await asyncio.shield(self._discard(key))
         return Created(file, admission.rate, replayed)
 
-    async def _publish(self, draft: Draft) -> File:
-        """Publish; and again while the records do not answer, since the bytes need not be sent twice.
+    async def _publish(self, completed: CompletedUpload) -> File:
+        """Publish, and retry while the database is unavailable: the bytes need not be sent again.
 
-        A draft makes one file, however often it is published. So this also finds out what became of a publication
-        whose outcome is unknown.
+        Publishing is idempotent, so a retry also resolves a commit whose outcome is unknown.
         """
-        return await _insist(lambda: self._records.publish(draft, quota=self._rules.limits.quota), StoreUnavailable)
+        quota = self._policy.limits.quota
+        return await _retry_until_deadline(lambda: self._repository.publish(completed, quota=quota), StoreUnavailable)
 
-    async def _receive(self, principal: Principal, source: UploadSource, intent: Intent, admission: Admission) -> Draft:
-        """Store the bytes while counting, hashing and checking them, then judge the whole form."""
-        head = await source.head()
-        filename = filenames.clean(head.filename)
-        if head.expires_after is not None and head.expires_after.complete:
-            expiry.check(head.expires_after)
-        meter = self._meter(principal, head)
-        await self._store(source, meter, intent, admission)
-        terms = await source.terms()
-        details = self._judge(principal, filename, terms, meter)
-        binding = None
-        if intent.idempotency_key is not None:
-            binding = idempotency.bind(
-                intent.idempotency_key, filename=filename, terms=terms, size=meter.size, sha256=meter.sha256
+    async def _receive(
+        self, principal: Principal, source: UploadSource, upload: PendingUpload, admission: Admission
+    ) -> CompletedUpload:
+        """Store the bytes while they are counted, hashed and checked, then validate the whole form."""
+        fields = await source.head()
+        filename = filenames.clean(fields.filename)
+        if fields.expires_after is not None and fields.expires_after.complete:
+            expiry.check(fields.expires_after)
+        digester = self._digester(principal, fields)
+        await self._store(source, digester, upload, admission)
+        form = await source.form()
+        details = self._validate(principal, filename, form, digester)
+        record = None
+        if upload.idempotency_key is not None:
+            record = idempotency.record(
+                upload.idempotency_key, filename=filename, form=form, size=digester.size, sha256=digester.sha256
             )
-        return Draft(
-            id=self._tools.new_file_id(),
-            blob_key=intent.blob_key,
-            project_id=intent.project_id,
-            organization_id=intent.organization_id,
+        return CompletedUpload(
+            id=self._new_file_id(),
+            blob_key=upload.blob_key,
+            project_id=upload.project_id,
+            organization_id=upload.organization_id,
             filename=filename,
-            purpose=terms.purpose,
-            bytes=meter.size,
-            sha256=meter.sha256,
-            expires_after_seconds=expiry.lifetime(terms.purpose, terms.expires_after, self._rules.limits),
-            # Always: clients poll until a file is processed. Faults are told beside it.
+            purpose=form.purpose,
+            bytes=digester.size,
+            sha256=digester.sha256,
+            expires_after_seconds=expiry.lifetime(form.purpose, form.expires_after, self._policy.limits),
+            # Always: clients poll until a file is processed. Faults are reported in `status_details`.
             status=FileStatus.PROCESSED,
             status_details=details,
-            binding=binding,
+            idempotency=record,
         )
 
-    async def _store(self, source: UploadSource, meter: Meter, intent: Intent, admission: Admission) -> None:
-        """Store the bytes; those of a repetition are only looked at, as the file that they made is there."""
+    async def _store(
+        self, source: UploadSource, digester: UploadDigester, upload: PendingUpload, admission: Admission
+    ) -> None:
+        """Store the bytes. Those of a repeated upload are only hashed, since its file exists."""
         if admission.repeats:
-            async for _ in meter.measure(source.chunks()):
+            async for _ in digester.digest(source.chunks()):
                 pass
             return
 
         def reserve(more: int) -> Awaitable[None]:
-            quota = self._rules.limits.quota
-            return _insist(lambda: self._records.reserve(intent, more, quota=quota), StoreUnavailable)
+            quota = self._policy.limits.quota
+            return _retry_until_deadline(lambda: self._repository.reserve(upload, more, quota=quota), StoreUnavailable)
 
-        reservation = QuotaReservation(reserve, held=admission.reserved_bytes, at_most=source.at_most_bytes)
+        reservation = QuotaReservation(reserve, held=admission.reserved_bytes, at_most=source.max_size)
         async with (
             contextlib.aclosing(reservation.cover(source.chunks())) as covered,
-            contextlib.aclosing(meter.measure(covered)) as chunks,
+            contextlib.aclosing(digester.digest(covered)) as chunks,
         ):
-            await self._blobs.put(intent.blob_key, chunks)
+            await self._blobs.put(upload.blob_key, chunks)
 
-    def _meter(self, principal: Principal, head: UploadHead) -> Meter:
-        """What watches the bytes: for a purpose that is not yet known, every check that may turn out to be needed."""
-        contents = JSONL_CONTENTS
-        if head.purpose is not None:
-            contents = frozenset({purposes.creatable(head.purpose, principal).content}) & JSONL_CONTENTS
-        limit = purposes.size_limit(head.purpose, self._rules.limits)
-        checks = LineChecks(self._tools.line_decoders, contents, hosted=self._rules.validation == "hosted")
-        tools = self._tools
-        return Meter(limit, checks, tools.submit, tools.submit_lines, block_bytes(len(self._streaming)))
+    def _digester(self, principal: Principal, fields: FieldsBeforeFile) -> UploadDigester:
+        """A digester with every check that the upload may need; all of them while its purpose is unknown."""
+        kinds = JSONL_CHECKS
+        if fields.purpose is not None:
+            kinds = frozenset({purposes.require_creatable(fields.purpose, principal).check}) & JSONL_CHECKS
+        return UploadDigester(
+            purposes.size_limit(fields.purpose, self._policy.limits),
+            LineChecks(self._line_decoders, kinds, hosted=self._policy.validation == "hosted"),
+            self._run_in_thread,
+            self._run_line_checks,
+            block_bytes(len(self._streaming)),
+        )
 
-    def _judge(self, principal: Principal, filename: str, terms: UploadTerms, meter: Meter) -> str | None:
-        """Refuse what may not be; otherwise the `status_details`."""
-        rule = purposes.creatable(terms.purpose, principal)
-        expiry.check(terms.expires_after)
-        meter.require_at_most(purposes.size_limit(terms.purpose, self._rules.limits))
-        if rule.content is ContentCheck.EXTENSION:
+    def _validate(self, principal: Principal, filename: str, form: UploadForm, digester: UploadDigester) -> str | None:
+        """Raise what is wrong with the upload; otherwise return its `status_details`."""
+        rule = purposes.require_creatable(form.purpose, principal)
+        expiry.check(form.expires_after)
+        digester.require_at_most(purposes.size_limit(form.purpose, self._policy.limits))
+        if rule.check is ContentCheck.EXTENSION:
             purposes.require_extension(filename)
-        if rule.content not in JSONL_CONTENTS:
+        if rule.check not in JSONL_CHECKS:
             return None
-        return self._judge_lines(rule.content, meter.checks.report(rule.content), meter.size)
+        return self._validate_lines(rule.check, digester.checks.report(rule.check), digester.size)
 
-    def _judge_lines(self, content: ContentCheck, report: LineReport, size: int) -> str | None:
-        """Refuse what the hosted service refuses; beyond that, advise or be strict as configured."""
+    def _validate_lines(self, check: ContentCheck, report: LineReport, size: int) -> str | None:
+        """Reject what the hosted service rejects. Other faults are reported or rejected, as configured."""
         problem = report.problem
         if not report.lines:
             problem = "The file has only blank lines." if size else "The file is empty."
-        if content is ContentCheck.BATCH and not report.first_is_object:
+        if check is ContentCheck.BATCH and not report.first_is_object:
             raise NotBatchInput(problem, utf8=report.utf8)
-        if content is ContentCheck.TRAINING and (report.not_object or not report.lines):
+        if check is ContentCheck.TRAINING and (report.not_object or not report.lines):
             raise NotTrainingData(*(report.not_object or (1, "")), problem)
-        if self._rules.validation in ("strict", "hosted") and report.details:
+        if self._policy.validation in ("strict", "hosted") and report.details:
             raise FaultyLines(report.details)
-        return report.details if self._rules.validation == "advise" else None
+        return report.details if self._policy.validation == "advise" else None
 
-    async def _discard(self, key: str, *, store_answers: bool = True) -> None:
-        """Take back an upload that failed. If that fails too, its lease runs out and the sweep does it.
+    async def _discard(self, key: str, *, delete_blob: bool = True) -> None:
+        """Undo an upload that failed. If that fails too, its lease expires and a sweep removes it.
 
-        A store that has just been waited for is not waited for again.
-
-        The ledger is asked first: where the answer to `publish` got lost, the file may be visible, and stays. A
-        publication that is still under way cannot come later than `abandon`.
+        The database decides first: if the response to `publish` was lost, the file may be visible and must stay. A
+        publication in progress cannot commit after `abandon`. `delete_blob` is False after a store has timed out, so
+        that nobody waits for it again.
         """
-        with contextlib.suppress(FilesteadError):
-            if await self._records.abandon(key) and store_answers:
-                await self._remove(key)
+        with contextlib.suppress(DomainError):
+            if await self._repository.abandon(key) and delete_blob:
+                await self._delete_blob(key)
 
-    async def _remove(self, key: str) -> None:
+    async def _delete_blob(self, key: str) -> None:
         await self._blobs.delete(key)
-        await self._records.forget([key])
+        await self._repository.delete_blob_rows([key])
 
     async def renew_leases(self) -> None:
-        """Tell the ledger which uploads of this process are alive; to be called every `LEASE_SECONDS / 4`."""
+        """Renew the leases of the uploads of this process; to be called every `LEASE_SECONDS / 4`."""
         if self._streaming:
-            await self._records.renew(sorted(self._streaming), lease_seconds=LEASE_SECONDS)
+            await self._repository.renew(sorted(self._streaming), lease_seconds=LEASE_SECONDS)
 
     async def get(self, principal: Principal, file_id: str) -> File:
-        """A file of the principal's project; `FileNotFound`."""
-        return await self._records.get(principal.project_id, file_id)
+        """Return a file of the principal's project, or raise `FileNotFound`."""
+        return await self._repository.get(principal.project_id, file_id)
 
     async def list(
         self, principal: Principal, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
     ) -> Page:
-        """A page of the project's files. `UnknownPurpose` is found before `CursorNotFound`."""
+        """Return a page of the project's files. `UnknownPurpose` takes precedence over `CursorNotFound`."""
         if purpose is not None:
-            purpose = purposes.listable(purpose)
-        return await self._records.page(
+            purposes.require_known(purpose)
+        return await self._repository.page(
             principal.project_id, purpose=purpose, after=after, limit=limit, newest_first=newest_first
         )
 
     async def get_for_download(self, principal: Principal, file_id: str) -> File:
-        """A file whose content may be read; `FileNotFound`, then `DownloadRefused`."""
+        """Return a file whose content may be read, or raise `FileNotFound`, then `DownloadRefused`."""
         file = await self.get(principal, file_id)
-        purposes.require_download(file.purpose, as_hosted=self._rules.downloads_as_hosted)
+        purposes.require_download(file.purpose, as_hosted=self._policy.downloads_as_hosted)
         return file
 
     async def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
-        """Exactly the bytes `start` to `end` of the content; `FileCorrupt` if the store cannot give them."""
+        """Yield exactly the bytes `start` to `end` of the content, or raise `FileCorrupt`."""
         left = end - start
         source = self._blobs.read(file.blob_key, start, end)
-        if self._blobs.verify_reads and left == file.bytes:
+        if self._blobs.needs_read_verification and left == file.bytes:
             source = self._verified(file, source)
         try:
             async with contextlib.aclosing(source) as blocks:
@@ -283,14 +293,14 @@ class Files:
             raise FileCorrupt(file.id)
 
     async def _verified(self, file: File, source: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """The same blocks, the last one only if all of them have the file's digest; else `FileCorrupt`."""
+        """Yield the same blocks, but the last one only if the digest matches; else raise `FileCorrupt`."""
         digest = hashlib.sha256()
         held: bytes | None = None
         async with contextlib.aclosing(source) as blocks:
             async for block in blocks:
                 if held is not None:
                     yield held
-                await self._tools.submit(digest.update, block)
+                await self._run_in_thread(digest.update, block)
                 held = block
         if digest.hexdigest() != file.sha256:
             raise FileCorrupt(file.id)
@@ -298,16 +308,16 @@ class Files:
             yield held
 
     async def delete(self, principal: Principal, file_id: str) -> File:
-        """Delete a file; `FileNotFound`. Its bytes go right after, or with the next sweep.
+        """Delete a file, or raise `FileNotFound`. Its blob is deleted by `delete_content` or by the next sweep.
 
-        If the outcome of the deletion was unknown and then the file is gone, it was there when this was asked for.
+        If the outcome of the commit is unknown and a retry finds no file, the first attempt has deleted it.
         """
         found: File | None = None
 
         async def delete() -> File:
             nonlocal found
             try:
-                return await self._records.delete(principal.project_id, file_id)
+                return await self._repository.delete(principal.project_id, file_id)
             except OutcomeUnknown as unknown:
                 if isinstance(unknown.result, File):
                     found = unknown.result
@@ -317,25 +327,25 @@ class Files:
                     raise
                 return found
 
-        return await _insist(delete, OutcomeUnknown)
+        return await _retry_until_deadline(delete, OutcomeUnknown)
 
-    async def reclaim(self, file: File) -> None:
-        """Remove the bytes of a deleted file. If that fails, the next sweep does it."""
-        with contextlib.suppress(FilesteadError):
-            await self._remove(file.blob_key)
+    async def delete_content(self, file: File) -> None:
+        """Delete the blob of a deleted file. If that fails, the next sweep does it."""
+        with contextlib.suppress(DomainError):
+            await self._delete_blob(file.blob_key)
 
 
-async def _insist(step: Callable[[], Awaitable[T]], passing: type[StoreUnavailable]) -> T:
-    """Repeat a step that fails in passing, for up to `PATIENCE_SECONDS`."""
+async def _retry_until_deadline(operation: Callable[[], Awaitable[T]], retry_on: type[StoreUnavailable]) -> T:
+    """Run an operation, and retry it on this error for up to `RETRY_SECONDS`."""
     now = asyncio.get_running_loop().time
-    end = now() + PATIENCE_SECONDS
-    tries = 0
+    deadline = now() + RETRY_SECONDS
+    attempts = 0
     while True:
         try:
-            return await step()
-        except passing:
-            pause = PAUSES[min(tries, len(PAUSES) - 1)]
-            if now() + pause > end:
+            return await operation()
+        except retry_on:
+            delay = RETRY_DELAYS[min(attempts, len(RETRY_DELAYS) - 1)]
+            if now() + delay > deadline:
                 raise
-        tries += 1
-        await asyncio.sleep(pause)
+        attempts += 1
+        await asyncio.sleep(delay)

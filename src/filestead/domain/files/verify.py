@@ -1,14 +1,14 @@
-"""`verify`: does what is stored keep the invariants? Reads only, and may run beside a working server.
+"""`verify`: checks the invariants on stored data. Only reads, and may run while servers work.
 
-A finding is looked at twice before it is reported, since a file may come or go between two looks.
+Each finding is confirmed by a second look, since files come and go meanwhile.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
-from filestead.domain.blobs import BlobStore
+from filestead.domain.blobs import BlobState, BlobStore
 from filestead.domain.errors import BlobNotFound
-from filestead.domain.files.interfaces import FileRecords
+from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import File
 from filestead.domain.integrity import VerifyReport, Violation
 
@@ -18,31 +18,58 @@ Progress = Callable[[VerifyReport], None]
 
 
 async def verify(
-    records: FileRecords, blobs: BlobStore, *, deep: bool, progress: Progress = lambda report: None
+    repository: FileRepository, blobs: BlobStore, *, deep: bool, progress: Progress = lambda report: None
 ) -> VerifyReport:
-    """Check every row and every blob; `deep` also reads and hashes every byte. `progress` is called now and then."""
+    """Check every row and every blob; `deep` also reads and hashes all content. Calls `progress` after each page."""
     report = VerifyReport()
-    report.violations += await records.check()
+    report.violations += await repository.check()
     report.violations += blobs.inspect()
     after = ""
-    while page := await records.survey(after, PAGE):
+    while page := await repository.scan_files(after, PAGE):
         for file in page:
             finding = await _check_file(blobs, file, deep=deep)
-            if finding is not None and (await records.states([file.blob_key])).get(file.blob_key) == "live":
+            if finding is not None and await _is_live(repository, file.blob_key):
                 report.violations.append(finding)
             report.files += 1
             report.bytes += file.bytes
         progress(report)
         after = page[-1].id
-    waiting: list[str] = []
-    async for key in blobs.stored_keys():
-        waiting.append(key)
-        if len(waiting) == PAGE:
-            await _check_blobs(records, blobs, waiting, report)
-            progress(report)
-            waiting.clear()
-    await _check_blobs(records, blobs, waiting, report)
+    async for keys, orphans in _pages_of_orphans(repository, blobs):
+        report.blobs += len(keys)
+        report.violations += [
+            Violation("I-04", "B", key, "the blob has no row in the database", "run `filestead sweep --orphans`")
+            for key in orphans
+        ]
+        progress(report)
     return report
+
+
+async def find_orphans(repository: FileRepository, blobs: BlobStore) -> list[str]:
+    """Return blobs without a row. There are none, unless the database was restored from an older backup."""
+    return [key async for _, orphans in _pages_of_orphans(repository, blobs) for key in orphans]
+
+
+async def _is_live(repository: FileRepository, key: str) -> bool:
+    return (await repository.blob_states([key])).get(key) is BlobState.LIVE
+
+
+async def _pages_of_orphans(repository: FileRepository, blobs: BlobStore) -> AsyncIterator[tuple[list[str], list[str]]]:
+    """Yield pages of stored keys, each with those that have no row."""
+    page: list[str] = []
+    async for key in blobs.stored_keys():
+        page.append(key)
+        if len(page) == PAGE:
+            yield page, await _orphans_of(repository, blobs, page)
+            page = []
+    yield page, await _orphans_of(repository, blobs, page)
+
+
+async def _orphans_of(repository: FileRepository, blobs: BlobStore, keys: list[str]) -> list[str]:
+    suspects = set(keys) - set(await repository.blob_states(keys))
+    # A blob that is gone by now was being deleted; a new one has its row by now.
+    return [
+        key for key in sorted(suspects) if key not in await repository.blob_states([key]) and await blobs.exists(key)
+    ]
 
 
 async def _check_file(blobs: BlobStore, file: File, *, deep: bool) -> Violation | None:
@@ -62,25 +89,5 @@ async def _digest(blobs: BlobStore, key: str) -> str | None:
         async for block in blobs.read(key):
             digest.update(block)
     except BlobNotFound:
-        return None  # deleted just now
+        return None  # deleted meanwhile
     return digest.hexdigest()
-
-
-async def _check_blobs(records: FileRecords, blobs: BlobStore, keys: list[str], report: VerifyReport) -> None:
-    report.blobs += len(keys)
-    orphans = set(keys) - set(await records.states(keys))
-    for key in sorted(orphans):
-        # A blob that has gone since was being removed; one that is new has its row by now.
-        if key not in await records.states([key]) and await blobs.exists(key):
-            report.violations.append(
-                Violation("I-04", "B", key, "no row of the ledger knows this blob", "run `filestead sweep --orphans`")
-            )
-
-
-async def orphans(records: FileRecords, blobs: BlobStore) -> list[str]:
-    """Blobs that the ledger does not know. There are none, unless the database was restored from an older backup."""
-    report = VerifyReport()
-    keys = [key async for key in blobs.stored_keys()]
-    for start in range(0, len(keys), PAGE):
-        await _check_blobs(records, blobs, keys[start : start + PAGE], report)
-    return [violation.subject for violation in report.violations]
