@@ -1,4 +1,4 @@
-"""The composition root: settings -> stores -> services -> ASGI app. The only file that knows everything."""
+"""The composition root: settings -> backends -> services -> ASGI app. The only file that knows everything."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from filestead.domain.files.model import Limits
 from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.quota import Quota
-from filestead.installation import Stores, new_id
+from filestead.installation import Backends, new_id
 from filestead.settings import Settings
 
 log = logging.getLogger("filestead")
@@ -45,15 +45,15 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def build(settings: Settings, stores: Stores) -> ASGIApp:
-    """The application on open stores; it closes them when it shuts down."""
+def build(settings: Settings, backends: Backends) -> ASGIApp:
+    """The application on open backends; it closes them when it shuts down."""
     hashing = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
 
     lines = ThreadPoolExecutor(1, thread_name_prefix="filestead-lines")
 
     files = Files(
-        stores.records,
-        stores.blobs,
+        backends.files,
+        backends.blobs,
         UploadPolicy(limits(settings), settings.validation, settings.downloads == "openai"),
         new_file_id=lambda: new_id("file-"),
         new_blob_key=new_key,
@@ -64,25 +64,25 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
 
     async def readiness() -> str | None:
         try:
-            await stores.keys.find("")  # the cheapest question to the database
+            await backends.keys.find("")  # the cheapest question to the database
         except DomainError as error:
             log.warning("not ready: %s", error)
             return "the database"
-        if (reason := await stores.blobs.unavailable_reason()) is not None:
+        if (reason := await backends.blobs.unavailable_reason()) is not None:
             log.warning("not ready: %s", reason)
             return "the store of the files' bytes"
         return None
 
-    sweeper = Sweeper(stores.records, stores.blobs)
+    sweeper = Sweeper(backends.files, backends.blobs)
     api = Api(
         files=files,
-        authenticator=Authenticator(stores.keys, monotonic=monotonic),
+        authenticator=Authenticator(backends.keys, monotonic=monotonic),
         body_limits=BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
         upload_slots=UploadSlots(settings.max_uploads, settings.uploads_per_project),
         wrong_keys=WrongKeyLimiter(settings.wrong_keys_per_minute, monotonic=monotonic),
         client_addresses=ClientAddressResolver(settings.proxy_networks),
         readiness=readiness,
-        direct=stores.direct if settings.download_redirect else None,
+        direct=backends.direct_downloads if settings.download_redirect else None,
     )
 
     @contextlib.asynccontextmanager
@@ -99,7 +99,7 @@ def build(settings: Settings, stores: Stores) -> ASGIApp:
             await asyncio.gather(*chores, return_exceptions=True)
             hashing.shutdown()
             lines.shutdown()
-            stores.close()
+            backends.close()
 
     app = RequestMiddleware(Router(api.routes(), redirect_slashes=False, lifespan=lifespan))
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app

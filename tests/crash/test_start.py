@@ -116,9 +116,9 @@ def overwrite_database(data_dir: Path) -> None:
 HARMS: dict[Callable[[Path], None], tuple[str, ...]] = {
     lose_database: ("filestead.db is missing", "backup"),
     empty_database: (),
-    lose_volume: ("VOLUME", "wrong volume"),
+    lose_volume: ("VOLUME", "Mount the right volume"),
     lose_blobs: (),
-    lose_everything_but_the_database: ("VOLUME", "wrong volume"),
+    lose_everything_but_the_database: ("VOLUME", "Mount the right volume"),
     swap_volume: ("inst-another", "another installation"),
     newer_schema: ("9999", "newer"),
     overwrite_database: (),
@@ -143,7 +143,7 @@ def test_verify_names_the_files_of_a_lost_folder(installation: Path) -> None:
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused(tmp_path / "file" / "data", str(tmp_path / "file" / "data"), "cannot be used")
+    refused(tmp_path / "file" / "data", str(tmp_path / "file" / "data"), "cannot use the data directory")
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def read_only(installation: Path) -> Iterator[Path]:
 
 
 def test_a_read_only_directory(read_only: Path) -> None:
-    refused(read_only, str(read_only), "cannot be used")
+    refused(read_only, str(read_only), "cannot use the data directory")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_first_key_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
     """No key is stored that nobody has."""
     (tmp_path / "data" / "first-key").mkdir(mode=0o700, parents=True)
     with Server(tmp_path / "data", key=None) as server:
-        assert "no first key is made" in server.output
+        assert "no first key was created" in server.output
         assert "keys create --project default" in server.output
         assert run_command(server.data_dir, "keys", "list", "--json").stdout == ""
 
@@ -274,7 +274,7 @@ def test_a_bootstrap_key_on_an_existing_installation_lasts(tmp_path: Path) -> No
         pass
     with Server(tmp_path / "data", key=None, bootstrap_key="My API Key") as server:
         assert works(server, "My API Key")
-        (key_id,) = re.findall(r"the bootstrap key is added to this existing installation as (key_\w+)", server.output)
+        (key_id,) = re.findall(r"the bootstrap key was added to this existing installation as (key_\w+)", server.output)
         assert "My API Key" not in server.output
     with Server(tmp_path / "data", key=None) as server:
         assert works(server, "My API Key"), "it stays valid without the setting"

@@ -63,11 +63,11 @@ class Place:
         return server
 
     @contextlib.contextmanager
-    def stores(self) -> Iterator[installation.Stores]:
+    def backends(self) -> Iterator[installation.Backends]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.variables.items():
                 patch.setenv(name, value)
-            opened = installation.open_stores(settings.load(data_dir=self.data_dir))
+            opened = installation.from_settings(settings.load(data_dir=self.data_dir)).open()
         try:
             yield opened
         finally:
@@ -75,10 +75,10 @@ class Place:
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Everything in the database."""
-        with self.stores() as stores:
+        with self.backends() as backends:
 
             async def read() -> dict[str, list[dict[str, Any]]]:
-                return {table: await stores.transfer.rows(table, None, 10_000) for table in TABLES}
+                return {table: await backends.tables.rows(table, None, 10_000) for table in TABLES}
 
             return asyncio.run(read())
 
@@ -149,10 +149,10 @@ def fill(place: Place, sizes: list[int]) -> list[str]:
     """Files without a server between; returns their ids, oldest first."""
     with place.serve():
         pass
-    with place.stores() as stores:
+    with place.backends() as backends:
 
         async def add() -> list[str]:
-            who = await stores.keys.find(hashlib.sha256(KEY.encode()).hexdigest())
+            who = await backends.keys.find(hashlib.sha256(KEY.encode()).hexdigest())
             assert who is not None
             lane = asyncio.Semaphore(16)
 
@@ -166,9 +166,9 @@ def fill(place: Place, sizes: list[int]) -> list[str]:
                 made = completed(who, blob_key, size, sha256=hashlib.sha256(content).hexdigest())
                 upload = PendingUpload(blob_key, who.project_id, who.organization_id, who.user_id, 0, None)
                 async with lane:
-                    await stores.records.begin_upload(upload, rate=0, quota=NO_QUOTA, lease_seconds=120)
-                    await stores.blobs.put(blob_key, chunks())
-                    return (await stores.records.publish(made, quota=NO_QUOTA)).id
+                    await backends.files.begin_upload(upload, rate=0, quota=NO_QUOTA, lease_seconds=120)
+                    await backends.blobs.put(blob_key, chunks())
+                    return (await backends.files.publish(made, quota=NO_QUOTA)).id
 
             return await asyncio.gather(*map(one, sizes))
 
@@ -391,7 +391,7 @@ def test_names_that_mean_nothing_are_refused(places: Places) -> None:
     fill(source, [1])
     refused(source, Place(source.data_dir, f"{source.name}/../{source.data_dir.name}"), "the same installation")
     refused(shared, shared, "the same installation")
-    refused(source, Place(nowhere.data_dir, "shared"), "`shared` is what FILESTEAD_DATABASE_URL names")
+    refused(source, Place(nowhere.data_dir, "shared"), "`shared` is the installation of FILESTEAD_DATABASE_URL")
     shared_postgres().create("copy-empty")
     shared.variables["FILESTEAD_DATABASE_URL"] = shared_postgres().url_of("copy-empty")
     refused(source, shared, "run `filestead migrate`")

@@ -130,7 +130,9 @@ def test_the_quota_of_a_project_is_exact_on_many_nodes(tmp_path: Path) -> None:
 def test_of_nodes_that_start_at_once_one_makes_the_first_key() -> None:
     place = OnServers(shared_postgres(), shared_server(), "first-key")
     variables = {**clean_environment(), **place.variables()}
-    code = "from filestead import installation, settings; print(installation.begin(settings.load()))"
+    code = (
+        "from filestead import installation, settings; print(installation.from_settings(settings.load()).bootstrap())"
+    )
     nodes = [
         subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True)
         for _ in range(6)

@@ -15,7 +15,7 @@ from filestead.database import schema
 from filestead.database.engines import postgres_server
 from filestead.database.engines.postgres import PostgresDatabase, translate_postgres_errors
 from filestead.database.tables import metadata
-from filestead.domain.errors import CannotStart, StorageFailed, StorageFull, StoreUnavailable
+from filestead.domain.errors import CannotStart, DatabaseUnavailable, StorageFailed, StorageFull
 from filestead.installation import new_id
 from tests.support.databases import shared_postgres
 from tests.support.postgres import PostgresServer, Proxy, free_port
@@ -38,7 +38,7 @@ Empty = tuple[PostgresServer, str]
 
 
 def test_the_migrations_make_the_tables(empty: Empty) -> None:
-    with postgres_server.exclusively(empty[1]) as connection:
+    with postgres_server.exclusive_connection(empty[1]) as connection:
         assert schema.version(connection) is None
         with pytest.raises(CannotStart, match="run `filestead migrate`"):
             schema.require_head(connection)
@@ -56,7 +56,7 @@ def test_the_migrations_make_the_tables(empty: Empty) -> None:
 
 
 def test_a_newer_database_is_left_alone(empty: Empty) -> None:
-    with postgres_server.connected(empty[1]) as connection:
+    with postgres_server.maintenance_connection(empty[1]) as connection:
         schema.upgrade(connection)
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         for step in (schema.upgrade, schema.require_head):
@@ -67,7 +67,7 @@ def test_a_newer_database_is_left_alone(empty: Empty) -> None:
 
 def prepare(url: str) -> str:
     """What each node does."""
-    with postgres_server.exclusively(url) as connection:
+    with postgres_server.exclusive_connection(url) as connection:
         postgres_server.check_server(connection, migrates=True)
         schema.upgrade(connection)
         found = postgres_server.installation(connection)
@@ -87,7 +87,7 @@ def test_many_nodes_prepare_one_database_at_once(empty: Empty) -> None:
         assert node.returncode == 0
         ids.append(output.decode().strip())
     assert len(set(ids)) == 1
-    with postgres_server.connected(empty[1]) as connection:
+    with postgres_server.maintenance_connection(empty[1]) as connection:
         assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)
         locks = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
         assert locks == (0,)
@@ -101,7 +101,7 @@ def tables(session: psycopg.Connection[Any]) -> set[str]:
 
 def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) -> None:
     server, url = empty
-    with postgres_server.connected(server.create("whole")) as whole:
+    with postgres_server.maintenance_connection(server.create("whole")) as whole:
         schema.upgrade(whole)
         complete = tables(whole)
     server.drop("whole")
@@ -116,16 +116,16 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
 
         proxy = Proxy(server.port, judge)
         try:
-            with postgres_server.connected(server.url_of("empty", proxy.port)) as connection:
+            with postgres_server.maintenance_connection(server.url_of("empty", proxy.port)) as connection:
                 schema.upgrade(connection)
-        except StoreUnavailable:
+        except DatabaseUnavailable:
             pass
         else:
             versions.append(schema.HEAD)
             break
         finally:
             proxy.close()
-        with postgres_server.connected(url) as connection:
+        with postgres_server.maintenance_connection(url) as connection:
             at = schema.version(connection)
             found = tables(connection)
             assert ("files" in found) == (at is not None)
@@ -133,7 +133,7 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
             versions.append(at)
             connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     assert set(versions) >= {None, "0001", schema.HEAD}
-    with postgres_server.connected(url) as connection:
+    with postgres_server.maintenance_connection(url) as connection:
         assert tables(connection) == complete
 
 
@@ -141,14 +141,14 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
 
 
 def refused(url: str, *, migrates: bool = False) -> str:
-    with pytest.raises(CannotStart) as refusal, postgres_server.connected(url) as connection:
+    with pytest.raises(CannotStart) as refusal, postgres_server.maintenance_connection(url) as connection:
         postgres_server.check_server(connection, migrates=migrates)
     assert PASSWORD not in str(refusal.value)
     return str(refusal.value)
 
 
 def test_a_good_server_is_taken(empty: Empty) -> None:
-    with postgres_server.connected(empty[1]) as connection:
+    with postgres_server.maintenance_connection(empty[1]) as connection:
         postgres_server.check_server(connection, migrates=True)
 
 
@@ -161,16 +161,16 @@ def test_commits_must_be_durable(empty: Empty) -> None:
     remedy = message[message.index("ALTER ROLE") : message.index(" (or")]
     with server.session() as session:
         session.execute(remedy)
-    with postgres_server.connected(url) as connection:
+    with postgres_server.maintenance_connection(url) as connection:
         postgres_server.check_server(connection)
 
 
 def test_a_server_that_syncs_nothing_is_warned_of(caplog: pytest.LogCaptureFixture, empty: Empty) -> None:
     for syncs in ("off", "on"):  # the server of the tests runs without
         server = empty[0] if syncs == "off" else PostgresServer()
-        with postgres_server.connected(server.url) as connection:
+        with postgres_server.maintenance_connection(server.url) as connection:
             caplog.clear()
-            postgres_server.warn(connection)
+            postgres_server.warn_of_unsafe_settings(connection)
         assert ("fsync is off" in caplog.text) == (syncs == "off")
         if server is not empty[0]:
             server.remove()
@@ -191,11 +191,11 @@ def test_a_migration_needs_the_right_to_make_tables(empty: Empty) -> None:
     theirs = url.replace("postgres:secret-word@", f"clerk:{PASSWORD}@")
     message = refused(theirs, migrates=True)
     assert "the role clerk may not create tables in the schema public of the database empty" in message
-    with postgres_server.connected(theirs) as connection:
+    with postgres_server.maintenance_connection(theirs) as connection:
         postgres_server.check_server(connection)
     with server.session("empty") as session:
         session.execute(message[message.index("GRANT") : message.index(", or run")])
-    with postgres_server.connected(theirs) as connection:
+    with postgres_server.maintenance_connection(theirs) as connection:
         postgres_server.check_server(connection, migrates=True)
         schema.upgrade(connection)
     with server.session("empty") as session:
@@ -245,7 +245,7 @@ def every_exception() -> list[type[psycopg.Error]]:
 
 WANTED = {
     "53100": StorageFull,
-    **dict.fromkeys(("08006", "40001", "40P01", "55P03", "57014", "57P01", "57P03", "53300", "28P01", "25006", "25P03", "23505"), StoreUnavailable),
+    **dict.fromkeys(("08006", "40001", "40P01", "55P03", "57014", "57P01", "57P03", "53300", "28P01", "25006", "25P03", "23505"), DatabaseUnavailable),
     **dict.fromkeys(("42501", "42P01", "58030", "XX001", "22021", "23514", "54000"), StorageFailed),
 }  # fmt: skip
 
@@ -254,11 +254,14 @@ def test_no_exception_of_the_driver_passes() -> None:
     kinds = every_exception()
     assert len(kinds) > 200
     for kind in kinds:
-        with pytest.raises((StoreUnavailable, StorageFull, StorageFailed)) as translation, translate_postgres_errors():
+        with (
+            pytest.raises((StorageFull, StorageFailed, DatabaseUnavailable)) as translation,
+            translate_postgres_errors(),
+        ):
             raise kind("words")
         wanted = WANTED.pop(kind.sqlstate or "", None)
         assert wanted is None or type(translation.value) is wanted, kind
     assert not WANTED
     for kind in (psycopg.OperationalError, psycopg.InterfaceError):  # of the driver itself: a lost connection
-        with pytest.raises(StoreUnavailable), translate_postgres_errors():
+        with pytest.raises(DatabaseUnavailable), translate_postgres_errors():
             raise kind("words")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from filestead import installation, settings
-from filestead.installation.stores import ALPHABET
+from filestead.installation import EmbeddedInstallation
+from filestead.installation.backends import ID_ALPHABET
 
 
 def test_every_directory_on_the_way_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,8 @@ def test_every_directory_on_the_way_is_synced(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", watched)
     before = os.umask(0o022)
     try:
-        installation.prepare(settings.load(data_dir=tmp_path / "a" / "b"))()
+        with EmbeddedInstallation(settings.load(data_dir=tmp_path / "a" / "b")).prepare():
+            pass
     finally:
         os.umask(before)
     root = tmp_path / "a" / "b"
@@ -34,4 +36,4 @@ def test_ids_are_of_the_hosted_form_and_differ() -> None:
     assert len(made) == 10_000
     assert all(len(one) == 27 and one.removeprefix("file-").isalnum() and one.isascii() for one in made)
     used = set("".join(one.removeprefix("file-") for one in made))
-    assert used == set(ALPHABET)
+    assert used == set(ID_ALPHABET)

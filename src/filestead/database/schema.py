@@ -1,6 +1,7 @@
 """The schema's version: numbered migrations, each one transaction, the same for every database.
 
-They run when the embedded server starts, and by `filestead migrate` on a PostgreSQL that many nodes share.
+They run when the embedded server starts, and by `filestead migrate` on a PostgreSQL that many nodes share. Functions
+here take a driver's connection and raise the driver's exceptions: `maintenance_connection` of each engine translates.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from filestead.database.engines import sqlite
 from filestead.database.engines.statements import Connection
 from filestead.domain.errors import CannotStart
 
@@ -56,18 +56,16 @@ def version(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection) -> None:
     """Bring the database to `HEAD`. `CannotStart` if a newer Filestead has worked on it."""
-    with sqlite.translate_sqlite_errors():
-        at = version(connection)
-        if at is not None and at > HEAD:
-            raise CannotStart(_newer(at))
-        if at != HEAD:
-            _migrate(connection)
+    at = version(connection)
+    if at is not None and at > HEAD:
+        raise CannotStart(_newer(at))
+    if at != HEAD:
+        _migrate(connection)
 
 
 def require_head(connection: Connection) -> None:
     """`CannotStart` unless the database is at `HEAD`."""
-    with sqlite.translate_sqlite_errors():
-        at = version(connection)
+    at = version(connection)
     if at is not None and at > HEAD:
         raise CannotStart(_newer(at))
     if at != HEAD:
@@ -109,7 +107,7 @@ def bound(connection: Connection) -> Iterator[sa.Connection]:
 
 @contextlib.contextmanager
 def _unwrapped() -> Iterator[None]:
-    """Let the driver's own exceptions out, for `translate_sqlite_errors` to see."""
+    """Unwrap the driver's own exceptions, which the caller translates."""
     try:
         yield
     except sa.exc.DBAPIError as error:

@@ -15,7 +15,7 @@ from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
 from filestead.domain.files.sweep import Sweeper
-from filestead.installation.stores import Stores
+from filestead.installation.backends import Backends
 
 PAGE = 50
 """Files, and so how many a copy that was cut off brings again at most."""
@@ -40,7 +40,7 @@ class Copied:
     skipped: int = 0
 
 
-async def copy(source: Stores, target: Stores, *, progress: Progress = lambda done, total: None) -> Copied:
+async def copy(source: Backends, target: Backends, *, progress: Progress = lambda done, total: None) -> Copied:
     """Make the target the same as the source; nobody may be serving either. Raises `CopyFailed`, `CannotStart`."""
     gone = await _no_longer_there(source, target)
     for table in BEFORE_FILES:
@@ -48,32 +48,32 @@ async def copy(source: Stores, target: Stores, *, progress: Progress = lambda do
     copied = Copied()
     total = await _total(source)
     after: Row | None = None
-    while page := await source.transfer.files(after, PAGE):
+    while page := await source.tables.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
         after = page[-1]
-    await target.transfer.finish(await source.transfer.highest())
+    await target.tables.finish(await source.tables.highest())
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
-            await target.records.delete(file["project_id"], file["id"])
+            await target.files.delete(file["project_id"], file["id"])
     for table in AFTER_FILES:  # which include what the source remembers of the files that are gone
         await _copy_table(source, target, table)
-    await Sweeper(target.records, target.blobs).sweep()
+    await Sweeper(target.files, target.blobs).sweep()
     return copied
 
 
-async def _no_longer_there(source: Stores, target: Stores) -> list[Row]:
+async def _no_longer_there(source: Backends, target: Backends) -> list[Row]:
     """Files that an earlier copy brought over and that the source has lost since. `CannotStart` for any other's."""
     for table in BEFORE_FILES:  # of which nothing is ever removed
         async for page in _pages(target, table):
-            if len(await source.transfer.counterparts(table, page)) < len(page):
+            if len(await source.tables.counterparts(table, page)) < len(page):
                 raise CannotStart(
                     "the target already has an installation of its own: copy to an empty one, or to one that holds "
                     "nothing but an earlier copy of the same source"
                 )
     gone: list[Row] = []
-    own = await target.transfer.highest() > await source.transfer.highest()
+    own = await target.tables.highest() > await source.tables.highest()
     async for page in _pages(target, "files"):
-        there = {row["seq"]: row["id"] for row in await source.transfer.counterparts("files", page)}
+        there = {row["seq"]: row["id"] for row in await source.tables.counterparts("files", page)}
         gone += [row for row in page if row["seq"] not in there]
         own = own or any(there.get(row["seq"], row["id"]) != row["id"] for row in page)
     if own:
@@ -84,19 +84,19 @@ async def _no_longer_there(source: Stores, target: Stores) -> list[Row]:
     return gone
 
 
-async def _pages(stores: Stores, table: str) -> AsyncIterator[list[Row]]:
+async def _pages(backends: Backends, table: str) -> AsyncIterator[list[Row]]:
     after: Row | None = None
-    while page := await stores.transfer.rows(table, after, PAGE):
+    while page := await backends.tables.rows(table, after, PAGE):
         yield page
         after = page[-1]
 
 
-async def _copy_table(source: Stores, target: Stores, table: str) -> None:
+async def _copy_table(source: Backends, target: Backends, table: str) -> None:
     async for page in _pages(source, table):
-        await target.transfer.write(table, page)
+        await target.tables.write(table, page)
 
 
-async def _total(source: Stores) -> int:
+async def _total(source: Backends) -> int:
     total = 0
     async for page in _pages(source, "projects"):
         total += sum(row["bytes_used"] for row in page)
@@ -104,9 +104,9 @@ async def _total(source: Stores) -> int:
 
 
 async def _copy_page(
-    source: Stores, target: Stores, page: list[Row], copied: Copied, report: Callable[[], None]
+    source: Backends, target: Backends, page: list[Row], copied: Copied, report: Callable[[], None]
 ) -> None:
-    states = await target.records.blob_states([row["blob_key"] for row in page])
+    states = await target.files.blob_states([row["blob_key"] for row in page])
     lane = asyncio.Semaphore(AT_ONCE)
 
     async def is_there(row: Row) -> bool:
@@ -125,21 +125,21 @@ async def _copy_page(
     there = await asyncio.gather(*map(is_there, page))
     missing = [row for row, known in zip(page, there, strict=True) if not known]
     if missing:
-        await target.transfer.expect(missing, lease_seconds=LEASE_SECONDS)
+        await target.tables.expect(missing, lease_seconds=LEASE_SECONDS)
     try:
         async with asyncio.TaskGroup() as tasks:
             for row in missing:
                 tasks.create_task(bring(row))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    await target.transfer.publish(page)
+    await target.tables.publish(page)
     copied.files += len(page)
     copied.skipped += len(page) - len(missing)
     copied.bytes += sum(row["bytes"] for row, known in zip(page, there, strict=True) if known)
     report()
 
 
-async def _copy_blob(source: Stores, target: Stores, row: Row, copied: Copied, report: Callable[[], None]) -> None:
+async def _copy_blob(source: Backends, target: Backends, row: Row, copied: Copied, report: Callable[[], None]) -> None:
     digest = hashlib.sha256()
 
     async def chunks() -> AsyncIterator[bytes]:

@@ -1,15 +1,15 @@
-"""The embedded installation: SQLite and a local disk in one data directory, and one server that owns it.
+"""The embedded installation: SQLite and a local disk in one data directory, owned by one server.
 
 Layout of the data directory (0700): `lock`, `filestead.db` (with its -wal, -shm and `ballast`), `VOLUME`, `staging/`,
 `blobs/`, and `first-key` (0600) until the user removes it.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
-import sqlite3
 import stat
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from filestead.blobs.disk import sync_directory
@@ -17,146 +17,177 @@ from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.inspection import require_entry_types
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
-from filestead.database.engines.sqlite import SqliteDatabase, connect, translate_sqlite_errors
+from filestead.database.engines import sqlite
 from filestead.database.repositories.files import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
-from filestead.installation.first_key import FIRST_KEY
-from filestead.installation.stores import Stores, new_id
+from filestead.installation.backends import Backends, new_id
+from filestead.installation.keys import FIRST_KEY_FILE, create_initial_key
 from filestead.settings import Settings
 
 DATABASE = "filestead.db"
 LOCK = "lock"
-OPENED = {LOCK, "ballast", *(f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
-"""What a server opens or makes in the data directory, besides the blobs. (The first key replaces what is there.)"""
+OWN_FILES = {LOCK, "ballast", *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))}
+"""Files that a server opens or creates in the data directory, besides the blobs and the first key (always replaced)."""
 
-MAY_BE_THERE = {LOCK, FIRST_KEY, "lost+found"}
+ALLOWED_BEFORE_CREATION = {LOCK, FIRST_KEY_FILE, "lost+found"}
 
 
-class Lock:
-    """Held by the one server of a data directory, from before it touches anything until it has ended."""
+class EmbeddedInstallation:
+    """See `Installation` for the contract."""
 
-    def __init__(self, directory: Path) -> None:
-        self._fd = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directory = settings.data_dir
+        self._database = settings.data_dir / DATABASE
+
+    @property
+    def location(self) -> str:
+        """The path of the data directory."""
+        return str(self._directory.resolve())
+
+    def is_locked(self) -> bool:
+        """Whether a server owns the data directory. A server that starts at the same moment may be refused."""
+        if not self._database.is_file():
+            return False
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise CannotStart(
-                f"another Filestead (process {holder or 'unknown'}) serves {directory}: stop it first, or give this "
-                "one another --data-dir"
-            ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            with _directory_lock(self._directory):
+                return False
+        except CannotStart:
+            return True
+        except OSError:
+            return False
 
-    def release(self) -> None:
-        """Let another server in."""
-        os.close(self._fd)
+    @contextlib.contextmanager
+    def prepare(self, *, create: bool = True) -> Iterator[None]:
+        """Create or check the data directory, migrate the database, and hold the lock within the block."""
+        if not create:
+            self._require_database()
+        with contextlib.ExitStack() as held:
+            try:
+                self._prepare_directory()
+                held.enter_context(_directory_lock(self._directory))
+            except OSError as error:
+                raise CannotStart(
+                    f"cannot use the data directory {self._directory} ({error.strerror}): make it writable for this "
+                    "user, or choose another --data-dir"
+                ) from None
+            try:
+                self._prepare_database()
+            except DomainError as error:
+                raise CannotStart(str(error)) from error
+            yield
 
-
-def prepare(settings: Settings) -> Lock:
-    """Make or check the installation, migrate it, and keep the lock. `CannotStart` says what to do."""
-    directory = settings.data_dir
-    try:
+    def _prepare_directory(self) -> None:
         os.umask(0o077)
-        made = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in made:  # the way to the data must survive a power cut, too
+        missing = [path for path in (self._directory, *self._directory.parents) if not path.exists()]
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:  # The directories above the data must survive a power failure, too.
             sync_directory(path.parent)
-        require_entry_types(directory, dict.fromkeys(OPENED, "file"))
-        if stat.S_IMODE(directory.stat().st_mode) != 0o700:
-            directory.chmod(0o700)
-        lock = Lock(directory)
-    except OSError as error:
-        raise CannotStart(
-            f"the data directory {directory} cannot be used ({error.strerror}): make it writable for this user, or "
-            "give another --data-dir"
-        ) from None
-    try:
-        _prepare_database(settings)
-    except DomainError as error:
-        lock.release()
-        raise CannotStart(str(error)) from error
-    except BaseException:
-        lock.release()
-        raise
-    return lock
+        require_entry_types(self._directory, dict.fromkeys(OWN_FILES, "file"))
+        if stat.S_IMODE(self._directory.stat().st_mode) != 0o700:
+            self._directory.chmod(0o700)
 
-
-def _prepare_database(settings: Settings) -> None:
-    directory = settings.data_dir
-    path = directory / DATABASE
-    if not path.exists():
-        strangers = {entry.name for entry in directory.iterdir()} - MAY_BE_THERE
-        if strangers & {"VOLUME", "blobs"}:
-            raise CannotStart(
-                f"{directory} holds blobs but the database {DATABASE} is missing: restore it from the backup, or give "
-                "another --data-dir"
-            )
-        if strangers:
-            raise CannotStart(
-                f"{directory} is not empty and is not a data directory of Filestead (it holds {min(strangers)}): give "
-                "an empty directory or one that Filestead has made"
-            )
-    with contextlib.closing(_connect(path)) as connection:
-        schema.upgrade(connection)
-        with translate_sqlite_errors():
+    def _prepare_database(self) -> None:
+        if not self._database.exists():
+            _require_empty(self._directory)
+        with sqlite.maintenance_connection(self._database) as connection:
+            schema.upgrade(connection)
             row = connection.execute("SELECT id FROM installation").fetchone()
             installation = str(row[0]) if row else new_id("inst-")
-            _blobs(settings).open(installation, fresh=row is None)
+            self._blobs().open(installation, fresh=row is None)
             if row is None:
-                # Last, so that a first start that was cut off is a first start again.
+                # Last, so that a first start that was interrupted is a first start again.
                 connection.execute("INSERT INTO installation (id) VALUES (?)", (installation,))
 
+    def migrate(self, *, wait_seconds: float = 0) -> str:
+        """Migrate the database, which every start of a server does, too."""
+        with self.prepare():
+            return f"the embedded installation in {self._directory} has the schema of this version"
 
-def _connect(path: Path) -> sqlite3.Connection:
-    with translate_sqlite_errors():
-        return connect(path, time.time)
+    def bootstrap(self, key_file: Path | None = None) -> str | None:
+        """End all leases, since no upload can be under way, and create the initial key."""
 
+        async def run() -> str | None:
+            with contextlib.closing(self.open()) as backends:
+                await backends.files.release_leases()
+                return await create_initial_key(backends.keys, self._settings, key_file)
 
-def _blobs(settings: Settings) -> LocalBlobs:
-    return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes), neighbours={*OPENED, FIRST_KEY})
+        return asyncio.run(run())
 
+    def open(self, *, operation_timeout: float | None = None) -> Backends:
+        """Open the database and the blobs. Operations have no time limit here."""
+        self._require_database()
+        with sqlite.maintenance_connection(self._database) as connection:
+            schema.require_head(connection)
+        database = sqlite.SqliteDatabase(self._database)
+        blobs = self._blobs()
 
-def open_stores(settings: Settings) -> Stores:
-    """The stores of an installation that has been prepared."""
-    path = settings.data_dir / DATABASE
-    if not is_made(settings):
-        raise CannotStart(
-            f"{settings.data_dir} holds no installation: start `filestead serve` on it, or name another --data-dir"
+        def close() -> None:
+            database.close()
+            blobs.close()
+
+        return Backends(
+            SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
+            SqlKeyRepository(database, new_id),
+            HealthCheckedBlobs(blobs),
+            SqlTransfer(database),
+            close,
         )
-    with contextlib.closing(_connect(path)) as connection:
-        schema.require_head(connection)
-    database = SqliteDatabase(path)
-    local = _blobs(settings)
 
-    def close() -> None:
-        database.close()
-        local.close()
+    def open_for_command(self, *, create: bool = False) -> Backends:
+        """Prepare the installation, unless a server owns it, and open it."""
+        if not self.is_locked() and (create or self._database.is_file()):
+            with self.prepare():
+                pass
+        return self.open()
 
-    return Stores(
-        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
-        SqlKeyRepository(database, new_id),
-        HealthCheckedBlobs(local),
-        SqlTransfer(database),
-        close,
-    )
+    def _require_database(self) -> None:
+        if not self._database.is_file():
+            raise CannotStart(
+                f"{self._directory} holds no installation: start `filestead serve` on it, or name another --data-dir"
+            )
+
+    def _blobs(self) -> LocalBlobs:
+        return LocalBlobs(
+            self._directory,
+            reserve_bytes=int(self._settings.reserve_bytes),
+            neighbours={*OWN_FILES, FIRST_KEY_FILE},
+        )
 
 
-def is_made(settings: Settings) -> bool:
-    """Whether the data directory holds an installation, if only one whose first start was cut off."""
-    return (settings.data_dir / DATABASE).is_file()
-
-
-def is_served(settings: Settings) -> bool:
-    """Whether a server owns the data directory now."""
+@contextlib.contextmanager
+def _directory_lock(directory: Path) -> Iterator[None]:
+    """Held by the one server of a data directory, from before it changes anything until it has ended."""
+    descriptor = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        Lock(settings.data_dir).release()
-    except CannotStart:
-        return True
-    except OSError:
-        return False
-    return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise CannotStart(
+                f"another Filestead (process {holder or 'unknown'}) serves {directory}: stop it first, or choose "
+                "another --data-dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_empty(directory: Path) -> None:
+    """`CannotStart` for a directory without a database that holds anything which Filestead did not create."""
+    unexpected_entries = {entry.name for entry in directory.iterdir()} - ALLOWED_BEFORE_CREATION
+    if unexpected_entries & {"VOLUME", "blobs"}:
+        raise CannotStart(
+            f"{directory} holds blobs but the database {DATABASE} is missing: restore it from the backup, or choose "
+            "another --data-dir"
+        )
+    if unexpected_entries:
+        raise CannotStart(
+            f"{directory} is not empty and not a Filestead data directory (it holds {min(unexpected_entries)}): choose "
+            "an empty directory, or one that Filestead created"
+        )

@@ -1,12 +1,14 @@
-"""The shared installation: rows in PostgreSQL, bytes in an S3-compatible store or a shared folder, any number of nodes.
+"""The shared installation: rows in PostgreSQL, blobs in an S3-compatible store or a shared directory, many nodes.
 
-Nothing here is owned by one process: nodes come and go while others serve. `filestead migrate` makes the schema.
+No process owns it: nodes come and go while others serve. `filestead migrate` creates the schema.
 """
 
+import asyncio
 import contextlib
 import importlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,96 +21,132 @@ from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.transfer import SqlTransfer
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
-from filestead.installation.stores import Stores, new_id
+from filestead.installation.backends import Backends, new_id
+from filestead.installation.keys import create_initial_key
 from filestead.settings import Settings, cloud_environment
 
 if TYPE_CHECKING:
     from filestead.blobs.s3.store import S3Blobs
 
-WAIT_STEP_SECONDS = 1.0
+MIGRATION_RETRY_SECONDS = 1.0
 
-PATIENT_SECONDS = 3600.0
-"""How long a command may look at millions of rows; a server gives up long before."""
-
-
-def prepare(settings: Settings) -> None:
-    """Check that rows and bytes are there, of this version, and belong together. `CannotStart` says what to do."""
-    server = _driver("postgres_server")
-    with server.connected(_url(settings)) as connection:
-        server.check_server(connection)
-        schema.require_head(connection)
-        installation = server.installation(connection)
-    if installation is None:
-        raise CannotStart("the database holds no installation yet: run `filestead migrate`")
-    with contextlib.closing(_blobs(settings)) as blobs:
-        blobs.open(installation, fresh=False)
+COMMAND_TIMEOUT_SECONDS = 3600.0
+"""How long an operation of a command may take, which may read millions of rows; that of a request ends long before."""
 
 
-@contextlib.contextmanager
-def starting(settings: Settings) -> Iterator[None]:
-    """Around what a node does before it serves; of all nodes one at a time is in the block."""
-    server = _driver("postgres_server")
-    with server.exclusively(_url(settings)) as connection:
-        server.warn(connection)
+class SharedInstallation:
+    """See `Installation` for the contract."""
+
+    location = "shared"
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.database_url is None:
+            raise CannotStart("`shared` is the installation of FILESTEAD_DATABASE_URL, which is not set")
+        self._settings = settings
+        self._url = settings.database_url.get_secret_value()
+        self._server = _postgres_module("postgres_server")
+
+    def is_locked(self) -> bool:
+        """Never: any number of nodes may serve it."""
+        return False
+
+    @contextlib.contextmanager
+    def prepare(self, *, create: bool = True) -> Iterator[None]:
+        """Check that rows and blobs are there, have this version, and belong together."""
+        self._check()
         yield
 
+    def _check(self) -> None:
+        with self._server.maintenance_connection(self._url) as connection:
+            self._server.check_server(connection)
+            schema.require_head(connection)
+            installation = self._server.installation(connection)
+        if installation is None:
+            raise CannotStart("the database holds no installation yet: run `filestead migrate`")
+        with contextlib.closing(self._blobs()) as blobs:
+            blobs.open(installation, fresh=False)
 
-def migrate(settings: Settings, *, wait_seconds: float) -> str:
-    """Bring the schema to this version and make the installation, waiting for database and store to come up."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            return _migrate(settings)
-        except DomainError as error:
-            if time.monotonic() > deadline:
-                raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
-        time.sleep(WAIT_STEP_SECONDS)
+    def migrate(self, *, wait_seconds: float = 0) -> str:
+        """Migrate the schema and create the installation; wait until the database and the blob store are available."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                return self._migrate()
+            except DomainError as error:
+                if time.monotonic() > deadline:
+                    raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
+            time.sleep(MIGRATION_RETRY_SECONDS)
+
+    def _migrate(self) -> str:
+        with self._server.exclusive_connection(self._url) as connection:
+            self._server.check_server(connection, migrates=True)
+            schema.upgrade(connection)
+            installation = self._server.installation(connection)
+            with contextlib.closing(self._blobs()) as blobs:
+                fresh = installation is None
+                installation = installation or new_id("inst-")
+                blobs.open(installation, fresh=fresh)
+            if fresh:
+                # Last, so that a first migration that was interrupted is a first one again.
+                self._server.add_installation(connection, installation)
+        return f"the database is at schema {schema.HEAD}; the bytes of its files are in {self._settings.bytes_place}"
+
+    def bootstrap(self, key_file: Path | None = None) -> str | None:
+        """Create the initial key, one node at a time. Leases of other nodes' uploads stay."""
+
+        async def run() -> str | None:
+            with contextlib.closing(self.open()) as backends:
+                return await create_initial_key(backends.keys, self._settings, key_file)
+
+        with self._server.exclusive_connection(self._url) as connection:
+            self._server.warn_of_unsafe_settings(connection)
+            return asyncio.run(run())
+
+    def open(self, *, operation_timeout: float | None = None) -> Backends:
+        """Connect to the database and the blob store."""
+        with self._server.maintenance_connection(self._url) as connection:
+            schema.require_head(connection)
+        driver = _postgres_module("postgres")
+        database = driver.PostgresDatabase(
+            self._url,
+            connections=self._settings.database_connections,
+            seconds=operation_timeout or driver.SECONDS,
+        )
+        blobs = self._blobs()
+
+        def close() -> None:
+            database.close()
+            blobs.close()
+
+        return Backends(
+            SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
+            SqlKeyRepository(database, new_id),
+            HealthCheckedBlobs(blobs),
+            SqlTransfer(database),
+            close,
+            None if isinstance(blobs, LocalBlobs) else blobs,
+        )
+
+    def open_for_command(self, *, create: bool = False) -> Backends:
+        """Check the installation and open it."""
+        self._check()
+        return self.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)
+
+    def _blobs(self) -> "LocalBlobs | S3Blobs":
+        settings = self._settings
+        if settings.blob_url is None:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
+        return open_blob_store(
+            settings.blob_url,
+            endpoint=settings.s3_endpoint,
+            region=None,
+            environ=cloud_environment(),
+            allow_link_local=settings.allow_link_local,
+        )
 
 
-def _migrate(settings: Settings) -> str:
-    server = _driver("postgres_server")
-    with server.exclusively(_url(settings)) as connection:
-        server.check_server(connection, migrates=True)
-        schema.upgrade(connection)
-        installation = server.installation(connection)
-        with contextlib.closing(_blobs(settings)) as blobs:
-            fresh = installation is None
-            installation = installation or new_id("inst-")
-            blobs.open(installation, fresh=fresh)
-        if fresh:
-            # Last, so that a first migration that was cut off is a first one again.
-            server.add_installation(connection, installation)
-    return f"the database is at schema {schema.HEAD}; the bytes of its files are in {settings.bytes_place}"
-
-
-def open_stores(settings: Settings, *, patient: bool) -> Stores:
-    """The stores of an installation that has been prepared."""
-    with _driver("postgres_server").connected(_url(settings)) as connection:
-        schema.require_head(connection)
-    driver = _driver("postgres")
-    database = driver.PostgresDatabase(
-        _url(settings),
-        connections=settings.database_connections,
-        seconds=PATIENT_SECONDS if patient else driver.SECONDS,
-    )
-    blobs = _blobs(settings)
-
-    def close() -> None:
-        database.close()
-        blobs.close()
-
-    direct = None if isinstance(blobs, LocalBlobs) else blobs
-    return Stores(
-        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
-        SqlKeyRepository(database, new_id),
-        HealthCheckedBlobs(blobs),
-        SqlTransfer(database),
-        close,
-        direct,
-    )
-
-
-def _driver(name: str) -> ModuleType:
+def _postgres_module(name: str) -> ModuleType:
     """A module that needs the extra."""
     try:
         return importlib.import_module(f"filestead.database.engines.{name}")
@@ -118,21 +156,3 @@ def _driver(name: str) -> ModuleType:
         raise CannotStart(
             "FILESTEAD_DATABASE_URL needs the PostgreSQL driver: pip install 'filestead[postgres]'"
         ) from None
-
-
-def _url(settings: Settings) -> str:
-    assert settings.database_url is not None, "otherwise it is an embedded one"
-    return settings.database_url.get_secret_value()
-
-
-def _blobs(settings: Settings) -> "LocalBlobs | S3Blobs":
-    if settings.blob_url is None:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
-    return open_blob_store(
-        settings.blob_url,
-        endpoint=settings.s3_endpoint,
-        region=None,
-        environ=cloud_environment(),
-        allow_link_local=settings.allow_link_local,
-    )

@@ -15,6 +15,7 @@ from filestead import app, installation
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import new_request_id
 from filestead.domain.errors import CannotStart
+from filestead.installation import Installation
 from filestead.server import heap
 from filestead.server.banner import banner
 from filestead.server.http1.limits import ConnectionLimits
@@ -39,11 +40,11 @@ def serve(settings: Settings) -> None:
     _raise_file_limit(settings)
     # The port is taken first, so that one that is not free leaves no new installation behind; it listens last, so that
     # clients of a node that still migrates are refused and try another one.
-    with contextlib.closing(_bound(settings)) as listener:
-        release = installation.prepare(settings)
-        key_file = settings.data_dir.absolute() / installation.FIRST_KEY
+    served = installation.from_settings(settings)
+    with contextlib.closing(_bound(settings, served)) as listener, served.prepare():
+        key_file = settings.data_dir.absolute() / installation.FIRST_KEY_FILE
         printed = settings.print_key or sys.stdout.isatty()
-        new_key = installation.begin(settings, key_file=None if printed else key_file)
+        new_key = served.bootstrap(None if printed else key_file)
         with _address_errors(settings):
             listener.listen(BACKLOG)
         left = key_file.exists() and not (printed and new_key)
@@ -57,7 +58,6 @@ def serve(settings: Settings) -> None:
             work(settings, listener)
         else:
             Supervisor(settings.workers, lambda: work(settings, listener)).run()
-    release()
 
 
 def _raise_file_limit(settings: Settings) -> None:
@@ -73,7 +73,7 @@ def _raise_file_limit(settings: Settings) -> None:
         )
 
 
-def _bound(settings: Settings) -> socket.socket:
+def _bound(settings: Settings, served: Installation) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,7 +84,7 @@ def _bound(settings: Settings) -> socket.socket:
             listener.bind((settings.host, settings.port))
     except CannotStart as error:
         listener.close()
-        if installation.is_served(settings):  # The commonest case of all is a second start of the same server.
+        if served.is_locked():  # The commonest case of all is a second start of the same server.
             raise CannotStart(f"{error} (another Filestead serves {settings.data_dir})") from None
         raise
     return listener
@@ -116,7 +116,7 @@ def work(settings: Settings, listener: socket.socket) -> None:
         ),
     )
     config = uvicorn.Config(
-        app.build(settings, installation.open_stores(settings)),
+        app.build(settings, installation.from_settings(settings).open()),
         http=protocol_class(limits, _refusal),
         loop="uvloop",
         ws="none",

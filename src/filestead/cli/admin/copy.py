@@ -7,11 +7,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from filestead import installation
 from filestead import settings as table
 from filestead.cli.terminal.progress import progress_bar
 from filestead.domain.errors import CannotStart
 from filestead.domain.files.verify import verify
+from filestead.installation import (
+    COMMAND_TIMEOUT_SECONDS,
+    EmbeddedInstallation,
+    Installation,
+    SharedInstallation,
+)
 from filestead.installation.copy import copy as run_copy
 from filestead.settings import Settings
 
@@ -40,36 +45,29 @@ def copy(
         Draw no progress bar.
     """
     settings = table.load()
-    here, there = _settings_for(settings, source), _settings_for(settings, target)
-    if _location(here) == _location(there):
+    here, there = _installation(settings, source), _installation(settings, target)
+    if here.location == there.location:
         raise CannotStart("--from and --to name the same installation")
-    if here.database_url is None and not installation.is_made(here):
-        raise CannotStart(f"{source} holds no installation: --from takes the data directory of one")
     return asyncio.run(_copy(here, there, watched=not no_progress))
 
 
-def _settings_for(settings: Settings, name: str) -> Settings:
+def _installation(settings: Settings, name: str) -> Installation:
     if name == SHARED:
-        if settings.database_url is None:
-            raise CannotStart("`shared` is what FILESTEAD_DATABASE_URL names, and that is not set")
-        return settings
-    return settings.model_copy(update={"data_dir": Path(name), "database_url": None, "blob_url": None})
+        return SharedInstallation(settings)
+    return EmbeddedInstallation(settings.model_copy(update={"data_dir": Path(name), "blob_url": None}))
 
 
-def _location(settings: Settings) -> Path | str:
-    return SHARED if settings.database_url is not None else settings.data_dir.resolve()
-
-
-async def _copy(source: Settings, target: Settings, *, watched: bool) -> int:
-    with contextlib.ExitStack() as held:
-        held.callback(installation.prepare(source))
-        held.callback(installation.prepare(target))
-        here, there = (installation.open_stores(place, patient=True) for place in (source, target))
-        held.callback(here.close)
-        held.callback(there.close)
+async def _copy(source: Installation, target: Installation, *, watched: bool) -> int:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(source.prepare(create=False))
+        stack.enter_context(target.prepare())
+        here, there = (
+            stack.enter_context(contextlib.closing(place.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)))
+            for place in (source, target)
+        )
         with progress_bar("copying", wanted=watched) as report:
             copied = await run_copy(here, there, **({"progress": report} if report else {}))
-        checked = await verify(there.records, there.blobs, deep=False)
+        checked = await verify(there.files, there.blobs, deep=False)
     print(f"{copied.files} files, {copied.bytes} bytes copied ({copied.skipped} were there)")
     for finding in checked.violations:
         print(f"{finding.invariant} ({finding.severity}) {finding.subject}: {finding.evidence}; {finding.remedy}")

@@ -1,6 +1,7 @@
 """`filestead keys`: create, list and revoke, beside a running server or without one."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from filestead import installation
 from filestead import settings as table
 from filestead.domain import access
 from filestead.domain.access import Key, Scope
+from filestead.installation import Backends
 
 keys = App(name="keys", help="Create, list and revoke API keys.")
 
@@ -23,7 +25,7 @@ ScopeName = Literal["files:read", "files:write", "files:system"]
 def create(
     *,
     project: str,
-    organization: str = installation.DEFAULT,
+    organization: str = installation.DEFAULT_NAME,
     user: str | None = None,
     scope: Annotated[Sequence[ScopeName], Parameter(negative="")] = ("files:read", "files:write"),
     expires_in: int | None = None,
@@ -54,9 +56,9 @@ def create(
     secret = access.new_secret()
 
     async def run() -> Key:
-        async with installation.opened(table.load(data_dir=data_dir), make=True) as stores:
+        with _opened(data_dir, create=True) as backends:
             return await installation.create_key(
-                stores.keys,
+                backends.keys,
                 secret,
                 organization=organization,
                 project=project,
@@ -85,8 +87,8 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
     """
 
     async def run() -> list[Key]:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
-            return await stores.keys.list()
+        with _opened(data_dir) as backends:
+            return await backends.keys.list()
 
     found = asyncio.run(run())
     if json:
@@ -101,6 +103,11 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _opened(data_dir: str | None, *, create: bool = False) -> "contextlib.closing[Backends]":
+    found = installation.from_settings(table.load(data_dir=data_dir))
+    return contextlib.closing(found.open_for_command(create=create))
 
 
 def _state(key: Key) -> str:
@@ -129,7 +136,7 @@ def revoke(key_id: str, /, *, data_dir: str | None = None) -> None:
     """
 
     async def run() -> Key:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
-            return await stores.keys.revoke(key_id)
+        with _opened(data_dir) as backends:
+            return await backends.keys.revoke(key_id)
 
     print(f"{asyncio.run(run()).id} is revoked")

@@ -19,5 +19,5 @@ def migrate(*, wait: Annotated[float, Parameter(negative="")] = 0) -> int:
     wait
         Seconds to wait for the database and the store to come up.
     """
-    print(installation.migrate(table.load(), wait_seconds=wait))
+    print(installation.from_settings(table.load()).migrate(wait_seconds=wait))
     return 0

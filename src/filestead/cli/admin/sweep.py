@@ -1,6 +1,7 @@
 """`filestead sweep`: removes what nothing refers to any more."""
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 import msgspec
@@ -32,10 +33,11 @@ def sweep(
     """
 
     async def run() -> int:
-        async with installation.opened(table.load(data_dir=data_dir)) as stores:
-            removed = await Sweeper(stores.records, stores.blobs).sweep()
-            for key in await find_orphans(stores.records, stores.blobs) if orphans else []:
-                await stores.blobs.delete(key)
+        found = installation.from_settings(table.load(data_dir=data_dir))
+        with contextlib.closing(found.open_for_command()) as backends:
+            removed = await Sweeper(backends.files, backends.blobs).sweep()
+            for key in await find_orphans(backends.files, backends.blobs) if orphans else []:
+                await backends.blobs.delete(key)
                 removed += 1
             return removed
 

@@ -1,6 +1,7 @@
 """`filestead verify` and `filestead sweep`: looking after an installation."""
 
 import asyncio
+import contextlib
 import sys
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from filestead import installation
 from filestead import settings as table
 from filestead.domain.files.verify import verify as run_verify
 from filestead.domain.integrity import VerifyReport
+from filestead.installation import COMMAND_TIMEOUT_SECONDS
 
 EXIT_STATUS = {"A": 3, "B": 2, "C": 1}
 Flag = Annotated[bool, Parameter(negative="")]
@@ -36,8 +38,9 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
             print(f"\r{report.files} files, {report.bytes} bytes, {report.blobs} blobs", end="", file=sys.stderr)
 
     async def run() -> VerifyReport:
-        async with installation.opened(table.load(data_dir=data_dir), unchecked=True) as stores:
-            return await run_verify(stores.records, stores.blobs, deep=deep, progress=progress)
+        found = installation.from_settings(table.load(data_dir=data_dir))
+        with contextlib.closing(found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)) as backends:
+            return await run_verify(backends.files, backends.blobs, deep=deep, progress=progress)
 
     report = asyncio.run(run())
     if sys.stderr.isatty():

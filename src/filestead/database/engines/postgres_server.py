@@ -25,7 +25,7 @@ LOCK_SECONDS = 60
 
 
 @contextlib.contextmanager
-def connected(url: str) -> Iterator[PostgresConnection]:
+def maintenance_connection(url: str) -> Iterator[PostgresConnection]:
     """A connection to look at the database with; `CannotStart` if there is none to be had.
 
     In the block the driver's exceptions come out as errors of the domain.
@@ -42,11 +42,11 @@ def connected(url: str) -> Iterator[PostgresConnection]:
 
 
 @contextlib.contextmanager
-def exclusively(url: str) -> Iterator[PostgresConnection]:
-    """As `connected`, and only one process at a time is in the block, of all that prepare this database."""
+def exclusive_connection(url: str) -> Iterator[PostgresConnection]:
+    """A `maintenance_connection` for one process at a time, of all that prepare this database."""
     # The lock ends with a transaction, and so holds behind PgBouncer, where a session is anybody's. Therefore it has
     # a connection of its own beside the one that the migrations commit on.
-    with connected(url) as guard, connected(url) as connection:
+    with maintenance_connection(url) as guard, maintenance_connection(url) as connection:
         guard.execute(
             f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0; "
             "SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -97,7 +97,7 @@ def check_server(connection: Connection, *, migrates: bool = False) -> None:
         )
 
 
-def warn(connection: Connection) -> None:
+def warn_of_unsafe_settings(connection: Connection) -> None:
     """Log what is well for trying things out only."""
     if connection.execute("SELECT current_setting('fsync')").fetchone() == ("off",):
         log.warning("fsync is off in PostgreSQL: a power cut can lose every row. Set fsync = on in its configuration")

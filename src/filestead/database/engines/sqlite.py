@@ -59,6 +59,13 @@ def connect(path: Path, clock: Clock) -> sqlite3.Connection:
     return connection
 
 
+@contextlib.contextmanager
+def maintenance_connection(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection beside the threads below, as for migrations; within the block the driver's errors are translated."""
+    with translate_sqlite_errors(), contextlib.closing(connect(path, time.time)) as connection:
+        yield connection
+
+
 def _run(job: Job, connection: Connection) -> None:
     try:
         with translate_sqlite_errors():

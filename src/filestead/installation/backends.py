@@ -1,4 +1,4 @@
-"""What every installation gives: its open stores, and fresh ids."""
+"""The open backends of an installation, and fresh ids."""
 
 import secrets
 import string
@@ -11,20 +11,20 @@ from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.files.interfaces import FileRepository
 
-ALPHABET = string.ascii_letters + string.digits
+ID_ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
-    """The open stores of an installation, and how to close them all."""
+class Backends:
+    """The open repositories and blob store of an installation; `close` closes them all."""
 
-    records: FileRepository
+    files: FileRepository
     keys: KeyRepository
     blobs: HealthCheckedBlobs
-    transfer: SqlTransfer
+    tables: SqlTransfer
     close: Callable[[], None]
-    direct: DirectDownloads | None = None
-    """What signs links to the bytes, where the store can."""
+    direct_downloads: DirectDownloads | None = None
+    """Signs download URLs, where the blob store can."""
 
 
 def new_id(prefix: str) -> str:
@@ -33,6 +33,6 @@ def new_id(prefix: str) -> str:
     number = secrets.randbits(160)
     characters = []
     for _ in range(22):
-        number, place = divmod(number, len(ALPHABET))
-        characters.append(ALPHABET[place])
+        number, index = divmod(number, len(ID_ALPHABET))
+        characters.append(ID_ALPHABET[index])
     return prefix + "".join(characters)
