@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filestead import app
+from filestead.app import web
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
 from filestead.database.repositories.files import SqlFileRepository
@@ -260,5 +260,5 @@ def main() -> None:
     for owner, (store, methods) in STORES.items():
         for name in methods:
             _watch_method(owner, name, f"{store}.{name}")
-    app.build = _watch_answers(app.build)
+    web.build = _watch_answers(web.build)
     filestead()

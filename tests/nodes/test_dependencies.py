@@ -99,7 +99,7 @@ def test_without_its_database(node: Node, end: Callable[[object], AbstractContex
         is_unavailable(node.upload)
         unready = node.ready()
         assert unready.status_code == 503
-        assert "Not ready: the database does not work now." in unready.text
+        assert "Not ready: the database is unavailable." in unready.text
     wait_until(lambda: node.ready().status_code == 200, "it stays unready", AGAIN_SECONDS)
     assert client.get(f"/files/{file_id}/content").content == b"content"
     assert node.upload().status_code == 200
@@ -113,7 +113,7 @@ def test_without_its_store(node: Node, end: Callable[[object], AbstractContextMa
         is_unavailable(node.upload)
         unready = node.ready()
         assert unready.status_code == 503
-        assert "Not ready: the store of the files' bytes does not work now." in unready.text
+        assert "Not ready: the blob store is unavailable." in unready.text
         assert client.get(f"/files/{file_id}").status_code == 200, "what is in the database is still told"
         assert file_id in client.get("/files").text
     wait_until(lambda: node.ready().status_code == 200, "it stays unready", AGAIN_SECONDS)

@@ -111,7 +111,7 @@ def test_without_the_driver_the_message_names_the_extra(monkeypatch: pytest.Monk
 
 
 def test_an_embedded_server_does_without_the_driver() -> None:
-    code = "import sys, filestead.app, filestead.blobs.s3.opening; sys.exit('obstore' in sys.modules)"
+    code = "import sys, filestead.app.web, filestead.blobs.s3.opening; sys.exit('obstore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,45 +1,45 @@
-"""Our own description of what we serve, OpenAPI 3.1, published at /openapi.json. The shapes come from `wire`."""
+"""The OpenAPI 3.1 document, composed from the operations. Schemas are made from the shapes in `wire`."""
 
-import functools
+import re
+from collections.abc import Collection, Mapping
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from filestead import __version__, wire
-from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER
-from filestead.domain.files import expiry
-from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
+from filestead.api.http.routing import JSON, PUBLIC, Operation
 
-FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
-KEY_PATTERN = "^[!-~]{1,255}$"
-STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
-ABOUT = {"$ref": "#/components/schemas/About"}
+CONNECTION_ERRORS = (400, 408, 414, 431, 503)
+"""Responses to a request that is rejected before routing: malformed, too slow, too large, or one too many."""
 
-REPLAYED = {
-    "idempotent-replayed": {
-        "schema": {"const": "true"},
-        "description": "The file was made by an earlier upload with this Idempotency-Key.",
+AUTHENTICATED_ERRORS = (401, 429, 500)
+
+Schemas = Mapping[type, Mapping[str, Any]]
+"""Shapes to describe; of each, the properties that the type alone does not describe."""
+
+
+def json_response(description: str, schema: type | dict[str, Any], **headers: Any) -> dict[str, Any]:
+    """Describe a response with a JSON body: a shape of `wire`, or a schema."""
+    if isinstance(schema, type):
+        schema = {"$ref": f"#/components/schemas/{schema.__name__}"}
+    return {
+        "description": description,
+        "headers": {**REQUEST_ID, **headers},
+        "content": {JSON: {"schema": schema}},
     }
-}
-
-CONNECTION = (400, 408, 414, 431, 503)
-"""How any request may be refused before it is routed: its head is no HTTP, too slow, too large, or one too many."""
 
 
-@functools.cache
-def document() -> bytes:
-    """The description as JSON."""
-    shapes = [wire.FileObject, wire.ListFilesResponse, wire.FileDeleted, wire.ErrorBody, wire.About]
-    _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
-    for name in ("FileObject", "ListFilesResponse", "FileDeleted", "Error", "ErrorDetail", "About"):
-        _close(schemas[name])
-    schemas["FileObject"]["properties"]["purpose"] = {"enum": list(ALL_PURPOSES)}
-    schemas["FileObject"]["properties"]["status"] = {"enum": ["uploaded", "processed", "error"]}
-    schemas["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
-    schemas["ErrorBody"]["additionalProperties"] = False
-    description = {
+def query_parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    """Describe an optional query parameter."""
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def build_document(operations: Collection[Operation[Any]], schemas: Schemas) -> bytes:
+    """Compose the document and encode it as JSON."""
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Filestead",
@@ -48,150 +48,54 @@ def document() -> bytes:
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
-        "paths": _paths(),
+        "paths": {path: _path_item(path, list(rows)) for path, rows in groupby(operations, lambda row: row.path)},
         "components": {
-            "schemas": schemas,
+            "schemas": _components(schemas),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "responses": {"Error": _json("Any failure.", "ErrorBody")},
+            "responses": {"Error": json_response("Any failure.", wire.ErrorBody)},
         },
     }
-    return msgspec.json.format(msgspec.json.encode(description)) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 
-def _close(schema: dict[str, Any]) -> None:
-    """Answers hold exactly these members, all of them."""
-    schema["additionalProperties"] = False
-    schema["required"] = list(schema["properties"])
+def _components(schemas: Schemas) -> dict[str, Any]:
+    """Describe the shapes. Responses contain exactly the listed properties, all of them."""
+    _, components = msgspec.json.schema_components(
+        [*schemas, wire.ErrorBody], ref_template="#/components/schemas/{name}"
+    )
+    for name, component in components.items():
+        component["additionalProperties"] = False
+        if name != "ErrorBody":  # its `detail` is missing in a 401
+            component["required"] = list(component["properties"])
+    components["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
+    for shape, properties in schemas.items():
+        components[shape.__name__]["properties"].update(properties)
+    return components
 
 
-def _json(description: str, schema: str, **headers: Any) -> dict[str, Any]:
+def _path_item(path: str, operations: list[Operation[Any]]) -> dict[str, Any]:
+    """Describe a path: the parameters in its template and those common to all operations, then each operation."""
+    names = re.findall(r"\{(\w+)\}", path)
+    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    common = [item for item in operations[0].parameters if all(item in row.parameters for row in operations)]
+    methods = {row.method.lower(): _operation(row, common) for row in operations}
+    parameters = [*in_path, *common]
+    return {"parameters": parameters, **methods} if parameters else methods
+
+
+def _operation(operation: Operation[Any], common: list[dict[str, Any]]) -> dict[str, Any]:
+    public = operation.access == PUBLIC
+    errors = sorted({*operation.errors, *CONNECTION_ERRORS, *(() if public else AUTHENTICATED_ERRORS)})
+    parameters = [item for item in operation.parameters if item not in common]
     return {
-        "description": description,
-        "headers": {**REQUEST_ID, **headers},
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-
-
-def _operation(summary: str, operation_id: str, good: dict[str, Any], *failures: int, **rest: Any) -> dict[str, Any]:
-    responses = {**good, **_failures(*failures, *CONNECTION, 401, 429, 500)}
-    return {"summary": summary, "operationId": operation_id, "tags": ["Files"], "responses": responses, **rest}
-
-
-def _failures(*statuses: int) -> dict[str, Any]:
-    return {str(status): {"$ref": "#/components/responses/Error"} for status in sorted(statuses)}
-
-
-def _paths() -> dict[str, Any]:
-    return {
-        "/v1/files": {
-            "get": _operation(
-                "List files",
-                "listFiles",
-                {"200": _json("A page of files.", "ListFilesResponse")},
-                404,
-                parameters=_list_query(),
-            ),
-            "post": _operation(
-                "Upload a file",
-                "createFile",
-                {"200": _json("The file.", "FileObject", **REPLAYED)},
-                *(415, 507),
-                parameters=[_idempotency_key()],
-                requestBody=_form(),
-            ),
+        "summary": operation.summary,
+        "operationId": operation.operation_id,
+        "tags": [operation.tag],
+        **({"security": []} if public else {}),
+        "responses": {
+            **{str(status): response for status, response in operation.responses.items()},
+            **{str(status): {"$ref": "#/components/responses/Error"} for status in errors},
         },
-        "/v1/files/{file_id}": {
-            "parameters": [FILE_ID],
-            "get": _operation("Retrieve a file", "retrieveFile", {"200": _json("The file.", "FileObject")}, 404),
-            "delete": _operation("Delete a file", "deleteFile", {"200": _json("Deleted.", "FileDeleted")}, 404),
-        },
-        "/v1/files/{file_id}/content": {
-            "parameters": [FILE_ID, *_conditions()],
-            "get": _operation(
-                "Download the content",
-                "downloadFile",
-                {
-                    "200": _bytes("The content."),
-                    "206": _bytes("The asked range."),
-                    "304": {"description": "Unchanged.", "headers": REQUEST_ID},
-                },
-                *(404, 412, 416),
-            ),
-        },
-        "/": {"get": _public("What this server is", "about", ABOUT)},
-        "/v1": {"get": _public("What this server is", "aboutV1", ABOUT)},
-        "/health": {"get": _public("The process answers", "health", STATUS)},
-        "/health/ready": {"get": _public("Uploads can be taken", "ready", STATUS)},
-        "/openapi.json": {"get": _public("This description", "description", {"type": "object"})},
-    }
-
-
-def _idempotency_key() -> dict[str, Any]:
-    return {
-        "name": IDEMPOTENCY_KEY_HEADER,
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "pattern": KEY_PATTERN},
-        "description": (
-            "Names this upload and its repetitions. For 24 hours the same key with the same form gives the file that "
-            "the first upload made; with another form, or once that file is gone, the upload is refused."
-        ),
-    }
-
-
-def _list_query() -> list[dict[str, Any]]:
-    return [
-        _query("purpose", {"enum": ["", *ALL_PURPOSES]}, "Only files of this purpose; empty means all."),
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}, "Files on a page."),
-        _query("order", {"enum": ["asc", "desc"], "default": "desc"}, "By `created_at`."),
-        _query("after", {"type": "string"}, "The id behind which the page starts; empty means the beginning."),
-    ]
-
-
-def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
-
-
-def _conditions() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
-        for name in ("Range", "If-Range", "If-Match", "If-None-Match")
-    ]
-
-
-def _form() -> dict[str, Any]:
-    seconds = {"type": "integer", "minimum": expiry.MIN_SECONDS, "maximum": expiry.MAX_SECONDS}
-    schema = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["file", "purpose"],
-        "properties": {
-            "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-            "purpose": {
-                "enum": list(INPUT_PURPOSES),
-                "description": "A key with the scope `files:system` may also set the output purposes.",
-            },
-            "expires_after[anchor]": {"enum": ["created_at"]},
-            "expires_after[seconds]": seconds,
-        },
-        "dependentRequired": {
-            "expires_after[anchor]": ["expires_after[seconds]"],
-            "expires_after[seconds]": ["expires_after[anchor]"],
-        },
-    }
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-
-
-def _bytes(description: str) -> dict[str, Any]:
-    return {"description": description, "headers": REQUEST_ID, "content": {"application/octet-stream": {}}}
-
-
-def _public(summary: str, operation_id: str, schema: dict[str, Any]) -> dict[str, Any]:
-    good = {"description": "Yes.", "headers": REQUEST_ID, "content": {"application/json": {"schema": schema}}}
-    return {
-        "summary": summary,
-        "operationId": operation_id,
-        "tags": ["Operations"],
-        "security": [],
-        "responses": {"200": good, **_failures(*CONNECTION)},
+        **({"parameters": parameters} if parameters else {}),
+        **({"requestBody": operation.request_body} if operation.request_body else {}),
     }

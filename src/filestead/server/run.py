@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from filestead import app, installation
-from filestead.api.http.errors import ErrorResponse
-from filestead.api.http.middleware import new_request_id
+from filestead import installation
+from filestead.app import web
 from filestead.domain.errors import CannotStart
 from filestead.installation import Installation
 from filestead.server import heap
@@ -116,8 +115,8 @@ def work(settings: Settings, listener: socket.socket) -> None:
         ),
     )
     config = uvicorn.Config(
-        app.build(settings, installation.from_settings(settings).open()),
-        http=protocol_class(limits, _refusal),
+        web.build(settings, installation.from_settings(settings).open()),
+        http=protocol_class(limits, web.error_response),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -132,10 +131,3 @@ def work(settings: Settings, listener: socket.socket) -> None:
     )
     heap.freeze()
     uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
-
-
-def _refusal(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Build the response to a malformed request."""
-    error = ErrorResponse(status, message)
-    response = error.to_response()
-    return [*response.raw_headers, (b"x-request-id", new_request_id().encode())], error.body()

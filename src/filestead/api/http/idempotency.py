@@ -1,0 +1,39 @@
+"""The request header `Idempotency-Key`."""
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+
+from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER, bad_request
+
+KEY_PATTERN = "^[!-~]{1,255}$"
+
+PARAMETER: dict[str, Any] = {
+    "name": IDEMPOTENCY_KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+    "description": (
+        "Names this upload and its repetitions. For 24 hours the same key with the same form gives the file that "
+        "the first upload made; with another form, or once that file is gone, the upload is refused."
+    ),
+}
+
+
+def parse_idempotency_key(request: Request) -> str | None:
+    """Return the key, or None without the header. Identical repeats are accepted, as in a query."""
+    values = set(request.headers.getlist(IDEMPOTENCY_KEY_HEADER))
+    if not values:
+        return None
+    if len(values) > 1:
+        message = f"'{IDEMPOTENCY_KEY_HEADER}' was given more than once; send one value"
+        raise bad_request(message, IDEMPOTENCY_KEY_HEADER)
+    value = values.pop()
+    if not re.fullmatch(KEY_PATTERN, value):
+        raise bad_request(
+            f"Invalid '{IDEMPOTENCY_KEY_HEADER}': send 1 to 255 visible ASCII characters without spaces, for example "
+            "a UUID, or leave the header out",
+            IDEMPOTENCY_KEY_HEADER,
+        )
+    return value

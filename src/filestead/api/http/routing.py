@@ -1,0 +1,79 @@
+"""Operations of the API and the routes that serve them.
+
+Routing, required scopes and the OpenAPI document are all made from rows of `Operation`, so they cannot disagree.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from filestead.api.http.credentials import RequestAuthenticator
+from filestead.domain.access import Scope
+
+JSON = "application/json"
+
+Handlers = TypeVar("Handlers")
+Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[..., Awaitable[Response]]
+"""Takes the request, and for operations that require a scope the principal."""
+
+
+PUBLIC: Final = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Handlers]):
+    """One method of one path; `handler` selects the function that serves it.
+
+    `responses`, `parameters` and `request_body` are in the form of OpenAPI; `errors` are statuses of error responses
+    beside those that every operation may send.
+    """
+
+    method: str
+    path: str
+    access: Scope | Literal["public"]
+    handler: Callable[[Handlers], Handler]
+    tag: str
+    operation_id: str
+    summary: str
+    responses: Mapping[int, dict[str, Any]]
+    errors: tuple[int, ...] = ()
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    request_body: dict[str, Any] | None = None
+    aliases: tuple[str, ...] = ()
+    """Paths that are served alike, but not documented."""
+
+
+def build_routes(
+    operations: Iterable[Operation[Handlers]], handlers: Handlers, authenticator: RequestAuthenticator
+) -> list[Route]:
+    """Build one route for each path. A HEAD request is served by the operation for GET."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for operation in operations:
+        endpoint = _build_endpoint(operation.handler(handlers), operation.access, authenticator)
+        for path in (operation.path, *operation.aliases):
+            paths.setdefault(path, {})[operation.method] = endpoint
+    return [Route(path, _dispatch(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
+
+
+def _build_endpoint(
+    handler: Handler, access: Scope | Literal["public"], authenticator: RequestAuthenticator
+) -> Endpoint:
+    if access == PUBLIC:
+        return handler
+
+    async def endpoint(request: Request) -> Response:
+        return await handler(request, await authenticator.authenticate(request, access))
+
+    return endpoint
+
+
+def _dispatch(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint

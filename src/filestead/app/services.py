@@ -1,0 +1,105 @@
+"""Domain services and background tasks, built from the settings and an opened installation."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from filestead.blobs.keys import new_key
+from filestead.decoders import DECODERS
+from filestead.domain.access import Authenticator
+from filestead.domain.errors import DomainError
+from filestead.domain.files.digester import RunInThread
+from filestead.domain.files.model import Limits
+from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
+from filestead.domain.files.sweep import Sweeper
+from filestead.domain.quota import Quota
+from filestead.installation import Backends, new_id
+from filestead.settings import Settings
+
+log = logging.getLogger("filestead")
+
+HASH_THREADS = 4
+
+
+class Services:
+    """The domain services of a process. It closes the backends when it shuts down."""
+
+    def __init__(self, settings: Settings, backends: Backends) -> None:
+        self._backends = backends
+        self._hash_threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
+        self._line_thread = ThreadPoolExecutor(1, thread_name_prefix="filestead-lines")
+        self.authenticator = Authenticator(backends.keys, monotonic=monotonic)
+        self.files = Files(
+            backends.files,
+            backends.blobs,
+            UploadPolicy(_limits(settings), settings.validation, settings.downloads == "openai"),
+            new_file_id=lambda: new_id("file-"),
+            new_blob_key=new_key,
+            line_decoders=DECODERS,
+            run_in_thread=_run_on(self._hash_threads),
+            run_line_checks=_run_on(self._line_thread),
+        )
+        self._sweeper = Sweeper(backends.files, backends.blobs)
+        self._sweep_seconds = settings.sweep_seconds
+
+    async def find_unavailable_component(self) -> str | None:
+        """Return the component without which uploads fail now, and log the reason; None if there is none."""
+        try:
+            await self._backends.keys.find("")  # the cheapest query
+        except DomainError as error:
+            log.warning("not ready: %s", error)
+            return "the database"
+        if (reason := await self._backends.blobs.unavailable_reason()) is not None:
+            log.warning("not ready: %s", reason)
+            return "the blob store"
+        return None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the background tasks; shut everything down at the end."""
+        background_tasks = [
+            asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep)),
+            asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
+        ]
+        try:
+            yield
+        finally:
+            for task in background_tasks:
+                task.cancel()
+            await asyncio.gather(*background_tasks, return_exceptions=True)
+            self._hash_threads.shutdown()
+            self._line_thread.shutdown()
+            self._backends.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_file_bytes=int(settings.max_file_bytes),
+        max_batch_file_bytes=int(settings.max_batch_file_bytes),
+        quota=Quota(settings.project_quota, settings.organization_quota),
+        uploads_per_minute=settings.uploads_per_minute,
+        batch_expiry_seconds=settings.batch_expiry_seconds or None,
+    )
+
+
+def _run_on(threads: ThreadPoolExecutor) -> RunInThread:
+    def submit(function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(threads, function, *args)
+
+    return submit
+
+
+async def _repeat(seconds: float, task: Callable[[], Awaitable[object]]) -> None:
+    """Run a task periodically, for ever. A failure is logged, and the next run tries again."""
+    while True:
+        try:
+            await task()
+        except DomainError as error:
+            log.error("%s failed: %s", task.__qualname__, error)
+        except Exception:
+            log.exception("%s failed", task.__qualname__)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,29 @@
+"""The route table: every operation is authorized deliberately and documented."""
+
+import json
+
+import pytest
+
+from filestead.api.http.routing import PUBLIC, Operation
+from filestead.api.routes import OPERATIONS, Handlers, build_openapi
+from filestead.domain.access import Scope
+
+PATHS = json.loads(build_openapi())["paths"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda row: row.operation_id)
+def test_every_operation_has_a_scope_or_is_public_and_is_documented(operation: Operation[Handlers]) -> None:
+    assert operation.access == PUBLIC or isinstance(operation.access, Scope)
+    description = PATHS[operation.path][operation.method.lower()]
+    assert description["operationId"] == operation.operation_id
+    assert description["summary"] == operation.summary
+    assert (description.get("security") == []) == (operation.access == PUBLIC)
+    assert ("401" in description["responses"]) == (operation.access != PUBLIC)
+    assert {str(status) for status in (*operation.responses, *operation.errors)} <= set(description["responses"])
+
+
+def test_each_operation_has_one_row_and_nothing_else_is_documented() -> None:
+    rows = [(row.path, row.method.lower()) for row in OPERATIONS]
+    documented = [(path, method) for path, item in PATHS.items() for method in item if method != "parameters"]
+    assert sorted(rows) == sorted(documented)
+    assert len({row.operation_id for row in OPERATIONS}) == len(OPERATIONS)
