@@ -41,21 +41,23 @@ test: needs-test install  ## install, then every test; those of the server once 
 	$(BIN)/pytest -n 2
 	$(BIN)/pytest -n 2 --profile shared tests/api tests/e2e tests/client
 
-check: install  ## format, lint, types, import contracts, generated documents
+check: install  ## format, lint, types, import contracts, generated documents and modules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m filestead.settings | diff docs/configuration.md -
 	$(BIN)/python -m filestead.cli.docs | diff docs/cli.md -
+	$(BIN)/python scripts/generate_sync_client.py --check
 
 format: install ## write the format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install   ## write the generated documents
+docs: install   ## write the generated documents, and the synchronous client
 	$(BIN)/python -m filestead.settings > docs/configuration.md
 	$(BIN)/python -m filestead.cli.docs > docs/cli.md
+	$(BIN)/python scripts/generate_sync_client.py
 
 bench: needs-bench install  ## measure against nginx, side by side
 	$(BIN)/python -m bench

@@ -52,7 +52,7 @@ ATTACKS: dict[str, tuple[Callable[[], Iterator[bytes]], str, int]] = {
     "raw deflate": (lambda: whole("deflate", bomb(RAW)), TOO_MUCH, 112),
     "gzip of empty lists": (lambda: whole("gzip", bomb(GZIP, block=b"[],[" * 16384)), TOO_MUCH, 112),
     "gzip of gzip": (lambda: whole("gzip, gzip", gzip.compress(bomb(GZIP))), "APIResponseValidationError.*gzip, gzip", 16),
-    "brotli": (lambda: whole("br", BLOCK), "APIResponseValidationError.*br, which was not asked for", 16),
+    "brotli": (lambda: whole("br", BLOCK), "APIResponseValidationError.*br, which was not requested", 16),
     "behind the end of gzip": (
         lambda: endless(OK + b"Content-Encoding: gzip\r\n" + CHUNKED, chunk(gzip.compress(b"{}") * 2000)),
         TOO_MUCH, 112,
@@ -79,7 +79,7 @@ ATTACKS: dict[str, tuple[Callable[[], Iterator[bytes]], str, int]] = {
     "endless trailers": (lambda: endless(OK + CHUNKED + b"0\r\n", b"a:b\r\n" * 1000), "APIConnectionError", 32),
     "endless interim answers": (
         lambda: endless(b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 1000),
-        "APIConnectionError.*1000 interim answers", 16,
+        "APIConnectionError.*1000 interim responses", 16,
     ),
     "headers below the limit": (lambda: iter([OK + b"a:b\r\n" * 19_000 + b"Content-Length: 1\r\n\r\nx"]), "APIResponseValidationError", 64),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from filestead import FileObject, FilesClient, IntegrityError
-from filestead.client._download.downloads import safe_name
+from filestead.client._download.filenames import safe_filename
 from tests.cli.commandline import PROGRAM, CommandLine
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import KINDS, Shell
@@ -154,7 +154,7 @@ def test_a_target_that_another_user_planted(files: Shell, stored: str, shared: P
     if kind == "link":
         precious.write_bytes(b"precious")
     os.chown(target, OTHER, OTHER, follow_symlinks=False)
-    with pytest.raises(PermissionError, match="made by another user"):
+    with pytest.raises(PermissionError, match="created by another user"):
         files.download_file(stored, target)
     if kind == "fifo":
         target.write_bytes(b"")
@@ -207,19 +207,19 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_that_the_server_chose(name: str) -> None:
-    assert safe_name(name, "file-1") == NAMES[name]
+    assert safe_filename(name, "file-1") == NAMES[name]
 
 
 @pytest.mark.parametrize("file_id", ["..", "-rf", "../x", "\x1b"])
 def test_the_name_in_place_of_one_is_safe_too(file_id: str) -> None:
-    assert safe_name("", file_id) in {"rf", "x", "download"}
+    assert safe_filename("", file_id) in {"rf", "x", "download"}
 
 
 @pytest.mark.parametrize("name", [".netrc", "-rf", "../../x", "n" * 400 + ".bin"])
 def test_a_folder_and_a_terminal_get_safe_names(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    wanted = safe_name(name, "file-1")
+    wanted = safe_filename(name, "file-1")
     described = FileObject(id="file-1", purpose="vision", filename=name, bytes=1, created_at=1)
     import msgspec
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from filestead import APIStatusError, RedirectError
-from filestead.client._transport.exchange import RequestHead, Send, redirected
+from filestead.client._transport.exchange import RequestHead, Send, redirect_request
 from tests.client.proxy import Fault, Proxy, answer
 from tests.client.shells import KINDS, Shell
 
@@ -61,12 +61,12 @@ def test_a_user_in_the_address_is_no_credential(other: Proxy, kind: str) -> None
 @pytest.mark.parametrize("location", ["http://host/y", "http://host:443/y", "http://other/y"])
 def test_tls_is_not_given_up(method: str, status: int, location: str) -> None:
     with pytest.raises(RedirectError, match="not protected by TLS|not repeated"):
-        redirected(Send(RequestHead(method, "https://host/v1/x", ()), b"{}"), status, location)
+        redirect_request(Send(RequestHead(method, "https://host/v1/x", ()), b"{}"), status, location)
 
 
 @pytest.mark.parametrize("status", [307, 308])
 def test_a_post_is_not_repeated_elsewhere(status: int) -> None:
     sent = Send(RequestHead("POST", "http://host/v1/x", (("Content-Type", "application/json"),)), b"{}")
     with pytest.raises(RedirectError, match="a POST is not repeated at another origin"):
-        redirected(sent, status, "http://other/x")
-    assert redirected(sent, status, "/v1/y").body == b"{}"
+        redirect_request(sent, status, "http://other/x")
+    assert redirect_request(sent, status, "/v1/y").body == b"{}"

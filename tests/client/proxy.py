@@ -19,7 +19,7 @@ class Fault:
     """What happens to one exchange; the default is nothing."""
 
     answer: bytes | None = None
-    """Answer this instead of asking the server."""
+    """Response this instead of asking the server."""
     cut_upload: int | None = None
     """Close after so many bytes of the request's body."""
     drop_answer: bool = False

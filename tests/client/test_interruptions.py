@@ -94,10 +94,10 @@ def test_two_at_once(connect: Any, server: Server, stored: str, tmp_path: Path) 
 RACE = """
 import sys
 from pathlib import Path
-from filestead.client.partfile import PartFile
+from filestead.client._download.partial_file import PartialFile
 target, letter = Path(sys.argv[1]), sys.argv[2].encode()
 for _ in range(300):
-    part = PartFile(target, "file-1", resume=False)
+    part = PartialFile(target, "file-1", resume=False)
     part.restart(None)
     part.write(letter * 100_000)
     part.commit()
@@ -115,7 +115,7 @@ def test_the_target_is_whole_at_every_moment(tmp_path: Path) -> None:
 TAKEN = """
 import os, sys
 from pathlib import Path
-from filestead.client.partfile import PartFile
+from filestead.client._download.partial_file import PartialFile
 target = Path(sys.argv[1])
 taken = []
 
@@ -127,12 +127,12 @@ def hook(event, arguments):
 part = target.with_name(".out.file-1.part")
 part.write_bytes(b"whole")
 sys.addaudithook(hook)
-second = PartFile(target, "file-1", resume=False)
+second = PartialFile(target, "file-1", resume=False)
 second.restart(None)
 second.write(b"part")
 assert taken
 print(target.read_text())
-second.leave(keep=False)
+second.close(keep_partial=False)
 """
 
 

@@ -10,18 +10,20 @@ import httpx2
 import pytest
 
 from filestead.client import errors
-from filestead.client._download import downloads, partfile
+from filestead.client._download import headers, partial_file
+from filestead.client._download.download import Download, ResponseAction
 from filestead.client._transport import requests, responses, retries
-from filestead.client._transport.exchange import AnswerHead, RequestHead, Send, redirected
+from filestead.client._transport.exchange import RequestHead, ResponseHead, Send, redirect_request
+from filestead.client._transport.session import stream_form
 from filestead.client._upload import multipart, sources
 from filestead.client.config import configure, parse_base_url, parse_headers
 
 NOW = 1_700_000_000.0
 
 
-def head(status: int = 200, **headers: str) -> AnswerHead:
+def head(status: int = 200, **headers: str) -> ResponseHead:
     named = httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()})
-    return AnswerHead(status, "Reason", "http://host/v1/x", named)
+    return ResponseHead(status, "Reason", "http://host/v1/x", named)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ def test_a_form_to_the_letter() -> None:
         multipart.FilePart("file", source, 'a"b\r\nc\\é.png'),
     )
     encoded = multipart.encode(form, "B")
-    body = b"".join(multipart.stream(encoded))
+    body = b"".join(stream_form(encoded))
     assert body == (
         b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
         b'--B\r\nContent-Disposition: form-data; name="file"; filename="a\\"b%0D%0Ac\\\\\xc3\xa9.png"\r\n'
@@ -205,7 +207,7 @@ def test_backing_off() -> None:
 )
 def test_who_gets_the_key(url: str, location: str, kept: bool) -> None:
     sent = Send(RequestHead("GET", url, (("Accept", "a"), ("Authorization", "k"), ("X-Api", "k"))), None)
-    names = {name for name, _ in redirected(sent, 302, location).head.headers}
+    names = {name for name, _ in redirect_request(sent, 302, location).head.headers}
     assert names == ({"Accept", "Authorization", "X-Api"} if kept else {"Accept"})
 
 
@@ -223,7 +225,7 @@ def test_who_gets_the_key(url: str, location: str, kept: bool) -> None:
     ],
 )
 def test_the_method_after_a_redirect(method: str, status: int, expected: str) -> None:
-    after = redirected(Send(RequestHead(method, "http://h/a", (("Content-Type", "j"),)), b"{}"), status, "/b")
+    after = redirect_request(Send(RequestHead(method, "http://h/a", (("Content-Type", "j"),)), b"{}"), status, "/b")
     assert after.head.method == expected
     assert (after.body is None) == (expected == "GET")
     assert (after.head.headers == ()) == (expected == "GET")
@@ -255,9 +257,9 @@ def test_every_error_can_be_pickled() -> None:
     error = responses.status_error(
         head(404, x_request_id="req_1", retry_after="3"), b'{"error": {"message": "no", "code": "c", "param": "p"}}'
     )
-    made: list[errors.DomainError] = [
+    made: list[errors.FilesteadError] = [
         error,
-        responses.unexpected(head(), "odd", b"x"),
+        responses.validation_error(head(), "odd", b"x"),
         errors.APITimeoutError("late"),
         errors.IntegrityError("cut"),
     ]
@@ -270,9 +272,9 @@ def test_every_error_can_be_pickled() -> None:
 
 
 def test_content_can_be_pickled() -> None:
-    transfer = downloads.Transfer("file-1", max_retries=0)
-    transfer.begin(head(content_disposition='attachment; filename="a.txt"'))
-    content = transfer.content([transfer.feed(b"abc")])
+    download = Download("file-1", max_retries=0)
+    download.begin_response(head(content_disposition='attachment; filename="a.txt"'))
+    content = download.content([download.feed(b"abc")])
     again = pickle.loads(pickle.dumps(content))
     assert (again, again.filename, again.sha256) == (content, "a.txt", content.sha256)
 
@@ -285,10 +287,10 @@ def test_content_can_be_pickled() -> None:
     [('"abc"', True), (' "abc" ', True), ('W/"abc"', False), ("abc", False), ('"a"b"', False), ('"a b"', False)],
 )
 def test_only_strong_validators_join_bytes(value: str, strong: bool) -> None:
-    assert (downloads.strong_etag(head(etag=value)) is not None) == strong
-    transfer = downloads.Transfer("file-1", max_retries=0, restartable=True)
-    transfer.begin(head(etag=value, content_length="10"))
-    assert transfer.resumable == strong
+    assert (headers.strong_etag(head(etag=value)) is not None) == strong
+    download = Download("file-1", max_retries=0, restartable=True)
+    download.begin_response(head(etag=value, content_length="10"))
+    assert download.resumable == strong
 
 
 @pytest.mark.parametrize(
@@ -305,62 +307,62 @@ def test_only_strong_validators_join_bytes(value: str, strong: bool) -> None:
     ],
 )
 def test_the_name_of_a_download(value: str, name: str | None) -> None:
-    assert downloads.filename_of(head(content_disposition=value)) == name
+    assert headers.content_filename(head(content_disposition=value)) == name
 
 
 @pytest.mark.parametrize(
     "value", ["", "sha-256=:AAAA:", "sha-256=:not base64!:", "sha-512=:" + "A" * 86 + "==:", "md5=:AAAA:"]
 )
 def test_digests_that_say_nothing_are_ignored(value: str) -> None:
-    transfer = downloads.Transfer("file-1", max_retries=0)
-    transfer.begin(head(repr_digest=value))
-    transfer.feed(b"abc")
-    assert transfer.ended()
+    download = Download("file-1", max_retries=0)
+    download.begin_response(head(repr_digest=value))
+    download.feed(b"abc")
+    assert download.end_response()
 
 
 def test_more_than_was_announced_is_an_error() -> None:
-    transfer = downloads.Transfer("file-1", max_retries=0, restartable=True)
-    transfer.begin(head(content_length="3", etag='"e"'))
+    download = Download("file-1", max_retries=0, restartable=True)
+    download.begin_response(head(content_length="3", etag='"e"'))
     with pytest.raises(errors.IntegrityError, match="has 3 bytes, and the server sends more"):
-        transfer.feed(b"abcd")
-    assert not transfer.resumable
+        download.feed(b"abcd")
+    assert not download.resumable
 
 
 def test_less_than_was_announced_is_asked_for_again() -> None:
-    transfer = downloads.Transfer("file-1", max_retries=1, restartable=True)
-    assert transfer.begin(head(content_length="10", etag='"e"')) is downloads.Verdict.RESTART
-    transfer.feed(b"abc")
-    assert not transfer.ended()
-    assert transfer.interrupted(None) == 0.0
-    assert transfer.request().headers[-2:] == (("Range", "bytes=3-"), ("If-Range", '"e"'))
+    download = Download("file-1", max_retries=1, restartable=True)
+    assert download.begin_response(head(content_length="10", etag='"e"')) is ResponseAction.RESTART
+    download.feed(b"abc")
+    assert not download.end_response()
+    assert download.retry_delay(None) == 0.0
+    assert download.request().headers[-2:] == (("Range", "bytes=3-"), ("If-Range", '"e"'))
     part = head(206, content_range="bytes 3-5/10", etag='"e"')
-    assert transfer.begin(part) is downloads.Verdict.CONTINUE
-    transfer.feed(b"def")
-    assert not transfer.ended()
-    assert transfer.interrupted(None) == 0.0
-    transfer.begin(head(206, content_range="bytes 6-9/10", etag='"e"'))
-    transfer.feed(b"ghij")
-    assert transfer.ended()
+    assert download.begin_response(part) is ResponseAction.APPEND
+    download.feed(b"def")
+    assert not download.end_response()
+    assert download.retry_delay(None) == 0.0
+    download.begin_response(head(206, content_range="bytes 6-9/10", etag='"e"'))
+    download.feed(b"ghij")
+    assert download.end_response()
 
 
 def test_tries_without_progress_end() -> None:
     broken = errors.APIConnectionError("broken")
     # The same three bytes again and again are no progress.
-    transfer = downloads.Transfer("file-1", max_retries=2, restartable=True)
+    download = Download("file-1", max_retries=2, restartable=True)
 
     def break_off() -> float:
-        transfer.begin(head(content_length="1000"))
-        transfer.feed(b"abc")
-        return transfer.interrupted(broken)
+        download.begin_response(head(content_length="1000"))
+        download.feed(b"abc")
+        return download.retry_delay(broken)
 
     assert break_off() == 0.0
     assert break_off() > 0
     with pytest.raises(errors.IntegrityError) as caught:
         break_off()
     assert caught.value.__cause__ is broken
-    late = downloads.Transfer("file-1", max_retries=0)
+    late = Download("file-1", max_retries=0)
     with pytest.raises(errors.APITimeoutError):
-        late.interrupted(errors.APITimeoutError("late"))
+        late.retry_delay(errors.APITimeoutError("late"))
 
 
 # --- parts on the disk ----------------------------------------------------------------------------------------------
@@ -368,26 +370,26 @@ def test_tries_without_progress_end() -> None:
 
 def test_a_part_has_one_writer(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    first = partfile.PartFile(target, "file-1", resume=True)
-    second = partfile.PartFile(target, "file-1", resume=True)
+    first = partial_file.PartialFile(target, "file-1", resume=True)
+    second = partial_file.PartialFile(target, "file-1", resume=True)
     first.restart('"e"')
     second.restart('"e"')
     first.write(b"first")
     second.write(b"second")
     second.commit()
     assert target.read_bytes() == b"second"
-    first.leave(keep=True)
+    first.close(keep_partial=True)
     assert (tmp_path / ".out.file-1.part").read_bytes() == b"first"
-    third = partfile.PartFile(target, "file-1", resume=True)
+    third = partial_file.PartialFile(target, "file-1", resume=True)
     assert (third.etag, third.size, third.digest().name) == ('"e"', 5, "sha256")
-    third.leave(keep=False)
+    third.close(keep_partial=False)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_part_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / ".out.file-1.part").symlink_to(tmp_path / "precious")
-    part = partfile.PartFile(tmp_path / "out", "file-1", resume=True)
+    part = partial_file.PartialFile(tmp_path / "out", "file-1", resume=True)
     part.restart('"e"')
     part.write(b"new")
     part.commit()

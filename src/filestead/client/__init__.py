@@ -1,8 +1,8 @@
-"""The Python client of any OpenAI-compatible Files API; modules beside this one are private, these names are not."""
+"""The Python client of any OpenAI-compatible Files API. The names in `__all__` are public, the modules are private."""
 
 from typing import TYPE_CHECKING
 
-from filestead.client._download.downloads import FileContent
+from filestead.client._download.download import FileContent
 from filestead.client.errors import (
     APIConnectionError,
     APIError,

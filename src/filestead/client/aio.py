@@ -1,28 +1,35 @@
-"""`AsyncFilesClient`: as `FilesClient`, for asyncio. Disk work is done on threads."""
+"""The asynchronous client. Requests and their meaning are defined in `_transport`, `_download` and `_upload`."""
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
 from filestead import wire
-from filestead.client._download.downloads import FileContent, Progress, Transfer
-from filestead.client._download.sinks import BinaryWritable, Delivery, Saved, Target, is_folder
+from filestead.client._download import async_transfer
+from filestead.client._download.destinations import BinaryWritable, Destination, Saved, is_directory
+from filestead.client._download.download import Download, FileContent
+from filestead.client._threads import in_thread
 from filestead.client._transport import requests, responses
-from filestead.client._transport.async_session import AsyncSession, in_thread
+from filestead.client._transport.async_session import AsyncSession
 from filestead.client._transport.requests import Request
-from filestead.client._transport.responses import Pages, Shape
-from filestead.client._upload.sources import AsyncFileInput, open_async_source
-from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, configure
+from filestead.client._transport.responses import PageCursor, Shape
+from filestead.client._upload.async_sources import AsyncFileInput, open_async_source
+from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, OnProgress, configure
 
 if TYPE_CHECKING:
     import httpx2
 
 
 class AsyncFilesClient:
-    """As `FilesClient`, for asyncio: the same methods with `await`, `async for` and `async with`."""
+    """The asynchronous client of an OpenAI-compatible Files API.
+
+    Settings that are None are read from OPENAI_API_KEY, OPENAI_BASE_URL (else the local server), OPENAI_ORG_ID and
+    OPENAI_PROJECT_ID; OPENAI_CUSTOM_HEADERS adds headers. `timeout` is in seconds, or an `httpx2.Timeout`. A decoded
+    JSON response of more than `max_response_bytes` raises `APIResponseValidationError`. All errors of the client are
+    subclasses of `FilesteadError`. Tasks of one event loop may share a client. Close it, or enter it by `async with`.
+    """
 
     def __init__(
         self,
@@ -52,7 +59,7 @@ class AsyncFilesClient:
 
     @property
     def base_url(self) -> str:
-        """Where requests go."""
+        """The URL that all paths of requests are relative to."""
         return self._session.config.base_url
 
     async def create_file(
@@ -62,17 +69,25 @@ class AsyncFilesClient:
         *,
         expires_after: int | Mapping[str, object] | None = None,
         filename: str | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> wire.FileObject:
-        """As `FilesClient.create_file`; asynchronous iterables of bytes are taken too.
+        """Upload a file in blocks; it is never in memory as a whole.
 
-        Blocking sources are read on threads; `on_progress` is called on the event loop.
+        Args:
+            file: a path (also as a string), a binary file object, bytes, or an iterable of bytes.
+            purpose: `assistants`, `batch`, `evals`, `fine-tune`, `user_data` or `vision`.
+            expires_after: seconds from creation, or `{"anchor": "created_at", "seconds": n}`.
+            filename: the name to store; by default the base name of the path or file object, else "upload".
+            on_progress: called with the bytes sent and the size (None if unknown); a retry starts again at zero.
+
+        A file that can be read twice is retried with one Idempotency-Key: servers that support it store one file.
+        Raises `OSError` or `TypeError` for an unusable `file` before any request; `SourceChanged`; `APIStatusError`.
         """
-        source = await in_thread(open_async_source, file)
+        source = await open_async_source(file)
         request = requests.create_file(
             source, purpose, expires_after=expires_after, filename=filename, on_progress=on_progress
         )
-        return await self._ask(wire.FileObject, request)
+        return await self._request(wire.FileObject, request)
 
     async def list_files(
         self,
@@ -82,9 +97,9 @@ class AsyncFilesClient:
         order: str | None = None,
         after: str | None = None,
     ) -> wire.ListFilesResponse:
-        """One page of files; `order` is `asc` or `desc` by creation, `after` the id of the last file of a page."""
+        """One page of files. `order` is `asc` or `desc` by creation; `after` is the id of the last file of a page."""
         request = requests.list_files(purpose=purpose, limit=limit, order=order, after=after)
-        return await self._ask(wire.ListFilesResponse, request)
+        return await self._request(wire.ListFilesResponse, request)
 
     async def iter_files(
         self,
@@ -94,82 +109,80 @@ class AsyncFilesClient:
         order: str | None = None,
         after: str | None = None,
     ) -> AsyncIterator[wire.FileObject]:
-        """All files over all pages; `limit` is the size of a page. A page is fetched when its first file is needed."""
-        pages = Pages(after)
+        """All files of all pages; `limit` is the size of a page. A page is fetched when its first file is needed."""
+        cursor = PageCursor(after)
         while True:
-            page = await self.list_files(purpose=purpose, limit=limit, order=order, after=pages.after)
+            page = await self.list_files(purpose=purpose, limit=limit, order=order, after=cursor.after)
             for file in page.data:
                 yield file
-            if not pages.more(page):
+            if not cursor.advance(page):
                 return
 
     async def retrieve_file(self, file_id: str) -> wire.FileObject:
         """The file object. Raises `NotFoundError`; `ValueError` for an empty id."""
-        return await self._ask(wire.FileObject, requests.retrieve_file(file_id))
+        return await self._request(wire.FileObject, requests.retrieve_file(file_id))
 
     async def delete_file(self, file_id: str) -> wire.FileDeleted:
-        """Delete a file. Raises `NotFoundError`, also when a retry finds that the first try has deleted it."""
-        return await self._ask(wire.FileDeleted, requests.delete_file(file_id))
+        """Delete a file. Raises `NotFoundError`, also on a retry after an attempt that has deleted it."""
+        return await self._request(wire.FileDeleted, requests.delete_file(file_id))
 
     @overload
     async def download_file(
-        self, file_id: str, to: None = None, *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: None = None, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> FileContent: ...
     @overload
     async def download_file(
-        self, file_id: str, to: str | os.PathLike[str], *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: str | os.PathLike[str], *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> Path: ...
     @overload
     async def download_file(
-        self, file_id: str, to: BinaryWritable, *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: BinaryWritable, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> int: ...
     async def download_file(
-        self,
-        file_id: str,
-        to: Target = None,
-        *,
-        resume: bool = True,
-        on_progress: Progress | None = None,
+        self, file_id: str, to: Destination = None, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> Saved:
-        """As `FilesClient.download_file`; a file object is written to on threads."""
-        filename = (await self.retrieve_file(file_id)).filename if await in_thread(is_folder, to) else ""
+        """Download a file: as bytes, to a path (returned), or into a binary file object (returns the bytes written).
+
+        A path is replaced only by a complete and verified file; in a directory the file has the server's name for it.
+        An interrupted download is resumed, also by a later call, unless `resume` is False or the server cannot.
+        Raises `IntegrityError` for incomplete or damaged content, `OSError` for a path that cannot be written.
+        """
+        filename = ""
+        if await in_thread(is_directory, to):
+            file = await self.retrieve_file(file_id)
+            filename = file.filename
         retries = self._session.config.max_retries
-        transfer = Transfer(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
-        delivery = await in_thread(Delivery, transfer, to, filename)
-        try:
-            async with aclosing(self._session.chunks(transfer)) as chunks:
-                async for chunk in chunks:
-                    if delivery.take(chunk):
-                        await in_thread(delivery.flush)
-                    transfer.report()
-            return await in_thread(delivery.finish)
-        finally:
-            await in_thread(delivery.leave)
+        download = Download(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
+        return await async_transfer.save(
+            async_transfer.receive(self._session, download), download, to, filename=filename
+        )
 
     def stream_file(self, file_id: str, *, start: int = 0) -> AsyncIterator[bytes]:
-        """As `FilesClient.stream_file`. Whoever stops early should close the iterator (`contextlib.aclosing`)."""
-        transfer = Transfer(file_id, start=start, max_retries=self._session.config.max_retries)
-        # Not a generator itself: a bad argument is an error of the call, not of the first chunk.
-        return self._stream(transfer)
+        """The content in chunks, from byte `start` on; an interrupted download is resumed if the server supports it.
+
+        Raises `IntegrityError` at the end for incomplete content, and for a wrong digest if `start` is 0. Close the
+        iterator (`contextlib.aclosing`) to stop early.
+        """
+        download = Download(file_id, start=start, max_retries=self._session.config.max_retries)
+        # Not a generator itself: an invalid argument raises in the call, not at the first chunk.
+        return self._stream(download)
 
     async def close(self) -> None:
-        """Close the connections, and the given transport."""
+        """Close the connections and the given transport."""
         await self._session.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _ask(self, shape: type[Shape], request: Request) -> Shape:
-        answer = await self._session.send(request)
-        return responses.decode(shape, answer.head, await answer.read())
+    async def _request(self, shape: type[Shape], request: Request) -> Shape:
+        response = await self._session.send(request)
+        return responses.decode(shape, response.head, await response.read())
 
-    async def _stream(self, transfer: Transfer) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._session.chunks(transfer)) as chunks:
+    async def _stream(self, download: Download) -> AsyncGenerator[bytes, None]:
+        async with aclosing(async_transfer.receive(self._session, download)) as chunks:
             async for chunk in chunks:
-                if chunk:
+                if isinstance(chunk, bytes) and chunk:
                     yield chunk

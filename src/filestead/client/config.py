@@ -1,8 +1,8 @@
-"""What a client is told once: arguments first, then the environment variables of the official SDKs, then defaults."""
+"""Settings of a client: from arguments, else the environment variables of the official SDKs, else defaults."""
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"
 DEFAULT_TIMEOUT_SECONDS = 600.0
-CONNECT_SECONDS = 5.0
+CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_RETRIES = 2
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 Headers = tuple[tuple[str, str], ...]
+OnProgress = Callable[[int, int | None], None]
+"""Called with the bytes of a file sent or received and its size, None if unknown; restarts at zero with a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settled settings. `headers` go with every request to the server's own origin, and to no other."""
+    """Validated settings. `headers` are sent with every request to the origin of `base_url`, and to no other."""
 
     base_url: str
-    """Scheme, host and path, without a slash at the end and without a query."""
+    """Scheme, host and path, without a trailing slash or a query."""
     headers: Headers = ()
     timeout: "float | httpx2.Timeout | None" = DEFAULT_TIMEOUT_SECONDS
-    """Seconds for each read, write and connect; the default waits 5 s for a connection and 600 s for the rest."""
+    """Seconds for each connect, read and write; by default 5 for a connect and 600 for the others."""
     max_retries: int = MAX_RETRIES
     max_response_bytes: int = MAX_RESPONSE_BYTES
-    """Of a JSON answer, unpacked; the content of a file is not limited."""
+    """Of a decoded JSON response; the content of a file is not limited."""
     user_agent: str = f"filestead-python/{__version__}"
 
 
@@ -49,10 +51,10 @@ def configure(
     default_headers: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
-    """Settle the settings; what is not given comes from the environment.
+    """Validate the settings; those that are None are read from the environment.
 
     The variables are OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
-    (`Name: value` lines). An empty key or base URL counts as unset. Without a key no Authorization is sent.
+    (`Name: value` lines). An empty key or base URL counts as unset. Without a key, no Authorization header is sent.
 
     Raises `ConfigurationError` for a base URL or header that cannot be used.
     """
@@ -63,15 +65,15 @@ def configure(
     else:
         url = DEFAULT_BASE_URL
     key = environ.get("OPENAI_API_KEY") if api_key is None else api_key
-    url, basic = _without_user(url)
-    named = (
+    url, basic = _split_credentials(url)
+    candidates = (
         ("Authorization", f"Bearer {key}" if key else basic),
         ("OpenAI-Organization", environ.get("OPENAI_ORG_ID") if organization is None else organization),
         ("OpenAI-Project", environ.get("OPENAI_PROJECT_ID") if project is None else project),
     )
-    headers = [(name, value) for name, value in named if value is not None]
-    headers = override(headers, parse_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")))
-    headers = override(headers, tuple((default_headers or {}).items()))
+    headers = [(name, value) for name, value in candidates if value is not None]
+    headers = merge_headers(headers, parse_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")))
+    headers = merge_headers(headers, tuple((default_headers or {}).items()))
     for name, value in headers:
         _check_header(name, value)
     if max_retries < 0:
@@ -82,22 +84,22 @@ def configure(
 
 
 def parse_base_url(value: str, origin: str) -> str:
-    """A base URL without its query and last slash; `origin` is the argument or variable that a failure names."""
+    """A base URL without its query and trailing slash; `origin` is the argument or variable that an error names."""
     text = value.strip()
     if not text.lower().startswith(("http://", "https://")):
         raise ConfigurationError(f'{origin} "{value}" is missing a scheme (expected http:// or https://)')
     try:
         parts = urlsplit(text)
-        usable = bool(parts.hostname) and parts.port != 0
+        valid = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
+        valid = False
+    if not valid:
         raise ConfigurationError(f'{origin} "{value}" is not a URL with a host and a valid port')
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
-def _without_user(url: str) -> tuple[str, str | None]:
-    """A URL that can be shown, and the Authorization that stood in it, which a key outdoes."""
+def _split_credentials(url: str) -> tuple[str, str | None]:
+    """A URL without credentials, and the Authorization header for those it had; an API key has precedence."""
     parts = urlsplit(url)
     user, found, host = parts.netloc.rpartition("@")
     basic = "Basic " + base64.b64encode(unquote(user).encode()).decode() if found else None
@@ -110,14 +112,14 @@ def parse_headers(text: str) -> Headers:
     return tuple((name.strip(), value.strip()) for name, value in pairs if name.strip())
 
 
-def override(headers: list[tuple[str, str]], later: Headers) -> list[tuple[str, str]]:
-    """`headers` with those of `later`, which win over the same name in any case."""
+def merge_headers(headers: list[tuple[str, str]], later: Headers) -> list[tuple[str, str]]:
+    """`headers` and `later`; the latter replace headers of the same name, in any case."""
     names = {name.lower() for name, _ in later}
     return [pair for pair in headers if pair[0].lower() not in names] + list(later)
 
 
 def _check_header(name: str, value: str) -> None:
-    """Refuse what would end up as another header; the value may be a secret and is not shown."""
+    """Raise for what would be sent as another header; the value may be a secret and is not shown."""
     if not name.isascii() or not name.isprintable() or " " in name or ":" in name:
         raise ConfigurationError(f"header name {name!r} cannot be sent")
     if not value.isascii() or not value.isprintable() or value != value.strip():

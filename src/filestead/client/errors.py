@@ -1,14 +1,14 @@
-"""What can go wrong, as one tree. Names are those of the official Python SDK where the meaning is the same.
+"""Errors of the client. Names are those of the official Python SDK where the meaning is the same.
 
 Every error can be pickled. `ConfigurationError`, `SourceChanged` and `IntegrityError` have no counterpart there.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 class FilesteadError(Exception):
-    """The root: catch this to catch everything that the client raises on purpose."""
+    """Base class of all errors of the client."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild without calling `__init__`, whose arguments are keywords."""
@@ -23,15 +23,15 @@ def _rebuild(kind: type[FilesteadError], args: tuple[Any, ...], state: dict[str,
 
 
 class ConfigurationError(FilesteadError, ValueError):
-    """A base URL, key or header that no request can be made of; the text names where the value came from."""
+    """An invalid base URL, key or header; the message names the argument or variable."""
 
 
 class SourceChanged(FilesteadError):
-    """The file that was being uploaded had another size at its end than at its start; nothing was stored."""
+    """The file changed its size during the upload; nothing was stored."""
 
 
 class IntegrityError(FilesteadError):
-    """A download was cut short, or is not what the server's digest says; a target path was left untouched."""
+    """A download is incomplete or does not match the server's digest; a destination path is left unchanged."""
 
 
 class APIError(FilesteadError):
@@ -43,21 +43,21 @@ class APIError(FilesteadError):
 
 
 class APIConnectionError(APIError):
-    """No answer, or only part of one: refused, reset, closed early. The cause is in `__cause__`."""
+    """No complete response: connection refused, reset or closed early. `__cause__` has the cause."""
 
 
 class APITimeoutError(APIConnectionError):
-    """The server took longer than the configured timeouts allow."""
+    """A connect, read or write timed out."""
 
 
 class RedirectError(APIError):
-    """A redirect that is not followed: too many, to no http address, of an upload, or of a change to another origin."""
+    """A redirect that is not followed: one too many, not to http, of an upload, or of a change to another origin."""
 
 
 class APIResponseError(APIError):
-    """An answer came, and it is not the one that was hoped for.
+    """A response that is an error or does not conform to the API.
 
-    `headers` has lower-case names. `request_id` is the server's name for the request; quote it to the operator.
+    `headers` has lower-case names. `request_id` identifies the request in the log of the server.
     """
 
     def __init__(self, message: str, *, status_code: int, headers: Mapping[str, str], body: object) -> None:
@@ -77,21 +77,19 @@ class APIResponseError(APIError):
 
 
 class APIResponseValidationError(APIResponseError):
-    """An answer with a good status whose body is not what the API says; `body` is the text."""
+    """A response with a success status that does not conform to the API; `body` is its text."""
 
     def __str__(self) -> str:
-        text = f"Unexpected answer (status {self.status_code}): {self.message}"
+        text = f"Unexpected response (status {self.status_code}): {self.message}"
         return f"{text} (request id: {self.request_id})" if self.request_id else text
 
 
 class APIStatusError(APIResponseError):
-    """An answer with an error status.
+    """A response with an error status.
 
-    `body` is the inner `error` object where the answer has one, else the decoded JSON, else the text. `param`, `code`
-    and `type` are its members, None where it has none.
+    `body` is the `error` object of the response, else the decoded JSON, else the text. `param`, `code` and `type` are
+    members of that object, None if missing.
     """
-
-    status: ClassVar[int | None] = None
 
     def __init__(self, message: str, *, status_code: int, headers: Mapping[str, str], body: object) -> None:
         super().__init__(message, status_code=status_code, headers=headers, body=body)
@@ -101,7 +99,7 @@ class APIStatusError(APIResponseError):
 
     @property
     def retry_after(self) -> str | None:
-        """The header `retry-after` as it came: seconds, or an HTTP date."""
+        """The header `retry-after`, unparsed: seconds, or an HTTP date."""
         return self.headers.get("retry-after")
 
 
@@ -111,56 +109,50 @@ def _member(body: object, name: str) -> str | None:
 
 
 class BadRequestError(APIStatusError):
-    """400: the request breaks a rule; `param` names the member."""
-
-    status = 400
+    """400: the request is invalid; `param` names the parameter."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: no key, or one that the server does not take."""
-
-    status = 401
+    """401: the API key is missing or invalid."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403."""
-
-    status = 403
+    """403: the key lacks a permission."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such file for this key, or no such route."""
-
-    status = 404
+    """404: the file does not exist for this key, or the route does not exist."""
 
 
 class ConflictError(APIStatusError):
-    """409."""
-
-    status = 409
+    """409: the request conflicts with the state of the server."""
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422."""
-
-    status = 422
+    """422: the server cannot process the request."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; `retry_after` may say how long to wait."""
-
-    status = 429
+    """429: too many requests; `retry_after` may have the time to wait."""
 
 
 class InternalServerError(APIStatusError):
-    """500 and above."""
+    """500 and above: the server failed."""
 
 
-BY_STATUS = {kind.status: kind for kind in APIStatusError.__subclasses__() if kind.status is not None}
+ERROR_CLASSES = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
 
 
-def kind_of(status_code: int) -> type[APIStatusError]:
-    """The class for a status."""
+def error_class(status_code: int) -> type[APIStatusError]:
+    """The class for an error status."""
     if status_code >= 500:
         return InternalServerError
-    return BY_STATUS.get(status_code, APIStatusError)
+    return ERROR_CLASSES.get(status_code, APIStatusError)

@@ -1,32 +1,34 @@
-"""`FilesClient`: sends and stores. What to send and what an answer means is decided in the modules beside it."""
+# Generated from aio.py by scripts/generate_sync_client.py: edit that file.
+"""The synchronous client. Requests and their meaning are defined in `_transport`, `_download` and `_upload`."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
 from filestead import wire
-from filestead.client._download.downloads import FileContent, Progress, Transfer
-from filestead.client._download.sinks import BinaryWritable, Saved, Target, is_folder, save
+from filestead.client._download import transfer
+from filestead.client._download.destinations import BinaryWritable, Destination, Saved, is_directory
+from filestead.client._download.download import Download, FileContent
 from filestead.client._transport import requests, responses
 from filestead.client._transport.requests import Request
-from filestead.client._transport.responses import Pages, Shape
+from filestead.client._transport.responses import PageCursor, Shape
 from filestead.client._transport.session import Session
 from filestead.client._upload.sources import FileInput, open_source
-from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, configure
+from filestead.client.config import DEFAULT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, MAX_RETRIES, OnProgress, configure
 
 if TYPE_CHECKING:
     import httpx2
 
 
 class FilesClient:
-    """A client of an OpenAI-compatible Files API.
+    """The synchronous client of an OpenAI-compatible Files API.
 
-    Settings that are None come from OPENAI_API_KEY, OPENAI_BASE_URL (else the local server), OPENAI_ORG_ID and
-    OPENAI_PROJECT_ID; OPENAI_CUSTOM_HEADERS adds headers. `timeout` is in seconds, or an `httpx2.Timeout`. A JSON
-    answer of more than `max_response_bytes`, unpacked, is an `APIResponseValidationError`. Every method raises errors
-    below `FilesteadError`. Threads may share a client; close it, or use it in a `with` statement.
+    Settings that are None are read from OPENAI_API_KEY, OPENAI_BASE_URL (else the local server), OPENAI_ORG_ID and
+    OPENAI_PROJECT_ID; OPENAI_CUSTOM_HEADERS adds headers. `timeout` is in seconds, or an `httpx2.Timeout`. A decoded
+    JSON response of more than `max_response_bytes` raises `APIResponseValidationError`. All errors of the client are
+    subclasses of `FilesteadError`. Threads may share a client. Close it, or enter it by `with`.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class FilesClient:
 
     @property
     def base_url(self) -> str:
-        """Where requests go."""
+        """The URL that all paths of requests are relative to."""
         return self._session.config.base_url
 
     def create_file(
@@ -67,25 +69,25 @@ class FilesClient:
         *,
         expires_after: int | Mapping[str, object] | None = None,
         filename: str | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> wire.FileObject:
-        """Upload a file, in blocks, never as a whole in memory.
+        """Upload a file in blocks; it is never in memory as a whole.
 
         Args:
-            file: a path (a plain string is one), a binary file object, bytes, or an iterable of bytes.
+            file: a path (also as a string), a binary file object, bytes, or an iterable of bytes.
             purpose: `assistants`, `batch`, `evals`, `fine-tune`, `user_data` or `vision`.
             expires_after: seconds from creation, or `{"anchor": "created_at", "seconds": n}`.
             filename: the name to store; by default the base name of the path or file object, else "upload".
-            on_progress: called with the bytes sent and the size (None if unknown); starts anew when a try is repeated.
+            on_progress: called with the bytes sent and the size (None if unknown); a retry starts again at zero.
 
-        What can be read twice is retried with one Idempotency-Key, so a server that knows the header stores one file.
+        A file that can be read twice is retried with one Idempotency-Key: servers that support it store one file.
         Raises `OSError` or `TypeError` for an unusable `file` before any request; `SourceChanged`; `APIStatusError`.
         """
         source = open_source(file)
         request = requests.create_file(
             source, purpose, expires_after=expires_after, filename=filename, on_progress=on_progress
         )
-        return self._ask(wire.FileObject, request)
+        return self._request(wire.FileObject, request)
 
     def list_files(
         self,
@@ -95,9 +97,9 @@ class FilesClient:
         order: str | None = None,
         after: str | None = None,
     ) -> wire.ListFilesResponse:
-        """One page of files; `order` is `asc` or `desc` by creation, `after` the id of the last file of a page."""
+        """One page of files. `order` is `asc` or `desc` by creation; `after` is the id of the last file of a page."""
         request = requests.list_files(purpose=purpose, limit=limit, order=order, after=after)
-        return self._ask(wire.ListFilesResponse, request)
+        return self._request(wire.ListFilesResponse, request)
 
     def iter_files(
         self,
@@ -107,79 +109,77 @@ class FilesClient:
         order: str | None = None,
         after: str | None = None,
     ) -> Iterator[wire.FileObject]:
-        """All files over all pages; `limit` is the size of a page. A page is fetched when its first file is needed."""
-        pages = Pages(after)
+        """All files of all pages; `limit` is the size of a page. A page is fetched when its first file is needed."""
+        cursor = PageCursor(after)
         while True:
-            page = self.list_files(purpose=purpose, limit=limit, order=order, after=pages.after)
+            page = self.list_files(purpose=purpose, limit=limit, order=order, after=cursor.after)
             yield from page.data
-            if not pages.more(page):
+            if not cursor.advance(page):
                 return
 
     def retrieve_file(self, file_id: str) -> wire.FileObject:
         """The file object. Raises `NotFoundError`; `ValueError` for an empty id."""
-        return self._ask(wire.FileObject, requests.retrieve_file(file_id))
+        return self._request(wire.FileObject, requests.retrieve_file(file_id))
 
     def delete_file(self, file_id: str) -> wire.FileDeleted:
-        """Delete a file. Raises `NotFoundError`, also when a retry finds that the first try has deleted it."""
-        return self._ask(wire.FileDeleted, requests.delete_file(file_id))
+        """Delete a file. Raises `NotFoundError`, also on a retry after an attempt that has deleted it."""
+        return self._request(wire.FileDeleted, requests.delete_file(file_id))
 
     @overload
     def download_file(
-        self, file_id: str, to: None = None, *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: None = None, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> FileContent: ...
     @overload
     def download_file(
-        self, file_id: str, to: str | os.PathLike[str], *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: str | os.PathLike[str], *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> Path: ...
     @overload
     def download_file(
-        self, file_id: str, to: BinaryWritable, *, resume: bool = True, on_progress: Progress | None = None
+        self, file_id: str, to: BinaryWritable, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> int: ...
     def download_file(
-        self,
-        file_id: str,
-        to: Target = None,
-        *,
-        resume: bool = True,
-        on_progress: Progress | None = None,
+        self, file_id: str, to: Destination = None, *, resume: bool = True, on_progress: OnProgress | None = None
     ) -> Saved:
-        """Download a file: as bytes, to a path (returned), or into a binary file object (bytes written returned).
+        """Download a file: as bytes, to a path (returned), or into a binary file object (returns the bytes written).
 
-        A path is replaced only by a whole and verified file; a folder takes the file under the server's name. What
-        broke off goes on where it was, also in a later call, unless `resume` is False or the server cannot.
-        Raises `IntegrityError` for content that is cut short or damaged, `OSError` for a path that cannot be written.
+        A path is replaced only by a complete and verified file; in a directory the file has the server's name for it.
+        An interrupted download is resumed, also by a later call, unless `resume` is False or the server cannot.
+        Raises `IntegrityError` for incomplete or damaged content, `OSError` for a path that cannot be written.
         """
-        filename = self.retrieve_file(file_id).filename if is_folder(to) else ""
+        filename = ""
+        if is_directory(to):
+            file = self.retrieve_file(file_id)
+            filename = file.filename
         retries = self._session.config.max_retries
-        transfer = Transfer(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
-        return save(to, self._session.chunks(transfer), transfer, filename=filename)
+        download = Download(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
+        return transfer.save(transfer.receive(self._session, download), download, to, filename=filename)
 
     def stream_file(self, file_id: str, *, start: int = 0) -> Iterator[bytes]:
-        """The content in chunks, from byte `start` on; a break in the middle is mended where the server can.
+        """The content in chunks, from byte `start` on; an interrupted download is resumed if the server supports it.
 
-        Raises `IntegrityError` at the end if the content was cut short or (from 0 on) is not what the digest says.
+        Raises `IntegrityError` at the end for incomplete content, and for a wrong digest if `start` is 0. Close the
+        iterator (`contextlib.closing`) to stop early.
         """
-        transfer = Transfer(file_id, start=start, max_retries=self._session.config.max_retries)
-        # Not a generator itself: a bad argument is an error of the call, not of the first chunk.
-        return self._stream(transfer)
+        download = Download(file_id, start=start, max_retries=self._session.config.max_retries)
+        # Not a generator itself: an invalid argument raises in the call, not at the first chunk.
+        return self._stream(download)
 
     def close(self) -> None:
-        """Close the connections, and the given transport."""
+        """Close the connections and the given transport."""
         self._session.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _ask(self, shape: type[Shape], request: Request) -> Shape:
-        answer = self._session.send(request)
-        return responses.decode(shape, answer.head, answer.read())
+    def _request(self, shape: type[Shape], request: Request) -> Shape:
+        response = self._session.send(request)
+        return responses.decode(shape, response.head, response.read())
 
-    def _stream(self, transfer: Transfer) -> Iterator[bytes]:
-        for chunk in self._session.chunks(transfer):
-            if chunk:
-                yield chunk
+    def _stream(self, download: Download) -> Generator[bytes, None]:
+        with closing(transfer.receive(self._session, download)) as chunks:
+            for chunk in chunks:
+                if isinstance(chunk, bytes) and chunk:
+                    yield chunk

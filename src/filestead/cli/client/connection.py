@@ -1,4 +1,4 @@
-"""From flags and environment to a session with the server, and from its answers to text or failure."""
+"""Opens a session from flags and environment, and turns its responses into text or an error."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filestead import __version__
 from filestead.cli.client.grammar.model import ParsedArgs
 from filestead.cli.errors import CommandError, UsageError
-from filestead.client._transport.exchange import AnswerHead, RequestHead
+from filestead.client._transport.exchange import RequestHead, ResponseHead
 from filestead.client._transport.requests import Request
 from filestead.client._transport.session import Session
 from filestead.client.config import Config, configure
@@ -25,9 +25,9 @@ _MASK = "<REDACTED>"
 
 
 class StatusError(Exception):
-    """The server answered with an error status; `error` is the text of its error object, None if it sent none."""
+    """A response with an error status; `error` is the text of its error object, None without one."""
 
-    def __init__(self, method: str, head: AnswerHead, body: bytes) -> None:
+    def __init__(self, method: str, head: ResponseHead, body: bytes) -> None:
         request_id = head.headers.get("x-request-id")
         named = f" (request id: {request_id})" if request_id else ""
         super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{named}')
@@ -53,27 +53,28 @@ def client_config(args: ParsedArgs) -> Config:
     return replace(config, user_agent=f"filestead-cli/{__version__}")
 
 
-def open_session(args: ParsedArgs) -> Session:
-    """A session for the command."""
+def open_session(args: ParsedArgs) -> contextlib.closing[Session]:
+    """A session for the command, to be closed by `with`."""
     config = client_config(args)
-    return Session(
+    session = Session(
         config,
         transport=_mutual_tls_transport(args, config),
         on_exchange=_print_exchange if args.get("debug") else None,
     )
+    return contextlib.closing(session)
 
 
 def send_request(session: Session, request: Request) -> str:
-    """Send a request and return the text of a JSON answer, nothing for any other; `Refused` for an error status."""
-    with session.send(request) as answer:
-        data = answer.read()
-        if answer.status >= 400:
-            raise StatusError(request.method, answer.head, data)
-        return data.decode("utf-8", "surrogateescape") if is_json(answer.head) else ""
+    """Return the text of a JSON response, nothing for any other. Raises `StatusError` for an error status."""
+    with session.send(request) as response:
+        data = response.read()
+        if response.head.status >= 400:
+            raise StatusError(request.method, response.head, data)
+        return data.decode("utf-8", "surrogateescape") if is_json(response.head) else ""
 
 
-def is_json(head: AnswerHead) -> bool:
-    """Whether the answer says that it is JSON."""
+def is_json(head: ResponseHead) -> bool:
+    """Whether the response is declared as JSON."""
     return bool(re.match(r"application/([\w.-]+\+)?json\b", head.headers.get("content-type", "")))
 
 
@@ -105,16 +106,16 @@ def _mutual_tls_transport(args: ParsedArgs, config: Config) -> "httpx2.BaseTrans
     return httpx2.HTTPTransport(verify=context)
 
 
-def _print_exchange(request: RequestHead, answer: AnswerHead | None) -> None:
-    """--debug: what went out and what came back, without bodies and without secrets."""
+def _print_exchange(request: RequestHead, response: ResponseHead | None) -> None:
+    """--debug: print request and response, without bodies and without secrets."""
     print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {request.method} {request.url}", file=sys.stderr)  # noqa: DTZ005
     for name, value in sorted(request.headers):
         print(f"  {name}: {_mask_secret(name, value)}", file=sys.stderr)
-    if answer is None:
-        print("no answer", file=sys.stderr)
+    if response is None:
+        print("no response", file=sys.stderr)
         return
-    print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {answer.status} {answer.reason}", file=sys.stderr)  # noqa: DTZ005
-    for name, value in sorted(answer.headers.items()):
+    print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {response.status} {response.reason}", file=sys.stderr)  # noqa: DTZ005
+    for name, value in sorted(response.headers.items()):
         print(f"  {name}: {_MASK if name.lower() == 'location' else _mask_secret(name, value)}", file=sys.stderr)
 
 

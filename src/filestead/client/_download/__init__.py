@@ -1,1 +1,1 @@
-"""Receiving content and resuming it; private."""
+"""Downloads, and how they are resumed and stored; private."""

@@ -1,1 +1,1 @@
-"""Sending a request and receiving its response; private."""
+"""Sending requests and receiving responses; private."""

@@ -1,6 +1,6 @@
-"""Where the client meets httpx2: how its clients and requests are made, and which of our errors its errors become.
+"""The boundary to httpx2: creates its clients and requests, and translates its errors.
 
-The only module of the package that imports httpx2 when loaded; the sessions load it when they are made, not before.
+The sessions import this module only to send a request, since importing httpx2 is slow.
 """
 
 import ssl
@@ -8,19 +8,20 @@ from collections.abc import AsyncIterable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpcore2
 import httpx2
 
 from filestead.client._transport.exchange import RequestHead
-from filestead.client.config import CONNECT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Config
+from filestead.client.config import CONNECT_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Config
 from filestead.client.errors import APIConnectionError, APITimeoutError, ConfigurationError
 
 BodyStream = bytes | Iterable[bytes | memoryview] | AsyncIterable[bytes | memoryview] | None
 
 
-def options(config: Config, scheme: str, proxy: "str | httpx2.Proxy | None") -> dict[str, Any]:
+def client_options(config: Config, scheme: str, proxy: "str | httpx2.Proxy | None") -> dict[str, Any]:
     """The arguments of an httpx2 client for URLs of one scheme.
 
-    Loading the system's certificates takes longer than a whole request, so http gets a context that trusts nobody.
+    Loading the system's certificates takes longer than a request, so http gets a context without any.
     """
     verify: ssl.SSLContext | bool = True if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return {"timeout": timeout(config), "verify": verify, "proxy": proxy}
@@ -29,7 +30,7 @@ def options(config: Config, scheme: str, proxy: "str | httpx2.Proxy | None") -> 
 def timeout(config: Config) -> httpx2.Timeout:
     """The configured timeout; the default is the official SDK's."""
     if config.timeout == DEFAULT_TIMEOUT_SECONDS:
-        return httpx2.Timeout(DEFAULT_TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
+        return httpx2.Timeout(DEFAULT_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     return httpx2.Timeout(config.timeout)
 
 
@@ -39,9 +40,16 @@ def request(head: RequestHead, body: BodyStream) -> httpx2.Request:
         return httpx2.Request(head.method, head.url, headers=list(head.headers), content=body)  # type: ignore[arg-type]  # views are sent as bytes are
 
 
+def install_network_backend(client: Any, backend: httpcore2.NetworkBackend | httpcore2.AsyncNetworkBackend) -> None:
+    """Make an httpx2 client connect through `backend`, for which httpx2 has no argument."""
+    for transport in (client._transport, *client._mounts.values()):
+        if hasattr(getattr(transport, "_pool", None), "_network_backend"):
+            transport._pool._network_backend = backend
+
+
 @contextmanager
 def translate_network_errors(head: RequestHead) -> Iterator[None]:
-    """Turn what httpx2 raises into ours, with the cause kept."""
+    """Raise the client's errors for those of httpx2, which are kept as the cause."""
     try:
         yield
     except httpx2.TimeoutException as error:

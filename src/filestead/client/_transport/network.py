@@ -1,8 +1,8 @@
-"""Sockets that notice an answer while a request is still being sent, so that a refused upload stops at once.
+"""Connections that detect a response while the request is still being sent, so that a rejected upload stops at once.
 
-A server may answer 413 or 429 in the middle of an upload, and then close or just stop reading. httpcore2 reads the
-answer after a `WriteError`; asyncio, left to itself, throws it away when writing fails. Over TLS, only asyncio notices
-early. Loaded when the first connection is made.
+A server may send 413 or 429 in the middle of an upload, and then close or stop reading. httpcore2 reads the response
+after a `WriteError`; the streams of asyncio lose it when writing fails. Over TLS, only the asyncio backend detects an
+early response. Imported with the first connection.
 """
 
 import re
@@ -13,79 +13,75 @@ from typing import Any
 
 import httpcore2
 
-ANSWERED = "the server answered before it had the whole request"
-INTERIM = b"HTTP/1.1 1"
-MOST_INTERIM = 1000
-"""Before one answer; a server that says every second that it is still at work has a quarter of an hour."""
-LONGEST_HEAD = 128 * 1024
-_BEGINS_INTERIM = re.compile(rb"HTTP/\d\.\d 1")
-_WHOLE_INTERIM = re.compile(rb"HTTP/\d\.\d 1.*?\n\r?\n", re.DOTALL)
+EARLY_RESPONSE = "the server responded before the request was complete"
+INTERIM_PREFIX = b"HTTP/1.1 1"
+MAX_INTERIM_RESPONSES = 1000
+"""Before one final response: a quarter of an hour for a server that sends one each second."""
+MAX_HEAD_BYTES = 128 * 1024
+_INTERIM_START = re.compile(rb"HTTP/\d\.\d 1")
+_COMPLETE_INTERIM = re.compile(rb"HTTP/\d\.\d 1.*?\n\r?\n", re.DOTALL)
 
 
-class InterimCount:
-    """Counts interim answers (1xx): httpcore2 reads any number of them, and none ever times out."""
+class InterimResponseCounter:
+    """Counts interim responses (1xx), which httpcore2 accepts without a limit or an overall timeout."""
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """A request is being sent, and its answer comes next."""
+        """Begin with the response to the next request."""
         self._count = 0
         self._head: bytes | None = b""
 
-    def arrived(self, data: bytes) -> None:
-        """Note what was read. Raises `ReadError` when the answer proper does not come."""
+    def feed(self, data: bytes) -> None:
+        """Count in bytes that were read. Raises `ReadError` for too many interim responses."""
         if self._head is None:
             return
         self._head += data
-        while found := _WHOLE_INTERIM.match(self._head):
+        while found := _COMPLETE_INTERIM.match(self._head):
             self._head = self._head[found.end() :]
             self._count += 1
-            if self._count > MOST_INTERIM:
-                raise httpcore2.ReadError(f"the server sent {MOST_INTERIM} interim answers and no other")
-        if len(self._head) > LONGEST_HEAD or (
-            len(self._head) >= len(INTERIM) and not _BEGINS_INTERIM.match(self._head)
+            if self._count > MAX_INTERIM_RESPONSES:
+                raise httpcore2.ReadError(f"the server sent {MAX_INTERIM_RESPONSES} interim responses and no final one")
+        if len(self._head) > MAX_HEAD_BYTES or (
+            len(self._head) >= len(INTERIM_PREFIX) and not _INTERIM_START.match(self._head)
         ):
-            self._head = None  # The answer has begun, or h11 refuses what has.
+            self._head = None  # The final response has begun, or h11 rejects it.
 
 
-class CountingStream(httpcore2.NetworkStream):
-    """A connection that passes everything on and counts interim answers."""
+class InterimCountingStream(httpcore2.NetworkStream):
+    """A connection that counts interim responses."""
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
-        self._interim = InterimCount()
+        self._interim = InterimResponseCounter()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """As httpcore2 reads. Raises `ReadError` when interim answers do not end."""
+        """Read some bytes. Raises `ReadError` for too many interim responses."""
         data = self._stream.read(max_bytes, timeout)
-        self._interim.arrived(data)
+        self._interim.feed(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """As httpcore2 writes."""
         self._interim.restart()
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
-        """Close the socket."""
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        """Go on under TLS."""
-        return CountingStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return InterimCountingStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """As httpcore2 answers."""
         return self._stream.get_extra_info(info)
 
 
-class WatchfulStream(CountingStream):
-    """A TCP connection whose writing ends when there is something to read.
+class EarlyResponseStream(InterimCountingStream):
+    """A TCP connection that stops writing when a response arrives.
 
-    Under TLS it is not watched: what is readable there need not be an answer.
+    Not under TLS, where readable bytes may be a record of the protocol instead of a response.
     """
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
@@ -93,7 +89,7 @@ class WatchfulStream(CountingStream):
         self._socket: socket.socket = stream.get_extra_info("socket")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of it. Raises `WriteError` when the server speaks first."""
+        """Send all of it. Raises `WriteError` if the server responds before that."""
         self._interim.restart()
         rest = memoryview(buffer)
         try:
@@ -103,8 +99,8 @@ class WatchfulStream(CountingStream):
                     ready = selector.select(timeout)
                     if not ready:
                         raise httpcore2.WriteTimeout
-                    if ready[0][1] & selectors.EVENT_READ and not self._peek().startswith(INTERIM):
-                        raise httpcore2.WriteError(ANSWERED)
+                    if ready[0][1] & selectors.EVENT_READ and not self._peek().startswith(INTERIM_PREFIX):
+                        raise httpcore2.WriteError(EARLY_RESPONSE)
                     self._socket.settimeout(timeout)
                     rest = rest[self._socket.send(rest) :]
         except TimeoutError as error:
@@ -113,19 +109,11 @@ class WatchfulStream(CountingStream):
             raise httpcore2.WriteError(str(error)) from error
 
     def _peek(self) -> bytes:
-        return self._socket.recv(len(INTERIM), socket.MSG_PEEK)
+        return self._socket.recv(len(INTERIM_PREFIX), socket.MSG_PEEK)
 
 
-class WatchfulBackend(httpcore2.SyncBackend):
-    """Makes such connections."""
+class EarlyResponseBackend(httpcore2.SyncBackend):
+    """Opens connections that detect an early response."""
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
-        """Connect."""
-        return WatchfulStream(super().connect_tcp(*args, **kwargs))
-
-
-def watch(client: Any, backend: httpcore2.NetworkBackend | httpcore2.AsyncNetworkBackend) -> None:
-    """Have an httpx2 client make its connections with `backend`, which httpx2 has no argument for."""
-    for transport in (client._transport, *client._mounts.values()):
-        if hasattr(getattr(transport, "_pool", None), "_network_backend"):
-            transport._pool._network_backend = backend
+        return EarlyResponseStream(super().connect_tcp(*args, **kwargs))

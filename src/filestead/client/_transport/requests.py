@@ -1,12 +1,13 @@
-"""Requests as values: what each operation sends, and how paths and queries are escaped (as Go's net/url does)."""
+"""Requests as values: one function per operation, and the escaping of paths and queries (as Go's net/url does)."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
-from filestead.client._upload.multipart import FilePart, Form, Progress, TextField
+from filestead.client._upload.multipart import FilePart, Form, TextField
 from filestead.client._upload.sources import AsyncSource, Source
+from filestead.client.config import OnProgress
 
 JSON = "application/json"
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -18,7 +19,7 @@ Pairs = tuple[tuple[str, str], ...]
 class Request:
     """A request that is not tied to a server: `path` is relative to the base URL and already escaped.
 
-    A body of bytes is JSON. `retryable` False sends it once; so goes any form whose file cannot be read twice.
+    A body of bytes is JSON. A request is sent only once if it is not `retryable`, or if a file cannot be read twice.
     """
 
     method: str
@@ -30,20 +31,20 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query."""
+        """Path and query, as in the request line."""
         path = "/" + self.path.lstrip("/")
         return f"{path}?{encode_query(self.query)}" if self.query else path
 
 
-def path_segment(text: str) -> str:
-    """One segment of a path, as Go's `url.PathEscape`; dots that would mean "here" or "up" are escaped too."""
+def escape_path_segment(text: str) -> str:
+    """One segment of a path, as Go's `url.PathEscape`; the segments `.` and `..` are escaped too."""
     if text in {".", ".."}:
         return text.replace(".", "%2E")
     return quote(text, safe="$&+=:@", errors="surrogateescape")
 
 
 def encode_query(pairs: Pairs) -> str:
-    """A query in the given order, as Go's `url.Values`: everything but letters, digits and `-_.~` is escaped."""
+    """A query in the given order, as Go's `url.Values`: all but letters, digits and `-_.~` is escaped."""
     return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
 
 
@@ -53,17 +54,17 @@ def create_file(
     *,
     expires_after: int | Mapping[str, object] | None = None,
     filename: str | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Request:
-    """POST /files. The file goes last, so that a server can refuse the fields before it has read the bytes."""
-    fields = [TextField("purpose", purpose), *_expiry(expires_after)]
+    """POST /files. The file is the last part, so that a server can reject the fields before it reads the file."""
+    fields = [TextField("purpose", purpose), *_expiry_fields(expires_after)]
     file = FilePart("file", source, filename, on_progress=on_progress)
-    # The key makes a retry safe: the answer of a try that was stored may have been lost on its way.
+    # The key makes a retry safe after an attempt that stored the file and whose response was lost.
     headers = ((IDEMPOTENCY_KEY, os.urandom(16).hex()),) if source.rewindable else ()
     return Request("POST", "/files", headers=headers, body=(*fields, file))
 
 
-def _expiry(expires_after: int | Mapping[str, object] | None) -> list[TextField]:
+def _expiry_fields(expires_after: int | Mapping[str, object] | None) -> list[TextField]:
     if expires_after is None:
         return []
     if isinstance(expires_after, int):
@@ -74,29 +75,29 @@ def _expiry(expires_after: int | Mapping[str, object] | None) -> list[TextField]
 def list_files(
     *, purpose: str | None = None, limit: int | None = None, order: str | None = None, after: str | None = None
 ) -> Request:
-    """GET /files; what is None is not sent, and keys are in the order of the alphabet."""
+    """GET /files; None is not sent, and parameters are in alphabetical order."""
     query = {"after": after, "limit": limit, "order": order, "purpose": purpose}
     return Request("GET", "/files", tuple((name, str(value)) for name, value in query.items() if value is not None))
 
 
 def retrieve_file(file_id: str) -> Request:
     """GET /files/{file_id}."""
-    return Request("GET", file_path(file_id))
+    return Request("GET", _path_of_file(file_id))
 
 
 def delete_file(file_id: str) -> Request:
     """DELETE /files/{file_id}."""
-    return Request("DELETE", file_path(file_id))
+    return Request("DELETE", _path_of_file(file_id))
 
 
 def file_content(file_id: str, headers: Pairs = ()) -> Request:
-    """GET /files/{file_id}/content. Bytes are asked for as they are: a range of compressed bytes resumes nothing."""
-    plain = (("Accept", "application/binary"), ("Accept-Encoding", "identity"))
-    return Request("GET", file_path(file_id) + "/content", headers=(*plain, *headers))
+    """GET /files/{file_id}/content, without a content coding: a range of encoded bytes cannot be resumed."""
+    identity = (("Accept", "application/binary"), ("Accept-Encoding", "identity"))
+    return Request("GET", _path_of_file(file_id) + "/content", headers=(*identity, *headers))
 
 
-def file_path(file_id: str) -> str:
-    """The path of a file. Raises `ValueError` for an empty id, which would address the list."""
+def _path_of_file(file_id: str) -> str:
+    """The path of a file. Raises `ValueError` for an empty id, which would be the path of the list."""
     if not file_id:
         raise ValueError(f"Expected a non-empty value for file_id but received {file_id!r}")
-    return "/files/" + path_segment(file_id)
+    return "/files/" + escape_path_segment(file_id)

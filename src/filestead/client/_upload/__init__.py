@@ -1,1 +1,1 @@
-"""Bodies of uploads; private."""
+"""What is uploaded: sources and multipart bodies; private."""

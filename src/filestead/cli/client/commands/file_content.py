@@ -9,7 +9,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 from filestead.cli.client.connection import StatusError, open_session
@@ -18,8 +19,9 @@ from filestead.cli.client.operations import resolve_args
 from filestead.cli.errors import CommandError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.cli.terminal.streams import write, write_bytes
-from filestead.client._download.downloads import Transfer, fitting_name, safe_name
-from filestead.client._download.sinks import save
+from filestead.client._download import transfer
+from filestead.client._download.download import Chunk, Download
+from filestead.client._download.filenames import fit_filename, safe_filename
 from filestead.client._upload.sources import BLOCK_BYTES
 
 STDOUT_PATHS = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
@@ -33,24 +35,25 @@ def content(command: Command, args: ParsedArgs) -> None:
     printed = target in STDOUT_PATHS
     watched = not args.get("no-progress") and not (printed and sys.stdout.isatty())
     with open_session(args) as session, progress_bar(args.get("file-id"), wanted=watched) as report:
-        transfer = Transfer(
+        download = Download(
             args.get("file-id"),
             max_retries=session.config.max_retries,
             restartable=not printed,
             on_progress=report,
         )
-        chunks = session.chunks(transfer, refusal=lambda head, body: StatusError("GET", head, body))
+        make_error = partial(StatusError, "GET")
+        chunks = transfer.receive(session, download, make_error=make_error)
         if printed:
-            written = _print_content(chunks, transfer, forced="output" in args.values and bool(args.get("output")))
+            written = _print_content(chunks, download, forced="output" in args.values and bool(args.get("output")))
         else:
-            written = _save_content(Path(target), chunks, transfer)
+            written = _save_content(Path(target), chunks, download)
     if written:
         print(f"Wrote output to: {written}")
 
 
-def _print_content(chunks: Iterator[bytes | None], transfer: Transfer, *, forced: bool) -> str | None:
+def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, forced: bool) -> str | None:
     """Content to standard output, or to a new file (returned) if that is a terminal and the content is no text."""
-    blocks = _join_into_blocks(chunks, transfer)
+    blocks = _join_into_blocks(chunks, download)
     first = next(blocks, b"")
     every = itertools.chain([first], blocks)
     if forced or not sys.stdout.isatty():
@@ -58,7 +61,7 @@ def _print_content(chunks: Iterator[bytes | None], transfer: Transfer, *, forced
             write_bytes(block)
         return None
     if not _is_text(first):
-        return _write_new_file(transfer, every)
+        return _write_new_file(download, every)
     decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
     for block in every:
         # Only the first block has been looked at: what commands terminals behind it is made visible.
@@ -69,7 +72,7 @@ def _print_content(chunks: Iterator[bytes | None], transfer: Transfer, *, forced
     return None
 
 
-def _save_content(path: Path, chunks: Iterator[bytes | None], transfer: Transfer) -> str:
+def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
     """Content to the named file, which is replaced when the new one is whole."""
     if path.is_dir():
         raise CommandError(f"-o {path} is a directory; name the file to write, as in -o {path / 'data.jsonl'}")
@@ -82,33 +85,33 @@ def _save_content(path: Path, chunks: Iterator[bytes | None], transfer: Transfer
         if not os.access(folder, os.W_OK):
             raise CommandError(f"-o {path} cannot be written: files may not be made in {folder}")
     os.umask(0o077)  # As the official client: a new file is for its owner. One that is there keeps its mode.
-    save(path, chunks, transfer)
+    transfer.save(chunks, download, path)
     return str(path)
 
 
-def _join_into_blocks(chunks: Iterator[bytes | None], transfer: Transfer) -> Iterator[bytes]:
+def _join_into_blocks(chunks: Generator[Chunk, None, None], download: Download) -> Iterator[bytes]:
     """Chunks as blocks; the last one is given out when the content has come to its end, whole."""
     held = bytearray()
     for chunk in chunks:
         if len(held) >= BLOCK_BYTES:
             yield bytes(held)
             held.clear()
-        held += chunk or b""
-        transfer.report()
+        held += chunk if isinstance(chunk, bytes) else b""  # Never restarted: standard output is not restartable.
+        download.report_progress()
     if held:
         yield bytes(held)
 
 
-def _write_new_file(transfer: Transfer, blocks: Iterator[bytes]) -> str:
+def _write_new_file(download: Download, blocks: Iterator[bytes]) -> str:
     """A new file under the server's name for it, or one made up; gone again if the content does not come to its end."""
-    name = safe_name(transfer.filename, transfer.file_id) if transfer.filename else f"./file-{_random_suffix()}.bin"
+    name = safe_filename(download.filename, download.file_id) if download.filename else f"./file-{_random_suffix()}.bin"
     wanted = name
     while True:
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             break
         except FileExistsError:
-            name = fitting_name(wanted, f"-{_random_suffix()}")
+            name = fit_filename(wanted, f"-{_random_suffix()}")
     try:
         with os.fdopen(descriptor, "wb") as file:
             for block in blocks:

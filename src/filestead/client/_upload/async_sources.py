@@ -1,0 +1,23 @@
+"""Opens sources for asyncio, as `sources` does without; blocking sources are read on threads."""
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator
+
+from filestead.client._threads import in_thread
+from filestead.client._upload.sources import DEFAULT_FILENAME, AsyncSource, FileInput, Source, open_source
+
+AsyncFileInput = FileInput | AsyncIterable[bytes]
+
+
+async def open_async_source(file: AsyncFileInput) -> AsyncSource:
+    """As `open_source`. An asynchronous iterable has no size and can be read once."""
+    if isinstance(file, AsyncIterable) and not isinstance(file, str | os.PathLike):
+        return AsyncSource(DEFAULT_FILENAME, None, False, lambda: aiter(file))
+    source = await in_thread(open_source, file)
+    return AsyncSource(source.filename, source.size, source.rewindable, lambda: _read_on_threads(source))
+
+
+async def _read_on_threads(source: Source) -> AsyncIterator[bytes | memoryview]:
+    blocks = source.blocks()
+    while (block := await in_thread(next, blocks, None)) is not None:
+        yield block
