@@ -151,8 +151,8 @@ class AsyncFilesClient:
         if await in_thread(is_directory, to):
             file = await self.retrieve_file(file_id)
             filename = file.filename
-        retries = self._session.config.max_retries
-        download = Download(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
+        max_retries = self._session.config.max_retries
+        download = Download(file_id, max_retries=max_retries, resume=resume, on_progress=on_progress)
         return await async_transfer.save(
             async_transfer.receive(self._session, download), download, to, filename=filename
         )
@@ -169,7 +169,7 @@ class AsyncFilesClient:
 
     async def close(self) -> None:
         """Close the connections and the given transport."""
-        await self._session.close()
+        await self._session.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 Every error can be pickled. `ConfigurationError`, `SourceChanged` and `IntegrityError` have no counterpart there.
 """
 
+import copyreg
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +12,8 @@ class FilesteadError(Exception):
     """Base class of all errors of the client."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild without calling `__init__`, whose arguments are keywords."""
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(kind: type[FilesteadError], args: tuple[Any, ...], state: dict[str, Any]) -> FilesteadError:
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+        """Unpickle without calling `__init__`, which has keyword arguments."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # not in typeshed
 
 
 class ConfigurationError(FilesteadError, ValueError):

@@ -150,8 +150,8 @@ class FilesClient:
         if is_directory(to):
             file = self.retrieve_file(file_id)
             filename = file.filename
-        retries = self._session.config.max_retries
-        download = Download(file_id, max_retries=retries, resume=resume, on_progress=on_progress)
+        max_retries = self._session.config.max_retries
+        download = Download(file_id, max_retries=max_retries, resume=resume, on_progress=on_progress)
         return transfer.save(transfer.receive(self._session, download), download, to, filename=filename)
 
     def stream_file(self, file_id: str, *, start: int = 0) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def open_session(args: ParsedArgs) -> contextlib.closing[Session]:
 
 def send_request(session: Session, request: Request) -> str:
     """Return the text of a JSON response, nothing for any other. Raises `StatusError` for an error status."""
-    with session.send(request) as response:
+    with contextlib.closing(session.send(request)) as response:
         data = response.read()
         if response.head.status >= 400:
             raise StatusError(request.method, response.head, data)

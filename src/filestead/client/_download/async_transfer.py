@@ -23,7 +23,7 @@ async def receive(
     Raises what `make_error` returns for a response without content, `APIConnectionError` and `IntegrityError`.
     """
     while True:
-        async with await session.send(download.request(), stream=True) as response:
+        async with aclosing(await session.send(download.request(), stream=True)) as response:
             if not download.accepts(response.head.status):
                 raise make_error(response.head, await response.read())
             action = download.begin_response(response.head)

@@ -39,7 +39,7 @@ class Sink(Protocol):
         """Append all of `data`."""
 
     def close(self, *, keep_partial: bool) -> None:
-        """Release the sink, also after a success; `keep_partial` if a later download can continue the bytes written."""
+        """Close, also after a success; `keep_partial` if a later download can continue the bytes written."""
 
 
 class MemorySink:
@@ -95,9 +95,10 @@ class OpenDestination:
     def __init__(self, download: Download, to: Destination, filename: str = "") -> None:
         """`filename` is the server's name for the file, used if `to` is a directory."""
         self.download = download
-        self._path = self._resolve(to, filename, download.file_id)
+        self._path = Path(to) if isinstance(to, str | os.PathLike) else None
+        if self._path is not None and self._path.is_dir():
+            self._path /= safe_filename(filename, download.file_id)
         self._sink: Sink
-        partial: PartialFile | None = None
         if self._path is None:
             self._sink = MemorySink() if to is None else FileObjectSink(to)  # type: ignore[arg-type]  # no path, so a file object
         elif _is_special(owned_files.resolve_path(self._path)):
@@ -105,18 +106,11 @@ class OpenDestination:
             self._sink = FileObjectSink(device, device)
         else:
             self._sink = partial = PartialFile(self._path, download.file_id, resume=download.resume)
+            if partial.etag is not None and partial.size > 0:
+                download.resume_from(partial.size, partial.etag, partial.digest())
         self._buffer: list[bytes] = []
         self._restarting = False
         download.restartable = self._sink.restartable
-        if partial is not None and partial.etag is not None and partial.size > 0:
-            download.resume_from(partial.size, partial.etag, partial.digest())
-
-    @staticmethod
-    def _resolve(to: Destination, filename: str, file_id: str) -> Path | None:
-        if not isinstance(to, str | os.PathLike):
-            return None
-        path = Path(to)
-        return path / safe_filename(filename, file_id) if path.is_dir() else path
 
     def add(self, chunk: Chunk) -> bool:
         """Buffer a chunk, without blocking. Returns True if the buffer must be flushed."""

@@ -4,7 +4,6 @@ A download is resumed only with a strong ETag: otherwise bytes of two different 
 """
 
 import hashlib
-import random
 import re
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
@@ -155,10 +154,10 @@ class Download:
         if not self.restartable:
             if self.position == self.start:
                 raise validation_error(head, f"not the requested bytes from {self.start} on")
-            raise IntegrityError(f"{self._interrupted()}, and the server cannot resume it")
+            raise IntegrityError(f"{self._interruption_message()}, and the server cannot resume it")
         self._failures += 1
         if self._failures > self._max_retries + 1:
-            raise IntegrityError(f"{self._interrupted()}, and the server does not send the requested range")
+            raise IntegrityError(f"{self._interruption_message()}, and the server does not send the requested range")
         self._discard()
 
     def _discard(self) -> None:
@@ -218,11 +217,11 @@ class Download:
         if self._failures > self._max_retries or not can_continue:
             if isinstance(error, APITimeoutError):
                 raise error
-            raise IntegrityError(self._interrupted()) from error
+            raise IntegrityError(self._interruption_message()) from error
         if not self.resumable and self.restartable:
             self._discard()
-        return 0.0 if progress else retries.backoff(self._failures - 1, random=random.random)
+        return 0.0 if progress else retries.backoff(self._failures - 1)
 
-    def _interrupted(self) -> str:
+    def _interruption_message(self) -> str:
         of_total = "" if self.total is None else f" of {self.total}"
         return f"the download of {self.file_id} was interrupted after {self.position}{of_total} bytes"

@@ -23,7 +23,7 @@ def receive(
     Raises what `make_error` returns for a response without content, `APIConnectionError` and `IntegrityError`.
     """
     while True:
-        with session.send(download.request(), stream=True) as response:
+        with closing(session.send(download.request(), stream=True)) as response:
             if not download.accepts(response.head.status):
                 raise make_error(response.head, response.read())
             action = download.begin_response(response.head)

@@ -6,7 +6,7 @@ It adds authentication headers, retries and follows redirects, as `exchange` dec
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filestead.client._transport.exchange import RequestHead, ResponseHead, Send, Wait, exchange
@@ -46,7 +46,7 @@ class AsyncResponse:
             async with aclosing(self._raw_chunks()) as chunks:
                 async for data in chunks:
                     if not body.feed(data):
-                        await self.close()
+                        await self.aclose()
                         break
             self._body = body.finish()
         return self._body
@@ -70,15 +70,9 @@ class AsyncResponse:
             async for data in self._response.aiter_raw():
                 yield data
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Release the connection; it cannot be reused if the body was not read to its end."""
         await self._response.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
 
 
 class AsyncSession:
@@ -109,42 +103,38 @@ class AsyncSession:
         try:
             while (step := steps.send(outcome)) is not None:
                 if response is not None:
-                    await response.close()
+                    await response.aclose()
                 response = outcome = None
                 if isinstance(step, Wait):
                     await asyncio.sleep(step.seconds)
                     continue
                 try:
-                    response = await self._transmit(step, stream=stream)
+                    response = await self._transmit(step)
+                    if not stream:
+                        await response.read()
                     outcome = response.head
                 except APIConnectionError as error:
                     outcome = error
         except BaseException:
             if response is not None:
-                await response.close()
+                await response.aclose()
             raise
         assert response is not None, "an exchange ends with a response or an exception"
         return response
 
-    async def _transmit(self, step: Send, *, stream: bool) -> AsyncResponse:
+    async def _transmit(self, step: Send) -> AsyncResponse:
         from filestead.client._transport import connections  # noqa: PLC0415
 
         body = stream_form(step.body) if isinstance(step.body, EncodedForm) else step.body
         response = None
         try:
-            request = connections.request(step.head, body)
+            request = connections.build_request(step.head, body)
             client = self._client(urlsplit(step.head.url).scheme)
             request.extensions["timeout"] = client.timeout.as_dict()
             with connections.translate_network_errors(step.head):
                 received = await client.send(request, stream=True, auth=None, follow_redirects=False)
-                response = AsyncResponse(received, step.head, self.config.max_response_bytes)
-                if not stream:
-                    await response.read()
+            response = AsyncResponse(received, step.head, self.config.max_response_bytes)
             return response
-        except BaseException:
-            if response is not None:
-                await response.close()
-            raise
         finally:
             if self._on_exchange is not None:
                 self._on_exchange(step.head, response.head if response else None)
@@ -164,7 +154,7 @@ class AsyncSession:
             self._clients.setdefault(scheme, client)
         return self._clients[scheme]
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections and the given transport."""
         for client in self._clients.values():
             await client.aclose()

@@ -34,7 +34,7 @@ def timeout(config: Config) -> httpx2.Timeout:
     return httpx2.Timeout(config.timeout)
 
 
-def request(head: RequestHead, body: BodyStream) -> httpx2.Request:
+def build_request(head: RequestHead, body: BodyStream) -> httpx2.Request:
     """The request exactly as given; the headers of an httpx2 client are not merged into it."""
     with translate_network_errors(head):
         return httpx2.Request(head.method, head.url, headers=list(head.headers), content=body)  # type: ignore[arg-type]  # views are sent as bytes are
@@ -53,12 +53,12 @@ def translate_network_errors(head: RequestHead) -> Iterator[None]:
     try:
         yield
     except httpx2.TimeoutException as error:
-        raise APITimeoutError(_text(head, error)) from error
+        raise APITimeoutError(_error_message(head, error)) from error
     except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise ConfigurationError(f"this request cannot be sent: {_text(head, error)}") from error
+        raise ConfigurationError(f"this request cannot be sent: {_error_message(head, error)}") from error
     except httpx2.RequestError as error:
-        raise APIConnectionError(_text(head, error)) from error
+        raise APIConnectionError(_error_message(head, error)) from error
 
 
-def _text(head: RequestHead, error: Exception) -> str:
+def _error_message(head: RequestHead, error: Exception) -> str:
     return f"{head.method} {head.url}: {str(error) or type(error).__name__}"

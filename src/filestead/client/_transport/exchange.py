@@ -3,8 +3,6 @@
 `exchange` is a generator: it yields steps (`Send`, `Wait`) for a session to execute, and is sent their outcome.
 """
 
-import random
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
@@ -71,11 +69,9 @@ def exchange(request: Request, config: Config) -> Exchange:
         if not may_retry or retry >= config.max_retries:
             seconds = None
         elif isinstance(outcome, APIConnectionError):
-            seconds = retries.backoff(retry, random=random.random)
+            seconds = retries.backoff(retry)
         else:
-            seconds = retries.delay_after_status(
-                outcome.status, outcome.headers, retry, now=time.time, random=random.random
-            )
+            seconds = retries.delay_after_status(outcome.status, outcome.headers, retry)
         if seconds is None:
             if isinstance(outcome, APIConnectionError):
                 raise outcome
@@ -137,13 +133,13 @@ def redirect_request(send: Send, status: int, location: str) -> Send:
 
 def _check_other_origin(method: str, head: RequestHead, url: str, status: int) -> None:
     """Raise `RedirectError` for a change at another origin, and for a request that loses TLS."""
-    led = f"{head.method} {head.url} was redirected to {url} (status {status})"
+    redirect = f"{head.method} {head.url} was redirected to {url} (status {status})"
     if method not in {"GET", "HEAD"}:
         raise RedirectError(
-            f"{led}, and a {method} is not repeated at another origin; use that address as the base URL"
+            f"{redirect}, and a {method} is not repeated at another origin; use that address as the base URL"
         )
     if head.url.startswith("https:") and url.startswith("http:"):
-        raise RedirectError(f"{led}, which is not protected by TLS")
+        raise RedirectError(f"{redirect}, which is not protected by TLS")
 
 
 def _redirect_url(head: RequestHead, location: str) -> str:

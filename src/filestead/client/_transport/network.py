@@ -99,7 +99,7 @@ class EarlyResponseStream(InterimCountingStream):
                     ready = selector.select(timeout)
                     if not ready:
                         raise httpcore2.WriteTimeout
-                    if ready[0][1] & selectors.EVENT_READ and not self._peek().startswith(INTERIM_PREFIX):
+                    if ready[0][1] & selectors.EVENT_READ and not self._received_prefix().startswith(INTERIM_PREFIX):
                         raise httpcore2.WriteError(EARLY_RESPONSE)
                     self._socket.settimeout(timeout)
                     rest = rest[self._socket.send(rest) :]
@@ -108,7 +108,7 @@ class EarlyResponseStream(InterimCountingStream):
         except OSError as error:
             raise httpcore2.WriteError(str(error)) from error
 
-    def _peek(self) -> bytes:
+    def _received_prefix(self) -> bytes:
         return self._socket.recv(len(INTERIM_PREFIX), socket.MSG_PEEK)
 
 

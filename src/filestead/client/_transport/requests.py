@@ -10,7 +10,6 @@ from filestead.client._upload.sources import AsyncSource, Source
 from filestead.client.config import OnProgress
 
 JSON = "application/json"
-IDEMPOTENCY_KEY = "Idempotency-Key"
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -60,7 +59,7 @@ def create_file(
     fields = [TextField("purpose", purpose), *_expiry_fields(expires_after)]
     file = FilePart("file", source, filename, on_progress=on_progress)
     # The key makes a retry safe after an attempt that stored the file and whose response was lost.
-    headers = ((IDEMPOTENCY_KEY, os.urandom(16).hex()),) if source.rewindable else ()
+    headers = (("Idempotency-Key", os.urandom(16).hex()),) if source.rewindable else ()
     return Request("POST", "/files", headers=headers, body=(*fields, file))
 
 

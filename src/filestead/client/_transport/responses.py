@@ -29,7 +29,7 @@ def decode(shape: type[Shape], head: ResponseHead, body: bytes) -> Shape:
 
 def status_error(head: ResponseHead, body: bytes) -> APIStatusError:
     """The error for an error status; the body may be an error object, a proxy's HTML, anything else, or empty."""
-    decoded: object = _text(body)
+    decoded: object = body.decode("utf-8", "replace")
     with contextlib.suppress(*DECODE_ERRORS):
         decoded = msgspec.json.decode(body)
     if isinstance(decoded, dict) and isinstance(decoded.get("error"), dict):
@@ -37,8 +37,10 @@ def status_error(head: ResponseHead, body: bytes) -> APIStatusError:
     message = decoded.get("message") if isinstance(decoded, dict) else decoded
     if not isinstance(message, str) or not message.strip() or message.lstrip().startswith("<"):
         message = head.reason or "no message"
+    if len(message) > 4 * EXCERPT_CHARACTERS:
+        message = message[:EXCERPT_CHARACTERS] + "..."
     headers = _lower_names(head.headers)
-    return error_class(head.status)(_excerpt(message), status_code=head.status, headers=headers, body=decoded)
+    return error_class(head.status)(message, status_code=head.status, headers=headers, body=decoded)
 
 
 def content_error(head: ResponseHead, body: bytes) -> APIStatusError | APIResponseValidationError:
@@ -49,20 +51,12 @@ def content_error(head: ResponseHead, body: bytes) -> APIStatusError | APIRespon
 def validation_error(head: ResponseHead, message: str, body: bytes = b"") -> APIResponseValidationError:
     """The error for a response that does not conform to the API."""
     return APIResponseValidationError(
-        message, status_code=head.status, headers=_lower_names(head.headers), body=_text(body)
+        message, status_code=head.status, headers=_lower_names(head.headers), body=body.decode("utf-8", "replace")
     )
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", "replace")
-
-
-def _excerpt(text: str) -> str:
-    return text if len(text) <= 4 * EXCERPT_CHARACTERS else text[:EXCERPT_CHARACTERS] + "..."
 
 
 class PageCursor:

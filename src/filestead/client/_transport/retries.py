@@ -4,6 +4,7 @@ One difference: a `Retry-After` of zero, or one in the past, means a retry witho
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping
 
@@ -12,12 +13,12 @@ MAX_BACKOFF_SECONDS = 8.0
 JITTER = 0.25
 MAX_RETRY_AFTER_SECONDS = 120.0
 """A request is not retried if the server requires a longer delay."""
-
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
+Getter = Callable[[], float]
 
 
 def delay_after_status(
-    status: int, headers: Mapping[str, str], retries: int, *, now: Callable[[], float], random: Callable[[], float]
+    status: int, headers: Mapping[str, str], retries: int, *, now: Getter = time.time, random: Getter = random.random
 ) -> float | None:
     """Seconds to wait before the next attempt, None for no retry. `retries` counts the retries already made.
 
@@ -33,7 +34,7 @@ def delay_after_status(
     return backoff(retries, random=random) if requested is None else max(0.0, requested)
 
 
-def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
+def retry_after(headers: Mapping[str, str], *, now: Getter = time.time) -> float | None:
     """Seconds from `retry-after-ms`, else `retry-after` (seconds or an HTTP date); None if missing or invalid."""
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -53,6 +54,6 @@ def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
         return None
 
 
-def backoff(retries: int, *, random: Callable[[], float]) -> float:
+def backoff(retries: int, *, random: Getter = random.random) -> float:
     """0.5 s, doubled with each retry up to 8 s, minus a random share of up to a quarter."""
     return min(INITIAL_BACKOFF_SECONDS * 2.0 ** min(retries, 10), MAX_BACKOFF_SECONDS) * (1 - JITTER * random())

@@ -7,7 +7,7 @@ It adds authentication headers, retries and follows redirects, as `exchange` dec
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filestead.client._transport.exchange import RequestHead, ResponseHead, Send, Wait, exchange
@@ -73,12 +73,6 @@ class Response:
         """Release the connection; it cannot be reused if the body was not read to its end."""
         self._response.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
 
 class Session:
     """Connections to one server. Threads may share it."""
@@ -114,7 +108,9 @@ class Session:
                     time.sleep(step.seconds)
                     continue
                 try:
-                    response = self._transmit(step, stream=stream)
+                    response = self._transmit(step)
+                    if not stream:
+                        response.read()
                     outcome = response.head
                 except APIConnectionError as error:
                     outcome = error
@@ -125,25 +121,19 @@ class Session:
         assert response is not None, "an exchange ends with a response or an exception"
         return response
 
-    def _transmit(self, step: Send, *, stream: bool) -> Response:
+    def _transmit(self, step: Send) -> Response:
         from filestead.client._transport import connections  # noqa: PLC0415
 
         body = stream_form(step.body) if isinstance(step.body, EncodedForm) else step.body
         response = None
         try:
-            request = connections.request(step.head, body)
+            request = connections.build_request(step.head, body)
             client = self._client(urlsplit(step.head.url).scheme)
             request.extensions["timeout"] = client.timeout.as_dict()
             with connections.translate_network_errors(step.head):
                 received = client.send(request, stream=True, auth=None, follow_redirects=False)
-                response = Response(received, step.head, self.config.max_response_bytes)
-                if not stream:
-                    response.read()
+            response = Response(received, step.head, self.config.max_response_bytes)
             return response
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
         finally:
             if self._on_exchange is not None:
                 self._on_exchange(step.head, response.head if response else None)

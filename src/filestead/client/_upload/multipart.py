@@ -11,7 +11,6 @@ from filestead.client._upload.sources import AsyncSource, Source
 from filestead.client.config import OnProgress
 from filestead.client.errors import SourceChanged
 
-OCTET_STREAM = "application/octet-stream"
 ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\r": "%0D", "\n": "%0A"})
 
 
@@ -30,12 +29,11 @@ class FilePart:
     name: str
     source: Source | AsyncSource
     filename: str | None = None
-    content_type: str = OCTET_STREAM
+    content_type: str = "application/octet-stream"
     on_progress: OnProgress | None = None
 
 
 Form = tuple[TextField | FilePart, ...]
-Pieces = tuple[bytes | FilePart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class EncodedForm:
 
     content_type: str
     length: int | None
-    pieces: Pieces
+    pieces: tuple[bytes | FilePart, ...]
 
     @property
     def replayable(self) -> bool:
@@ -75,7 +73,7 @@ def _part_headers(part: TextField | FilePart) -> str:
     return f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: {part.content_type}'
 
 
-def _merge_bytes(pieces: list[bytes | FilePart]) -> Pieces:
+def _merge_bytes(pieces: list[bytes | FilePart]) -> tuple[bytes | FilePart, ...]:
     """Merge adjacent bytes into one piece, so that small parts are sent in one packet."""
     merged: list[bytes | FilePart] = []
     for piece in pieces:
@@ -116,6 +114,4 @@ class UploadMeter:
 
     def _size_changed(self, how: str) -> SourceChanged:
         name = self._part.source.filename
-        return SourceChanged(
-            f"{name!r} {how} during the upload, from {self._size} bytes at its start; nothing was stored"
-        )
+        return SourceChanged(f"{name!r} {how} during the upload, from {self._size} bytes; nothing was stored")
