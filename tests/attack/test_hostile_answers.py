@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.client.shells import KINDS
+from tests.client.any_client import KINDS
 
 MIB = 2**20
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\n"

@@ -12,8 +12,8 @@ import pytest
 from filestead import FileObject, FilesClient, IntegrityError
 from filestead.client._download.filenames import safe_filename
 from tests.cli.commandline import PROGRAM, CommandLine
-from tests.client.proxy import Fault, Proxy, answer
-from tests.client.shells import KINDS, Shell
+from tests.client.any_client import KINDS, AnyClient
+from tests.client.proxy import Fault, Proxy, raw_response
 from tests.support.servers import Server
 
 CONTENT = os.urandom(300_001)
@@ -71,21 +71,23 @@ IDS = ["link", "dangling", "hard link", "fifo", "folder", "foreign", "writable",
 
 
 @pytest.fixture(params=KINDS)
-def files(request: pytest.FixtureRequest, server: Server) -> Iterator[Shell]:
-    shell = Shell(request.param, base_url=server.base_url, api_key=server.key)
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[AnyClient]:
+    shell = AnyClient(request.param, base_url=server.base_url, api_key=server.key)
     yield shell
     shell.close()
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("plant", PLANTS, ids=IDS)
-def test_a_planted_part_is_not_used(files: Shell, stored: str, shared: Path, plant: Callable[[Path], None]) -> None:
+def test_a_planted_part_is_not_used(
+    client: AnyClient, stored: str, shared: Path, plant: Callable[[Path], None]
+) -> None:
     part = shared / f".out.{stored}.part"
     plant(part)
     note = shared / f".out.{stored}.part.etag"
     note.write_text(f'"{"0" * 16}"')
     before = os.lstat(part)
-    assert files.download_file(stored, shared / "out").read_bytes() == CONTENT
+    assert client.download_file(stored, shared / "out").read_bytes() == CONTENT
     after = os.lstat(part)
     assert (after.st_ino, after.st_uid, after.st_mode) == (before.st_ino, before.st_uid, before.st_mode)
     assert stat.S_ISREG(os.lstat(shared / "out").st_mode)
@@ -143,7 +145,7 @@ def test_a_part_that_is_swapped_does_not_become_the_target(server: Server, store
 @AS_ROOT
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
-def test_a_target_that_another_user_planted(files: Shell, stored: str, shared: Path, kind: str) -> None:
+def test_a_target_that_another_user_planted(client: AnyClient, stored: str, shared: Path, kind: str) -> None:
     target, precious = shared / "out", shared.parent / "precious"
     if kind == "fifo":
         os.mkfifo(target)
@@ -155,7 +157,7 @@ def test_a_target_that_another_user_planted(files: Shell, stored: str, shared: P
         precious.write_bytes(b"precious")
     os.chown(target, OTHER, OTHER, follow_symlinks=False)
     with pytest.raises(PermissionError, match="created by another user"):
-        files.download_file(stored, target)
+        client.download_file(stored, target)
     if kind == "fifo":
         target.write_bytes(b"")
         reader.join(30)
@@ -163,18 +165,18 @@ def test_a_target_that_another_user_planted(files: Shell, stored: str, shared: P
     # One's own link is followed there, as everywhere.
     target.unlink()
     target.symlink_to(precious)
-    files.download_file(stored, target)
+    client.download_file(stored, target)
     assert precious.read_bytes() == CONTENT
 
 
 @AS_ROOT
-def test_the_mode_of_another_users_file_is_not_taken_over(files: Shell, stored: str, shared: Path) -> None:
+def test_the_mode_of_another_users_file_is_not_taken_over(client: AnyClient, stored: str, shared: Path) -> None:
     target = shared / "out"
     foreign(target)
     target.chmod(0o666)
     before = os.umask(0o077)
     try:
-        files.download_file(stored, target)
+        client.download_file(stored, target)
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -224,7 +226,7 @@ def test_a_folder_and_a_terminal_get_safe_names(tmp_path: Path, name: str) -> No
     import msgspec
 
     body = msgspec.json.encode(described)
-    proxy = Proxy(0, [Fault(answer=answer("200 OK", body=each)) for each in (body, b"x")])
+    proxy = Proxy(0, [Fault(response=raw_response("200 OK", body=each)) for each in (body, b"x")])
     with proxy, FilesClient(base_url=proxy.base_url, api_key="k") as client:
         assert client.download_file("file-1", folder) == folder / wanted
     env = {
@@ -235,7 +237,7 @@ def test_a_folder_and_a_terminal_get_safe_names(tmp_path: Path, name: str) -> No
         "OPENAI_API_KEY": "k",
     }
     head = f'Content-Disposition: attachment; filename="{name}"'
-    with Proxy(0, [Fault(answer=answer("200 OK", head, body=b"\x00"))] * 2) as proxy:
+    with Proxy(0, [Fault(response=raw_response("200 OK", head, body=b"\x00"))] * 2) as proxy:
         for _ in range(2):  # The second one finds the name taken.
             cli = CommandLine(folder, env)
             assert cli.on_terminal("files", "content", "file-1", "--base-url", proxy.base_url).code == 0

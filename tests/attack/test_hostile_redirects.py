@@ -6,26 +6,26 @@ import pytest
 
 from filestead import APIStatusError, RedirectError
 from filestead.client._transport.exchange import RequestHead, Send, redirect_request
-from tests.client.proxy import Fault, Proxy, answer
-from tests.client.shells import KINDS, Shell
+from tests.client.any_client import KINDS, AnyClient
+from tests.client.proxy import Fault, Proxy, raw_response
 
 SECRETS = {"authorization", "openai-organization", "openai-project", "api-key", "cookie", "proxy-authorization"}
 
 
 @pytest.fixture
 def other() -> Iterator[Proxy]:
-    with Proxy(0, [Fault(answer=answer("404 X"))] * 5) as proxy:
+    with Proxy(0, [Fault(response=raw_response("404 X"))] * 5) as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", ["301 X", "302 X", "307 X", "308 X"])
 def test_a_delete_is_not_repeated_elsewhere(other: Proxy, kind: str, status: str) -> None:
-    with Proxy(0, [Fault(answer=answer(status, f"Location: {other.base_url}/files/file-2"))]) as proxy:
-        files = Shell(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
+    with Proxy(0, [Fault(response=raw_response(status, f"Location: {other.base_url}/files/file-2"))]) as proxy:
+        client = AnyClient(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
         with pytest.raises(RedirectError, match="a DELETE is not repeated at another origin; use that address"):
-            files.delete_file("file-1")
-        files.close()
+            client.delete_file("file-1")
+        client.close()
         assert len(proxy.seen) == 1
     assert other.seen == []
 
@@ -34,13 +34,13 @@ def test_a_delete_is_not_repeated_elsewhere(other: Proxy, kind: str, status: str
 @pytest.mark.parametrize("status", ["301 X", "302 X", "303 X", "307 X", "308 X"])
 def test_no_credentials_go_elsewhere(other: Proxy, kind: str, status: str) -> None:
     secrets = {"api-key": "s", "Cookie": "s", "Proxy-Authorization": "s", "X-Custom": "s"}
-    with Proxy(0, [Fault(answer=answer(status, f"Location: {other.base_url}/files/x"))]) as proxy:
-        files = Shell(
+    with Proxy(0, [Fault(response=raw_response(status, f"Location: {other.base_url}/files/x"))]) as proxy:
+        client = AnyClient(
             kind, base_url=proxy.base_url, api_key="k", organization="o", project="p", default_headers=secrets, max_retries=0
         )  # fmt: skip
         with pytest.raises(APIStatusError):
-            files.retrieve_file("x")
-        files.close()
+            client.retrieve_file("x")
+        client.close()
     assert set(other.seen[0].headers) == {"host", "accept", "accept-encoding", "user-agent"}
     assert not SECRETS & set(other.seen[0].headers)
 
@@ -48,11 +48,11 @@ def test_no_credentials_go_elsewhere(other: Proxy, kind: str, status: str) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_user_in_the_address_is_no_credential(other: Proxy, kind: str) -> None:
     there = other.base_url.replace("http://", "http://user:password@")
-    with Proxy(0, [Fault(answer=answer("307 X", f"Location: {there}/files/x"))]) as proxy:
-        files = Shell(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
+    with Proxy(0, [Fault(response=raw_response("307 X", f"Location: {there}/files/x"))]) as proxy:
+        client = AnyClient(kind, base_url=proxy.base_url, api_key="k", max_retries=0)
         with pytest.raises(RedirectError):
-            files.retrieve_file("x")
-        files.close()
+            client.retrieve_file("x")
+        client.close()
     assert other.seen == []
 
 

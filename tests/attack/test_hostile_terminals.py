@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commandline import PROGRAM, CommandLine
-from tests.client.proxy import Fault, Proxy, answer
+from tests.client.proxy import Fault, Proxy, raw_response
 
 PAYLOADS = {
     "clear": "\x1b[2J",
@@ -52,59 +52,59 @@ class Way:
 def body(payload: str) -> list[bytes]:
     """In names, strings, bare words and behind the value, as raw characters and as escapes."""
     text = f'{{"id": "file-1", "raw": "{payload}", "escaped": {json.dumps(payload)}, "{payload}": 1, "list": ["{payload}"]}}'
-    return [answer("200 OK", "Content-Type: application/json", body=text.encode())]
+    return [raw_response("200 OK", "Content-Type: application/json", body=text.encode())]
 
 
 def listed(payload: str) -> list[bytes]:
     item = f'{{"id": "{payload}", "filename": {json.dumps(payload)}}}'
     text = f'{{"object": "list", "data": [{item}, {item}], "has_more": false}}'
-    return [answer("200 OK", "Content-Type: application/json", body=text.encode())]
+    return [raw_response("200 OK", "Content-Type: application/json", body=text.encode())]
 
 
 def refused(payload: str) -> list[bytes]:
     text = f'{{"error": {{"message": "{payload}", "code": {json.dumps(payload)}}}}}'
-    return [answer("400 Bad Request", "Content-Type: application/json", body=text.encode())]
+    return [raw_response("400 Bad Request", "Content-Type: application/json", body=text.encode())]
 
 
 def in_reason(payload: str) -> list[bytes]:
-    return [answer(f"400 Bad {payload} Request")]
+    return [raw_response(f"400 Bad {payload} Request")]
 
 
 def in_request_id(payload: str) -> list[bytes]:
-    return [answer("400 Bad Request", f"x-request-id: req {payload} end")]
+    return [raw_response("400 Bad Request", f"x-request-id: req {payload} end")]
 
 
 def in_a_header(payload: str) -> list[bytes]:
     head = (f"X-Evil: a {payload} b", "Content-Type: application/json")
-    return [answer("200 OK", *head, body=b"{}")]
+    return [raw_response("200 OK", *head, body=b"{}")]
 
 
 def redirected(payload: str) -> list[bytes]:
     return [
-        answer("307 X", f"Location: /v1/a{payload}b"),
-        answer("200 OK", "Content-Type: application/json", body=b"{}"),
+        raw_response("307 X", f"Location: /v1/a{payload}b"),
+        raw_response("200 OK", "Content-Type: application/json", body=b"{}"),
     ]
 
 
 def redirected_nowhere(payload: str) -> list[bytes]:
-    return [answer("307 X", f"Location: ftp://a{payload}b")]
+    return [raw_response("307 X", f"Location: ftp://a{payload}b")]
 
 
 def redirected_in_a_circle(payload: str) -> list[bytes]:
-    return [answer("307 X", f"Location: http:/v1/a{payload}b")] * 10
+    return [raw_response("307 X", f"Location: http:/v1/a{payload}b")] * 10
 
 
 def text_content(payload: str) -> list[bytes]:
     """Commands behind the block by which text is told from binary content."""
-    return [answer("200 OK", body=b"text\n" * 120_000 + payload.encode())]
+    return [raw_response("200 OK", body=b"text\n" * 120_000 + payload.encode())]
 
 
 def marked_content(payload: str) -> list[bytes]:
-    return [answer("200 OK", body=f"text {payload}\n".encode())]
+    return [raw_response("200 OK", body=f"text {payload}\n".encode())]
 
 
 def named_content(payload: str) -> list[bytes]:
-    return [answer("200 OK", f'Content-Disposition: attachment; filename="a{payload}b"', body=b"\x00")]
+    return [raw_response("200 OK", f'Content-Disposition: attachment; filename="a{payload}b"', body=b"\x00")]
 
 
 RETRIEVE = ("files", "retrieve", "file-1")
@@ -156,7 +156,7 @@ def test_no_way_to_command_the_terminal(cli: CommandLine, name: str) -> None:
     way = WAYS[name]
     payload = " ".join(PAYLOADS[each] for each in way.names)
     for env in ({}, {"FORCE_COLOR": "0"}, {"TERM": "dumb", "NO_COLOR": "1"}):
-        with Proxy(0, [Fault(answer=each) for each in way.answers(payload)]) as proxy:
+        with Proxy(0, [Fault(response=each) for each in way.answers(payload)]) as proxy:
             done = cli.on_terminal(*way.words, "--base-url", proxy.base_url, env=env)
         found = {"out": OURS.sub("", done.out), "err": done.err}
         for stream, text in found.items():
@@ -170,7 +170,7 @@ def test_no_way_to_command_the_terminal(cli: CommandLine, name: str) -> None:
 def test_pipes_get_the_bytes(cli: CommandLine, name: str) -> None:
     way = WAYS[name]
     payload = " ".join(PAYLOADS[each] for each in way.names)
-    with Proxy(0, [Fault(answer=each) for each in way.answers(payload)]) as proxy:
+    with Proxy(0, [Fault(response=each) for each in way.answers(payload)]) as proxy:
         done = cli(*way.words, "--base-url", proxy.base_url)
     assert payload.encode() in {"out": done.data, "err": done.err.encode()}[way.stream]
 
@@ -179,7 +179,7 @@ def test_pipes_get_the_bytes(cli: CommandLine, name: str) -> None:
 def test_bytes_that_are_no_utf8(cli: CommandLine, layout: str) -> None:
     """0x9b is CSI to a terminal that reads eight bits."""
     text = b'{"id": "a\x9b2Jb", "words": [tru\x1bc, 1\x1b(0]}'
-    with Proxy(0, [Fault(answer=answer("200 OK", "Content-Type: application/json", body=text))] * 2) as proxy:
+    with Proxy(0, [Fault(response=raw_response("200 OK", "Content-Type: application/json", body=text))] * 2) as proxy:
         words = (*RETRIEVE, "--format", layout, "--base-url", proxy.base_url)
         screen = cli.on_terminal(*words).data
         piped = cli(*words).data
@@ -191,7 +191,7 @@ def test_bytes_that_are_no_utf8(cli: CommandLine, layout: str) -> None:
 @pytest.mark.parametrize("words", [("files", "list"), ("files", "list", "--format", "jsonl")])
 def test_no_way_through_a_pager(cli: CommandLine, words: tuple[str, ...]) -> None:
     payload = " ".join(PAYLOADS.values())
-    with Proxy(0, [Fault(answer=each) for each in listed(payload)]) as proxy:
+    with Proxy(0, [Fault(response=each) for each in listed(payload)]) as proxy:
         done = cli.on_terminal(*words, "--base-url", proxy.base_url, rows=4)
     text = OURS.sub("", done.out)
     assert shown(PAYLOADS["override"]) in text
@@ -200,7 +200,7 @@ def test_no_way_through_a_pager(cli: CommandLine, words: tuple[str, ...]) -> Non
 
 def test_no_way_through_a_progress_bar(cli: CommandLine) -> None:
     name = f"file-{''.join(PAYLOADS.values()).replace(chr(0), '')}\nnext"
-    with Proxy(0, [Fault(answer=answer("200 OK", body=b"x"))]) as proxy:
+    with Proxy(0, [Fault(response=raw_response("200 OK", body=b"x"))]) as proxy:
         done = cli.on_terminal("files", "content", name, "-o", "out", "--base-url", proxy.base_url, columns=900)
     assert done.code == 0
     drawn = re.sub(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2?K|1A)|\r", "", done.err)  # What rich draws with.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Done
-from tests.client.proxy import Fault, Proxy, answer
+from tests.client.proxy import Fault, Proxy, raw_response
 from tests.support.servers import Server
 
 
@@ -308,7 +308,9 @@ def test_no_server(bare: CommandLine) -> None:
 )
 def test_json_of_too_many_levels(cli: CommandLine, server: Server, status: str, message: str) -> None:
     body = b'{"error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    with Proxy(server.port, [Fault(answer=answer(status, "Content-Type: application/json", body=body))]) as proxy:
+    with Proxy(
+        server.port, [Fault(response=raw_response(status, "Content-Type: application/json", body=body))]
+    ) as proxy:
         done = cli("files", "retrieve", "file-1", "--base-url", proxy.base_url)
     assert (done.code, done.data, done.err) == (1, b"", message.format(url=proxy.base_url))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commandline import CommandLine
-from tests.client.proxy import Fault, Proxy, answer
+from tests.client.proxy import Fault, Proxy, raw_response
 from tests.support.servers import Server
 
 NOISE = os.urandom(2_000_000)
@@ -97,7 +97,7 @@ def test_binary_is_printed_where_it_is_asked_for(cli: CommandLine, server: Serve
 
 def test_raw_output_cannot_command_the_terminal(cli: CommandLine, server: Server) -> None:
     body = rb'{"filename": "\u001b]0;a\u0007\u009b31m\u202e\tb\n"}'
-    hostile = Fault(answer=answer("200 OK", "Content-Type: application/json", body=body))
+    hostile = Fault(response=raw_response("200 OK", "Content-Type: application/json", body=body))
     with Proxy(server.port, [hostile, hostile]) as proxy:
         words = ("files", "retrieve", "x", "-r", "--transform", "filename", "--base-url", proxy.base_url)
         assert cli.on_terminal(*words).out == "\\u001b]0;a\\u0007\\u009b31m\\u202e\tb\n\n"
@@ -212,7 +212,9 @@ def test_an_empty_pager_is_less(cli: CommandLine, many: list[str]) -> None:
 
 
 def test_what_came_before_a_failing_page_is_printed(cli: CommandLine, server: Server, many: list[str]) -> None:
-    failure = Fault(answer=answer("418 Teapot", "Content-Type: application/json", body=b'{"error": {"message": "no"}}'))
+    failure = Fault(
+        response=raw_response("418 Teapot", "Content-Type: application/json", body=b'{"error": {"message": "no"}}')
+    )
     words = (*LIST, "--limit", "3")
     for rows in (40, 5):
         with Proxy(server.port, [Fault(), Fault(), failure]) as proxy:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.client.any_client import KINDS, AnyClient
 from tests.client.proxy import Fault, Proxy
-from tests.client.shells import KINDS, Shell
 from tests.support.servers import Server
 
-Connect = Callable[..., Shell]
-Spoil = Callable[..., tuple[Shell, Proxy]]
+Connect = Callable[..., AnyClient]
+ConnectWithFaults = Callable[..., tuple[AnyClient, Proxy]]
 
 
 @pytest.fixture(autouse=True)
@@ -21,30 +21,30 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=KINDS)
 def connect(request: pytest.FixtureRequest, server: Server) -> Iterator[Connect]:
-    """Make a client of either kind for the server."""
-    shells = []
+    """Create a client of either kind for the server."""
+    clients = []
 
-    def make(**options: Any) -> Shell:
-        shells.append(Shell(request.param, **{"base_url": server.base_url, "api_key": server.key, **options}))
-        return shells[-1]
+    def make(**options: Any) -> AnyClient:
+        clients.append(AnyClient(request.param, **{"base_url": server.base_url, "api_key": server.key, **options}))
+        return clients[-1]
 
     yield make
-    for shell in shells:
+    for shell in clients:
         shell.close()
 
 
 @pytest.fixture
-def files(connect: Connect) -> Shell:
+def client(connect: Connect) -> AnyClient:
     """A client of either kind, connected to the server."""
     return connect()
 
 
 @pytest.fixture
-def spoil(connect: Connect, server: Server) -> Iterator[Spoil]:
-    """Make a client whose exchanges are spoiled, one fault each."""
+def connect_with_faults(connect: Connect, server: Server) -> Iterator[ConnectWithFaults]:
+    """Create a client behind a proxy that injects the given faults, one per exchange."""
     proxies = []
 
-    def make(*faults: Fault, **options: Any) -> tuple[Shell, Proxy]:
+    def make(*faults: Fault, **options: Any) -> tuple[AnyClient, Proxy]:
         proxies.append(Proxy(server.port, list(faults)))
         return connect(base_url=proxies[-1].base_url, **options), proxies[-1]
 

@@ -1,4 +1,4 @@
-"""A proxy between client and server that spoils one exchange after another, as told. One connection, one exchange."""
+"""A proxy between client and server that injects a fault into each exchange. One exchange per connection."""
 
 import contextlib
 import gzip
@@ -16,49 +16,49 @@ CHUNK = 65536
 
 @dataclass
 class Fault:
-    """What happens to one exchange; the default is nothing."""
+    """The fault of one exchange; by default none."""
 
-    answer: bytes | None = None
+    response: bytes | None = None
     """Response this instead of asking the server."""
     cut_upload: int | None = None
-    """Close after so many bytes of the request's body."""
-    drop_answer: bool = False
-    """Let the server answer in full, and close without passing any of it on."""
+    """Close after this many bytes of the request body."""
+    drop_response: bool = False
+    """Let the server send its whole response, and close without forwarding any of it."""
     cut: int | None = None
-    """Close after so many bytes of the answer's body."""
+    """Close after this many bytes of the response body."""
     reset: bool = False
     """Cut by a reset instead of a close."""
     corrupt: int | None = None
-    """Flip a bit of this byte of the answer's body."""
+    """Flip a bit in this byte of the response body."""
     strip: tuple[str, ...] = ()
-    """Headers that neither side gets to see."""
+    """Headers removed from the request and from the response."""
     add: tuple[str, ...] = ()
-    """Header lines that the answer gets besides."""
+    """Header lines added to the response."""
     compress: bool = False
-    """Compress the answer's body, as a proxy on its own account may."""
+    """Compress the response body, as a proxy may."""
     pause: threading.Event | None = None
-    """Wait for this in the middle of the answer's body (after `cut` bytes, which are then no cut)."""
+    """Wait for this event after `cut` bytes of the response body, instead of closing."""
     edit: Callable[[bytes], bytes] = field(default=lambda head: head)
-    """Change the head of the answer."""
+    """Edit the head of the response."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The head of a request, as it came."""
+    """The head of a received request."""
 
     method: str
     target: str
     headers: dict[str, str]
 
 
-def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """A whole answer."""
+def raw_response(status: str, *headers: str, body: bytes = b"") -> bytes:
+    """A complete response, as sent on a connection."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class Proxy:
-    """`faults` are used up in order; then exchanges pass unchanged. `seen` has every request."""
+    """Each exchange consumes one of `faults`; without faults it passes unchanged. `seen` has every request."""
 
     def __init__(self, port: int, faults: list[Fault] | None = None) -> None:
         self._upstream = port
@@ -94,24 +94,24 @@ class Proxy:
                 return
             fault = self.faults.pop(0) if self.faults else Fault()
             self.seen.append(_seen(head))
-            if fault.answer is not None:
-                client.sendall(fault.answer)
+            if fault.response is not None:
+                client.sendall(fault.response)
                 client.shutdown(socket.SHUT_WR)
                 while client.recv(CHUNK):
                     pass
                 return
             with socket.create_connection(("127.0.0.1", self._upstream)) as server:
-                # A client that knows it talks to a proxy names the whole URL; servers want the path.
+                # A request to a proxy has an absolute URL; the server expects a path.
                 head = re.sub(rb"^(\w+) http://[^/]+", rb"\1 ", head)
                 server.sendall(_without(head, *fault.strip, "connection", end=b"Connection: close\r\n\r\n"))
                 upload = threading.Thread(target=_relay_upload, args=(client, server, rest, fault), daemon=True)
                 upload.start()
-                self._relay_answer(server, client, fault)
+                self._relay_response(server, client, fault)
             upload.join(10)
 
-    def _relay_answer(self, server: socket.socket, client: socket.socket, fault: Fault) -> None:
+    def _relay_response(self, server: socket.socket, client: socket.socket, fault: Fault) -> None:
         head, body = _read_head(server)
-        if fault.drop_answer:
+        if fault.drop_response:
             while server.recv(CHUNK):
                 pass
             client.shutdown(socket.SHUT_RDWR)

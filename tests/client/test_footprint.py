@@ -1,4 +1,4 @@
-"""What the client costs: time to import, packages that it loads, memory for a large file."""
+"""Import time, loaded packages, and memory for large files."""
 
 import importlib.metadata
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.shells import KINDS
+from tests.client.any_client import KINDS
 from tests.support.servers import Server
 
 MIB = 2**20

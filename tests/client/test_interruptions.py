@@ -1,4 +1,4 @@
-"""Downloads that are interrupted, cancelled or run at the same time, on the disk they leave behind."""
+"""Interrupted, cancelled and concurrent downloads, and the files they leave on the disk."""
 
 import asyncio
 import os
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from filestead import AsyncFilesClient, FilesClient, IntegrityError
+from tests.client.any_client import partial_files_in
 from tests.client.proxy import Fault, Proxy
-from tests.client.shells import part_of
 from tests.support.servers import Server
 
 CONTENT = os.urandom(3_000_001)
@@ -24,7 +24,7 @@ def stored(server: Server) -> str:
     return server.upload(CONTENT, purpose="vision", name="a.png")["id"]
 
 
-def test_an_interrupt_leaves_the_target_and_a_part(files: Any, stored: str, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_the_target_and_a_part(client: Any, stored: str, tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_bytes(b"old")
 
@@ -33,15 +33,15 @@ def test_an_interrupt_leaves_the_target_and_a_part(files: Any, stored: str, tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.download_file(stored, target, on_progress=interrupt)
+        client.download_file(stored, target, on_progress=interrupt)
     assert target.read_bytes() == b"old"
     part = tmp_path / f".out.{stored}.part"
     assert part.stat().st_size > 1_500_000
-    assert files.download_file(stored, target).read_bytes() == CONTENT
+    assert client.download_file(stored, target).read_bytes() == CONTENT
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_cancelled_download_can_go_on(server: Server, stored: str, tmp_path: Path) -> None:
+def test_a_cancelled_download_can_be_resumed(server: Server, stored: str, tmp_path: Path) -> None:
     held = threading.Event()
 
     async def use() -> None:
@@ -57,7 +57,7 @@ def test_a_cancelled_download_can_go_on(server: Server, stored: str, tmp_path: P
             download.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await download
-            assert len(part_of(tmp_path)) == 2
+            assert len(partial_files_in(tmp_path)) == 2
             held.set()
             await client.download_file(stored, tmp_path / "out")
 
@@ -68,7 +68,9 @@ def test_a_cancelled_download_can_go_on(server: Server, stored: str, tmp_path: P
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_two_at_once(connect: Any, server: Server, stored: str, tmp_path: Path) -> None:
+def test_concurrent_downloads_to_one_path_both_succeed(
+    connect: Any, server: Server, stored: str, tmp_path: Path
+) -> None:
     held, reached = threading.Event(), threading.Event()
     target = tmp_path / "out"
 
@@ -83,7 +85,7 @@ def test_two_at_once(connect: Any, server: Server, stored: str, tmp_path: Path) 
             assert reached.wait(PATIENCE)
             connect().download_file(stored, target)
             assert target.read_bytes() == CONTENT
-            assert part_of(tmp_path) != []
+            assert partial_files_in(tmp_path) != []
         finally:
             held.set()
             first.join(PATIENCE)
@@ -106,7 +108,7 @@ for _ in range(300):
 """
 
 
-def test_the_target_is_whole_at_every_moment(tmp_path: Path) -> None:
+def test_concurrent_commits_never_expose_an_incomplete_target(tmp_path: Path) -> None:
     racers = [subprocess.Popen([sys.executable, "-c", RACE, tmp_path / "out", letter]) for letter in "abc"]
     assert [racer.wait(120) for racer in racers] == [0, 0, 0]
     assert os.listdir(tmp_path) == ["out"]
@@ -146,14 +148,16 @@ def test_a_part_that_became_the_target_is_not_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"cut": 2_900_000, "strip": ("etag",)}, {"corrupt": 2_900_000}])
-def test_what_cannot_be_resumed_is_removed(spoil: Any, stored: str, tmp_path: Path, fault: dict[str, Any]) -> None:
-    files, _ = spoil(Fault(**fault), max_retries=0)
+def test_parts_that_cannot_be_resumed_are_removed(
+    connect_with_faults: Any, stored: str, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    client, _ = connect_with_faults(Fault(**fault), max_retries=0)
     with pytest.raises(IntegrityError):
-        files.download_file(stored, tmp_path / "out")
+        client.download_file(stored, tmp_path / "out")
     assert os.listdir(tmp_path) == []
 
 
-def test_a_stream_that_is_left_gives_its_connection_back(server: Server, stored: str) -> None:
+def test_an_abandoned_stream_releases_its_connection(server: Server, stored: str) -> None:
     with FilesClient(base_url=server.base_url, api_key=server.key, timeout=PATIENCE) as client:
         for _ in range(120):
             chunks = client.stream_file(stored)

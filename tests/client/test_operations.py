@@ -1,4 +1,4 @@
-"""Every operation, source and target of both clients, against the real server."""
+"""Every operation, source and destination of both clients, against a real server."""
 
 import io
 import os
@@ -21,8 +21,8 @@ from filestead import (
     NotFoundError,
     SourceChanged,
 )
-from tests.client.proxy import Fault, Proxy, answer
-from tests.client.shells import Shell, part_of
+from tests.client.any_client import AnyClient, partial_files_in
+from tests.client.proxy import Fault, Proxy, raw_response
 from tests.support.servers import Server
 
 DAY = 86_400
@@ -85,62 +85,62 @@ def _at(file: io.BytesIO, position: int) -> io.BytesIO:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_kind_of_source(files: Shell, tmp_path: Path, source: str) -> None:
-    if source == "async iterator" and files.kind == "sync":
+def test_every_kind_of_source(client: AnyClient, tmp_path: Path, source: str) -> None:
+    if source == "async iterator" and client.kind == "sync":
         with pytest.raises(TypeError):
-            files.create_file(achunks(), "vision")
+            client.create_file(achunks(), "vision")
         return
     path = tmp_path / "näme.png"
     path.write_bytes(CONTENT)
-    created = files.create_file(SOURCES[source](path), "vision")
+    created = client.create_file(SOURCES[source](path), "vision")
     expected = CONTENT[:-1] if source == "wide memoryview" else CONTENT
     named = source in {"string path", "path", "file object", "raw file object"}
     assert (created.bytes, created.filename) == (len(expected), "näme.png" if named else "upload")
-    assert files.download_file(created.id) == expected
+    assert client.download_file(created.id) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 262_144, b"x" * 262_145])
-def test_sizes_around_a_block(files: Shell, tmp_path: Path, content: bytes) -> None:
+def test_sizes_around_a_block(client: AnyClient, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     for source in (path, content, iter([content, b""])):
-        created = files.create_file(source, "vision", filename="b.png")
-        assert files.download_file(created.id) == content
+        created = client.create_file(source, "vision", filename="b.png")
+        assert client.download_file(created.id) == content
 
 
 @pytest.mark.parametrize("name", ["ünï cödé 文件.txt", "a b;c.txt", '"q".txt', "😀.txt", "'.txt"])
-def test_names_survive(files: Shell, name: str) -> None:
-    created = files.create_file(b"x", "vision", filename=name)
+def test_filenames_round_trip(client: AnyClient, name: str) -> None:
+    created = client.create_file(b"x", "vision", filename=name)
     assert created.filename == name
-    assert files.download_file(created.id).filename == name
+    assert client.download_file(created.id).filename == name
 
 
-def test_expiry(files: Shell) -> None:
+def test_expires_after_as_seconds_or_anchor(client: AnyClient) -> None:
     for expires_after in (DAY, {"anchor": "created_at", "seconds": DAY}):
-        created = files.create_file(b"x", "user_data", expires_after=expires_after)
+        created = client.create_file(b"x", "user_data", expires_after=expires_after)
         assert created.expires_at == created.created_at + DAY
     with pytest.raises(BadRequestError) as caught:
-        files.create_file(b"x", "user_data", expires_after=60)
+        client.create_file(b"x", "user_data", expires_after=60)
     assert caught.value.param == "expires_after.seconds"
 
 
-def test_progress_ends_at_the_size(files: Shell, tmp_path: Path) -> None:
+def test_progress_ends_at_the_size(client: AnyClient, tmp_path: Path) -> None:
     calls: list[tuple[int, int | None]] = []
-    created = files.create_file(io.BytesIO(CONTENT), "vision", on_progress=lambda *call: calls.append(call))
+    created = client.create_file(io.BytesIO(CONTENT), "vision", on_progress=lambda *call: calls.append(call))
     assert calls == sorted(calls)
     assert calls[-1] == (len(CONTENT), len(CONTENT))
     assert len(calls) == 3
     calls.clear()
-    files.create_file(chunks(), "vision", on_progress=lambda *call: calls.append(call))
+    client.create_file(chunks(), "vision", on_progress=lambda *call: calls.append(call))
     assert calls[-1] == (len(CONTENT), None)
     calls.clear()
-    files.download_file(created.id, tmp_path / "x", on_progress=lambda *call: calls.append(call))
+    client.download_file(created.id, tmp_path / "x", on_progress=lambda *call: calls.append(call))
     assert calls == sorted(calls)
     assert calls[-1] == (len(CONTENT), len(CONTENT))
 
 
-def test_a_source_that_cannot_be_read_makes_no_request(spoil: Any, tmp_path: Path) -> None:
-    files, proxy = spoil()
+def test_a_source_that_cannot_be_read_makes_no_request(connect_with_faults: Any, tmp_path: Path) -> None:
+    client, proxy = connect_with_faults()
     (tmp_path / "text").write_text("x")
     for source, error in (
         (tmp_path / "missing", FileNotFoundError),
@@ -151,15 +151,15 @@ def test_a_source_that_cannot_be_read_makes_no_request(spoil: Any, tmp_path: Pat
         (17, TypeError),
     ):
         with pytest.raises(error):
-            files.create_file(source, "vision")
+            client.create_file(source, "vision")
     with pytest.raises(TypeError, match='"rb"'):
-        files.create_file((tmp_path / "text").open(), "vision")
+        client.create_file((tmp_path / "text").open(), "vision")
     assert proxy.seen == []
 
 
-def test_an_iterator_of_text_is_refused(files: Shell) -> None:
+def test_an_iterator_of_text_is_refused(client: AnyClient) -> None:
     with pytest.raises(TypeError, match="str where bytes"):
-        files.create_file(iter(["text"]), "vision")
+        client.create_file(iter(["text"]), "vision")
 
 
 class Growing(io.RawIOBase):
@@ -184,58 +184,58 @@ class Growing(io.RawIOBase):
 
 
 @pytest.mark.parametrize(("announced", "real", "how"), [(500_000, 400_000, "shrank"), (400_000, 400_001, "grew")])
-def test_a_file_that_changes_while_it_is_sent(files: Shell, announced: int, real: int, how: str) -> None:
-    name = f"changing-{files.kind}-{how}"
+def test_a_file_that_changes_while_it_is_sent(client: AnyClient, announced: int, real: int, how: str) -> None:
+    name = f"changing-{client.kind}-{how}"
     with pytest.raises(SourceChanged, match=how):
-        files.create_file(Growing(announced, real), "vision", filename=name)
-    assert name not in [file.filename for file in files.iter_files()]
-    assert files.create_file(b"the client still works", "vision").bytes == 22
+        client.create_file(Growing(announced, real), "vision", filename=name)
+    assert name not in [file.filename for file in client.iter_files()]
+    assert client.create_file(b"the client still works", "vision").bytes == 22
 
 
-def test_pages(connect: Any, tmp_path: Path) -> None:
+def test_iter_files_reads_all_pages(connect: Any, tmp_path: Path) -> None:
     with Server(tmp_path / "data", uploads_per_minute=0) as server:
-        files = connect(base_url=server.base_url)
-        ids = [files.create_file(b"x", "vision").id for _ in range(5)]
-        files.create_file(b"x", "user_data")
-        assert [file.id for file in files.iter_files(purpose="vision", order="asc", limit=2)] == ids
-        assert [file.id for file in files.iter_files(purpose="vision", limit=1)] == ids[::-1]
-        assert [file.id for file in files.iter_files(purpose="vision", order="asc", after=ids[2])] == ids[3:]
-        assert list(files.iter_files(purpose="evals")) == []
-        page = files.list_files(limit=2, order="asc")
+        client = connect(base_url=server.base_url)
+        ids = [client.create_file(b"x", "vision").id for _ in range(5)]
+        client.create_file(b"x", "user_data")
+        assert [file.id for file in client.iter_files(purpose="vision", order="asc", limit=2)] == ids
+        assert [file.id for file in client.iter_files(purpose="vision", limit=1)] == ids[::-1]
+        assert [file.id for file in client.iter_files(purpose="vision", order="asc", after=ids[2])] == ids[3:]
+        assert list(client.iter_files(purpose="evals")) == []
+        page = client.list_files(limit=2, order="asc")
         assert (page.has_more, page.first_id, page.last_id) == (True, ids[0], ids[1])
         assert [file.id for file in page.data] == ids[:2]
-        first = files.iter_files(limit=2)
+        first = client.iter_files(limit=2)
         assert next(first).purpose == "user_data"
 
 
 @pytest.mark.parametrize(("limit", "order"), [(3, None), (2, "asc"), (1, None)])
 def test_all_can_be_deleted_while_paging(connect: Any, server: Server, limit: int, order: str | None) -> None:
-    files = connect()
-    made = {files.create_file(b"x", "evals").id for _ in range(7)}
-    for file in files.iter_files(purpose="evals", limit=limit, order=order):
-        files.delete_file(file.id)
+    client = connect()
+    made = {client.create_file(b"x", "evals").id for _ in range(7)}
+    for file in client.iter_files(purpose="evals", limit=limit, order=order):
+        client.delete_file(file.id)
         made.discard(file.id)
     assert made == set()
-    assert list(files.iter_files(purpose="evals")) == []
+    assert list(client.iter_files(purpose="evals")) == []
 
 
-def test_a_list_that_goes_in_circles_is_an_error(spoil: Any) -> None:
+def test_a_list_whose_pages_repeat_raises(connect_with_faults: Any) -> None:
     row = b'{"id": "file-1", "purpose": "x", "filename": "a", "bytes": 1, "created_at": 1}'
     page = b'{"data": [' + row + b'], "has_more": true}'
-    files, proxy = spoil(*[Fault(answer=answer("200 OK", body=page))] * 5)
+    client, proxy = connect_with_faults(*[Fault(response=raw_response("200 OK", body=page))] * 5)
     seen = []
     with pytest.raises(FilesteadError, match="does not end"):
-        seen.extend(files.iter_files())
+        seen.extend(client.iter_files())
     assert len(proxy.seen) == 2
 
 
-def test_retrieve_and_delete(files: Shell) -> None:
-    created = files.create_file(b"x", "user_data", filename="a.txt")
-    assert files.retrieve_file(created.id) == created
-    deleted = files.delete_file(created.id)
+def test_retrieve_and_delete(client: AnyClient) -> None:
+    created = client.create_file(b"x", "user_data", filename="a.txt")
+    assert client.retrieve_file(created.id) == created
+    deleted = client.delete_file(created.id)
     assert (deleted.id, deleted.deleted, deleted.object) == (created.id, True, "file")
     with pytest.raises(NotFoundError) as caught:
-        files.delete_file(created.id)
+        client.delete_file(created.id)
     error = caught.value
     assert error.message == f"No such File object: {created.id}"
     assert (error.status_code, error.param, error.code, error.type) == (404, "id", None, "invalid_request_error")
@@ -244,12 +244,12 @@ def test_retrieve_and_delete(files: Shell) -> None:
 
 
 @pytest.mark.parametrize("name", ["retrieve_file", "delete_file", "download_file"])
-def test_an_empty_id_makes_no_request(spoil: Any, name: str) -> None:
-    files, proxy = spoil()
+def test_an_empty_id_makes_no_request(connect_with_faults: Any, name: str) -> None:
+    client, proxy = connect_with_faults()
     with pytest.raises(ValueError, match="non-empty"):
-        getattr(files, name)("")
+        getattr(client, name)("")
     with pytest.raises(ValueError, match="non-empty"):
-        files.stream_file("")
+        client.stream_file("")
     assert proxy.seen == []
 
 
@@ -268,19 +268,19 @@ def test_an_empty_id_makes_no_request(spoil: Any, name: str) -> None:
         ("é\n", "%C3%A9%0A"),
     ],
 )
-def test_ids_reach_the_wire_as_one_segment(spoil: Any, file_id: str, target: str) -> None:
-    files, proxy = spoil()
+def test_ids_are_escaped_as_one_path_segment(connect_with_faults: Any, file_id: str, target: str) -> None:
+    client, proxy = connect_with_faults()
     with pytest.raises(NotFoundError):
-        files.retrieve_file(file_id)
+        client.retrieve_file(file_id)
     with pytest.raises(NotFoundError):
-        files.download_file(file_id)
+        client.download_file(file_id)
     assert [seen.target for seen in proxy.seen] == [f"/v1/files/{target}", f"/v1/files/{target}/content"]
 
 
-def test_the_key_and_other_headers(spoil: Any, server: Server) -> None:
-    files, proxy = spoil(default_headers={"X-Team": "blue", "user-agent": "mine"})
-    files.list_files(limit=1)
-    files.create_file(b"x", "vision")
+def test_requests_carry_the_key_and_default_headers(connect_with_faults: Any, server: Server) -> None:
+    client, proxy = connect_with_faults(default_headers={"X-Team": "blue", "user-agent": "mine"})
+    client.list_files(limit=1)
+    client.create_file(b"x", "vision")
     listing, upload = (seen.headers for seen in proxy.seen)
     assert listing["authorization"] == f"Bearer {server.key}"
     assert (listing["x-team"], listing["user-agent"], listing["x-stainless-retry-count"]) == ("blue", "mine", "0")
@@ -289,10 +289,10 @@ def test_the_key_and_other_headers(spoil: Any, server: Server) -> None:
     assert int(upload["content-length"]) > 0
 
 
-def test_without_a_key_none_is_sent(spoil: Any, connect: Any) -> None:
-    files, proxy = spoil(api_key="")
+def test_without_a_key_no_authorization_is_sent(connect_with_faults: Any, connect: Any) -> None:
+    client, proxy = connect_with_faults(api_key="")
     with pytest.raises(AuthenticationError) as caught:
-        files.list_files()
+        client.list_files()
     assert caught.value.body["message"].startswith("You didn't provide an API key")
     assert "authorization" not in proxy.seen[0].headers
     with pytest.raises(AuthenticationError) as caught:
@@ -300,7 +300,7 @@ def test_without_a_key_none_is_sent(spoil: Any, connect: Any) -> None:
     assert caught.value.code == "invalid_api_key"
 
 
-def test_nobody_listens(connect: Any) -> None:
+def test_a_refused_connection_raises(connect: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     with pytest.raises(APIConnectionError, match=f"GET http://127.0.0.1:{port}/files") as caught:
@@ -312,21 +312,21 @@ def test_nobody_listens(connect: Any) -> None:
 
 
 @pytest.fixture
-def stored(files: Shell) -> str:
-    return files.create_file(CONTENT, "vision", filename="ä b.png").id
+def stored(client: AnyClient) -> str:
+    return client.create_file(CONTENT, "vision", filename="ä b.png").id
 
 
-def test_content_in_memory(files: Shell, stored: str) -> None:
-    content = files.download_file(stored)
+def test_download_into_memory(client: AnyClient, stored: str) -> None:
+    content = client.download_file(stored)
     assert isinstance(content, FileContent)
     assert content == CONTENT
     assert (content.filename, content.content_type) == ("ä b.png", "application/octet-stream")
     assert len(content.sha256) == 64
 
 
-def test_to_a_path(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_download_to_a_path(client: AnyClient, stored: str, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    assert files.download_file(stored, target) == target
+    assert client.download_file(stored, target) == target
     assert target.read_bytes() == CONTENT
     mask = os.umask(0)
     os.umask(mask)
@@ -334,20 +334,20 @@ def test_to_a_path(files: Shell, stored: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_an_existing_target_keeps_its_mode(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_an_existing_target_keeps_its_mode(client: AnyClient, stored: str, tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_bytes(b"old")
     target.chmod(0o640)
     link = tmp_path / "link"
     link.symlink_to(target)
-    assert files.download_file(stored, str(link)) == link
+    assert client.download_file(stored, str(link)) == link
     assert link.is_symlink()
     assert target.read_bytes() == CONTENT
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-def test_to_a_folder(files: Shell, stored: str, tmp_path: Path) -> None:
-    assert files.download_file(stored, tmp_path) == tmp_path / "ä b.png"
+def test_download_to_a_directory(client: AnyClient, stored: str, tmp_path: Path) -> None:
+    assert client.download_file(stored, tmp_path) == tmp_path / "ä b.png"
     assert (tmp_path / "ä b.png").read_bytes() == CONTENT
 
 
@@ -360,72 +360,72 @@ def test_to_a_folder(files: Shell, stored: str, tmp_path: Path) -> None:
         ("a." + "é" * 253, "a." + "é" * 126),
     ],
 )
-def test_to_a_folder_under_a_name_that_is_too_long_for_it(files: Shell, tmp_path: Path, name: str, saved: str) -> None:
-    file = files.create_file(b"long", "user_data", filename=name)
+def test_download_to_a_directory_truncates_long_names(client: AnyClient, tmp_path: Path, name: str, saved: str) -> None:
+    file = client.create_file(b"long", "user_data", filename=name)
     assert file.filename == name
-    assert files.download_file(file.id, tmp_path) == tmp_path / saved
+    assert client.download_file(file.id, tmp_path) == tmp_path / saved
     assert [path.name for path in tmp_path.iterdir()] == [saved]
 
 
-def test_to_file_objects(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_download_into_file_objects(client: AnyClient, stored: str, tmp_path: Path) -> None:
     memory = io.BytesIO()
-    assert files.download_file(stored, memory) == len(CONTENT)
+    assert client.download_file(stored, memory) == len(CONTENT)
     assert memory.getvalue() == CONTENT
     with (tmp_path / "raw").open("wb", buffering=0) as raw:
-        assert files.download_file(stored, raw) == len(CONTENT)
+        assert client.download_file(stored, raw) == len(CONTENT)
     assert (tmp_path / "raw").read_bytes() == CONTENT
     with pytest.raises(TypeError, match='"wb"'):
-        files.download_file(stored, io.StringIO())
+        client.download_file(stored, io.StringIO())
     with pytest.raises(TypeError):
-        files.download_file(stored, 17)
+        client.download_file(stored, 17)
 
 
-def test_a_device_is_written_and_not_replaced(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_a_device_is_written_and_not_replaced(client: AnyClient, stored: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    assert files.download_file(stored, fifo) == fifo
+    assert client.download_file(stored, fifo) == fifo
     reader.join(30)
     assert got == [CONTENT]
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_targets_that_cannot_be_written(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_destinations_that_cannot_be_written_raise(client: AnyClient, stored: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        files.download_file(stored, tmp_path / "missing" / "out")
+        client.download_file(stored, tmp_path / "missing" / "out")
     with pytest.raises(NotFoundError):
-        files.download_file("file-missing", tmp_path / "out")
+        client.download_file("file-missing", tmp_path / "out")
     assert os.listdir(tmp_path) == []
 
 
-def test_the_longest_name(files: Shell, stored: str, tmp_path: Path) -> None:
+def test_download_to_a_path_with_the_longest_name(client: AnyClient, stored: str, tmp_path: Path) -> None:
     target = tmp_path / ("n" * 255)
-    files.download_file(stored, target)
+    client.download_file(stored, target)
     assert target.read_bytes() == CONTENT
-    assert part_of(tmp_path) == []
+    assert partial_files_in(tmp_path) == []
 
 
-def test_streaming(files: Shell, stored: str) -> None:
-    assert b"".join(files.stream_file(stored)) == CONTENT
-    assert b"".join(files.stream_file(stored, start=100_000)) == CONTENT[100_000:]
-    started = files.stream_file(stored)
+def test_stream_file(client: AnyClient, stored: str) -> None:
+    assert b"".join(client.stream_file(stored)) == CONTENT
+    assert b"".join(client.stream_file(stored, start=100_000)) == CONTENT[100_000:]
+    started = client.stream_file(stored)
     assert CONTENT.startswith(next(started))
     started.close()
     with pytest.raises(ValueError, match="negative"):
-        files.stream_file(stored, start=-1)
+        client.stream_file(stored, start=-1)
     with pytest.raises(filestead.APIStatusError) as caught:
-        list(files.stream_file(stored, start=len(CONTENT) + 1))
+        list(client.stream_file(stored, start=len(CONTENT) + 1))
     assert caught.value.status_code == 416
 
 
-def test_a_purpose_that_may_not_be_downloaded(connect: Any, tmp_path: Path) -> None:
+def test_a_purpose_without_downloads_is_rejected(connect: Any, tmp_path: Path) -> None:
     with Server(tmp_path / "data", downloads="openai") as server:
-        files = connect(base_url=server.base_url)
-        created = files.create_file(b"x", "user_data")
+        client = connect(base_url=server.base_url)
+        created = client.create_file(b"x", "user_data")
         with pytest.raises(BadRequestError, match="Not allowed to download files of purpose: user_data"):
-            files.download_file(created.id, tmp_path / "out")
+            client.download_file(created.id, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
@@ -445,6 +445,6 @@ def test_both_work_as_context_managers(server: Server) -> None:
 
 def test_a_proxy_is_used(connect: Any, server: Server) -> None:
     with Proxy(server.port) as proxy:
-        files = connect(proxy=proxy.base_url.removesuffix("/v1"))
-        files.list_files(limit=1)
+        client = connect(proxy=proxy.base_url.removesuffix("/v1"))
+        client.list_files(limit=1)
         assert proxy.seen[0].target == f"{server.base_url}/files?limit=1"

@@ -1,4 +1,4 @@
-"""The decisions of the client, which need no server: settings, escaping, forms, retries, errors, validators."""
+"""Decisions of the client, without a server: settings, escaping, forms, retries, errors, validators."""
 
 import io
 import pickle
@@ -67,21 +67,21 @@ def test_defaults() -> None:
         ("http://[::1", 'THERE "http://[::1" is not a URL with a host and a valid port'),
     ],
 )
-def test_a_base_url_that_cannot_be_used(value: str, message: str) -> None:
+def test_invalid_base_urls_are_rejected(value: str, message: str) -> None:
     with pytest.raises(errors.ConfigurationError) as caught:
         parse_base_url(value, "THERE")
     assert str(caught.value) == message
     assert isinstance(caught.value, ValueError)
 
 
-def test_the_culprit_is_named() -> None:
+def test_configuration_errors_name_the_setting() -> None:
     with pytest.raises(errors.ConfigurationError, match=r"^OPENAI_BASE_URL "):
         configure(environ={"OPENAI_BASE_URL": "x"})
     with pytest.raises(errors.ConfigurationError, match=r"^base_url "):
         configure(base_url="x", environ={})
 
 
-def test_headers_that_would_become_others() -> None:
+def test_headers_that_would_inject_others_are_rejected() -> None:
     for key in ("sk\r\nX: y", "sk\x00", "schlüssel"):
         with pytest.raises(errors.ConfigurationError) as caught:
             configure(api_key=key, environ={})
@@ -101,7 +101,7 @@ def test_queries_are_escaped_as_go_does() -> None:
     assert requests.list_files().target == "/files"
 
 
-def test_a_form_to_the_letter() -> None:
+def test_multipart_encoding_byte_for_byte() -> None:
     source = sources.Source("ignored", 5, True, lambda: iter([b"he", b"llo"]))
     form = (
         multipart.TextField("purpose", "vision"),
@@ -120,7 +120,7 @@ def test_a_form_to_the_letter() -> None:
     assert (unknown.length, unknown.replayable) == (None, False)
 
 
-def test_the_file_goes_last() -> None:
+def test_the_file_is_the_last_part() -> None:
     request = requests.create_file(sources.open_source(b"x"), "vision", expires_after=3600)
     assert isinstance(request.body, tuple)
     assert [part.name for part in request.body] == [
@@ -139,7 +139,7 @@ def test_the_file_goes_last() -> None:
         (Path("/dev/null"), ("null", None, False)),
     ],
 )
-def test_what_is_known_of_a_source(file: Any, expected: tuple[str, int | None, bool]) -> None:
+def test_names_and_sizes_of_sources(file: Any, expected: tuple[str, int | None, bool]) -> None:
     source = sources.open_source(file)
     assert (source.filename, source.size, source.rewindable) == expected
 
@@ -179,11 +179,11 @@ def test_what_is_known_of_a_source(file: Any, expected: tuple[str, int | None, b
         (429, {"retry-after": "Mon, 99 Zzz 2030 00:00:00 GMT"}, 0.5),
     ],
 )
-def test_when_to_retry(status: int, headers: dict[str, str], expected: float | None) -> None:
+def test_retry_delays(status: int, headers: dict[str, str], expected: float | None) -> None:
     assert retries.delay_after_status(status, headers, 0, now=lambda: NOW, random=lambda: 0.0) == expected
 
 
-def test_backing_off() -> None:
+def test_backoff_delays() -> None:
     waits = [retries.backoff(done, random=lambda: 0.0) for done in (0, 1, 2, 3, 4, 5, 5000)]
     assert waits == [0.5, 1, 2, 4, 8, 8, 8]
     assert retries.backoff(0, random=lambda: 1.0) == 0.375
@@ -205,7 +205,7 @@ def test_backing_off() -> None:
         ("http://host/v1/x", "//other/y", False),
     ],
 )
-def test_who_gets_the_key(url: str, location: str, kept: bool) -> None:
+def test_redirects_to_another_origin_drop_credentials(url: str, location: str, kept: bool) -> None:
     sent = Send(RequestHead("GET", url, (("Accept", "a"), ("Authorization", "k"), ("X-Api", "k"))), None)
     names = {name for name, _ in redirect_request(sent, 302, location).head.headers}
     assert names == ({"Accept", "Authorization", "X-Api"} if kept else {"Accept"})
@@ -306,21 +306,21 @@ def test_only_strong_validators_join_bytes(value: str, strong: bool) -> None:
         ("", None),
     ],
 )
-def test_the_name_of_a_download(value: str, name: str | None) -> None:
+def test_filenames_in_content_disposition(value: str, name: str | None) -> None:
     assert headers.content_filename(head(content_disposition=value)) == name
 
 
 @pytest.mark.parametrize(
     "value", ["", "sha-256=:AAAA:", "sha-256=:not base64!:", "sha-512=:" + "A" * 86 + "==:", "md5=:AAAA:"]
 )
-def test_digests_that_say_nothing_are_ignored(value: str) -> None:
+def test_invalid_digests_are_ignored(value: str) -> None:
     download = Download("file-1", max_retries=0)
     download.begin_response(head(repr_digest=value))
     download.feed(b"abc")
     assert download.end_response()
 
 
-def test_more_than_was_announced_is_an_error() -> None:
+def test_a_body_longer_than_announced_raises() -> None:
     download = Download("file-1", max_retries=0, restartable=True)
     download.begin_response(head(content_length="3", etag='"e"'))
     with pytest.raises(errors.IntegrityError, match="has 3 bytes, and the server sends more"):
@@ -328,7 +328,7 @@ def test_more_than_was_announced_is_an_error() -> None:
     assert not download.resumable
 
 
-def test_less_than_was_announced_is_asked_for_again() -> None:
+def test_a_short_body_is_resumed() -> None:
     download = Download("file-1", max_retries=1, restartable=True)
     assert download.begin_response(head(content_length="10", etag='"e"')) is ResponseAction.RESTART
     download.feed(b"abc")
@@ -345,7 +345,7 @@ def test_less_than_was_announced_is_asked_for_again() -> None:
     assert download.end_response()
 
 
-def test_tries_without_progress_end() -> None:
+def test_retries_without_progress_are_limited() -> None:
     broken = errors.APIConnectionError("broken")
     # The same three bytes again and again are no progress.
     download = Download("file-1", max_retries=2, restartable=True)

@@ -1,4 +1,4 @@
-"""Over TLS: both clients, a certificate that is not trusted, and an answer in the middle of an upload."""
+"""Both clients over TLS: operations, an untrusted certificate, an early response."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from filestead import APIConnectionError, APIStatusError
-from tests.client.proxy import Fault, answer
+from tests.client.proxy import Fault, raw_response
 from tests.support.preflight import find
 from tests.support.servers import Server
 
@@ -36,7 +36,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Tunnel:
-    """Takes TLS off connections: passes them on to a port, or answers itself when the first bytes have come."""
+    """Terminates TLS: forwards connections to a port, or responds itself after the first bytes."""
 
     def __init__(self, certificate: Path, port: int | None, reply: bytes = b"") -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -101,39 +101,41 @@ def _trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_trusted")
-def test_all_operations(connect: Any, tunnel: Tunnel, tmp_path: Path) -> None:
-    files = connect(base_url=tunnel.base_url)
+def test_every_operation_over_tls(connect: Any, tunnel: Tunnel, tmp_path: Path) -> None:
+    client = connect(base_url=tunnel.base_url)
     for source in (CONTENT, iter([CONTENT])):
-        created = files.create_file(source, "vision")
-        assert files.retrieve_file(created.id) == created
-        assert files.download_file(created.id, tmp_path / "out").read_bytes() == CONTENT
-        assert b"".join(files.stream_file(created.id)) == CONTENT
-        assert files.delete_file(created.id).deleted
+        created = client.create_file(source, "vision")
+        assert client.retrieve_file(created.id) == created
+        assert client.download_file(created.id, tmp_path / "out").read_bytes() == CONTENT
+        assert b"".join(client.stream_file(created.id)) == CONTENT
+        assert client.delete_file(created.id).deleted
 
 
-def test_a_certificate_that_is_not_trusted(connect: Any, spoil: Any, tunnel: Tunnel) -> None:
+def test_untrusted_certificates_are_rejected(connect: Any, connect_with_faults: Any, tunnel: Tunnel) -> None:
     with pytest.raises(APIConnectionError, match=r"(?i)certificate"):
         connect(base_url=tunnel.base_url, max_retries=0).list_files()
     # A redirect from http does not lower the guard.
-    files, _ = spoil(Fault(answer=answer("307 X", f"Location: {tunnel.base_url}/files")), max_retries=0)
+    client, _ = connect_with_faults(
+        Fault(response=raw_response("307 X", f"Location: {tunnel.base_url}/files")), max_retries=0
+    )
     with pytest.raises(APIConnectionError, match=r"(?i)certificate"):
-        files.list_files()
+        client.list_files()
 
 
 @pytest.mark.usefixtures("_trusted")
-def test_a_redirect_from_http(spoil: Any, tunnel: Tunnel) -> None:
-    files, _ = spoil(Fault(answer=answer("307 X", f"Location: {tunnel.base_url}/files")))
+def test_a_redirect_to_tls_on_another_port_drops_credentials(connect_with_faults: Any, tunnel: Tunnel) -> None:
+    client, _ = connect_with_faults(Fault(response=raw_response("307 X", f"Location: {tunnel.base_url}/files")))
     with pytest.raises(APIStatusError, match="didn't provide an API key"):  # Another origin: no credentials.
-        files.list_files()
+        client.list_files()
 
 
 @pytest.mark.usefixtures("_trusted")
-def test_an_answer_in_the_middle_of_an_upload(connect: Any, certificate: Path) -> None:
-    reply = answer("413 Too Large", body=b'{"error": {"message": "too large"}}')
+def test_an_early_response_over_tls(connect: Any, certificate: Path) -> None:
+    reply = raw_response("413 Too Large", body=b'{"error": {"message": "too large"}}')
     early = Tunnel(certificate, None, reply)
-    files = connect(base_url=early.base_url, max_retries=0)
+    client = connect(base_url=early.base_url, max_retries=0)
     try:
         with pytest.raises(APIStatusError, match="too large"):
-            files.create_file((b"x" * 262_144 for _ in range(100)), "v")
+            client.create_file((b"x" * 262_144 for _ in range(100)), "v")
     finally:
         early.close()

@@ -1,4 +1,4 @@
-"""What a type checker sees: a user's program, checked strictly against the installed package."""
+"""Programs of users under a strict type checker."""
 
 import re
 import subprocess
@@ -109,12 +109,12 @@ def check(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_a_program_that_is_right(tmp_path: Path) -> None:
+def test_a_correct_program_passes_the_type_checker(tmp_path: Path) -> None:
     result = check(tmp_path, GOOD)
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_programs_that_are_wrong(tmp_path: Path) -> None:
+def test_wrong_programs_fail_the_type_checker(tmp_path: Path) -> None:
     first = [
         "from collections.abc import AsyncIterator",
         "from filestead import FilesClient",

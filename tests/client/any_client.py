@@ -1,4 +1,4 @@
-"""One face for both clients, so that every case is written once and run twice."""
+"""One interface to both clients, so that each test is written once and runs for both."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from filestead import AsyncFilesClient, FileDeleted, FileObject, FilesClient, Li
 KINDS = ("sync", "async")
 
 
-class Shell:
-    """Calls a `FilesClient`, or an `AsyncFilesClient` within an event loop of its own."""
+class AnyClient:
+    """A `FilesClient`, or an `AsyncFilesClient` that runs in its own event loop."""
 
     def __init__(self, kind: str, **options: Any) -> None:
         self.kind = kind
@@ -70,6 +70,6 @@ class Shell:
             self.client.close()
 
 
-def part_of(folder: Path) -> list[str]:
-    """What a download has left beside its target."""
+def partial_files_in(folder: Path) -> list[str]:
+    """The partial files of downloads in a directory."""
     return sorted(path.name for path in folder.iterdir() if ".part" in path.name)
