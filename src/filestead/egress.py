@@ -1,8 +1,8 @@
-"""Where this process may connect to by itself: the destination policy for every outbound call.
+"""The destination policy for all outbound connections of this process.
 
-A call goes to an origin that was configured, or nowhere. Names are resolved here and the addresses judged before one of
-them is connected to, so that a name cannot stand for another address afterwards. Link-local addresses, where clouds
-hand out credentials to whoever asks, are refused unless the operator allows them.
+Only configured origins may be connected to. Names are resolved here, and the addresses are checked before one of them
+is connected to, so that a name cannot resolve to another address afterwards. Link-local addresses, at which clouds
+serve credentials without authentication, are refused unless the operator allows them.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "https": 443}
-_METADATA = tuple(
+_LINK_LOCAL = tuple(
     map(
         ipaddress.ip_network,
         (
@@ -32,7 +32,7 @@ Address = tuple[socket.AddressFamily, str]
 
 
 class DestinationRefused(OSError):
-    """The policy does not allow the connection."""
+    """The policy refuses the connection."""
 
 
 class Origin(NamedTuple):
@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(url: str) -> Origin:
-    """The origin of an http or https URL. `ValueError`, which quotes nothing of it: it may hold a password."""
+    """The origin of an http or https URL. A `ValueError` does not quote the URL, which may contain a password."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -59,31 +59,31 @@ def origin_of(url: str) -> Origin:
 
 
 class Egress:
-    """The origins that may be called, and whether link-local addresses may be."""
+    """The origins that may be connected to, and whether their addresses may be link-local."""
 
     def __init__(self, origins: Iterable[Origin], *, allow_link_local: bool = False) -> None:
         self._origins = frozenset(origins)
         self._allow_link_local = allow_link_local
 
-    def require(self, origin: Origin) -> None:
-        """`DestinationRefused` unless this origin was configured."""
+    def require_configured(self, origin: Origin) -> None:
+        """Raise `DestinationRefused` unless this origin was configured."""
         if Origin(origin.host.lower().rstrip("."), origin.port) not in self._origins:
-            raise DestinationRefused("this destination is not one that was configured")
+            raise DestinationRefused("this destination is not configured")
 
-    def judge(self, addresses: Iterable[Address]) -> list[Address]:
-        """Those of a name's addresses that may be connected to; `DestinationRefused` if there is none."""
+    def allowed_addresses(self, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses that may be connected to. Raises `DestinationRefused` if there are none."""
         allowed = [address for address in addresses if self._allow_link_local or not is_link_local(address[1])]
         if not allowed:
             raise DestinationRefused(
-                "its address is link-local or of a cloud's metadata service; FILESTEAD_ALLOW_LINK_LOCAL=true allows it"
+                "its address is link-local or a cloud's metadata service; FILESTEAD_ALLOW_LINK_LOCAL=true allows it"
             )
         return allowed
 
     def connect(self, origin: Origin, seconds: float) -> socket.socket:
-        """A connection to the first address that takes it, each within `seconds`. Blocks; `OSError`."""
-        self.require(origin)
+        """Connect to the first address that accepts, each within `seconds`. Blocks; raises `OSError`."""
+        self.require_configured(origin)
         failure: OSError = ConnectionRefusedError("no address")
-        for _, host in self.judge(numeric(socket.getaddrinfo(*origin, type=socket.SOCK_STREAM))):
+        for _, host in self.allowed_addresses(numeric_addresses(socket.getaddrinfo(*origin, type=socket.SOCK_STREAM))):
             try:
                 return socket.create_connection((host, origin.port), timeout=seconds)
             except OSError as error:
@@ -91,24 +91,24 @@ class Egress:
         raise failure
 
 
-def numeric(found: Iterable[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]) -> list[Address]:
-    """What the resolver answered, as addresses; a scope (`%eth0`) stays with an IPv6 address."""
+def numeric_addresses(found: Iterable[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]) -> list[Address]:
+    """The result of `getaddrinfo` as addresses; IPv6 addresses keep their scope (`%eth0`)."""
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
 def is_link_local(host: str) -> bool:
-    """Whether a numeric host is link-local or a metadata service's, however it is written."""
+    """Whether a numeric host is link-local or a metadata service, in any notation."""
     address = ipaddress.ip_address(host.partition("%")[0])
-    inside: list[ipaddress.IPv4Address | ipaddress.IPv6Address | None] = [address]
+    embedded: list[ipaddress.IPv4Address | ipaddress.IPv6Address | None] = [address]
     if isinstance(address, ipaddress.IPv6Address):
-        inside += [address.ipv4_mapped, address.sixtofour]
+        embedded += [address.ipv4_mapped, address.sixtofour]
         if address in _NAT64 or int(address) >> 32 == 0:  # the latter: IPv4-compatible
-            inside.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return any(one is not None and one in network for one in inside for network in _METADATA)
+            embedded.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return any(one is not None and one in network for one in embedded for network in _LINK_LOCAL)
 
 
-def names_link_local(origin: Origin) -> bool:
-    """Whether the host is itself written as a link-local address, which no resolver is needed to see."""
+def is_link_local_origin(origin: Origin) -> bool:
+    """Whether the host is a numeric link-local address, which needs no resolver to tell."""
     with contextlib.suppress(ValueError):
         return is_link_local(origin.host)
     return False

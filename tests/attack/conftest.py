@@ -32,6 +32,6 @@ def trap() -> Iterator[HostileStore]:
 
 @pytest.fixture
 def blobs(store: HostileStore, tmp_path: Path) -> Iterator[S3Blobs]:
-    opened = S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool=tmp_path)
+    opened = S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool_folder=tmp_path)
     yield opened
     opened.close()

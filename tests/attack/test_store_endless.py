@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from filestead.blobs.s3 import listing, unfinished
+from filestead.blobs.s3 import incomplete, listing
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import DomainError
 from tests.attack.hostile_store import HostileStore, Request, reply
@@ -62,7 +62,7 @@ async def test_a_list_that_does_not_end_is_given_up(
 ) -> None:
     """With smaller bounds than in earnest; what is bounded is the same."""
     for module, name, value in [
-        (listing, "PAGES", 20), (unfinished, "PAGES", 20), (store, "IDLE_SECONDS", 1.0), (store.volume, "SECONDS", 1.0),
+        (listing, "MAX_PAGES", 20), (incomplete, "MAX_PAGES", 20), (listing, "PAGE_SECONDS", 1.0),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, value)
     store.answer = endless(kind)
@@ -120,8 +120,7 @@ def dripping(head: bytes) -> Callable[[Request], Iterator[bytes | float]]:
 async def test_a_store_that_drips_is_given_up(
     blobs: S3Blobs, store: HostileStore, monkeypatch: pytest.MonkeyPatch, call: Call, start: bytes
 ) -> None:
-    monkeypatch.setattr(store, "IDLE_SECONDS", 2.0)
-    monkeypatch.setattr(store.volume, "SECONDS", 2.0)
+    monkeypatch.setattr(listing, "PAGE_SECONDS", 2.0)
     store.answer = dripping(start)
     started = time.monotonic()
     if call is not head or b"content" not in start:

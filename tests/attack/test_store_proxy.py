@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from filestead.blobs.keys import new_key
-from filestead.blobs.s3 import proxy
+from filestead.blobs.s3 import bucket, proxy
 from filestead.blobs.s3.opening import open_blob_store
-from filestead.blobs.s3.relay import Channel, Gone
+from filestead.blobs.s3.relay import Connection, ConnectionLost
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import DomainError
 from tests.attack.hostile_store import HostileStore, Request, reply
@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 
 async def test_nobody_else_goes_out_by_the_proxy(blobs: S3Blobs, store: HostileStore) -> None:
-    _, _, place = blobs._proxy.url.partition("@")
+    _, _, place = blobs._bucket.proxy.url.partition("@")
     host, _, port = place.partition(":")
     for target in (f"GET {store.endpoint}/x", f"CONNECT 127.0.0.1:{store.port}"):
         for secret in ("", "proxy-authorization: Basic ZmlsZXN0ZWFkOng=\r\n"):
@@ -43,7 +43,7 @@ async def test_who_says_nothing_of_sense_is_cut_off(
     blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(proxy, "HEAD_SECONDS", 0.3)
-    port = int(blobs._proxy.url.rpartition(":")[2])
+    port = int(blobs._bucket.proxy.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as one:
         try:
             one.sendall(sent)
@@ -111,16 +111,16 @@ async def test_a_store_that_takes_nothing_is_given_up(
     store: HostileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proxy, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(store, "IDLE_SECONDS", 3.0)
+    monkeypatch.setattr(bucket, "WRITE_SECONDS", 1.0)
     store.reads_bodies = False
     store.answer = lambda request: iter([60.0])
-    with closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool=tmp_path)) as blobs:
+    with closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool_folder=tmp_path)) as blobs:
         with pytest.raises(DomainError):
             await blobs.put(new_key(), chunked(b"x" * 7 * MIB))
         deadline = time.monotonic() + 10
-        while len(asyncio.all_tasks(blobs._proxy._loop)) > 1 and time.monotonic() < deadline:
+        while len(asyncio.all_tasks(blobs._bucket.proxy._loop)) > 1 and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        assert len(asyncio.all_tasks(blobs._proxy._loop)) == 1, "a connection is kept for nobody"
+        assert len(asyncio.all_tasks(blobs._bucket.proxy._loop)) == 1, "a connection is kept for nobody"
 
 
 async def test_a_connection_that_the_store_has_closed_is_not_used_again(blobs: S3Blobs, store: HostileStore) -> None:
@@ -145,7 +145,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.mark.parametrize(("peer", "idle"), [("silent", True), ("closed", False), ("sent", False), ("reset", False)])
 async def test_what_is_idle(pair: tuple[socket.socket, socket.socket], peer: str, idle: bool) -> None:
     one, other = pair
-    channel = Channel(one, asyncio.get_running_loop())
+    connection = Connection(one, asyncio.get_running_loop())
     if peer == "sent":
         other.sendall(b"x")
     if peer == "reset":
@@ -153,17 +153,17 @@ async def test_what_is_idle(pair: tuple[socket.socket, socket.socket], peer: str
     if peer in ("closed", "reset"):
         other.close()
     await asyncio.sleep(0.05)
-    assert channel.is_idle() is idle
-    assert channel.is_idle() is idle, "looking takes nothing"
+    assert connection.is_idle() is idle
+    assert connection.is_idle() is idle, "looking takes nothing"
 
 
 async def test_who_still_sends_can_read_what_it_was_sent(pair: tuple[socket.socket, socket.socket]) -> None:
     one, other = pair
 
     async def answer() -> None:
-        with Channel(one, asyncio.get_running_loop()) as channel:
-            await channel.send(b"answer")
-            await channel.linger(5)
+        with Connection(one, asyncio.get_running_loop()) as connection:
+            await connection.send(b"answer")
+            await connection.linger(5)
 
     other.sendall(b"x" * 50_000)
     answering = asyncio.create_task(answer())
@@ -177,19 +177,19 @@ async def test_who_still_sends_can_read_what_it_was_sent(pair: tuple[socket.sock
 
 async def test_a_watch_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
     one, other = pair
-    channel = Channel(one, asyncio.get_running_loop())
+    connection = Connection(one, asyncio.get_running_loop())
     for _ in range(20):
-        watching = asyncio.create_task(channel.watch())
+        watching = asyncio.create_task(connection.wait_until_lost())
         await asyncio.sleep(0)
         other.sendall(b"next\n")
         watching.cancel()
         await asyncio.wait([watching])
-        assert await channel.until(b"\n") == b"next\n"
-    watching = asyncio.create_task(channel.watch())
+        assert await connection.read_until(b"\n") == b"next\n"
+    watching = asyncio.create_task(connection.wait_until_lost())
     await asyncio.sleep(0.01)
     assert not watching.done()
     other.close()
-    with pytest.raises(Gone):
+    with pytest.raises(ConnectionLost):
         await watching
 
 

@@ -109,7 +109,7 @@ async def test_over_https_a_redirect_comes_no_further_than_the_store(
                 await call(blobs)
         assert served, "the store was reached"
         assert trap.seen == []
-        assert "was refused: this destination is not one that was configured" in caplog.text
+        assert "was refused: this destination is not configured" in caplog.text
     finally:
         blobs.close()
         server.close()
@@ -216,14 +216,14 @@ def test_what_is_link_local(host: str, refused: bool) -> None:
     egress = Egress([Origin("x", 80)])
     if refused:
         with pytest.raises(DestinationRefused):
-            egress.judge([(socket.AF_INET, host)])
-    assert Egress([], allow_link_local=True).judge([(socket.AF_INET, host)])
+            egress.allowed_addresses([(socket.AF_INET, host)])
+    assert Egress([], allow_link_local=True).allowed_addresses([(socket.AF_INET, host)])
 
 
 def test_only_configured_origins_are_called() -> None:
     egress = Egress([origin_of("https://Store.Example./path")])
-    egress.require(Origin("store.example", 443))
-    egress.require(Origin("STORE.example.", 443))
+    egress.require_configured(Origin("store.example", 443))
+    egress.require_configured(Origin("STORE.example.", 443))
     for other in (Origin("store.example", 80), Origin("store.example.evil", 443), Origin("", 443)):
         with pytest.raises(DestinationRefused):
-            egress.require(other)
+            egress.require_configured(other)

@@ -29,7 +29,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]
             f"conformance/{secrets.token_hex(8)}",
             endpoint=seaweed.endpoint,
             credentials=seaweed.credentials,
-            spool=tmp_path,
+            spool_folder=tmp_path,
         )
     else:
         store = LocalBlobs(tmp_path, reserve_bytes=0)

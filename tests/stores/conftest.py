@@ -25,7 +25,7 @@ class Place:
     def store(self, *, direct: bool = False, **options: Any) -> S3Blobs:
         endpoint = self.seaweed.endpoint if direct else self.proxy.endpoint
         options = {"credentials": self.seaweed.credentials, "endpoint": endpoint, **options}
-        return S3Blobs(self.seaweed.bucket, self.prefix, spool=self.spool, **options)
+        return S3Blobs(self.seaweed.bucket, self.prefix, spool_folder=self.spool, **options)
 
     def remains(self) -> tuple[int, int]:
         """Unfinished uploads and objects."""

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import inspect
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -19,19 +20,19 @@ from obstore import exceptions as driver
 
 from filestead.blobs.breaker import FAILURE_THRESHOLD, RESET_TIMEOUT, Breaker
 from filestead.blobs.keys import new_key
-from filestead.blobs.s3.errors import failure, translate_s3_errors
+from filestead.blobs.s3.errors import domain_error, translate_s3_errors
+from filestead.blobs.s3.incomplete import IncompleteUploads
 from filestead.blobs.s3.opening import open_blob_store
-from filestead.blobs.s3.parts import Budget
+from filestead.blobs.s3.semaphore import ByteSemaphore
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.blobs.s3.store import S3Blobs
-from filestead.blobs.s3.unfinished import Unfinished
 from filestead.domain.errors import (
     BlobNotFound,
+    BlobStoreUnavailable,
     CannotStart,
     DomainError,
     StorageFailed,
     StorageFull,
-    StoreUnavailable,
 )
 from filestead.egress import Egress, origin_of
 from tests.stores.conftest import Place
@@ -76,7 +77,7 @@ async def test_blobs_without_a_marker_are_not_taken_over(place: Place, blobs: S3
     ("bucket", "endpoint", "words"),
     [
         ("no-such-bucket", None, "the bucket does not exist"),
-        ("bucket", "http://127.0.0.1:9", "does not answer"),
+        ("bucket", "http://127.0.0.1:9", "does not respond"),
     ],
 )
 def test_what_cannot_be_opened_says_so(place: Place, bucket: str, endpoint: str | None, words: str) -> None:
@@ -103,11 +104,14 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         open_blob_store(url, endpoint=None, region=None, environ={})
 
 
-def test_without_the_driver_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "filestead.blobs.s3.store", raising=False)
-    monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(CannotStart, match=r"pip install 'filestead\[s3\]'"):
-        open_blob_store("s3://bucket", endpoint=None, region=None, environ={})
+def test_without_the_driver_the_message_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['obstore'] = None\n"
+        "from filestead.blobs.s3.opening import open_blob_store\n"
+        "open_blob_store('s3://bucket', endpoint=None, region=None, environ={})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search(r"CannotStart: .*pip install 'filestead\[s3\]'", done.stderr)
 
 
 def test_an_embedded_server_does_without_the_driver() -> None:
@@ -189,12 +193,17 @@ def test_what_cut_off_probes_left_goes_after_an_hour(place: Place, blobs: S3Blob
         assert place.seaweed.send("POST", prefix + name, {"uploads": ""})[0] == 200
     place.store().open("inst-test", fresh=False)
     assert place.seaweed.unfinished(prefix) == 2, "another node may be at it"
-    assert Unfinished(signer, Egress([origin_of(place.seaweed.endpoint)])).abort_old(prefix, -timedelta(minutes=1)) == 2
+    assert (
+        IncompleteUploads(signer, Egress([origin_of(place.seaweed.endpoint)])).abort_older_than(
+            -timedelta(minutes=1), prefix
+        )
+        == 2
+    )
     assert place.seaweed.unfinished(prefix) == 0
 
 
 async def test_a_spool_that_fails_is_a_failure_of_storage(place: Place) -> None:
-    blobs = S3Blobs("bucket", place.prefix, endpoint=place.seaweed.endpoint, spool=place.spool / "not there")
+    blobs = S3Blobs("bucket", place.prefix, endpoint=place.seaweed.endpoint, spool_folder=place.spool / "not there")
     with pytest.raises(StorageFailed, match="spooling an upload: No such file"):
         await blobs.put(new_key(), of(bytes(MIB)))
     blobs.close()
@@ -254,16 +263,16 @@ def test_no_error_of_the_driver_passes(error: type[Exception]) -> None:
         (FileNotFoundError, "status code: 404 Not Found: <Code>NoSuchBucket</Code>", StorageFailed),
         (driver.GenericError, "status code: 507 x", StorageFull),
         (driver.GenericError, "status code: 400: <Code>QuotaExceeded</Code>", StorageFull),
-        (driver.GenericError, "status code: 503: <Code>SlowDown</Code>", StoreUnavailable),
-        (driver.GenericError, "status code: 429", StoreUnavailable),
-        (driver.GenericError, "HTTP error: error sending request", StoreUnavailable),
+        (driver.GenericError, "status code: 503: <Code>SlowDown</Code>", BlobStoreUnavailable),
+        (driver.GenericError, "status code: 429", BlobStoreUnavailable),
+        (driver.GenericError, "HTTP error: error sending request", BlobStoreUnavailable),
         (driver.GenericError, "status code: 400: <Code>BadDigest</Code>", StorageFailed),
-        (driver.GenericError, "status code: 400: <Code>ExpiredToken</Code>", StoreUnavailable),
-        (driver.PermissionDeniedError, "status code: 403", StoreUnavailable),
+        (driver.GenericError, "status code: 400: <Code>ExpiredToken</Code>", BlobStoreUnavailable),
+        (driver.PermissionDeniedError, "status code: 403", BlobStoreUnavailable),
     ],
 )
 def test_errors_are_told_apart(error: type[Exception], text: str, expected: type[DomainError]) -> None:
-    assert type(failure("trying", "key", error(text))) is expected
+    assert type(domain_error("trying", "key", error(text))) is expected
 
 
 def test_foreign_exceptions_pass_unchanged() -> None:
@@ -281,11 +290,11 @@ def test_the_breaker_lets_one_call_try_again() -> None:
     breaker.require_closed()
     for _ in range(FAILURE_THRESHOLD):
         breaker.record_failure()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(BlobStoreUnavailable):
         breaker.require_closed()
     now += RESET_TIMEOUT
     breaker.require_closed()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(BlobStoreUnavailable):
         breaker.require_closed()
     breaker.record_success()
     breaker.require_closed()
@@ -293,7 +302,7 @@ def test_the_breaker_lets_one_call_try_again() -> None:
 
 
 async def test_the_budget_is_never_exceeded_and_never_lost() -> None:
-    budget, held = Budget(10), 0
+    budget, held = ByteSemaphore(10), 0
     most = 0
 
     async def use(size: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from filestead.blobs.keys import new_key
-from filestead.blobs.s3 import store
+from filestead.blobs.s3 import bucket, reads
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, DomainError, StorageFailed, StorageFull, StoreUnavailable
 from tests.stores.conftest import Place
@@ -138,8 +138,8 @@ async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blob
 
 @BOTH
 async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Shortened: 15 seconds are for a part of 8 MiB, and 5 for everything that is small.
-    monkeypatch.setattr(store, "IDLE_SECONDS", 5)
+    # Shortened: the driver has 13 seconds for a part of 8 MiB, and 5 for a small object.
+    monkeypatch.setattr(bucket, "WRITE_SECONDS", 3)
     blobs = place.store()
     blobs.open("inst-test", fresh=True)
     place.proxy.plan = always(Fault(hang=True), lambda request: request.is_part or size == SMALL)
@@ -233,8 +233,8 @@ READ_FAULTS = {
 async def test_a_broken_read_never_ends_cleanly(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "IDLE_SECONDS", 2)
-    monkeypatch.setattr(store, "ANSWER_SECONDS", 2)
+    monkeypatch.setattr(reads, "IDLE_SECONDS", 2)
+    monkeypatch.setattr(reads, "RESPONSE_SECONDS", 2)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = always(READ_FAULTS[name], lambda request: request.reads)
@@ -255,7 +255,7 @@ async def test_a_broken_read_never_ends_cleanly(
 async def test_a_read_that_breaks_once_goes_on(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "IDLE_SECONDS", 2)
+    monkeypatch.setattr(reads, "IDLE_SECONDS", 2)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = once(READ_FAULTS[name], lambda request: request.reads)
@@ -303,7 +303,7 @@ async def test_refused_credentials_are_never_shown(place: Place, caplog: pytest.
         blobs.open("inst-test", fresh=True)
     failures.append(refused.value)
     told = caplog.text + "".join(f"{error} {error.__cause__}" for error in failures)
-    assert "refuses the credentials" in told
+    assert "rejects the credentials" in told
     for secret in (REVOKED.access_key_id, REVOKED.secret_access_key):
         assert secret not in told
     assert REVOKED.secret_access_key not in repr(REVOKED)

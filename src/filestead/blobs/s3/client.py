@@ -1,4 +1,4 @@
-"""The driver's client of a bucket: who it is, how long it waits, and how often it tries."""
+"""The driver's client of a bucket: credentials, timeouts and retries."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 2.0
 
-ANSWER_SECONDS = 5.0
-"""Until the first byte of an answer, all tries included."""
+RESPONSE_SECONDS = 5.0
+"""Until the first byte of a response, all attempts included."""
 
-TRIES = 5
+MAX_ATTEMPTS = 5
 
 
-def client(
+def make_client(
     bucket: str,
     prefix: str,
     endpoint: str | None,
@@ -28,9 +28,9 @@ def client(
     proxy_url: str,
     seconds: float,
 ) -> S3Store:
-    """A client whose single requests take at most `seconds`, answers read to their end included.
+    """A client whose single requests take at most `seconds`, including the body of the response.
 
-    All that it sends goes by the proxy, which holds it back from redirects (see `s3_proxy`).
+    All its requests go through the proxy, which refuses redirects (see `proxy.py`).
     """
     config: S3Config = {"region": region, "virtual_hosted_style_request": False}
     if endpoint is not None:
@@ -52,9 +52,9 @@ def client(
             "timeout": timedelta(seconds=seconds),
         },
         retry_config={
-            "max_retries": TRIES - 1,
-            # No try begins later than this, so that the last one may still be answered in time.
-            "retry_timeout": timedelta(seconds=ANSWER_SECONDS - CONNECT_SECONDS),
+            "max_retries": MAX_ATTEMPTS - 1,
+            # No attempt starts later than this, so that the last one can still be answered in time.
+            "retry_timeout": timedelta(seconds=RESPONSE_SECONDS - CONNECT_SECONDS),
             "backoff": backoff,
         },
     )

@@ -1,7 +1,7 @@
-"""What the driver of the object store raises, as the domain's failures.
+"""Errors of the object store's driver, translated to errors of the domain.
 
-The driver's own texts never pass: they may quote the access key and the address. Only the status and the store's error
-code are kept.
+The driver's own messages are never passed on: they may quote the access key and the address. Only the status and the
+store's error code are kept.
 """
 
 import contextlib
@@ -19,9 +19,17 @@ log = logging.getLogger("filestead")
 CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 STATUS = re.compile(r"status code: ([0-9]{3})")
 
-FULL = {"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "StorageFull", "NoSpaceLeft"}
-BUSY = {"429", "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted", "Throttling"}
-DENIED = {
+STORE_FULL = {"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "StorageFull", "NoSpaceLeft"}
+TEMPORARY = {
+    "429",
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "OperationAborted",
+    "Throttling",
+}
+ACCESS_DENIED = {
     "401",
     "403",
     "AccessDenied",
@@ -30,85 +38,88 @@ DENIED = {
     "InvalidToken",
     "SignatureDoesNotMatch",
 }
-SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
+CLOCK_SKEW = {"RequestTimeTooSkewed", "RequestExpired"}
 
-# What the driver's proxy says of a request that it did not pass on, or whose answer it did not.
-BY_PROXY: dict[str, tuple[type[DomainError], str]] = {
+# Responses of the driver's proxy in place of the store's.
+PROXY_ERRORS: dict[str, tuple[type[DomainError], str]] = {
     REDIRECT_REFUSED: (
         StorageFailed,
-        "the object store answered with a redirect, which is never followed: name the address of the store itself as "
-        "the endpoint",
+        "the object store answered with a redirect, which is never followed: set the endpoint to the address of the "
+        "store itself",
     ),
-    DESTINATION_REFUSED: (StorageFailed, "the connection is refused (FILESTEAD_ALLOW_LINK_LOCAL; see the log)"),
-    UNREACHABLE: (BlobStoreUnavailable, "the object store does not answer"),
-    "421": (StorageFailed, "the request or its answer was refused (see the log)"),  # an answer to HEAD has no code
+    DESTINATION_REFUSED: (StorageFailed, "the connection was refused (FILESTEAD_ALLOW_LINK_LOCAL; see the log)"),
+    UNREACHABLE: (BlobStoreUnavailable, "the object store does not respond"),
+    "421": (StorageFailed, "the request or its response was refused (see the log)"),  # a response to HEAD has no code
 }
 
-# What the driver says of a request that got no whole answer.
-NO_ANSWER = ("HTTP error", "error sending request", "error decoding response", "timed out", "connection")
+# Parts of the driver's messages about a request without a complete response.
+NO_RESPONSE = ("HTTP error", "error sending request", "error decoding response", "timed out", "connection")
 
 
-class OutOfRange(StorageFailed):
-    """The blob ends before the range begins."""
+class RangeNotSatisfiable(StorageFailed):
+    """The object ends before the range starts."""
 
 
-class AlreadyThere(StorageFailed):
-    """An object of this name is there already."""
+class ObjectExists(StorageFailed):
+    """An object of this name exists already."""
 
 
 @contextlib.contextmanager
-def translate_s3_errors(what: str, key: str = "") -> Iterator[None]:
-    """Turn the driver's errors into the domain's."""
+def translate_s3_errors(operation: str, key: str = "") -> Iterator[None]:
+    """Raise errors of the driver as errors of the domain; `operation` begins their message."""
     try:
         yield
     except DomainError:
         raise
     except (driver.BaseError, OSError, ValueError) as error:
         # Not chained: a log of the cause would print what the driver quotes.
-        raise failure(what, key, error) from None
+        raise domain_error(operation, key, error) from None
 
 
-def failure(what: str, key: str, error: Exception) -> DomainError:
-    """The domain's failure for an error of the driver."""
+def domain_error(operation: str, key: str, error: Exception) -> DomainError:
+    """The domain's error for an error of the driver."""
     if isinstance(error, TimeoutError):
-        return BlobStoreUnavailable(f"{what}: the object store did not answer in time")
+        return BlobStoreUnavailable(f"{operation}: the object store did not respond in time")
     text = str(error)
-    signs = {match[1] for match in (STATUS.search(text), CODE.search(text)) if match is not None}
-    seen = " ".join(sorted(signs)) or "no answer"
-    if signs & SKEWED:
-        log.error("the object store refuses signatures as this machine's clock is over 15 minutes off: set the clock")
-        return BlobStoreUnavailable(f"{what}: the clock of this machine is off ({seen})")
-    if "NoSuchBucket" in signs:
-        return StorageFailed(f"{what}: the bucket does not exist (NoSuchBucket)")
-    for sign, (kind, words) in BY_PROXY.items():
-        if sign in signs:
-            return kind(f"{what}: {words}")
-    return _by_type(what, key, error, seen) or _by_signs(what, text, signs, seen)
+    codes = {match[1] for match in (STATUS.search(text), CODE.search(text)) if match is not None}
+    shown = " ".join(sorted(codes)) or "no response"
+    if codes & CLOCK_SKEW:
+        log.error("the object store rejects signatures: the clock of this machine is off by over 15 minutes; set it")
+        return BlobStoreUnavailable(f"{operation}: the clock of this machine is wrong ({shown})")
+    if "NoSuchBucket" in codes:
+        return StorageFailed(f"{operation}: the bucket does not exist (NoSuchBucket)")
+    for code, (error_type, message) in PROXY_ERRORS.items():
+        if code in codes:
+            return error_type(f"{operation}: {message}")
+    return _by_type(operation, key, error, shown) or _by_codes(operation, text, codes, shown)
 
 
-def _by_type(what: str, key: str, error: Exception, seen: str) -> DomainError | None:
+def _by_type(operation: str, key: str, error: Exception, shown: str) -> DomainError | None:
     if isinstance(error, FileNotFoundError | driver.NotFoundError):
         return BlobNotFound(key)
     if isinstance(error, driver.AlreadyExistsError):
-        return AlreadyThere(f"{what}: an object of this name is there already")
+        return ObjectExists(f"{operation}: an object of this name exists already")
     if isinstance(error, driver.PreconditionError | driver.NotModifiedError):
-        return StorageFailed(f"{what}: the object is not the one it was")
+        return StorageFailed(f"{operation}: the object was replaced")
     if isinstance(error, driver.PermissionDeniedError | driver.UnauthenticatedError):
-        log.error("the object store refuses the credentials (%s)", seen)
-        return BlobStoreUnavailable(f"{what}: the object store refuses the credentials ({seen})")
+        return _access_denied(operation, shown)
     return None
 
 
-def _by_signs(what: str, text: str, signs: set[str], seen: str) -> DomainError:
-    if signs & FULL:
-        return StorageFull(f"{what}: the object store is full ({seen})")
-    if signs & DENIED:
-        log.error("the object store refuses the credentials (%s)", seen)
-        return BlobStoreUnavailable(f"{what}: the object store refuses the credentials ({seen})")
-    if signs & {"416", "InvalidRange"}:
-        return OutOfRange(f"{what}: the object ends before the range")
-    if signs & BUSY or any(sign.isdecimal() and sign >= "500" for sign in signs):
-        return BlobStoreUnavailable(f"{what}: the object store failed ({seen})")
-    if not signs and any(words in text for words in NO_ANSWER):
-        return BlobStoreUnavailable(f"{what}: the object store does not answer")
-    return StorageFailed(f"{what}: the object store failed ({seen})")
+def _by_codes(operation: str, text: str, codes: set[str], shown: str) -> DomainError:
+    if codes & STORE_FULL:
+        return StorageFull(f"{operation}: the object store is full ({shown})")
+    if codes & ACCESS_DENIED:
+        return _access_denied(operation, shown)
+    if codes & {"416", "InvalidRange"}:
+        return RangeNotSatisfiable(f"{operation}: the object ends before the range")
+    if codes & TEMPORARY or any(code.isdecimal() and code >= "500" for code in codes):
+        return BlobStoreUnavailable(f"{operation}: the object store failed ({shown})")
+    if not codes and any(part in text for part in NO_RESPONSE):
+        return BlobStoreUnavailable(f"{operation}: the object store does not respond")
+    return StorageFailed(f"{operation}: the object store failed ({shown})")
+
+
+def _access_denied(operation: str, shown: str) -> DomainError:
+    log.error("the object store rejects the credentials (%s)", shown)
+    return BlobStoreUnavailable(f"{operation}: the object store rejects the credentials ({shown})")

@@ -1,4 +1,4 @@
-"""Lists of a store that need not be believed: bounded in pages and time, and never the same page again."""
+"""Listing objects of a store that is not trusted: bounded in pages and time, and stopped when a page repeats."""
 
 import asyncio
 import time
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAGE = 1_000
-PAGES = 100_000
-SECONDS = 3_600.0
+OPERATION = "listing blobs"
+PAGE_SIZE = 1_000
+PAGE_SECONDS = 15.0
+MAX_PAGES = 100_000
+MAX_SECONDS = 3_600.0
 """That the store may take for all pages of a list."""
 
-WHAT = "listing blobs"
-
-Calling = Callable[[], AbstractAsyncContextManager[None]]
+Request = Callable[[], AbstractAsyncContextManager[None]]
 
 
-async def pages(
-    store: S3Store, prefix: str, calling: Calling, *, size: int = PAGE, seconds: float = SECONDS
+async def list_pages(
+    client: S3Store, prefix: str, request: Request, *, size: int = PAGE_SIZE, seconds: float = MAX_SECONDS
 ) -> "AsyncGenerator[list[ObjectMeta]]":
-    """What is below a prefix; `calling` goes around the wait for each page, and bounds and translates it."""
-    stream = obstore.list(store, prefix, chunk_size=size)
+    """The objects below a prefix. `request` is entered around each page, to limit its time and translate errors."""
+    stream = obstore.list(client, prefix, chunk_size=size)
     last = ""
-    for _ in range(PAGES):
-        asked = time.monotonic()
-        async with calling():
+    for _ in range(MAX_PAGES):
+        started = time.monotonic()
+        async with request():
             page = list(await anext(stream, []))
         if not page:
             return
-        seconds -= time.monotonic() - asked  # what the caller does between two pages is not the store's fault
+        seconds -= time.monotonic() - started  # the time of the caller between two pages does not count
         if page[-1]["path"] == last or seconds < 0:
             break
         last = page[-1]["path"]
         yield page
-    raise StorageFailed(f"{WHAT}: the object store's list does not end")
+    raise StorageFailed(f"{OPERATION}: the object store's list does not end")
 
 
-def blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, for those that must block; also within a running event loop."""
+def run_blocking(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine and block until it returns, even within a running event loop."""
     with ThreadPoolExecutor(1, thread_name_prefix="filestead-s3-blocking") as thread:
-        return thread.submit(lambda: asyncio.run(make())).result()
+        return thread.submit(lambda: asyncio.run(start())).result()

@@ -1,174 +1,141 @@
-"""One multipart upload on its way: the driver asks for parts, and these are handed over as memory allows."""
+"""One multipart upload: a task of the driver that requests parts, and the channel through which it gets them.
+
+States:
+
+    open        from creation on. The driver requests data whenever it can send more; `send_part` and `send_block` wait
+                for the request and hand data over. The driver starts a new part each `PART_BYTES`.
+    failed      the driver has ended with an error, which every later call raises.
+    completed   `complete` has returned, and the object exists.
+    aborted     `abort` has returned: the driver has aborted the upload, or was stopped and may have left parts.
+
+Whoever creates an upload ends it by `complete`, or by `abort` after any exception, one of `complete` included.
+"""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any
 
 import obstore
-from obstore.store import S3Store
 
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.errors import translate_s3_errors
-from filestead.blobs.s3.parts import PART_BYTES, Budget, Cut, Part, Run, Sums, md5, spooled
+from filestead.blobs.s3.parts import PART_BYTES, SpooledPart
 from filestead.domain.errors import BlobStoreUnavailable
 
-EXPRESS = 2
-"""The one upload that finds nobody before it sends so many parts at once: alone, it is as fast as the store."""
-
+OPERATION = "creating a blob"
 PART_SECONDS = 15.0
-"""For one part, all tries included."""
+"""For one part, all attempts included."""
 
-FINISH_SECONDS = 30.0
+COMPLETE_SECONDS = 30.0
 CANCEL_SECONDS = 1.0
 PIECE_BYTES = 1024 * 1024
-WHAT = "creating a blob"
-Counted = Callable[[], AbstractContextManager[None]]
 
 
-class Feed:
-    """Hands parts to the driver, which asks for the next one as soon as it has room for it."""
+class PartChannel:
+    """An async iterator for the driver, which calls `__anext__` as soon as it has room for more data."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Semaphore(0)
-        self._next: asyncio.Queue[bytes | memoryview | Exception | None] = asyncio.Queue()
+        self._requests = asyncio.Semaphore(0)
+        self._items: asyncio.Queue[bytes | memoryview | Exception | None] = asyncio.Queue()
+        self._error: BaseException | None = None
 
-    def __aiter__(self) -> "Feed":
+    def __aiter__(self) -> "PartChannel":
         return self
 
     async def __anext__(self) -> bytes | memoryview:
-        self._asked.release()
-        item = await self._next.get()
+        self._requests.release()
+        item = await self._items.get()
         if item is None:
             raise StopAsyncIteration
         if isinstance(item, Exception):
             raise item
         return item
 
-    async def give(self, data: bytes | memoryview) -> None:
-        """Hand over; returns when the driver has taken it."""
-        await self._asked.acquire()
-        self._next.put_nowait(data)
+    async def send(self, data: bytes | memoryview) -> None:
+        """Hand data over when the driver requests it; raises the driver's error if it has failed."""
+        await self._requested()
+        self._items.put_nowait(data)
 
     async def flush(self) -> None:
-        """Wait until all that was given has been sent, if the driver sends one part at a time."""
-        # The driver waits for room also before it takes nothing, and asks again only then.
-        await self.give(b"")
-        await self._asked.acquire()
-        self._asked.release()
+        """Wait until all data has been sent, if the driver sends one part at a time."""
+        # The driver waits for room even before it accepts no bytes, and requests more only then.
+        await self.send(b"")
+        await self._requested()
+        self._requests.release()
+
+    async def _requested(self) -> None:
+        await self._requests.acquire()
+        if self._error is not None:
+            self._requests.release()
+            raise self._error
 
     def end(self) -> None:
-        """There is no more."""
-        self._next.put_nowait(None)
+        """Tell the driver that there is no more data."""
+        self._items.put_nowait(None)
 
-    def break_off(self) -> None:
-        """Make the driver drop the upload."""
-        self._next.put_nowait(BrokenOffError())
+    def abort(self) -> None:
+        """Make the driver abort the upload."""
+        self._items.put_nowait(UploadAborted())
+
+    def close(self, driver: "asyncio.Future[None]") -> None:
+        """The driver has ended: wake up a waiting `send`."""
+        self._error = None if driver.cancelled() else driver.exception()
+        self._error = self._error or BlobStoreUnavailable(f"{OPERATION}: the upload has ended")
+        self._requests.release()
 
 
-class BrokenOffError(Exception):
-    """What the driver is told when an upload is given up."""
+class UploadAborted(Exception):
+    """What the driver gets instead of data when an upload is aborted."""
 
 
-class Multipart:
-    """The steps of one upload; begun when it is made, and always ended by `finish` or `break_off`."""
+class MultipartUpload:
+    """See the states above."""
 
-    def __init__(self, store: S3Store, path: str, run: Run, counted: Counted, budget: Budget | None) -> None:
-        """`counted` goes around what waits for the store. Without a `budget` several parts go at once."""
+    def __init__(self, bucket: Bucket, path: str, *, concurrency: int) -> None:
+        """`concurrency` is how many parts the driver sends at once."""
         self.path = path
-        self._run = run
-        self._counted = counted
-        self._budget = budget
-        self._feed = Feed()
-        self._driver = asyncio.ensure_future(self._drive(store))
+        self._bucket = bucket
+        self._concurrency = concurrency
+        self._channel = PartChannel()
+        self._driver = asyncio.ensure_future(self._run_driver())
+        self._driver.add_done_callback(self._channel.close)
 
-    async def _drive(self, store: S3Store) -> None:
-        at_once = EXPRESS if self._budget is None else 1
-        with translate_s3_errors(WHAT):
+    async def _run_driver(self) -> None:
+        with translate_s3_errors(OPERATION):
             await obstore.put_async(
-                store, self.path, self._feed, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=at_once
-            )
+                self._bucket.writer, self.path, self._channel,
+                use_multipart=True, chunk_size=PART_BYTES, max_concurrency=self._concurrency,
+            )  # fmt: skip
 
-    async def pass_on(self, first: Part, parts: Cut) -> Sums:
-        """Send what comes as it comes; for the one upload without a budget."""
-        sums = Sums(first)
-        await self._send(first)
-        hashing: asyncio.Future[Any] | None = None
-        while True:
-            digest = md5()
-            async for block in parts.part():
-                if hashing is not None:
-                    await hashing
-                hashing = self._run(digest.update, block)
-                sums.size += len(block)
-                await self._step(self._feed.give(block))
-            if hashing is None:
-                return sums
-            await hashing
-            hashing = None
-            sums.digests.append(digest)
+    async def send_part(self, part: SpooledPart) -> None:
+        """Send a spooled part. If parts are sent one at a time, it is no longer in memory when this returns."""
+        start = 0
+        with self._bucket.recorded(OPERATION):
+            async with asyncio.timeout(PART_SECONDS):
+                # In pieces, since the driver copies what it gets into a part of its own.
+                while piece := await self._bucket.run(part.read, start, PIECE_BYTES):
+                    await self._channel.send(piece)
+                    start += len(piece)
+                if self._concurrency == 1:
+                    await self._channel.flush()
 
-    async def send(self, first: Part, parts: Cut, spool: Path | None) -> Sums:
-        """Send each part while the next one is being spooled."""
-        sums, part = Sums(first), first
-        with contextlib.ExitStack() as spools:
-            while part.size:
-                sending = asyncio.ensure_future(self._send(part))
-                try:
-                    part = await spooled(parts.part(), self._run, spool)
-                    spools.callback(part.close)
-                    await sending
-                finally:
-                    sending.cancel()
-                    await asyncio.wait([sending])
-                if part.size:
-                    sums.add(part)
-        return sums
+    async def send_block(self, block: memoryview) -> None:
+        """Hand a block over; returns when the driver has accepted it."""
+        with self._bucket.recorded(OPERATION):
+            async with asyncio.timeout(PART_SECONDS):
+                await self._channel.send(block)
 
-    async def _send(self, part: Part) -> None:
-        """Send a part. With a budget, it has left the memory when this returns."""
-        async with contextlib.AsyncExitStack() as held:
-            held.callback(part.close)
-            if self._budget is not None:
-                await held.enter_async_context(self._budget.hold(part.size))
-            await self._step(self._hand_over(part))
-
-    async def _hand_over(self, part: Part) -> None:
-        await self._run(part.rewind)
-        # In pieces, since the driver copies what it is given into a part of its own.
-        while piece := await self._run(part.read, PIECE_BYTES):
-            await self._feed.give(piece)
-        if self._budget is not None:
-            await self._feed.flush()
-
-    async def _step(self, step: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(step)
-        try:
-            with self._counted():
-                await asyncio.wait({task, self._driver}, timeout=PART_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if not task.done():
-                    if self._driver.done():
-                        self._driver.result()
-                    raise BlobStoreUnavailable(f"{WHAT}: the object store did not take a part in time")
-        finally:
-            task.cancel()
-
-    async def finish(self) -> None:
-        """Make the object of its parts."""
-        self._feed.end()
-        with self._counted():
-            done, _ = await asyncio.wait({self._driver}, timeout=FINISH_SECONDS)
+    async def complete(self) -> None:
+        """Create the object from the parts."""
+        self._channel.end()
+        with self._bucket.recorded(OPERATION):
+            done, _ = await asyncio.wait({self._driver}, timeout=COMPLETE_SECONDS)
             if not done:
-                raise BlobStoreUnavailable(f"{WHAT}: the object store did not finish in time")
+                raise BlobStoreUnavailable(f"{OPERATION}: the object store did not complete the upload in time")
             self._driver.result()
 
-    async def break_off(self, seconds: float) -> None:
-        """Give up: the driver drops the parts when it hears of it within `seconds`, or else is stopped."""
-        self._feed.break_off()
+    async def abort(self, seconds: float) -> None:
+        """Make the driver abort the upload within `seconds`, or else stop the driver."""
+        self._channel.abort()
         done, _ = await asyncio.wait({self._driver}, timeout=seconds)
         if not done:
             self._driver.cancel()
             await asyncio.wait({self._driver}, timeout=CANCEL_SECONDS)
-        if self._driver.done() and not self._driver.cancelled():
-            self._driver.exception()  # has been told

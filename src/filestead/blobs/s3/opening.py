@@ -1,4 +1,4 @@
-"""Opening the blob store that a URL names. The driver is imported only here, and only when a URL is given."""
+"""Creating the blob store for a URL. The driver is imported only here, and only if a URL is configured."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from filestead.blobs.s3.signing import Credentials
 from filestead.domain.errors import CannotStart
-from filestead.egress import Egress, names_link_local, origin_of
+from filestead.egress import Egress, is_link_local_origin, origin_of
 
 if TYPE_CHECKING:
     from filestead.blobs.s3.store import S3Blobs
@@ -19,14 +19,14 @@ def open_blob_store(
     endpoint: str | None,
     region: str | None,
     environ: Mapping[str, str],
-    spool: Path | None = None,
+    spool_folder: Path | None = None,
     allow_link_local: bool = False,
 ) -> "S3Blobs":
-    """The store at `s3://bucket/prefix`; touches no network, which `S3Blobs.open` does first. `CannotStart`.
+    """The store at `s3://bucket/prefix`. Connects to nothing; `S3Blobs.open` is the first to. `CannotStart`.
 
-    The driver finds credentials by itself (`AWS_*` variables, web identity, container, instance). Those of `environ`
-    are also used for what the driver cannot do: links for downloads, and dropping what killed uploads left. `spool` is
-    where uploads wait for their turn (default: the system's folder for temporary files).
+    The driver finds credentials by itself (`AWS_*` variables, web identity, container, instance). Those in `environ`
+    are also used for what the driver does not offer: presigned downloads, and aborting uploads of killed processes.
+    Parts of uploads are spooled in `spool_folder` (default: the system's folder for temporary files).
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
@@ -43,10 +43,10 @@ def open_blob_store(
     address, name = _address(endpoint, environ)
     region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     credentials = _credentials(environ)
-    called = {name: address or f"https://s3.{region}.amazonaws.com"}
+    urls = {name: address or f"https://s3.{region}.amazonaws.com"}
     if credentials is None:
-        called |= _sources(environ, region)
-    egress = _egress(called, allow_link_local=allow_link_local)
+        urls |= _credential_sources(environ, region)
+    egress = _egress(urls, allow_link_local=allow_link_local)
     return S3Blobs(
         parts.netloc,
         parts.path.strip("/"),
@@ -54,12 +54,12 @@ def open_blob_store(
         region=region,
         credentials=credentials,
         egress=egress,
-        spool=spool,
+        spool_folder=spool_folder,
     )
 
 
 def _address(endpoint: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """The address of the store, if it is not Amazon's, and the name of the setting that has it."""
+    """The address of the store, if it is not Amazon's, and the name of the setting for it."""
     if endpoint is not None:
         return endpoint, "FILESTEAD_S3_ENDPOINT"
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
@@ -68,8 +68,8 @@ def _address(endpoint: str | None, environ: Mapping[str, str]) -> tuple[str | No
     return None, "the endpoint of the object store"
 
 
-def _sources(environ: Mapping[str, str], region: str) -> dict[str, str]:
-    """Where the driver gets credentials that it is not given, by name, in the order in which it looks."""
+def _credential_sources(environ: Mapping[str, str], region: str) -> dict[str, str]:
+    """Where the driver looks for credentials if none are configured: the URL by the name of its setting."""
     if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
         return {"AWS_ENDPOINT_URL_STS": environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com"}
     if environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
@@ -79,19 +79,19 @@ def _sources(environ: Mapping[str, str], region: str) -> dict[str, str]:
     return {"the role of the instance": environ.get("AWS_METADATA_ENDPOINT") or "http://169.254.169.254"}
 
 
-def _egress(called: Mapping[str, str], *, allow_link_local: bool) -> Egress:
-    """The origins that the driver needs; `CannotStart` names the setting of one that may not be called."""
+def _egress(urls: Mapping[str, str], *, allow_link_local: bool) -> Egress:
+    """Allow the origins that the driver needs. `CannotStart` names the setting of one that is not allowed."""
     origins = []
-    for name, url in called.items():
+    for name, url in urls.items():
         try:
             origin = origin_of(url)
         except ValueError as error:
             raise CannotStart(f"{name}: {error}; write http://host:port or https://host") from None
-        if names_link_local(origin) and not allow_link_local:
+        if is_link_local_origin(origin) and not allow_link_local:
             raise CannotStart(
-                f"{name} is at the link-local address {origin.host}, which is not called unless it is allowed: set "
-                "FILESTEAD_ALLOW_LINK_LOCAL=true, or give another address (credentials also come as AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY)"
+                f"{name} is the link-local address {origin.host}, which is refused by default: set "
+                "FILESTEAD_ALLOW_LINK_LOCAL=true, or set another address (credentials may also be given as "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
             )
         origins.append(origin)
     return Egress(origins, allow_link_local=allow_link_local)

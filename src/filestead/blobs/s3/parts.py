@@ -1,13 +1,11 @@
-"""An upload cut into parts of one size, each kept in a temporary file until it is its turn to be sent.
+"""Splitting an upload into parts, spooling parts to temporary files, and computing the ETag on the way.
 
-So an upload whose client is slow holds disk and not memory, and however many are under way, only what is being sent is
-in memory: that is what `Budget` bounds. (The one upload that finds nobody before it needs no file: see `Multipart`.)
+Spooling keeps an upload whose client is slow on disk instead of in memory.
 """
 
 import asyncio
-import collections
-import contextlib
 import hashlib
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
@@ -16,59 +14,25 @@ from typing import Any
 from filestead.blobs.disk import translate_disk_errors
 
 PART_BYTES = 8 * 1024 * 1024
-KEPT_IN_MEMORY = 128 * 1024
+MAX_IN_MEMORY = 128 * 1024
 """A part of up to this size needs no file: most uploads are smaller."""
 
-Run = Callable[..., "asyncio.Future[Any]"]
-"""Run a function on a worker thread: `run(function, *args)`."""
+RunInThread = Callable[..., "asyncio.Future[Any]"]
+"""Runs a function on a thread: `run(function, *args)`."""
 
 
-def md5() -> Any:
-    """The hash that is the store's own checksum of a part."""
-    return hashlib.md5(usedforsecurity=False)
-
-
-class Part:
-    """One part; its methods block."""
-
-    def __init__(self, spool: Path | None) -> None:
-        self._file = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, dir=str(spool) if spool else None)  # noqa: SIM115 - see `close`
-        self.digest = md5()
-        self.size = 0
-
-    def write(self, block: memoryview) -> None:
-        """Add bytes; never two calls at once."""
-        self.digest.update(block)
-        with translate_disk_errors("spooling an upload"):
-            self._file.write(block)
-        self.size += len(block)
-
-    def rewind(self) -> None:
-        """From writing to reading."""
-        self._file.seek(0)
-
-    def read(self, size: int) -> bytes:
-        """The next bytes of it; none at its end."""
-        return self._file.read(size)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-
-class Cut:
-    """Chunks on their way, cut where parts end."""
+class PartSplitter:
+    """The chunks of an upload, split into blocks that end where a part ends."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
 
-    async def part(self) -> AsyncGenerator[memoryview]:
-        """What makes the next part of `PART_BYTES`, or the shorter last one; nothing behind the end."""
-        room = PART_BYTES
-        while room and (block := (await self._next())[:room]):
+    async def blocks(self, limit: int = sys.maxsize) -> AsyncGenerator[memoryview]:
+        """The next `limit` bytes; fewer at the end of the upload, and none after it."""
+        while limit and (block := (await self._next())[:limit]):
             self._rest = self._rest[len(block) :]
-            room -= len(block)
+            limit -= len(block)
             yield block
 
     async def _next(self) -> memoryview:
@@ -80,79 +44,85 @@ class Cut:
         return self._rest
 
 
-async def spooled(blocks: AsyncGenerator[memoryview], run: Run, spool: Path | None) -> Part:
-    """The blocks as a part. Writing overlaps with receiving."""
-    part, work = Part(spool), None
-    try:
-        async for block in blocks:
-            if work is not None:
-                await work
-            work = run(part.write, block)
-        if work is not None:
-            await work
-    except BaseException:
-        if work is not None:  # a cancelled caller may have left a write running
-            await asyncio.wait([work])
-        part.close()
-        raise
-    return part
+class UploadChecksum:
+    """Size and ETag of an upload so far: stores use the MD5 of each part of `PART_BYTES`."""
 
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts = [_md5()]
 
-class Sums:
-    """Size and tag of an upload, as far as it has come."""
-
-    def __init__(self, first: Part) -> None:
-        self.size = first.size
-        self.digests = [first.digest]
-
-    def add(self, part: Part) -> None:
-        """Another part."""
-        self.size += part.size
-        self.digests.append(part.digest)
+    def update(self, data: memoryview) -> None:
+        """Add bytes. Blocks; never two calls at once."""
+        while data:
+            room = PART_BYTES - (self.size - (len(self._parts) - 1) * PART_BYTES)
+            if not room:
+                self._parts.append(_md5())
+                continue
+            self._parts[-1].update(data[:room])
+            self.size += len(data[:room])
+            data = data[room:]
 
     @property
-    def tag(self) -> str:
-        """What the store gives the object."""
-        return composite([digest.digest() for digest in self.digests])
+    def etag(self) -> str:
+        """The ETag of an object that is created by one request, of at most one part."""
+        return str(self._parts[0].hexdigest())
+
+    @property
+    def multipart_etag(self) -> str:
+        """The ETag of an object that is created by a multipart upload."""
+        return multipart_etag([part.digest() for part in self._parts])
 
 
-def composite(digests: list[bytes]) -> str:
-    """The tag that stores give an object made of parts with these MD5 digests."""
+def multipart_etag(digests: list[bytes]) -> str:
+    """The ETag of an object made of parts with these MD5 digests."""
     joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
     return f"{joined}-{len(digests)}"
 
 
-class Budget:
-    """A semaphore of bytes, first come, first served."""
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
 
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._waiting: collections.deque[tuple[int, asyncio.Future[None]]] = collections.deque()
 
-    @contextlib.asynccontextmanager
-    async def hold(self, size: int) -> AsyncGenerator[None]:
-        """Have `size` bytes of it."""
-        if self._waiting or self._free < size:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._free += size
-                self._wake()
-                raise
-        else:
-            self._free -= size
-        try:
-            yield
-        finally:
-            self._free += size
-            self._wake()
+class SpooledPart:
+    """One part in a temporary file, or in memory while it is small. Its methods block."""
 
-    def _wake(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self._free >= self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= size
-                turn.set_result(None)
+    def __init__(self, checksum: UploadChecksum, folder: Path | None) -> None:
+        self._file = tempfile.SpooledTemporaryFile(MAX_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 - see `close`
+        self._checksum = checksum
+        self.size = 0
+
+    def write(self, block: memoryview) -> None:
+        """Append bytes. Never two calls at once."""
+        self._checksum.update(block)
+        with translate_disk_errors("spooling an upload"):
+            self._file.write(block)
+        self.size += len(block)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Read at most `size` bytes; none at the end."""
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
+
+
+async def spool_part(
+    splitter: PartSplitter, checksum: UploadChecksum, run: RunInThread, folder: Path | None
+) -> SpooledPart:
+    """Spool the next part; it is empty after the end of the upload. Writing overlaps with receiving."""
+    part, writing = SpooledPart(checksum, folder), None
+    try:
+        async for block in splitter.blocks(PART_BYTES):
+            if writing is not None:
+                await writing
+            writing = run(part.write, block)
+        if writing is not None:
+            await writing
+    except BaseException:
+        if writing is not None:  # a cancelled caller may have left a write running
+            await asyncio.wait([writing])
+        part.close()
+        raise
+    return part

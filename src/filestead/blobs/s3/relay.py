@@ -1,7 +1,7 @@
-"""One connection of the driver's proxy: read by heads, lines and counts of bytes, and passed on to another.
+"""One connection of the driver's proxy: reads heads, lines and counted bytes, and forwards bytes to another connection.
 
 Sockets are used without transports and streams: a byte is copied out of the kernel once and into it once, in pieces of
-`PIECE` bytes, of which each connection holds one for each direction.
+`PIECE_BYTES`, of which each connection holds one per direction.
 """
 
 import asyncio
@@ -9,28 +9,28 @@ import contextlib
 import socket
 from typing import Self
 
-PIECE = 256 * 1024
-TURN = 8
-"""Pieces, after which it is another connection's turn."""
+PIECE_BYTES = 256 * 1024
+PIECES_PER_TURN = 8
+"""Pieces that are forwarded before other connections get a turn."""
 
-HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
 
 
-class Gone(Exception):
-    """The peer broke off, or what it sends is not HTTP."""
+class ConnectionLost(Exception):
+    """The peer closed the connection, or sent something that is not HTTP."""
 
 
-class Channel:
-    """A connected socket, which is closed by `close` or at the end of a `with`."""
+class Connection:
+    """A connected socket. It is closed by `close` or at the end of a `with` block."""
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._loop = loop
-        self._ahead = bytearray()
-        """What has been received and not been asked for yet."""
+        self._buffer = bytearray()
+        """Bytes that were received and not yet read."""
 
     def __enter__(self) -> Self:
         return self
@@ -39,12 +39,12 @@ class Channel:
         self.close()
 
     def close(self) -> None:
-        """Break off. Nothing may be waiting for it any more."""
+        """Close the socket. No task may be waiting for it."""
         self._sock.close()
 
     def is_idle(self) -> bool:
-        """Whether a connection that nothing is expected on is still open and silent."""
-        if self._ahead:
+        """Whether the connection is open and has no unread bytes."""
+        if self._buffer:
             return False
         try:
             self._sock.recv(1, socket.MSG_PEEK)
@@ -54,20 +54,26 @@ class Channel:
             pass
         return False
 
-    async def until(self, end: bytes) -> bytes:
-        """What comes, up to and with `end`; `Gone` if that does not come within `HEAD_BYTES`."""
+    async def read_until(self, end: bytes) -> bytes:
+        """Read up to and including `end`. Raises `ConnectionLost` if it is not within `MAX_HEAD_BYTES`."""
         searched = 0
-        while (found := self._ahead.find(end, searched)) < 0:
-            searched = max(0, len(self._ahead) - len(end) + 1)
-            if len(self._ahead) > HEAD_BYTES:
-                raise Gone
-            await self._more()
-        text = bytes(self._ahead[: found + len(end)])
-        del self._ahead[: found + len(end)]
+        while (found := self._buffer.find(end, searched)) < 0:
+            searched = max(0, len(self._buffer) - len(end) + 1)
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                raise ConnectionLost
+            await self._receive()
+        text = bytes(self._buffer[: found + len(end)])
+        del self._buffer[: found + len(end)]
         return text
 
-    async def watch(self) -> None:
-        """Return never, but raise `Gone` when the peer breaks off. Takes nothing, so that it may be cancelled."""
+    async def _receive(self) -> None:
+        piece = await self._loop.sock_recv(self._sock, READ_BYTES)
+        if not piece:
+            raise ConnectionLost
+        self._buffer += piece
+
+    async def wait_until_lost(self) -> None:
+        """Never return, but raise `ConnectionLost` when the peer closes. Reads nothing, so it may be cancelled."""
         readable = asyncio.Event()
         self._loop.add_reader(self._sock, readable.set)
         try:
@@ -76,53 +82,47 @@ class Channel:
             self._loop.remove_reader(self._sock)
         with contextlib.suppress(OSError):
             if self._sock.recv(1, socket.MSG_PEEK):
-                await self._loop.create_future()  # it sends on, and so is there
-        raise Gone
-
-    async def _more(self) -> None:
-        piece = await self._loop.sock_recv(self._sock, READ_BYTES)
-        if not piece:
-            raise Gone
-        self._ahead += piece
+                await self._loop.create_future()  # the peer sends its next request, so it is still there
+        raise ConnectionLost
 
     async def send(self, data: bytes | memoryview, seconds: float | None = None) -> None:
-        """Send all of it; `TimeoutError` if that takes longer."""
+        """Send all of it; `TimeoutError` if that takes longer than `seconds`."""
         async with asyncio.timeout(seconds):
             await self._loop.sock_sendall(self._sock, data)
 
-    async def pass_on(
-        self, to: "Channel", left: int | None, *, before: bytes = b"", seconds: float | None = None
+    async def forward(
+        self, target: "Connection", left: int | None, *, prefix: bytes = b"", seconds: float | None = None
     ) -> None:
-        """Send `before` and the next `left` bytes of this one to another, each piece within `seconds`.
+        """Send `prefix` and the next `left` bytes from here to another connection, each piece within `seconds`.
 
-        All there are to the end, if their number is not known.
+        None as `left` means all bytes until the peer closes.
         """
-        ahead = len(self._ahead) if left is None else min(left, len(self._ahead))
-        if before or ahead:
-            first = before + bytes(self._ahead[:ahead])
-            del self._ahead[:ahead]
-            await to.send(first, seconds)
+        buffered = len(self._buffer) if left is None else min(left, len(self._buffer))
+        if prefix or buffered:
+            first = prefix + bytes(self._buffer[:buffered])
+            del self._buffer[:buffered]
+            await target.send(first, seconds)
         if left is not None:
-            left -= ahead
+            left -= buffered
             if left == 0:
                 return
-        room = memoryview(bytearray(PIECE if left is None else min(PIECE, left)))
+        room = memoryview(bytearray(PIECE_BYTES if left is None else min(PIECE_BYTES, left)))
         pieces = 0
         while left is None or left > 0:
             size = await self._loop.sock_recv_into(self._sock, room if left is None else room[:left])
             if not size:
                 if left is None:
                     return
-                raise Gone
-            await to.send(room[:size], seconds)
+                raise ConnectionLost
+            await target.send(room[:size], seconds)
             if left is not None:
                 left -= size
             pieces += 1
-            if pieces % TURN == 0:  # neither call waits while there is something to do
+            if pieces % PIECES_PER_TURN == 0:  # neither call yields to the loop while the sockets are ready
                 await asyncio.sleep(0)
 
     async def linger(self, seconds: float) -> None:
-        """Let the peer read what it was sent: a close with bytes unread would take it back."""
+        """Shut down sending and drain input: a close with unread input would discard what was sent last."""
         with contextlib.suppress(OSError, TimeoutError):
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(seconds):

@@ -1,6 +1,6 @@
-"""Signed addresses (Signature Version 4 in the query), for what the driver cannot ask.
+"""Presigned URLs (Signature Version 4 in the query), for requests that the driver does not offer.
 
-That is a download with a name of its own, and which uploads were begun and never finished (`s3_unfinished.py`).
+These are downloads with a file name, and listing and aborting incomplete uploads (`incomplete.py`).
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Lasting credentials of an object store; only the key's name is ever shown."""
+    """Static credentials of an object store. Their `repr` shows the id only."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -21,7 +21,7 @@ class Credentials:
 
 
 class Signer:
-    """Signs requests for one bucket, addressed by path."""
+    """Signs requests to one bucket, with path-style addresses."""
 
     def __init__(
         self, endpoint: str, bucket: str, region: str, credentials: Credentials, clock: Callable[[], float]
@@ -33,7 +33,7 @@ class Signer:
         self._clock = clock
 
     def url(self, method: str, key: str, query: Mapping[str, str], *, seconds: int) -> str:
-        """An address that is good for one method on one object, for so many seconds."""
+        """A URL that is valid for one method on one object, for `seconds`."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         scope = f"{now:%Y%m%d}/{self._region}/s3/aws4_request"
         fields = {
@@ -55,7 +55,7 @@ class Signer:
         return f"{base.scheme}://{base.netloc}{path}?{encoded}&X-Amz-Signature={signature}"
 
     def download(self, key: str, disposition: str, *, seconds: int) -> str:
-        """An address from which a browser saves the object."""
+        """A URL from which a browser saves the object under the name in `disposition`."""
         query = {
             "response-content-disposition": disposition,
             "response-content-type": "application/octet-stream",

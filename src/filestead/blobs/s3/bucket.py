@@ -1,0 +1,153 @@
+"""Requests to one bucket. Each is bounded in time, its errors are translated, and the breaker records its outcome."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import obstore
+
+from filestead.blobs.breaker import Breaker
+from filestead.blobs.keys import KEY
+from filestead.blobs.s3.client import RESPONSE_SECONDS, make_client
+from filestead.blobs.s3.errors import translate_s3_errors
+from filestead.blobs.s3.incomplete import IncompleteUploads
+from filestead.blobs.s3.proxy import DriverProxy
+from filestead.blobs.s3.signing import Credentials, Signer
+from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed
+from filestead.egress import Egress, origin_of
+
+log = logging.getLogger("filestead")
+
+WRITE_SECONDS = 13.0
+"""For one request that sends a part; a part has 15 seconds in all (`multipart.py`)."""
+
+READ_SECONDS = 24 * 3600.0
+"""For one request that reads: as long as the client takes. Each block has its own limit (`reads.py`)."""
+
+MIN_BYTES_PER_SECOND = 1024 * 1024
+"""The body of a request extends its time limit by one second for so many bytes."""
+
+THREADS = 8
+
+
+class ObjectInfo(NamedTuple):
+    """What the store says about an object."""
+
+    size: int
+    etag: str
+
+
+class Bucket:
+    """The objects below `prefix`. Paths are relative to the prefix, names are not."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        endpoint: str | None,
+        region: str,
+        credentials: Credentials | None,
+        *,
+        egress: Egress | None,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Without `egress`, only the store itself may be connected to."""
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._prefix = prefix
+        address = endpoint or f"https://s3.{region}.amazonaws.com"
+        egress = egress or Egress([origin_of(address)])
+        self.proxy = DriverProxy(egress)
+        make = functools.partial(make_client, bucket, prefix, endpoint, region, credentials, proxy_url=self.proxy.url)
+        self.client = make(seconds=RESPONSE_SECONDS)
+        self.writer = make(seconds=WRITE_SECONDS)
+        self.reader = make(seconds=READ_SECONDS)
+        self.signer: Signer | None = None
+        self.incomplete: IncompleteUploads | None = None
+        if credentials is not None:
+            self.signer = Signer(address, bucket, region, credentials, clock)
+            self.incomplete = IncompleteUploads(self.signer, egress)
+        self.breaker = Breaker(monotonic)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
+
+    def close(self) -> None:
+        """Wait for running operations."""
+        self._pool.shutdown()
+        self.proxy.close()
+
+    def name(self, path: str) -> str:
+        """The object's name in the bucket."""
+        return f"{self._prefix}/{path}".lstrip("/")
+
+    def run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        """Run a blocking function on a thread."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self, operation: str, seconds: float = RESPONSE_SECONDS, *, key: str = ""
+    ) -> AsyncGenerator[None]:
+        """Around a request: rejected while the breaker is open, bounded, translated and recorded."""
+        self.breaker.require_closed()
+        with self.recorded(operation, key):
+            async with asyncio.timeout(seconds):
+                yield
+
+    @contextlib.contextmanager
+    def recorded(self, operation: str, key: str = "") -> Iterator[None]:
+        """Translate errors of the driver, and let the breaker record the outcome."""
+        try:
+            with translate_s3_errors(operation, key):
+                yield
+        except BlobStoreUnavailable:
+            self.breaker.record_failure()
+            raise
+        except DomainError:
+            self.breaker.record_success()  # the store did respond
+            raise
+        self.breaker.record_success()
+
+    async def head(self, path: str) -> ObjectInfo | None:
+        """Return size and ETag of an object; None if there is none."""
+        try:
+            async with self.request("looking up a blob"):
+                meta = await obstore.head_async(self.client, path)
+        except BlobNotFound:
+            return None
+        return ObjectInfo(meta["size"], unquoted(meta["e_tag"]))
+
+    async def create(self, path: str, data: bytes, operation: str) -> str:
+        """Create an object in one request and return its ETag. Raises `ObjectExists`."""
+        async with self.request(operation, RESPONSE_SECONDS + len(data) / MIN_BYTES_PER_SECOND):
+            result = await obstore.put_async(self.writer, path, data, mode="create", use_multipart=False)
+        return unquoted(result["e_tag"])
+
+    async def delete(self, path: str) -> None:
+        """Delete an object, and abort every multipart upload to it."""
+        await self.abort_uploads(path)
+        with contextlib.suppress(BlobNotFound):
+            async with self.request("deleting a blob"):
+                await obstore.delete_async(self.client, path)
+
+    async def abort_uploads(self, path: str) -> None:
+        """Abort every multipart upload to an object, as far as credentials were given."""
+        if self.incomplete is not None:
+            async with self.request("aborting incomplete uploads"):
+                if aborted := await self.run(self.incomplete.abort, self.name(path)):
+                    log.info("aborted %d incomplete uploads", aborted)
+
+
+def blob_path(key: str) -> str:
+    """The path of a blob."""
+    if not KEY.fullmatch(key):  # a tampered row must not become a path
+        raise StorageFailed("not a blob key")
+    return f"blobs/{key[:2]}/{key}"
+
+
+def unquoted(etag: str | None) -> str:
+    """The ETag without its quotes."""
+    return (etag or "").strip('"')
