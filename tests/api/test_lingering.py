@@ -16,7 +16,7 @@ from .raw_http import CHUNKED, Client, Running, request, serve
 Open = Callable[..., Client]
 EARLY = request(b"Content-Length: 1000000000", line=b"POST /early HTTP/1.1")
 KNOWN = request(b"Content-Length: 1000000000", line=b"POST /known HTTP/1.1")
-QUICK = LingeringLimits(silence_seconds=0.4, window_seconds=0.4, min_rate=100_000, total_seconds=60)
+QUICK = LingeringLimits(read_timeout=0.4, rate_window=0.4, min_rate=100_000, max_seconds=60)
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def test_requests_behind_the_last_one_do_not_cost_its_answer(connect: Open) -> N
     ("limits", "piece", "pause"),
     [
         ({}, b"", 0.05),
-        ({"silence_seconds": 60}, b"x", 0.02),
-        ({"total_seconds": 0.8}, b"x" * 65536, 0.01),
-        ({"bytes": 2_000_000}, b"x" * 65536, 0.0),
+        ({"read_timeout": 60}, b"x", 0.02),
+        ({"max_seconds": 0.8}, b"x" * 65536, 0.01),
+        ({"max_bytes": 2_000_000}, b"x" * 65536, 0.0),
     ],
     ids=["silence", "trickle", "total", "bytes"],
 )
@@ -116,7 +116,7 @@ def test_a_slow_sender_is_waited_for(connect: Open) -> None:
 
 
 def test_the_oldest_gives_way_and_those_with_a_key_last(connect: Open) -> None:
-    with lingering(connections=2, silence_seconds=60, window_seconds=60) as server:
+    with lingering(max_connections=2, read_timeout=60, rate_window=60) as server:
         known, first, second = (connect(server).send(raw) for raw in (KNOWN, EARLY, EARLY))
         assert known.one() and first.one() and second.one()
         third = connect(server).send(EARLY)
@@ -130,7 +130,7 @@ def test_the_oldest_gives_way_and_those_with_a_key_last(connect: Open) -> None:
 @pytest.mark.parametrize("raw", [EARLY, KNOWN], ids=["stranger", "known"])
 def test_strangers_share_a_rate(connect: Open, raw: bytes) -> None:
     rate = 2_000_000
-    with lingering(stranger_rate=rate, stranger_burst=rate, silence_seconds=60, window_seconds=60) as server:
+    with lingering(unauthenticated_rate=rate, unauthenticated_burst=rate, read_timeout=60, rate_window=60) as server:
         client = connect(server).send(raw)
         assert client.one()
         sent = pour(client, 3)
@@ -139,7 +139,7 @@ def test_strangers_share_a_rate(connect: Open, raw: bytes) -> None:
 
 
 def test_strangers_who_wait_for_their_share_are_not_taken_for_silent(connect: Open) -> None:
-    with lingering(stranger_rate=400_000, stranger_burst=1, min_rate=1) as server:
+    with lingering(unauthenticated_rate=400_000, unauthenticated_burst=1, min_rate=1) as server:
         clients = [connect(server).send(EARLY) for _ in range(3)]
         assert all(client.one() and pour(client, 0.05) for client in clients)
         time.sleep(1.2)
@@ -147,7 +147,7 @@ def test_strangers_who_wait_for_their_share_are_not_taken_for_silent(connect: Op
 
 
 def test_a_graceful_stop_does_not_wait_for_those_who_linger(connect: Open) -> None:
-    with lingering(silence_seconds=60, window_seconds=60) as server:
+    with lingering(read_timeout=60, rate_window=60) as server:
         client = connect(server).send(EARLY)
         assert client.one()
         began = time.monotonic()

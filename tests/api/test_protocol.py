@@ -36,7 +36,7 @@ def connect() -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Running]:
-    yield from running(ConnectionLimits(head_bytes=1024, headers=10, target_bytes=200))
+    yield from running(ConnectionLimits(max_head_bytes=1024, max_headers=10, max_target_bytes=200))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     for record in caplog.get_records("call") + caplog.get_records("teardown"):
         assert (record.levelno, record.exc_info) == (logging.INFO, None), record.getMessage()
         if record.name.startswith("filestead"):
-            assert re.fullmatch(r"refused a request: \d{3} [A-Za-z0-9 /.-]+|cut off [a-z ]+", record.getMessage())
+            assert re.fullmatch(r"request rejected: \d{3} [A-Za-z0-9 /.-]+|send timeout: [a-z ]+", record.getMessage())
 
 
 # --- framing --------------------------------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def test_the_app_hears_of_a_disconnect_when_another_request_waits(connect: Open)
 
 
 def test_connections_above_the_cap_are_told_to_come_again(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=2)) as server:
+    with serve(ConnectionLimits(max_connections=2)) as server:
         first, second = (connect(server).send(request()) for _ in range(2))
         assert first.one()
         assert second.one()
@@ -492,7 +492,7 @@ def test_no_more_than_a_head_is_read_of_a_body_that_nobody_wants_yet(connect: Op
         with pytest.raises(TimeoutError):
             client.sock.sendall(request(b"Content-Length: 100000000", line=b"POST /gate HTTP/1.1", body=body))
         (connection,) = server.server.server_state.connections
-        assert 0 < len(connection.cycle.body) <= len(connection.buffers.head)
+        assert 0 < len(connection.cycle.body) <= len(connection.buffers.small)
         client.close()
         server.gate.set()
         assert server.lets_go(PATIENCE)
@@ -508,7 +508,7 @@ def test_no_more_than_a_part_of_an_answer_waits_for_a_peer_that_reads_nothing(co
             served = len(server.seen[client.port])
             time.sleep(0.3)
         assert 0 < connection.transport.get_write_buffer_size() < 16 * 1024 + 8200
-        assert len(connection._kept) <= len(connection.buffers.head)
+        assert len(connection._unparsed) <= len(connection.buffers.small)
         client.close()
         assert server.lets_go(PATIENCE)
 

@@ -15,11 +15,11 @@ from filestead import installation
 from filestead.app import web
 from filestead.domain.errors import CannotStart
 from filestead.installation import Installation
-from filestead.server import heap
 from filestead.server.banner import banner
 from filestead.server.http1.limits import ConnectionLimits
-from filestead.server.http1.lingering import MIB, UPLOAD_BYTES, LingeringLimits
+from filestead.server.http1.lingering import MAX_UPLOAD_BYTES, MIB, LingeringLimits
 from filestead.server.http1.protocol import protocol_class
+from filestead.server.memory import freeze_heap
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, changed
 
@@ -105,13 +105,13 @@ def work(settings: Settings, listener: socket.socket) -> None:
     limits = ConnectionLimits(
         head_seconds=settings.head_seconds,
         send_stall_seconds=settings.send_stall_seconds,
-        connections=settings.max_connections,
-        connections_by_address=settings.connections_per_address,
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.connections_per_address,
         lingering=LingeringLimits(
-            bytes=max(UPLOAD_BYTES, 2 * int(settings.max_file_bytes) + MIB),
-            window_seconds=settings.idle_seconds,
+            max_bytes=max(MAX_UPLOAD_BYTES, 2 * int(settings.max_file_bytes) + MIB),
+            rate_window=settings.idle_seconds,
             min_rate=settings.min_upload_rate,
-            total_seconds=settings.max_upload_seconds,
+            max_seconds=settings.max_upload_seconds,
         ),
     )
     config = uvicorn.Config(
@@ -129,5 +129,5 @@ def work(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    heap.freeze()
+    freeze_heap()
     uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])

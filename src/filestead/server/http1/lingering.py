@@ -1,8 +1,8 @@
-"""Connections that close behind their answer: what the peer still sends is read and dropped, within bounds.
+"""Lingering close: after the last response, input is read and discarded, within limits, before the socket is closed.
 
-A socket that is closed over unread input is reset, and the reset overtakes the answer (RFC 9112, 9.6). Some clients
-read only when they have sent the whole body, so the bounds cover a whole upload. What strangers can make of it is
-bounded for all of them together: in number, where the oldest gives way, and in bytes a second.
+Closing a socket with unread input resets the connection, and the reset can overtake the response (RFC 9112, section
+9.6). Some clients read only after they have sent the whole body, so the limits allow for a whole upload. What
+unauthenticated peers can use is limited for all of them together: in number, where the oldest is closed, and in rate.
 """
 
 import asyncio
@@ -11,190 +11,189 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
-TICK_SECONDS = 0.5
-ENDING_SECONDS = 1.0  # what is left to each when the server ends
-UPLOAD_BYTES = 1025 * MIB
-PAUSE_SECONDS = 0.01  # between two turns of those that wait for their share of the rate
-DROPPED = memoryview(bytearray(128 * 1024))  # every connection writes into it, and nobody reads it
+CHECK_INTERVAL = 0.5
+SHUTDOWN_SECONDS = 1.0  # for each connection once the server shuts down
+MAX_UPLOAD_BYTES = 1025 * MIB
+THROTTLE_INTERVAL = 0.01  # between two attempts to resume throttled connections
+DISCARD_BUFFER = memoryview(bytearray(128 * 1024))  # shared by all connections: its content is never read
 
 
 @dataclass(frozen=True, slots=True)
 class LingeringLimits:
-    """How long, how much and how many."""
+    """Limits in time, bytes and number."""
 
-    bytes: int = UPLOAD_BYTES
-    """Of one connection: a whole upload, its framing, and what a file may be too large by."""
+    max_bytes: int = MAX_UPLOAD_BYTES
+    """Of one connection: a whole upload, its framing, and some excess of a file that is too large."""
 
-    silence_seconds: float = 5.0
-    window_seconds: float = 30.0
+    read_timeout: float = 5.0
+    rate_window: float = 30.0
     min_rate: int = 1024
-    """Bytes a second over each `window_seconds`."""
+    """Bytes per second over each `rate_window`."""
 
-    total_seconds: float = 3600.0
-    connections: int = 512
-    """Per process. One more, and the oldest gives way, those without a valid key first."""
+    max_seconds: float = 3600.0
+    max_connections: int = 512
+    """Per process. One more closes the oldest, unauthenticated ones first."""
 
-    stranger_rate: int = 32 * MIB
-    """Bytes a second of all connections without a valid key together."""
+    unauthenticated_rate: int = 32 * MIB
+    """Bytes per second of all unauthenticated connections together."""
 
-    stranger_burst: int = 64 * MIB
+    unauthenticated_burst: int = 64 * MIB
 
 
-class Lingering(asyncio.BufferedProtocol):
-    """One connection whose answer is on its way. Takes the transport over from the protocol that wrote the answer."""
+class LingeringConnection(asyncio.BufferedProtocol):
+    """One connection whose last response has been written. Replaces the HTTP protocol on its transport."""
 
     def __init__(
         self,
         pool: "LingeringPool",
         transport: asyncio.Transport,
-        lost: Callable[[Exception | None], None],
+        on_connection_lost: Callable[[Exception | None], None],
         *,
-        known: bool,
+        authenticated: bool,
     ) -> None:
         self.transport = transport
-        self.known = known
-        self.waiting = False
-        self.dropped = 0
+        self.authenticated = authenticated
+        self.throttled = False
+        self.discarded = 0
         self._pool = pool
-        self._lost = lost
-        self._began = self._moved = self._window_began = pool.time()
-        self._window_dropped = 0
+        self._on_connection_lost = on_connection_lost
+        self._started_at = self._last_read_at = self._window_started_at = pool.time()
+        self._discarded_before_window = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go."""
-        return DROPPED
+        """Return the buffer for the next read."""
+        return DISCARD_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Count what has come."""
-        self.dropped += nbytes
-        self._moved = self._pool.time()
-        if self.dropped > self._pool.limits.bytes:
-            self.end()
-        elif not self.known:
-            self._pool.spend(self, nbytes)
+        """Count the discarded bytes."""
+        self.discarded += nbytes
+        self._last_read_at = self._pool.time()
+        if self.discarded > self._pool.limits.max_bytes:
+            self.close()
+        elif not self.authenticated:
+            self._pool.consume_tokens(self, nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the pool and the protocol of the request."""
-        self._pool.forget(self)
-        self._lost(exc)
+        """Notify the pool and the HTTP protocol."""
+        self._pool.remove(self)
+        self._on_connection_lost(exc)
 
-    def end(self) -> None:
-        """Close, read or not."""
-        self._pool.forget(self)
+    def close(self) -> None:
+        """Close the socket even if input is unread."""
+        self._pool.remove(self)
         self.transport.close()
 
-    def wait(self) -> None:
-        """Read nothing until `go_on`: the share of the rate is used up."""
-        self.waiting = True
+    def throttle(self) -> None:
+        """Stop reading until `resume`: the shared rate is exhausted."""
+        self.throttled = True
         self.transport.pause_reading()
 
-    def go_on(self) -> None:
-        """Read again. The time of waiting is not held against the peer."""
-        self.waiting = False
-        self._moved = self._window_began = self._pool.time()
-        self._window_dropped = self.dropped
+    def resume(self) -> None:
+        """Continue reading. Throttled time does not count against the peer."""
+        self.throttled = False
+        self._last_read_at = self._window_started_at = self._pool.time()
+        self._discarded_before_window = self.discarded
         self.transport.resume_reading()
 
-    def is_over(self, now: float, ending: bool) -> bool:
-        """Has the peer used up its time?"""
+    def has_expired(self, now: float, shutting_down: bool) -> bool:
+        """Check the timeouts and the minimum rate."""
         limits = self._pool.limits
-        if now - self._began >= (ENDING_SECONDS if ending else limits.total_seconds):
+        if now - self._started_at >= (SHUTDOWN_SECONDS if shutting_down else limits.max_seconds):
             return True
-        if self.waiting:
+        if self.throttled:
             return False
-        window = now - self._window_began
-        if window >= limits.window_seconds:
-            if self.dropped - self._window_dropped < limits.min_rate * window:
+        elapsed = now - self._window_started_at
+        if elapsed >= limits.rate_window:
+            if self.discarded - self._discarded_before_window < limits.min_rate * elapsed:
                 return True
-            self._window_began, self._window_dropped = now, self.dropped
-        return now - self._moved >= limits.silence_seconds
+            self._window_started_at, self._discarded_before_window = now, self.discarded
+        return now - self._last_read_at >= limits.read_timeout
 
 
 class LingeringPool:
-    """All connections of a process that linger. Belongs to one event loop."""
+    """All lingering connections of one event loop."""
 
     def __init__(self, limits: LingeringLimits) -> None:
         self.limits = limits
-        self._strangers: dict[Lingering, None] = {}  # in the order in which they came
-        self._known: dict[Lingering, None] = {}
-        self._waiting: deque[Lingering] = deque()
-        self._tokens = float(limits.stranger_burst)
-        self._refilled = 0.0
-        self._ending = False
-        self._tick: asyncio.TimerHandle | None = None
-        self._turn: asyncio.TimerHandle | None = None
+        self._unauthenticated: dict[LingeringConnection, None] = {}  # the oldest first
+        self._authenticated: dict[LingeringConnection, None] = {}
+        self._throttled: deque[LingeringConnection] = deque()
+        self._tokens = float(limits.unauthenticated_burst)
+        self._refilled_at = 0.0
+        self._shutting_down = False
+        self._check_timer: asyncio.TimerHandle | None = None
+        self._throttle_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._strangers) + len(self._known)
+        return len(self._unauthenticated) + len(self._authenticated)
 
     @staticmethod
     def time() -> float:
-        """The event loop's clock."""
+        """Return the event loop's clock."""
         return asyncio.get_running_loop().time()
 
-    def take(self, transport: asyncio.Transport, lost: Callable[[Exception | None], None], *, known: bool) -> None:
-        """Let a connection linger. `lost` is called when it has closed; `known` says that its key was valid."""
-        if len(self) >= self.limits.connections:
-            self.give_way()
-        lingering = Lingering(self, transport, lost, known=known)
-        (self._known if known else self._strangers)[lingering] = None
-        transport.set_protocol(lingering)
+    def add(
+        self,
+        transport: asyncio.Transport,
+        on_connection_lost: Callable[[Exception | None], None],
+        *,
+        authenticated: bool,
+    ) -> None:
+        """Take over a transport until it is closed. `on_connection_lost` is called then."""
+        if len(self) >= self.limits.max_connections:
+            next(iter(self._unauthenticated or self._authenticated)).close()
+        connection = LingeringConnection(self, transport, on_connection_lost, authenticated=authenticated)
+        (self._authenticated if authenticated else self._unauthenticated)[connection] = None
+        transport.set_protocol(connection)
         transport.resume_reading()
-        if self._tick is None:
-            self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._check)
+        if self._check_timer is None:
+            self._check_timer = asyncio.get_running_loop().call_later(CHECK_INTERVAL, self._close_expired)
 
-    def give_way(self) -> bool:
-        """End the oldest, of strangers first. False if there is none."""
-        for group in (self._strangers, self._known):
-            if group:
-                next(iter(group)).end()
-                return True
-        return False
+    def remove(self, connection: LingeringConnection) -> None:
+        """Unregister a closed connection."""
+        self._authenticated.pop(connection, None)
+        self._unauthenticated.pop(connection, None)
 
-    def forget(self, lingering: Lingering) -> None:
-        """It has ended."""
-        self._known.pop(lingering, None)
-        self._strangers.pop(lingering, None)
+    def begin_shutdown(self) -> None:
+        """Limit each connection to `SHUTDOWN_SECONDS`."""
+        self._shutting_down = True
 
-    def end_soon(self) -> None:
-        """The server ends: nobody lingers for longer than a moment any more."""
-        self._ending = True
-
-    def _check(self) -> None:
-        self._tick = None
+    def _close_expired(self) -> None:
+        self._check_timer = None
         now = self.time()
-        for lingering in [*self._strangers, *self._known]:
-            if lingering.is_over(now, self._ending):
-                lingering.end()
+        for connection in [*self._unauthenticated, *self._authenticated]:
+            if connection.has_expired(now, self._shutting_down):
+                connection.close()
         if len(self):
-            self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._check)
+            self._check_timer = asyncio.get_running_loop().call_later(CHECK_INTERVAL, self._close_expired)
 
-    # --- the rate of strangers: a token bucket ----------------------------------------------------------------------
+    # --- the shared rate of unauthenticated connections: a token bucket ---------------------------------------------
 
-    def spend(self, lingering: Lingering, nbytes: int) -> None:
-        """Book what a stranger has sent, and let it wait when there is nothing left."""
+    def consume_tokens(self, connection: LingeringConnection, nbytes: int) -> None:
+        """Charge the bytes of an unauthenticated connection, and throttle it when no tokens are left."""
         self._refill()
         self._tokens -= nbytes
-        if self._tokens <= 0 or self._waiting:
-            lingering.wait()
-            self._waiting.append(lingering)
-            if self._turn is None:
-                self._turn = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._take_turns)
+        if self._tokens <= 0 or self._throttled:
+            connection.throttle()
+            self._throttled.append(connection)
+            if self._throttle_timer is None:
+                self._throttle_timer = asyncio.get_running_loop().call_later(THROTTLE_INTERVAL, self._resume_throttled)
 
     def _refill(self) -> None:
         now = self.time()
-        earned = (now - self._refilled) * self.limits.stranger_rate
-        self._tokens, self._refilled = min(float(self.limits.stranger_burst), self._tokens + earned), now
+        earned = (now - self._refilled_at) * self.limits.unauthenticated_rate
+        self._tokens = min(float(self.limits.unauthenticated_burst), self._tokens + earned)
+        self._refilled_at = now
 
-    def _take_turns(self) -> None:
-        """Each that waits may read once, in the order in which they came, as far as the tokens go."""
-        self._turn = None
+    def _resume_throttled(self) -> None:
+        """Allow one read of each throttled connection, first come, first served, as long as tokens are left."""
+        self._throttle_timer = None
         self._refill()
-        left = self._tokens
-        while self._waiting and left > 0:
-            lingering = self._waiting.popleft()
-            if lingering in self._strangers:
-                left -= len(DROPPED)
-                lingering.go_on()
-        if self._waiting:
-            self._turn = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._take_turns)
+        tokens = self._tokens
+        while self._throttled and tokens > 0:
+            connection = self._throttled.popleft()
+            if connection in self._unauthenticated:
+                tokens -= len(DISCARD_BUFFER)
+                connection.resume()
+        if self._throttled:
+            self._throttle_timer = asyncio.get_running_loop().call_later(THROTTLE_INTERVAL, self._resume_throttled)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from filestead.server.http1 import crowd
+from filestead.server.http1 import admission
 from filestead.server.http1.limits import ConnectionLimits
 
 from .raw_http import PATIENCE, Client, Running, request, serve
 
 Open = Callable[..., Client]
-GRACE = crowd.GRACE_SECONDS + 0.2
+GRACE = admission.MIN_IDLE_SECONDS + 0.2
 GATE = request(line=b"GET /gate HTTP/1.1")
 HEALTH = request(line=b"GET /health HTTP/1.1")
 
@@ -28,12 +28,12 @@ def connect() -> Iterator[Open]:
 
 
 def is_closed(client: Client) -> bool:
-    client.sock.settimeout(PATIENCE)
+    client.sock.settimeout(2)  # much earlier than by any timeout
     return client.sock.recv(1) == b""
 
 
 def test_the_one_that_has_been_idle_longest_gives_way(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=3)) as server:
+    with serve(ConnectionLimits(max_connections=3)) as server:
         silent, used, newest = connect(server), connect(server), connect(server)
         assert used.send(request()).one().status == 200
         time.sleep(GRACE)
@@ -43,10 +43,10 @@ def test_the_one_that_has_been_idle_longest_gives_way(connect: Open) -> None:
         assert used.send(request()).one().status == 200
 
 
-def test_a_head_that_is_begun_counts_as_activity_once(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=2)) as server:
+def test_the_first_byte_of_the_next_head_restarts_the_idle_time_and_later_ones_do_not(connect: Open) -> None:
+    with serve(ConnectionLimits(max_connections=2)) as server:
         begun, idle = connect(server), connect(server)
-        time.sleep(0.1)
+        assert begun.send(request()).one().status == idle.send(request()).one().status == 200
         begun.send(b"GET / HTTP/1.1\r\n")
         time.sleep(GRACE)
         assert connect(server).send(request()).one().status == 200
@@ -58,7 +58,7 @@ def test_a_head_that_is_begun_counts_as_activity_once(connect: Open) -> None:
 
 
 def test_requests_in_progress_are_not_cut_and_health_is_answered(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=2)) as server:
+    with serve(ConnectionLimits(max_connections=2)) as server:
         busy = [connect(server).send(GATE) for _ in range(2)]
         assert busy[1].silent(GRACE)
         for _ in range(3):
@@ -72,9 +72,9 @@ def test_requests_in_progress_are_not_cut_and_health_is_answered(connect: Open) 
 
 
 def test_the_reserve_goes_to_the_newest(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowd, "RESERVE", 2)
-    monkeypatch.setattr(crowd, "GRACE_SECONDS", 60.0)
-    with serve(ConnectionLimits(connections=1)) as server:
+    monkeypatch.setattr(admission, "HEALTH_CHECK_RESERVE", 2)
+    monkeypatch.setattr(admission, "MIN_IDLE_SECONDS", 60.0)
+    with serve(ConnectionLimits(max_connections=1)) as server:
         first, *told, third, fourth = (connect(server) for _ in range(5))
         for client in told:
             (answer,) = client.answers()
@@ -85,8 +85,8 @@ def test_the_reserve_goes_to_the_newest(connect: Open, monkeypatch: pytest.Monke
 
 
 def test_questions_about_health_are_bounded_as_well(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowd, "RESERVE", 2)
-    with serve(ConnectionLimits(connections=1, health=frozenset({b"/gate"}))) as server:
+    monkeypatch.setattr(admission, "HEALTH_CHECK_RESERVE", 2)
+    with serve(ConnectionLimits(max_connections=1, health_check_paths=frozenset({b"/gate"}))) as server:
         busy = [connect(server).send(GATE) for _ in range(5)]
         assert all(client.silent(0.1) for client in busy)
         (answer,) = connect(server).answers()
@@ -96,7 +96,7 @@ def test_questions_about_health_are_bounded_as_well(connect: Open, monkeypatch: 
 
 
 def test_an_address_has_a_limit_of_its_own(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=20, connections_by_address=2)) as server:
+    with serve(ConnectionLimits(max_connections=20, max_connections_per_address=2)) as server:
         neighbour, idle = connect(server, "127.0.0.2"), connect(server)
         busy = connect(server).send(GATE)
         assert busy.silent(GRACE)
@@ -123,16 +123,16 @@ def test_an_address_has_a_limit_of_its_own(connect: Open) -> None:
 )
 def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
     class Peer:
-        def give_way(self) -> None: ...
+        def evict(self) -> None: ...
 
-    people = crowd.Crowd(10, 10)
-    first, _ = people.enter(Peer(), one, 0.0)
-    second, _ = people.enter(Peer(), other, 0.0)
+    controller = admission.AdmissionController(10, 10)
+    first, _ = controller.admit(Peer(), one, 0.0)
+    second, _ = controller.admit(Peer(), other, 0.0)
     assert (first is second) == same
 
 
 def test_nobody_is_remembered(connect: Open) -> None:
-    with serve(ConnectionLimits(connections=4)) as server:
+    with serve(ConnectionLimits(max_connections=4)) as server:
         for raw in (
             b"",
             request(),
@@ -144,5 +144,5 @@ def test_nobody_is_remembered(connect: Open) -> None:
             connect(server).send(raw).close()
         server.gate.set()
         assert server.lets_go(PATIENCE)
-        people = server.server.config.http.crowd
-        assert (people._count, people._addresses, people._waiting) == (0, {}, {})
+        controller = server.server.config.http.admission
+        assert (controller._count, controller._addresses, controller._idle) == (0, {}, {})

@@ -1,4 +1,4 @@
-"""Peers that take nothing of what is written for them are cut off."""
+"""Send timeout: closes a connection whose peer stops reading."""
 
 import asyncio
 import fcntl
@@ -11,25 +11,25 @@ import termios
 log = logging.getLogger("filestead.server.http1.protocol")
 
 
-class SendWatch:
-    """Watches one transport while written bytes wait for the peer; `seconds` without one taken end the connection."""
+class SendTimeout:
+    """Aborts a transport whose peer acknowledges nothing for `seconds` although written data is waiting for it."""
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._unsent = 0
-        self._moved_at = 0.0
+        self._unacknowledged = 0
+        self._progress_at = 0.0
 
     def start(self) -> None:
-        """Watch from now on, if anything waits."""
+        """Start the timeout if written data is waiting."""
         if self._timer is None and self._transport.get_write_buffer_size():
-            self._unsent = sys.maxsize
+            self._unacknowledged = sys.maxsize
             self._check()
 
     def stop(self) -> None:
-        """Everything is taken, or the connection has ended."""
+        """Cancel the timeout: all data is acknowledged, or the connection is closed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -38,19 +38,19 @@ class SendWatch:
         self._timer = None
         if not self._transport.get_write_buffer_size():
             return
-        now, unsent = self._loop.time(), self._outstanding()
-        if unsent < self._unsent:
-            self._unsent, self._moved_at = unsent, now
-        elif now - self._moved_at >= self._seconds:
-            log.info("cut off a peer that reads nothing")
-            # Reset, or the kernel goes on offering what it has queued long after we have forgotten the connection.
+        now, unacknowledged = self._loop.time(), self._count_unacknowledged()
+        if unacknowledged < self._unacknowledged:
+            self._unacknowledged, self._progress_at = unacknowledged, now
+        elif now - self._progress_at >= self._seconds:
+            log.info("send timeout: connection reset")
+            # A plain close would leave the kernel offering its queue long after the connection is forgotten here.
             self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
             return
         self._timer = self._loop.call_later(min(1.0, self._seconds / 4), self._check)
 
-    def _outstanding(self) -> int:
-        """Bytes that the peer has not acknowledged: the kernel's queue too, as it refills from ours in large steps."""
+    def _count_unacknowledged(self) -> int:
+        """Count also the bytes in the kernel's queue, which it refills from the transport's buffer in large steps."""
         size = self._transport.get_write_buffer_size()
         try:
             queued = fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, bytes(4))
@@ -59,5 +59,5 @@ class SendWatch:
         return size + int.from_bytes(queued, sys.byteorder)
 
     def _socket(self) -> socket.socket:
-        found: socket.socket = self._transport.get_extra_info("socket")
-        return found
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        return sock
