@@ -158,7 +158,7 @@ def test_a_node_that_is_told_to_end_finishes_what_it_has_begun(tmp_path: Path) -
     content = random.Random(2).randbytes(9 * 2**20)
     with nodes(tmp_path, 1) as made:
         (node,) = made.alive
-        assert f"A node over PostgreSQL and s3://{made.place.seaweed.bucket}/" in node.output
+        assert f"Node of a shared installation: PostgreSQL and s3://{made.place.seaweed.bucket}/" in node.output
         request = httpx2.Request(
             "POST",
             node.base_url + "/files",

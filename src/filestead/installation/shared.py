@@ -23,7 +23,7 @@ from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.backends import Backends, new_id
 from filestead.installation.keys import create_initial_key
-from filestead.settings import Settings, cloud_environment
+from filestead.settings import Settings, aws_environment
 
 if TYPE_CHECKING:
     from filestead.blobs.s3.store import S3Blobs
@@ -89,7 +89,9 @@ class SharedInstallation:
             if fresh:
                 # Last, so that a first migration that was interrupted is a first one again.
                 self._server.add_installation(connection, installation)
-        return f"the database is at schema {schema.HEAD}; the bytes of its files are in {self._settings.bytes_place}"
+        return (
+            f"the database is at schema {schema.HEAD}; the bytes of its files are in {self._settings.storage_location}"
+        )
 
     def bootstrap(self, key_file: Path | None = None) -> str | None:
         """Create the initial key, one node at a time. Leases of other nodes' uploads stay."""
@@ -141,7 +143,7 @@ class SharedInstallation:
             settings.blob_url,
             endpoint=settings.s3_endpoint,
             region=None,
-            environ=cloud_environment(),
+            environ=aws_environment(),
             allow_link_local=settings.allow_link_local,
         )
 

@@ -1,1 +1,1 @@
-"""How connections are served: the HTTP protocol under the ASGI app."""
+"""The server: its processes and sockets, and HTTP/1.1 connections."""

@@ -1,28 +1,28 @@
-"""What `serve` prints when it starts: where it is, and lines to paste. Each paragraph is flush left and works alone.
+"""What `serve` prints when it starts: its address, and lines to paste. Each paragraph is flush left and works alone.
 
-The secret stands in at most one line; the others take it from the environment.
+The key is in at most one line; the others read it from the environment.
 """
 
 import shlex
 from pathlib import Path
 
 from filestead.server.program import program
-from filestead.settings import Settings, secret_in_shell
+from filestead.settings import Settings, secret_as_shell_word
 
 
 def banner(settings: Settings, port: int, new_key: str | None, key_file: Path | None) -> str:
-    """What a user needs for the next minute.
+    """Return the text for standard output.
 
-    `new_key` is the key that this start has made, and `key_file` the file that holds the first key, if there is one.
+    `new_key` is the key that this start has created, and `key_file` the file with the first key, if they exist.
     """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - what was chosen, not a default
+    if settings.host in ("0.0.0.0", "::"):  # noqa: S104 - configured, not a default
         host = "127.0.0.1"
     base = f"http://{host}:{port}/v1"
-    place = f"Data directory: {settings.bytes_place}"
+    storage = f"Data directory: {settings.storage_location}"
     if settings.database_url is not None:
-        place = f"A node over PostgreSQL and {settings.bytes_place}"
-    lines = [f"Filestead serves {base}", place]
+        storage = f"Node of a shared installation: PostgreSQL and {settings.storage_location}"
+    lines = [f"Filestead serves {base}", storage]
     if new_key is not None:
         return "\n".join([*lines, "", *_key_lines(settings, base, new_key, key_file), *_first_steps()])
     if key_file is not None:
@@ -32,15 +32,17 @@ def banner(settings: Settings, port: int, new_key: str | None, key_file: Path | 
 
 
 def _key_lines(settings: Settings, base: str, new_key: str, key_file: Path | None) -> list[str]:
-    """A heading, and the two variables that every official client reads."""
+    """Return a heading and the two variables that every official client reads."""
     value = new_key
-    heading = "Your first key, shown only this once:"
+    heading = "Your first key (shown only this once):"
     if settings.bootstrap_key is not None:
-        value = secret_in_shell("bootstrap_key") or "...  # bootstrap_key in the configuration file"
-        heading = "Your key is the bootstrap key; in a shell that has it:"
+        value = secret_as_shell_word("bootstrap_key") or "...  # bootstrap_key in the configuration file"
+        heading = "Your key is the bootstrap key. In a shell that has the variable:"
     elif key_file is not None:
         value = f'"$(cat {shlex.quote(str(key_file))})"'
-        heading = f"Your first key is in {key_file}, which only you may read; delete the file when you have the key:"
+        heading = (
+            f"Your first key is in {key_file} (readable only by you). Delete the file after you have saved the key:"
+        )
     return [heading, "", f"export OPENAI_BASE_URL={base}", f"export OPENAI_API_KEY={value}", ""]
 
 

@@ -1,4 +1,4 @@
-"""What the user types to run this `filestead`: the printed lines work as they stand."""
+"""The command that runs this installation of `filestead`, for lines that users can paste."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ NAME = "filestead"
 
 
 def program() -> str:
-    """`filestead` if the shell finds this installation by that name; else the script's path, or Python's way to run it.
+    """Return `filestead` if the shell finds this installation by that name, else the script's path or a Python command.
 
     A path below the working directory is relative to it, as in `.venv/bin/filestead`.
     """

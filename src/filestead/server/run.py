@@ -1,4 +1,4 @@
-"""The server process: its socket, its workers, and what it says when it starts."""
+"""`serve`: binds the socket, prepares the installation, prints the banner, and runs the workers."""
 
 import contextlib
 import logging
@@ -11,79 +11,81 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from filestead import installation
 from filestead.app import web
 from filestead.domain.errors import CannotStart
-from filestead.installation import Installation
+from filestead.installation import FIRST_KEY_FILE, Installation, from_settings
 from filestead.server.banner import banner
 from filestead.server.http1.limits import ConnectionLimits
 from filestead.server.http1.lingering import MAX_UPLOAD_BYTES, MIB, LingeringLimits
 from filestead.server.http1.protocol import protocol_class
 from filestead.server.memory import freeze_heap
 from filestead.server.supervisor import Supervisor
-from filestead.settings import Settings, changed
+from filestead.settings import Settings, non_default_values
 
 log = logging.getLogger("filestead")
 
 BACKLOG = 2048
-SPARE_FILES = 512
+RESERVED_DESCRIPTORS = 512
 
-ACCEPTED_AT_ONCE = 8
-"""Sockets that listen: of each, libuv accepts one connection in a turn of the event loop."""
+LISTENING_SOCKETS = 8
+"""libuv accepts one connection per listening socket in each iteration of the event loop."""
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it. `CannotStart` says what is in the way; `KeyboardInterrupt` after Ctrl-C."""
+    """Serve until a signal arrives. Raises `CannotStart` with the reason, and `KeyboardInterrupt` after Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     _raise_file_limit(settings)
-    # The port is taken first, so that one that is not free leaves no new installation behind; it listens last, so that
-    # clients of a node that still migrates are refused and try another one.
-    served = installation.from_settings(settings)
-    with contextlib.closing(_bound(settings, served)) as listener, served.prepare():
-        key_file = settings.data_dir.absolute() / installation.FIRST_KEY_FILE
+    # The port is bound first, so that no installation is created if the port is in use. The socket listens last, so
+    # that connections to a node that is still migrating are refused and clients try another one.
+    installation = from_settings(settings)
+    with contextlib.closing(_bind(settings, installation)) as listener, installation.prepare():
+        key_file = settings.data_dir.absolute() / FIRST_KEY_FILE
         printed = settings.print_key or sys.stdout.isatty()
-        new_key = served.bootstrap(None if printed else key_file)
+        new_key = installation.bootstrap(None if printed else key_file)
         with _address_errors(settings):
             listener.listen(BACKLOG)
-        left = key_file.exists() and not (printed and new_key)
-        log.info("settings other than the default: %s", changed(settings) or "none")
+        key_file_exists = key_file.exists() and not (printed and new_key)
+        log.info("settings other than the default: %s", non_default_values(settings) or "none")
         if os.geteuid() == 0:
-            log.warning("running as root: a fault in the server would be root's; run it as a user of its own")
-        print(banner(settings, listener.getsockname()[1], new_key, key_file if left else None), flush=True)
+            log.warning(
+                "running as root: a vulnerability in the server would give root access; run it as a separate user"
+            )
+        print(banner(settings, listener.getsockname()[1], new_key, key_file if key_file_exists else None), flush=True)
         if settings.workers == 1:
-            # uvicorn raises the signal once more when all has ended that has the time to; what has not ends here.
+            # uvicorn raises the signal again after its graceful shutdown: terminate what is still running then.
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-            work(settings, listener)
+            run_worker(settings, listener)
         else:
-            Supervisor(settings.workers, lambda: work(settings, listener)).run()
+            Supervisor(settings.workers, lambda: run_worker(settings, listener)).run()
 
 
 def _raise_file_limit(settings: Settings) -> None:
-    """A connection takes a descriptor, and its file another; the usual soft limit of 1,024 is less than we promise.
+    """Raise the limit of open files; the usual soft limit of 1,024 is too low for the default settings.
 
-    A file in an object store takes three: two for the driver's proxy and one to the store.
+    A connection needs one descriptor and its file another. A file in an object store needs three: two for the
+    driver's proxy and one for the connection to the store.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = (2 if settings.blob_url is None else 4) * settings.max_connections + SPARE_FILES
+    wanted = (2 if settings.blob_url is None else 4) * settings.max_connections + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )
 
 
-def _bound(settings: Settings, served: Installation) -> socket.socket:
+def _bind(settings: Settings, installation: Installation) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # All workers share it: a duplicate that one of them makes of a blocking socket would make it block in the others.
+    # `dup` of a blocking socket would clear O_NONBLOCK, a flag that the workers share.
     listener.setblocking(False)
     try:
         with _address_errors(settings):
             listener.bind((settings.host, settings.port))
     except CannotStart as error:
         listener.close()
-        if served.is_locked():  # The commonest case of all is a second start of the same server.
+        if installation.is_locked():  # most often, the same server is started twice
             raise CannotStart(f"{error} (another Filestead serves {settings.data_dir})") from None
         raise
     return listener
@@ -96,12 +98,12 @@ def _address_errors(settings: Settings) -> Iterator[None]:
     except OSError as error:
         raise CannotStart(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): choose another --host or "
-            "--port, or stop what listens there"
+            "--port, or stop the process that uses it"
         ) from None
 
 
-def work(settings: Settings, listener: socket.socket) -> None:
-    """One worker: the application on the shared socket, in this process."""
+def run_worker(settings: Settings, listener: socket.socket) -> None:
+    """Run the application on the shared socket in this process."""
     limits = ConnectionLimits(
         head_seconds=settings.head_seconds,
         send_stall_seconds=settings.send_stall_seconds,
@@ -115,7 +117,7 @@ def work(settings: Settings, listener: socket.socket) -> None:
         ),
     )
     config = uvicorn.Config(
-        web.build(settings, installation.from_settings(settings).open()),
+        web.build(settings, from_settings(settings).open()),
         http=protocol_class(limits, web.error_response),
         loop="uvloop",
         ws="none",
@@ -130,4 +132,4 @@ def work(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     freeze_heap()
-    uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
+    uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(LISTENING_SOCKETS - 1))])

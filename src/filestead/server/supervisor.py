@@ -1,4 +1,4 @@
-"""Several worker processes on one socket. One that dies is replaced; they end with the supervisor, however it ends."""
+"""Worker processes on one socket. One that dies is replaced. All exit with the supervisor, also if it is killed."""
 
 import contextlib
 import logging
@@ -13,52 +13,52 @@ from types import FrameType
 log = logging.getLogger("filestead")
 
 RESPAWN_SECONDS = 1.0
-"""Pause before a worker is replaced, so that one that cannot start does not keep the machine busy."""
+"""Delay before a worker is replaced, so that one that cannot start does not use all processor time."""
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
-    """Forks `count` processes that each call `work`, and waits for a signal to end them."""
+    """Forks `count` processes that each call `run_worker`, and terminates them on a signal."""
 
-    def __init__(self, count: int, work: Callable[[], None]) -> None:
+    def __init__(self, count: int, run_worker: Callable[[], None]) -> None:
         self._count = count
-        self._work = work
+        self._run_worker = run_worker
         self._workers: set[int] = set()
-        self._ending = False
+        self._shutting_down = False
         self._interrupted = False
-        # A worker holds the reading end: when the supervisor is killed, the pipe closes and the worker stops.
-        self._alive_read, self._alive_write = os.pipe()
+        # Workers wait at the reading end: when the supervisor is killed, the pipe closes and they exit.
+        self._liveness_read, self._liveness_write = os.pipe()
 
     def run(self) -> None:
-        """Returns when every worker has ended; raises `KeyboardInterrupt` if Ctrl-C has ended them."""
-        for number in ENDING:
-            signal.signal(number, self._end)
+        """Return when all workers have exited. Raises `KeyboardInterrupt` if the signal was SIGINT."""
+        for number in SHUTDOWN_SIGNALS:
+            signal.signal(number, self._shut_down)
         for _ in range(self._count):
-            if not self._ending:
+            if not self._shutting_down:
                 self._spawn()
         while self._workers:
             pid, status = os.wait()
             self._workers.discard(pid)
-            if not self._ending:
-                log.error("worker %d ended with status %d and is replaced", pid, status)
+            if not self._shutting_down:
+                log.error("worker %d exited with status %d; starting a replacement", pid, status)
                 time.sleep(RESPAWN_SECONDS)
-            if not self._ending:
+            if not self._shutting_down:
                 self._spawn()
         if self._interrupted:
             raise KeyboardInterrupt
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ending = True
+    def _shut_down(self, number: int, frame: FrameType | None) -> None:
+        self._shutting_down = True
         self._interrupted = self._interrupted or number == signal.SIGINT
         for pid in self._workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def _spawn(self) -> None:
-        # A signal that comes during the fork waits until both sides are ready for it: the supervisor knows the new
-        # worker, and the worker no longer has the supervisor's handlers, which would swallow its only signal to end.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        # Signals are blocked during the fork until both sides are ready: the supervisor has recorded the worker, and
+        # the worker no longer has the supervisor's handlers, which would ignore its only termination signal.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHUTDOWN_SIGNALS)
         pid = os.fork()
         if pid:
             self._workers.add(pid)
@@ -66,18 +66,18 @@ class Supervisor:
             return
         status = 1
         try:
-            for number in ENDING:
+            for number in SHUTDOWN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(self._alive_write)
-            threading.Thread(target=self._end_with_supervisor, daemon=True).start()
-            self._work()
+            os.close(self._liveness_write)
+            threading.Thread(target=self._exit_with_supervisor, daemon=True).start()
+            self._run_worker()
             status = 0
         except Exception:
             log.exception("worker failed")
         finally:
             os._exit(status)
 
-    def _end_with_supervisor(self) -> None:
-        select.select([self._alive_read], [], [])
+    def _exit_with_supervisor(self) -> None:
+        select.select([self._liveness_read], [], [])
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,1 +1,1 @@
-"""What a connection may do before it is a request, and after its response."""
+"""HTTP/1.1 connections: everything before a request reaches the application, and after its response."""
