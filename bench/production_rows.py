@@ -191,7 +191,7 @@ def _explained(address: str, count: int) -> Iterator[Row]:
             ("by purpose", (True, False, True), {"purpose": INPUT_PURPOSES[0]}),
             ("from the middle", (False, True, True), middle),
         ):
-            page = statements.page(*variant)
+            page = statements.list_files(*variant)
             answer = page(_Explaining(connection), project_id=project, limit=101, **values).fetchone()
             yield plan_row(f"production: EXPLAIN, {order}, {count:,} files", answer[0][0])
 

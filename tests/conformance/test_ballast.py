@@ -21,12 +21,12 @@ def test_the_ballast_is_real_space_and_comes_back(tmp_path: Path) -> None:
     ballast = Ballast(path)
     assert path.stat().st_blocks * 512 >= BALLAST_BYTES, "a sparse file would be no ballast"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert ballast.drop() is True
+    assert ballast.release() is True
     assert path.stat().st_blocks == 0
-    assert ballast.drop() is False
-    ballast.take_in()
+    assert ballast.release() is False
+    ballast.allocate()
     assert path.stat().st_size == 0, "not at once, as the disk is still full"
-    ballast.take_in(clock=lambda: time.monotonic() + 60)
+    ballast.allocate(clock=lambda: time.monotonic() + 60)
     assert path.stat().st_size == BALLAST_BYTES
     ballast.close()
 

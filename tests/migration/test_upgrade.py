@@ -38,7 +38,7 @@ async def leave_behind(data_dir: Path, revision: str) -> dict[str, bytes]:
     store.close()
     with contextlib.closing(connect(data_dir / DATABASE, time.time)) as connection:
         migrate_to(connection, revision)
-        assert schema.version(connection) == revision
+        assert schema.current_version(connection) == revision
         fill(connection, KEY, rows)
     return {file_id: content for file_id, (_, content, _) in rows.items()}
 
@@ -71,4 +71,4 @@ async def test_an_older_installation_is_upgraded_and_used(tmp_path: Path, revisi
     done = run_command(data_dir, "verify", "--deep")
     assert done.returncode == 0, done.stdout + done.stderr
     with contextlib.closing(connect(data_dir / DATABASE, time.time)) as connection:
-        assert schema.version(connection) == schema.HEAD
+        assert schema.current_version(connection) == schema.HEAD

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
-from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES
+from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
@@ -31,7 +31,7 @@ from tests.support.servers import Server
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
 KEY = "sk-copied-0123456789"
-TABLES = (*BEFORE_FILES, "files", *AFTER_FILES)
+TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES)
 _numbers = itertools.count()
 
 

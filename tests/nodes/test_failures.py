@@ -120,7 +120,7 @@ async def test_nobody_waits_long_while_the_server_is_silent(own: PostgresServer)
 
 
 async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "QUEUE", 50)
+    monkeypatch.setattr(postgres, "QUEUE_SIZE", 50)
     with cluster(1, connections=2) as made:
         database = made.nodes[0].database
 
@@ -129,7 +129,7 @@ async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch
 
         holders = [asyncio.create_task(database.read(slow)) for _ in range(2)]
         await asyncio.sleep(0.1)
-        waiting = [asyncio.create_task(within(2, database.read(one))) for _ in range(postgres.QUEUE)]
+        waiting = [asyncio.create_task(within(2, database.read(one))) for _ in range(postgres.QUEUE_SIZE)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert isinstance(await within(0.1, database.read(one)), StoreUnavailable), "the queue has an end"

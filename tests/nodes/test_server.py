@@ -39,13 +39,13 @@ Empty = tuple[PostgresServer, str]
 
 def test_the_migrations_make_the_tables(empty: Empty) -> None:
     with postgres_server.exclusive_connection(empty[1]) as connection:
-        assert schema.version(connection) is None
+        assert schema.current_version(connection) is None
         with pytest.raises(CannotStart, match="run `filestead migrate`"):
             schema.require_head(connection)
         schema.upgrade(connection)
         schema.upgrade(connection)
         schema.require_head(connection)
-        with schema.bound(connection) as bound:
+        with schema.sqlalchemy_connection(connection) as bound:
             differences = compare_metadata(MigrationContext.configure(bound), metadata)
             assert [found for found in differences if "modify_comment" not in str(found)] == []
         wrong = connection.execute(
@@ -62,15 +62,15 @@ def test_a_newer_database_is_left_alone(empty: Empty) -> None:
         for step in (schema.upgrade, schema.require_head):
             with pytest.raises(CannotStart, match="newer than this Filestead"):
                 step(connection)
-        assert schema.version(connection) == "9999"
+        assert schema.current_version(connection) == "9999"
 
 
 def prepare(url: str) -> str:
     """What each node does."""
     with postgres_server.exclusive_connection(url) as connection:
-        postgres_server.check_server(connection, migrates=True)
+        postgres_server.check_server(connection, may_migrate=True)
         schema.upgrade(connection)
-        found = postgres_server.installation(connection)
+        found = postgres_server.installation_id(connection)
         if found is None:
             found = new_id("inst-")
             postgres_server.add_installation(connection, found)
@@ -126,7 +126,7 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
         finally:
             proxy.close()
         with postgres_server.maintenance_connection(url) as connection:
-            at = schema.version(connection)
+            at = schema.current_version(connection)
             found = tables(connection)
             assert ("files" in found) == (at is not None)
             assert ("idempotency_keys" in found) == (at is not None and at >= "0002")
@@ -142,14 +142,14 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
 
 def refused(url: str, *, migrates: bool = False) -> str:
     with pytest.raises(CannotStart) as refusal, postgres_server.maintenance_connection(url) as connection:
-        postgres_server.check_server(connection, migrates=migrates)
+        postgres_server.check_server(connection, may_migrate=migrates)
     assert PASSWORD not in str(refusal.value)
     return str(refusal.value)
 
 
 def test_a_good_server_is_taken(empty: Empty) -> None:
     with postgres_server.maintenance_connection(empty[1]) as connection:
-        postgres_server.check_server(connection, migrates=True)
+        postgres_server.check_server(connection, may_migrate=True)
 
 
 def test_commits_must_be_durable(empty: Empty) -> None:
@@ -189,14 +189,14 @@ def test_a_migration_needs_the_right_to_make_tables(empty: Empty) -> None:
     with server.session("empty") as session:
         session.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN PASSWORD 'secret-word'")
     theirs = url.replace("postgres:secret-word@", f"clerk:{PASSWORD}@")
-    message = refused(theirs, migrates=True)
+    message = refused(theirs, may_migrate=True)
     assert "the role clerk may not create tables in the schema public of the database empty" in message
     with postgres_server.maintenance_connection(theirs) as connection:
         postgres_server.check_server(connection)
     with server.session("empty") as session:
         session.execute(message[message.index("GRANT") : message.index(", or run")])
     with postgres_server.maintenance_connection(theirs) as connection:
-        postgres_server.check_server(connection, migrates=True)
+        postgres_server.check_server(connection, may_migrate=True)
         schema.upgrade(connection)
     with server.session("empty") as session:
         session.execute("DROP OWNED BY clerk; DROP ROLE clerk")

@@ -14,7 +14,7 @@ from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.files import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
-from filestead.database.repositories.transfer import SqlTransfer
+from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.files.interfaces import FileRepository
 from filestead.installation import new_id
@@ -52,7 +52,7 @@ class Rows:
     files: FileRepository
     keys: KeyRepository
     clock: Clock
-    tables: SqlTransfer
+    tables: TableCopier
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
@@ -76,7 +76,7 @@ class Rows:
 
 
 def over(database: Database, clock: Clock) -> Rows:
-    return Rows(SqlFileRepository(database), SqlKeyRepository(database, new_id), clock, SqlTransfer(database))
+    return Rows(SqlFileRepository(database), SqlKeyRepository(database, new_id), clock, TableCopier(database))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def test_head_is_the_last_migration_of_the_folder() -> None:
 def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     connection = connect(tmp_path / "a.db", time.time)
     schema.upgrade(connection)
-    assert schema.version(connection) == schema.HEAD
+    assert schema.current_version(connection) == schema.HEAD
     schema.upgrade(connection)
     engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
     with engine.connect() as bound:
@@ -38,7 +38,7 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(CannotStart, match="newer than this Filestead"):
         schema.upgrade(connection)
-    assert schema.version(connection) == "9999"
+    assert schema.current_version(connection) == "9999"
 
 
 def test_a_migration_is_all_or_nothing(tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_a_migration_is_all_or_nothing(tmp_path: Path) -> None:
             schema.upgrade(connection)
         connection.close()
         again = connect(path, time.time)
-        version = schema.version(again)
+        version = schema.current_version(again)
         assert names(again) == whole[version]
         found.add(version)
         schema.upgrade(again)
-        assert schema.version(again) == schema.HEAD
+        assert schema.current_version(again) == schema.HEAD
         assert names(again) == whole[schema.HEAD]
     assert found == {None, *OLDER}
 

@@ -22,7 +22,7 @@ HEAD = "0004"
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _SchemaDialect:
     """What differs between the databases."""
 
     url: str
@@ -31,14 +31,14 @@ class _Kind:
     remedy: str
 
 
-SQLITE = _Kind(
+SQLITE = _SchemaDialect(
     "sqlite://",
     "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'",
     # The driver would otherwise commit before each DDL statement; so each migration is one transaction.
     "BEGIN IMMEDIATE",
     "start `filestead serve` once to migrate it",
 )
-POSTGRES = _Kind(
+POSTGRES = _SchemaDialect(
     "postgresql+psycopg://",
     "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL",
     "BEGIN",
@@ -46,9 +46,9 @@ POSTGRES = _Kind(
 )
 
 
-def version(connection: Connection) -> str | None:
+def current_version(connection: Connection) -> str | None:
     """The migration that the database stands at; None for an empty one."""
-    if not connection.execute(_kind(connection).has_version).fetchone():
+    if not connection.execute(_dialect_of(connection).has_version).fetchone():
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row else None
@@ -56,30 +56,32 @@ def version(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection) -> None:
     """Bring the database to `HEAD`. `CannotStart` if a newer Filestead has worked on it."""
-    at = version(connection)
-    if at is not None and at > HEAD:
-        raise CannotStart(_newer(at))
-    if at != HEAD:
+    current = current_version(connection)
+    if current is not None and current > HEAD:
+        raise CannotStart(_too_new_message(current))
+    if current != HEAD:
         _migrate(connection)
 
 
 def require_head(connection: Connection) -> None:
     """`CannotStart` unless the database is at `HEAD`."""
-    at = version(connection)
-    if at is not None and at > HEAD:
-        raise CannotStart(_newer(at))
-    if at != HEAD:
-        raise CannotStart(f"the database is at schema {at or 'none'} instead of {HEAD}: {_kind(connection).remedy}")
+    current = current_version(connection)
+    if current is not None and current > HEAD:
+        raise CannotStart(_too_new_message(current))
+    if current != HEAD:
+        raise CannotStart(
+            f"the database is at schema {current or 'none'} instead of {HEAD}: {_dialect_of(connection).remedy}"
+        )
 
 
-def _newer(at: str) -> str:
+def _too_new_message(current: str) -> str:
     return (
-        f"the database is at schema {at}, which is newer than this Filestead knows ({HEAD}): "
+        f"the database is at schema {current}, which is newer than this Filestead knows ({HEAD}): "
         "install the version that wrote it, or a newer one"
     )
 
 
-def _kind(connection: Connection) -> _Kind:
+def _dialect_of(connection: Connection) -> _SchemaDialect:
     return SQLITE if isinstance(connection, sqlite3.Connection) else POSTGRES
 
 
@@ -90,23 +92,23 @@ def _migrate(connection: Connection) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with _unwrapped(), bound(connection) as config.attributes["connection"]:
+    with _raise_driver_errors(), sqlalchemy_connection(connection) as config.attributes["connection"]:
         command.upgrade(config, "head")
         config.attributes["connection"].commit()
 
 
 @contextlib.contextmanager
-def bound(connection: Connection) -> Iterator[sa.Connection]:
+def sqlalchemy_connection(connection: Connection) -> Iterator[sa.Connection]:
     """A driver's connection, which commits by itself, as one of SQLAlchemy."""
-    kind = _kind(connection)
-    engine = sa.create_engine(kind.url, creator=lambda: connection, poolclass=sa.StaticPool)
-    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql(kind.begin))
+    dialect = _dialect_of(connection)
+    engine = sa.create_engine(dialect.url, creator=lambda: connection, poolclass=sa.StaticPool)
+    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql(dialect.begin))
     with engine.connect() as wrapped:
         yield wrapped
 
 
 @contextlib.contextmanager
-def _unwrapped() -> Iterator[None]:
+def _raise_driver_errors() -> Iterator[None]:
     """Unwrap the driver's own exceptions, which the caller translates."""
     try:
         yield

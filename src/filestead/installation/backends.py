@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filestead.blobs.health import HealthCheckedBlobs
-from filestead.database.repositories.transfer import SqlTransfer
+from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.files.interfaces import FileRepository
@@ -21,7 +21,7 @@ class Backends:
     files: FileRepository
     keys: KeyRepository
     blobs: HealthCheckedBlobs
-    tables: SqlTransfer
+    tables: TableCopier
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from filestead.database.repositories.transfer import AFTER_FILES, BEFORE_FILES, Row
+from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES, Row
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -43,7 +43,7 @@ class Copied:
 async def copy(source: Backends, target: Backends, *, progress: Progress = lambda done, total: None) -> Copied:
     """Make the target the same as the source; nobody may be serving either. Raises `CopyFailed`, `CannotStart`."""
     gone = await _no_longer_there(source, target)
-    for table in BEFORE_FILES:
+    for table in TABLES_BEFORE_FILES:
         await _copy_table(source, target, table)
     copied = Copied()
     total = await _total(source)
@@ -51,11 +51,11 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     while page := await source.tables.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
         after = page[-1]
-    await target.tables.finish(await source.tables.highest())
+    await target.tables.finalize(await source.tables.last_seq())
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
             await target.files.delete(file["project_id"], file["id"])
-    for table in AFTER_FILES:  # which include what the source remembers of the files that are gone
+    for table in TABLES_AFTER_FILES:  # which include what the source remembers of the files that are gone
         await _copy_table(source, target, table)
     await Sweeper(target.files, target.blobs).sweep()
     return copied
@@ -63,17 +63,17 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
 
 async def _no_longer_there(source: Backends, target: Backends) -> list[Row]:
     """Files that an earlier copy brought over and that the source has lost since. `CannotStart` for any other's."""
-    for table in BEFORE_FILES:  # of which nothing is ever removed
+    for table in TABLES_BEFORE_FILES:  # of which nothing is ever removed
         async for page in _pages(target, table):
-            if len(await source.tables.counterparts(table, page)) < len(page):
+            if len(await source.tables.matching_rows(table, page)) < len(page):
                 raise CannotStart(
                     "the target already has an installation of its own: copy to an empty one, or to one that holds "
                     "nothing but an earlier copy of the same source"
                 )
     gone: list[Row] = []
-    own = await target.tables.highest() > await source.tables.highest()
+    own = await target.tables.last_seq() > await source.tables.last_seq()
     async for page in _pages(target, "files"):
-        there = {row["seq"]: row["id"] for row in await source.tables.counterparts("files", page)}
+        there = {row["seq"]: row["id"] for row in await source.tables.matching_rows("files", page)}
         gone += [row for row in page if row["seq"] not in there]
         own = own or any(there.get(row["seq"], row["id"]) != row["id"] for row in page)
     if own:
@@ -125,7 +125,7 @@ async def _copy_page(
     there = await asyncio.gather(*map(is_there, page))
     missing = [row for row, known in zip(page, there, strict=True) if not known]
     if missing:
-        await target.tables.expect(missing, lease_seconds=LEASE_SECONDS)
+        await target.tables.register_pending_blobs(missing, lease_seconds=LEASE_SECONDS)
     try:
         async with asyncio.TaskGroup() as tasks:
             for row in missing:

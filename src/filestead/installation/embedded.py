@@ -20,7 +20,7 @@ from filestead.database import schema
 from filestead.database.engines import sqlite
 from filestead.database.repositories.files import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
-from filestead.database.repositories.transfer import SqlTransfer
+from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.backends import Backends, new_id
@@ -133,7 +133,7 @@ class EmbeddedInstallation:
             SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
             SqlKeyRepository(database, new_id),
             HealthCheckedBlobs(blobs),
-            SqlTransfer(database),
+            TableCopier(database),
             close,
         )
 

@@ -18,7 +18,7 @@ from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
 from filestead.database.repositories.files import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
-from filestead.database.repositories.transfer import SqlTransfer
+from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.backends import Backends, new_id
@@ -60,7 +60,7 @@ class SharedInstallation:
         with self._server.maintenance_connection(self._url) as connection:
             self._server.check_server(connection)
             schema.require_head(connection)
-            installation = self._server.installation(connection)
+            installation = self._server.installation_id(connection)
         if installation is None:
             raise CannotStart("the database holds no installation yet: run `filestead migrate`")
         with contextlib.closing(self._blobs()) as blobs:
@@ -79,9 +79,9 @@ class SharedInstallation:
 
     def _migrate(self) -> str:
         with self._server.exclusive_connection(self._url) as connection:
-            self._server.check_server(connection, migrates=True)
+            self._server.check_server(connection, may_migrate=True)
             schema.upgrade(connection)
-            installation = self._server.installation(connection)
+            installation = self._server.installation_id(connection)
             with contextlib.closing(self._blobs()) as blobs:
                 fresh = installation is None
                 installation = installation or new_id("inst-")
@@ -112,7 +112,7 @@ class SharedInstallation:
         database = driver.PostgresDatabase(
             self._url,
             connections=self._settings.database_connections,
-            seconds=operation_timeout or driver.SECONDS,
+            operation_timeout=operation_timeout or driver.OPERATION_TIMEOUT_SECONDS,
         )
         blobs = self._blobs()
 
@@ -124,7 +124,7 @@ class SharedInstallation:
             SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
             SqlKeyRepository(database, new_id),
             HealthCheckedBlobs(blobs),
-            SqlTransfer(database),
+            TableCopier(database),
             close,
             None if isinstance(blobs, LocalBlobs) else blobs,
         )

@@ -16,9 +16,9 @@ class Ballast:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._next_try = 0.0
-        self.take_in()
+        self.allocate()
 
-    def take_in(self, clock: Callable[[], float] = monotonic) -> None:
+    def allocate(self, clock: Callable[[], float] = monotonic) -> None:
         """Fill the file, if it is empty and there is room; looks at the disk only now and then."""
         if clock() < self._next_try or os.fstat(self._fd).st_size:
             return
@@ -29,7 +29,7 @@ class Ballast:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
 
-    def drop(self) -> bool:
+    def release(self) -> bool:
         """Give the space back to the disk; False if there was none left to give."""
         if not os.fstat(self._fd).st_size:
             return False

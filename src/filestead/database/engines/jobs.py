@@ -20,7 +20,7 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def conclude(self) -> None:
+    def resolve(self) -> None:
         """Hand the outcome over; to be called on the loop. Nothing happens where nobody waits any more."""
         if self.future.done():
             return
@@ -30,16 +30,16 @@ class Job:
             self.future.set_result(self.result)
 
 
-def deliver(jobs: Iterable[Job]) -> None:
+def deliver_outcomes(jobs: Iterable[Job]) -> None:
     """Hand outcomes over from a thread, with one call for each loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)
-    for loop, mine in by_loop.items():
+    for loop, same_loop in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_conclude, mine)
+            loop.call_soon_threadsafe(_resolve_all, same_loop)
 
 
-def _conclude(jobs: list[Job]) -> None:
+def _resolve_all(jobs: list[Job]) -> None:
     for job in jobs:
-        job.conclude()
+        job.resolve()

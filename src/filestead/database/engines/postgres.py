@@ -1,11 +1,13 @@
-"""PostgreSQL: connections, the threads that run operations on them, and what becomes of them when they fail.
+"""PostgreSQL: connections, the threads that run operations on them, and the handling of failures.
 
 Guarantee: what `write` returns is committed, as durable as the server's `synchronous_commit` makes it. A write is one
-READ COMMITTED transaction; a read is one statement after the other, each by itself. An operation that lost a race, or
-its connection before COMMIT, runs again a few times; on a connection lost during COMMIT it ends as `OutcomeUnknown`.
-PgBouncer may stand between and pool transactions: nothing is prepared in the server or set beyond a transaction.
-Limits: those of the server for statements and locks (`BEGIN`); those of the client for everything (`SECONDS`), which
-hold also where server or network are silent. A job waits `QUEUE_SECONDS` for a connection, in a queue that has an end.
+READ COMMITTED transaction; each statement of a read is a transaction of its own. An operation that fails with a
+serialization conflict, or loses its connection before COMMIT, is retried a few times; a connection lost during COMMIT
+raises `OutcomeUnknown`. Works behind PgBouncer with transaction pooling: nothing is prepared in the server, and no
+setting outlasts a transaction.
+Limits: the server bounds statements and lock waits (`BEGIN`). `OPERATION_TIMEOUT_SECONDS` bounds the whole operation in
+the client, also when the server or the network is silent. A job waits `QUEUE_TIMEOUT_SECONDS` for a connection, in a
+bounded queue.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from filestead.database.engines.jobs import Job, deliver
+from filestead.database.engines.jobs import Job, deliver_outcomes
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import (
     CannotStart,
@@ -33,13 +35,13 @@ from filestead.domain.errors import (
     StorageFull,
 )
 
-SECONDS = 5.2
-QUEUE_SECONDS = 1.5
+OPERATION_TIMEOUT_SECONDS = 5.2
+QUEUE_TIMEOUT_SECONDS = 1.5
 GRACE_SECONDS = 0.3
-QUEUE = 1_000
-TRIES = 4
-TRY_SECONDS = 2.5
-PAUSE_SECONDS = 0.5
+QUEUE_SIZE = 1_000
+MAX_ATTEMPTS = 4
+MIN_RETRY_SECONDS = 2.5
+RECONNECT_PAUSE_SECONDS = 0.5
 
 # One round trip. SET LOCAL ends with the transaction, so it holds behind PgBouncer, where options of a session do not.
 BEGIN = (
@@ -48,7 +50,7 @@ BEGIN = (
 )
 
 # Where the URL says otherwise, it wins. A network that swallows packets is noticed within these seconds.
-PARAMETERS: dict[str, Any] = {
+DEFAULT_PARAMETERS: dict[str, Any] = {
     "application_name": "filestead",
     "connect_timeout": 3,
     "keepalives_idle": 2,
@@ -59,11 +61,11 @@ PARAMETERS: dict[str, Any] = {
 
 DISK_FULL = "53100"
 READ_ONLY = "25006"
-LOST_RACES = frozenset({"40001", "40P01", "23505"})
-SHUTDOWNS = frozenset({"57P01", "57P02"})
+CONFLICT_CODES = frozenset({"40001", "40P01", "23505"})
+SHUTDOWN_CODES = frozenset({"57P01", "57P02"})
 # Connection, authorization, rollback, resources, operator; lock timeout, a standby instead of the primary, timeouts.
-PASSING_CLASSES = frozenset({"08", "28", "40", "53", "57"})
-PASSING = frozenset({"55P03", READ_ONLY, "25P03", "25P04", "23505", "3D000"})
+TRANSIENT_CLASSES = frozenset({"08", "28", "40", "53", "57"})
+TRANSIENT_CODES = frozenset({"55P03", READ_ONLY, "25P03", "25P04", "23505", "3D000"})
 
 
 @contextlib.contextmanager
@@ -72,23 +74,23 @@ def translate_postgres_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _meaning(error) from error
+        raise _domain_error(error) from error
 
 
-def _meaning(error: psycopg.Error) -> DomainError:
-    code, reason = error.sqlstate, reason_of(error)
+def _domain_error(error: psycopg.Error) -> DomainError:
+    code, reason = error.sqlstate, short_reason(error)
     if code == DISK_FULL:
         return StorageFull(f"the database's disk is full: {reason}")
     if code is None:
         passes = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     else:
-        passes = code[:2] in PASSING_CLASSES or code in PASSING
+        passes = code[:2] in TRANSIENT_CLASSES or code in TRANSIENT_CODES
     if passes:
         return DatabaseUnavailable(f"the database does not answer: {reason}")
     return StorageFailed(f"the database failed: {reason}")
 
 
-def reason_of(error: psycopg.Error) -> str:
+def short_reason(error: psycopg.Error) -> str:
     """The first line of what the server or the driver says."""
     return error.diag.message_primary or str(error).partition("\n")[0] or type(error).__name__
 
@@ -108,7 +110,7 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
 def connection_parameters(url: str) -> dict[str, Any]:
     """The URL taken apart, with this project's settings. `CannotStart` if it is none."""
     try:
-        return {**PARAMETERS, **conninfo_to_dict(url)}
+        return {**DEFAULT_PARAMETERS, **conninfo_to_dict(url)}
     except psycopg.Error:  # whose words may hold a part of the password
         raise CannotStart(
             "the database's URL cannot be read: write it as postgresql://user:password@host:port/name, with special "
@@ -130,105 +132,105 @@ def connect(parameters: dict[str, Any]) -> PostgresConnection:
     return connection
 
 
-class _Job(Job):
+class _DeadlineJob(Job):
     """An operation with a deadline. Whoever takes it first, a thread or the clock, has it."""
 
-    __slots__ = ("_taken", "commits", "deadline", "writes")
+    __slots__ = ("_claimed", "commits", "deadline", "writes")
 
     def __init__(self, operation: Callable[[Connection], Any], deadline: float, *, writes: bool) -> None:
         super().__init__(operation)
         self.deadline = deadline
         self.writes = writes
         self.commits = False
-        self._taken = threading.Lock()
+        self._claimed = threading.Lock()
 
-    def take(self) -> bool:
+    def try_claim(self) -> bool:
         """Whether it is still to be had."""
-        return self._taken.acquire(blocking=False)
+        return self._claimed.acquire(blocking=False)
 
-    def hurry(self) -> None:
+    def on_queue_timeout(self) -> None:
         """It has been waiting for long, for a connection or for the server."""
-        if self.take():
+        if self.try_claim():
             self.error = DatabaseUnavailable("every connection to the database is busy")
-            self.conclude()
+            self.resolve()
         else:
-            self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._give_up)
+            self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._on_deadline)
 
-    def _give_up(self) -> None:
+    def _on_deadline(self) -> None:
         """The thread hangs where no deadline reaches, as in the resolution of a name, or is busy cleaning up."""
         if not self.future.done():
             reason = "the database does not answer in time"
             self.future.set_exception(OutcomeUnknown(reason) if self.commits else DatabaseUnavailable(reason))
 
 
-class _Worker:
+class _PostgresWorker:
     """A thread with a connection of its own, which is opened when it is needed and given up when it fails."""
 
-    def __init__(self, name: str, jobs: "queue.Queue[_Job | None]", parameters: dict[str, Any]) -> None:
+    def __init__(self, name: str, jobs: "queue.Queue[_DeadlineJob | None]", parameters: dict[str, Any]) -> None:
         self._jobs = jobs
         self._parameters = parameters
         self._connection: PostgresConnection | None = None
-        self._unreachable = False
+        self._connect_failed = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._process_jobs, name=name, daemon=True)
         self._thread.start()
 
     def join(self) -> None:
         self._closing.set()
         self._thread.join()
 
-    def _loop(self) -> None:
+    def _process_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if job.take() and not job.future.cancelled():
-                self._run(job)
-                deliver([job])
-                if self._unreachable:
-                    self._closing.wait(PAUSE_SECONDS)  # the others may fare better; do not storm the server
-        self._drop()
+            if job.try_claim() and not job.future.cancelled():
+                self._run_job(job)
+                deliver_outcomes([job])
+                if self._connect_failed:
+                    self._closing.wait(RECONNECT_PAUSE_SECONDS)  # the others may fare better; do not storm the server
+        self._close_connection()
 
-    def _run(self, job: _Job) -> None:
-        for _ in range(TRIES):
+    def _run_job(self, job: _DeadlineJob) -> None:
+        for _ in range(MAX_ATTEMPTS):
             job.error, job.commits = None, False
             try:
                 with translate_postgres_errors():
-                    job.result = self._try(job)
+                    job.result = self._attempt(job)
             except Exception as error:
                 job.error = error
-                if _may_repeat(error) and monotonic() + TRY_SECONDS < job.deadline:
+                if _is_retryable(error) and monotonic() + MIN_RETRY_SECONDS < job.deadline:
                     continue
             return
 
-    def _try(self, job: _Job) -> Any:
-        connection = self._connected(job.deadline)
+    def _attempt(self, job: _DeadlineJob) -> Any:
+        connection = self._open_connection(job.deadline)
         try:
-            return _write(connection, job) if job.writes else job.operation(connection)
+            return _run_transaction(connection, job) if job.writes else job.operation(connection)
         except BaseException as error:
-            if not _recovered(connection, error):
-                self._drop()
+            if not _reset_connection(connection, error):
+                self._close_connection()
             raise
 
-    def _connected(self, deadline: float) -> PostgresConnection:
+    def _open_connection(self, deadline: float) -> PostgresConnection:
         if self._connection is None:
-            self._unreachable = True
+            self._connect_failed = True
             try:
                 self._connection = connect(self._parameters)
             except psycopg.Error as error:
                 # Without a cause: a second try would find the same.
-                raise DatabaseUnavailable(f"the database cannot be reached: {reason_of(error)}") from None
-            self._unreachable = False
+                raise DatabaseUnavailable(f"the database cannot be reached: {short_reason(error)}") from None
+            self._connect_failed = False
         self._connection.deadline = deadline
         return self._connection
 
-    def _drop(self) -> None:
+    def _close_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
-def _write(connection: PostgresConnection, job: _Job) -> Any:
+def _run_transaction(connection: PostgresConnection, job: _DeadlineJob) -> Any:
     connection.execute(BEGIN)
     result = job.operation(connection)
-    # In this order: `_give_up`, which comes after the deadline, must not miss a COMMIT that is sent yet.
+    # In this order: `_on_deadline`, which comes after the deadline, must not miss a COMMIT that is sent yet.
     job.commits = True
     if monotonic() >= job.deadline:
         job.commits = False
@@ -238,7 +240,7 @@ def _write(connection: PostgresConnection, job: _Job) -> Any:
     except psycopg.Error as error:
         if _is_rolled_back(error):
             raise
-        raise OutcomeUnknown(f"the connection was lost during COMMIT: {reason_of(error)}", result) from error
+        raise OutcomeUnknown(f"the connection was lost during COMMIT: {short_reason(error)}", result) from error
     if done != "COMMIT":
         raise StorageFailed(f"COMMIT was answered with {done}")
     return result
@@ -249,17 +251,17 @@ def _is_rolled_back(error: psycopg.Error) -> bool:
     return error.diag.severity_nonlocalized == "ERROR" and not (error.sqlstate or "08").startswith("08")
 
 
-def _may_repeat(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     """Whether the operation lost a race or its connection, before its COMMIT."""
     cause = error.__cause__
     if isinstance(error, OutcomeUnknown) or not isinstance(cause, psycopg.Error):
         return False
     if cause.sqlstate is not None:
-        return cause.sqlstate in LOST_RACES or cause.sqlstate in SHUTDOWNS
+        return cause.sqlstate in CONFLICT_CODES or cause.sqlstate in SHUTDOWN_CODES
     return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
 
 
-def _recovered(connection: PostgresConnection, error: BaseException) -> bool:
+def _reset_connection(connection: PostgresConnection, error: BaseException) -> bool:
     """Make the connection fit for the next operation; False if it is not."""
     status = connection.info.transaction_status
     if isinstance(error, psycopg.Error) and error.sqlstate == READ_ONLY:
@@ -279,12 +281,12 @@ class PostgresDatabase:
 
     dialect: Dialect = psycopg_dialect()  # type: ignore[no-untyped-call]
 
-    def __init__(self, url: str, *, connections: int = 8, seconds: float = SECONDS) -> None:
-        """`seconds` bounds an operation; a command that looks at everything takes more."""
+    def __init__(self, url: str, *, connections: int = 8, operation_timeout: float = OPERATION_TIMEOUT_SECONDS) -> None:
+        """`operation_timeout` bounds an operation; a command that looks at everything takes more."""
         parameters = connection_parameters(url)
-        self._seconds = seconds
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
-        self._workers = [_Worker(f"filestead-postgres-{n}", self._jobs, parameters) for n in range(connections)]
+        self._operation_timeout = operation_timeout
+        self._jobs: queue.Queue[_DeadlineJob | None] = queue.Queue(QUEUE_SIZE)
+        self._workers = [_PostgresWorker(f"filestead-postgres-{n}", self._jobs, parameters) for n in range(connections)]
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run an operation that only reads, each statement by itself. Long ones have connections enough beside them."""
@@ -295,12 +297,12 @@ class PostgresDatabase:
         return await self._submit(operation, writes=True)
 
     async def _submit(self, operation: Callable[[Connection], T], *, writes: bool) -> T:
-        job = _Job(operation, monotonic() + self._seconds, writes=writes)
+        job = _DeadlineJob(operation, monotonic() + self._operation_timeout, writes=writes)
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            raise DatabaseUnavailable(f"{QUEUE} operations are waiting for the database") from None
-        timer = job.loop.call_later(QUEUE_SECONDS, job.hurry)
+            raise DatabaseUnavailable(f"{QUEUE_SIZE} operations are waiting for the database") from None
+        timer = job.loop.call_later(QUEUE_TIMEOUT_SECONDS, job.on_queue_timeout)
         try:
             result: T = await job.future
             return result

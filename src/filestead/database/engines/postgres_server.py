@@ -11,7 +11,7 @@ from filestead.database.engines.postgres import (
     PostgresConnection,
     connect,
     connection_parameters,
-    reason_of,
+    short_reason,
     translate_postgres_errors,
 )
 from filestead.database.engines.statements import Connection
@@ -19,9 +19,9 @@ from filestead.domain.errors import CannotStart
 
 log = logging.getLogger("filestead")
 
-OLDEST = 15
-LOCK = 0x66696C657374  # "filest", among whatever else uses advisory locks of this database
-LOCK_SECONDS = 60
+MIN_MAJOR = 15
+LOCK_ID = 0x66696C657374  # "filest", among whatever else uses advisory locks of this database
+LOCK_TIMEOUT = 60
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def maintenance_connection(url: str) -> Iterator[PostgresConnection]:
         connection = connect(parameters)
     except psycopg.Error as error:
         raise CannotStart(
-            f"{_named(parameters)} cannot be reached ({reason_of(error)}): start the server, or correct the URL"
+            f"{_describe(parameters)} cannot be reached ({short_reason(error)}): start the server, or correct the URL"
         ) from None
     with contextlib.closing(connection), translate_postgres_errors():
         yield connection
@@ -46,22 +46,22 @@ def exclusive_connection(url: str) -> Iterator[PostgresConnection]:
     """A `maintenance_connection` for one process at a time, of all that prepare this database."""
     # The lock ends with a transaction, and so holds behind PgBouncer, where a session is anybody's. Therefore it has
     # a connection of its own beside the one that the migrations commit on.
-    with maintenance_connection(url) as guard, maintenance_connection(url) as connection:
-        guard.execute(
-            f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0; "
+    with maintenance_connection(url) as lock_holder, maintenance_connection(url) as connection:
+        lock_holder.execute(
+            f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'; SET LOCAL statement_timeout = 0; "
             "SET LOCAL idle_in_transaction_session_timeout = 0"
         )
         try:
-            guard.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            lock_holder.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_ID,))
         except psycopg.errors.LockNotAvailable:
             raise CannotStart(
-                f"another process has been preparing the database for {LOCK_SECONDS} seconds: wait for it, or end it"
+                f"another process has been preparing the database for {LOCK_TIMEOUT} seconds: wait for it, or end it"
             ) from None
         yield connection
-        guard.execute("ROLLBACK")
+        lock_holder.execute("ROLLBACK")
 
 
-def installation(connection: Connection) -> str | None:
+def installation_id(connection: Connection) -> str | None:
     """The id of the installation; None in a new one."""
     row = connection.execute("SELECT id FROM installation").fetchone()
     return str(row[0]) if row else None
@@ -72,12 +72,12 @@ def add_installation(connection: Connection, installation_id: str) -> None:
     connection.execute("INSERT INTO installation (id) VALUES (%s)", (installation_id,))
 
 
-def check_server(connection: Connection, *, migrates: bool = False) -> None:
-    """`CannotStart` unless the server can keep the promises; `migrates` asks also whether tables can be made."""
-    number, commit, encoding, role, schema, name, creates = _facts(connection)
-    if number < OLDEST * 10_000:
+def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
+    """`CannotStart` unless the server can keep the promises; `may_migrate` asks also whether tables can be made."""
+    number, commit, encoding, role, schema, name, may_create = _server_facts(connection)
+    if number < MIN_MAJOR * 10_000:
         raise CannotStart(
-            f"the database runs on PostgreSQL {number // 10_000}, but Filestead needs {OLDEST} or newer: upgrade it"
+            f"the database runs on PostgreSQL {number // 10_000}, but Filestead needs {MIN_MAJOR} or newer: upgrade it"
         )
     if encoding != "UTF8":
         raise CannotStart(
@@ -89,7 +89,7 @@ def check_server(connection: Connection, *, migrates: bool = False) -> None:
             f"synchronous_commit is off for the role {role}, so a crash could lose files that were answered for: "
             f"ALTER ROLE {role} IN DATABASE {name} SET synchronous_commit = on (or local, remote_write, remote_apply)"
         )
-    if migrates and not creates:
+    if may_migrate and not may_create:
         place = f"the schema {schema} of the database {name}" if schema else f"any schema of the database {name}"
         raise CannotStart(
             f"the role {role} may not create tables in {place}: GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO "
@@ -103,7 +103,7 @@ def warn_of_unsafe_settings(connection: Connection) -> None:
         log.warning("fsync is off in PostgreSQL: a power cut can lose every row. Set fsync = on in its configuration")
 
 
-def _facts(connection: Connection) -> tuple[Any, ...]:
+def _server_facts(connection: Connection) -> tuple[Any, ...]:
     row = connection.execute(
         "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), "
         "pg_encoding_to_char(encoding), quote_ident(current_user), quote_ident(current_schema()), "
@@ -114,7 +114,7 @@ def _facts(connection: Connection) -> tuple[Any, ...]:
     return row
 
 
-def _named(parameters: dict[str, Any]) -> str:
+def _describe(parameters: dict[str, Any]) -> str:
     """The database as a message may name it: without the password."""
     place = f"{parameters.get('host', 'the local socket')}:{parameters.get('port', 5432)}"
     return f"the database {parameters.get('dbname', '')} at {place}".replace("  ", " ")

@@ -21,12 +21,12 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.database.engines.ballast import Ballast
-from filestead.database.engines.jobs import Job, deliver
+from filestead.database.engines.jobs import Job, deliver_outcomes
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 
 BUSY_SECONDS = 10.0
-GROUP = 64
+GROUP_SIZE = 64
 READERS = 2
 
 Clock = Callable[[], float]
@@ -66,7 +66,7 @@ def maintenance_connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _run(job: Job, connection: Connection) -> None:
+def _run_job(job: Job, connection: Connection) -> None:
     try:
         with translate_sqlite_errors():
             job.result = job.operation(connection)
@@ -74,13 +74,13 @@ def _run(job: Job, connection: Connection) -> None:
         job.error = error
 
 
-class _Worker:
+class _SqliteWorker:
     """A thread with a connection that runs jobs in groups."""
 
     def __init__(self, name: str, connection: Callable[[], sqlite3.Connection]) -> None:
         self._open = connection
         self._connection = connection()
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._process_jobs, name=name, daemon=True)
 
     def start(self, jobs: "queue.SimpleQueue[Job | None]", *, group: int) -> None:
         self._jobs = jobs
@@ -91,7 +91,7 @@ class _Worker:
         self._thread.join()
         self._connection.close()
 
-    def _loop(self) -> None:
+    def _process_jobs(self) -> None:
         while (first := self._jobs.get()) is not None:
             group = [first]
             with contextlib.suppress(queue.Empty):
@@ -102,14 +102,14 @@ class _Worker:
                         break
                     group.append(job)
             self.run(group)
-            deliver(group)
+            deliver_outcomes(group)
 
     def run(self, group: list[Job]) -> None:
         for job in group:
-            _run(job, self._connection)
+            _run_job(job, self._connection)
 
 
-class _Writer(_Worker):
+class _SqliteWriter(_SqliteWorker):
     """The thread that writes: a group is one transaction, a job one savepoint."""
 
     def __init__(self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast) -> None:
@@ -122,13 +122,13 @@ class _Writer(_Worker):
 
     def run(self, group: list[Job]) -> None:
         self._commit(group)
-        if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.drop():
+        if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.release():
             # Nothing of a group that found no room has been kept, so it can be run again.
             for job in group:
                 job.error = None
             self._commit(group)
         else:
-            self._ballast.take_in()
+            self._ballast.allocate()
 
     def _commit(self, group: list[Job]) -> None:
         connection = self._connection
@@ -137,7 +137,7 @@ class _Writer(_Worker):
                 connection.execute("BEGIN IMMEDIATE")
                 for job in group:
                     connection.execute("SAVEPOINT job")
-                    _run(job, connection)
+                    _run_job(job, connection)
                     if job.error is not None:
                         # A full disk is everybody's; SQLite may have rolled all back by itself by now.
                         if isinstance(job.error, StorageFull) or not connection.in_transaction:
@@ -146,11 +146,11 @@ class _Writer(_Worker):
                     connection.execute("RELEASE job")
                 connection.execute("COMMIT")
         except DomainError as error:
-            self._reopen()
+            self._reopen_connection()
             for job in group:
                 job.error = error
 
-    def _reopen(self) -> None:
+    def _reopen_connection(self) -> None:
         """A failed sync is final: nothing more goes through the handle that saw it."""
         with contextlib.suppress(sqlite3.Error, DomainError):
             self._connection.close()
@@ -169,13 +169,13 @@ class SqliteDatabase:
 
         self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._writer = _Writer("filestead-writer", connection, Ballast(path.with_name("ballast")))
+        self._writer = _SqliteWriter("filestead-writer", connection, Ballast(path.with_name("ballast")))
         self._long_reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._readers = [_Worker(f"filestead-reader-{n}", connection) for n in range(READERS)]
-        self._long_reader = _Worker("filestead-long-reader", connection)
-        self._writer.start(self._writes, group=GROUP)
+        self._readers = [_SqliteWorker(f"filestead-reader-{n}", connection) for n in range(READERS)]
+        self._long_reader = _SqliteWorker("filestead-long-reader", connection)
+        self._writer.start(self._writes, group=GROUP_SIZE)
         for reader in self._readers:
-            reader.start(self._reads, group=GROUP // READERS)
+            reader.start(self._reads, group=GROUP_SIZE // READERS)
         self._long_reader.start(self._long_reads, group=1)
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:

@@ -63,7 +63,7 @@ def now() -> ColumnElement[int]:
     return now_us() // 1_000_000
 
 
-def number(name: str) -> Any:
+def int_param(name: str) -> Any:
     """A parameter that is a whole number."""
     return bindparam(name, type_=BigInteger)
 
@@ -85,13 +85,13 @@ def _json_texts_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
 
 
-def texts(name: str) -> Any:
-    """A parameter that is any number of texts, for `in_`; its value is made by `listed`."""
+def text_array_param(name: str) -> Any:
+    """A parameter that is any number of texts, for `in_`; its value is made by `json_array`."""
     return select(func.json_texts(bindparam(name, type_=Text)).table_valued("value").c.value)
 
 
-def listed(values: Iterable[str]) -> str:
-    """The value of a parameter of `texts`."""
+def json_array(values: Iterable[str]) -> str:
+    """The value of a parameter of `text_array_param`."""
     return json.dumps(list(values))
 
 
@@ -108,7 +108,7 @@ class Statement:
         return connection.execute(self.sql, {**self._constants, **values})
 
 
-class Lock:
+class RowLock:
     """Takes rows for the rest of the transaction, so that what is read next is the last word on them.
 
     Where writers take turns anyway the dialect knows no such lock, and nothing is run.

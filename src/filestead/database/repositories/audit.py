@@ -17,7 +17,7 @@ LEASE_GRACE_US = 300_000_000
 SELF_CHECKS = {"sqlite": (("PRAGMA integrity_check", "ok"), ("PRAGMA foreign_key_check", None))}
 
 
-def findings(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
+def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
     """An operation that reads the findings."""
 
     def operation(connection: Connection) -> list[Violation]:
@@ -25,12 +25,12 @@ def findings(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
         for invariant, severity, sentence, remedy, statement in _checks():
             rows = Statement(statement, dialect)(connection).fetchall()
             found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
-        for sql, good in SELF_CHECKS.get(dialect.name, ()):
+        for sql, expected in SELF_CHECKS.get(dialect.name, ()):
             rows = Statement(literal_sql(sql), dialect)(connection).fetchall()
             found += [
                 Violation("I-18", "A", "database", f"{sql}: {row[0]}", "restore the last backup")
                 for row in rows
-                if row[0] != good
+                if row[0] != expected
             ]
         return found
 

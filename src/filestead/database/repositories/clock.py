@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, func, select, update
 
-from filestead.database.engines.statements import Connection, Database, Lock, Statement, now_us, number
+from filestead.database.engines.statements import Connection, Database, RowLock, Statement, int_param, now_us
 from filestead.database.tables import clock
 from filestead.domain.clock import ClockState, ClockWatch
 
@@ -20,23 +20,23 @@ class SqlClock:
     def __init__(self, database: Database, watch: ClockWatch) -> None:
         self._database = database
         self._watch = watch
-        self._lock = Lock(select(clock.c.id), database.dialect)
+        self._lock = RowLock(select(clock.c.id), database.dialect)
         self._read = Statement(
             select(now_us(), clock.c.seen_us, clock.c.proven_us, clock.c.jumped_us), database.dialect
         )
-        values: dict[str, Any] = {name: number(name) for name in ("seen_us", "proven_us", "jumped_us")}
+        values: dict[str, Any] = {name: int_param(name) for name in ("seen_us", "proven_us", "jumped_us")}
         self._record = Statement(update(clock).values(**values), database.dialect)
 
     def proven_us(self, connection: Connection) -> int:
         """The time by which things may be undone for good, as of now."""
-        return self._look(connection)[1].proven_us
+        return self._read_state(connection)[1].proven_us
 
     async def observe(self) -> str | None:
         """Compare the clock with the time that has passed, and record what is found; a line for the log, if any."""
 
         def operation(connection: Connection) -> tuple[ClockState | None, ClockState, float]:
             self._lock(connection)
-            before, after, read_at = self._look(connection)
+            before, after, read_at = self._read_state(connection)
             self._record(connection, seen_us=after.seen_us, proven_us=after.proven_us, jumped_us=after.jumped_us)
             return before, after, read_at
 
@@ -45,7 +45,7 @@ class SqlClock:
         self._watch.remember(after, read_at)
         return news
 
-    def _look(self, connection: Connection) -> tuple[ClockState | None, ClockState, float]:
+    def _read_state(self, connection: Connection) -> tuple[ClockState | None, ClockState, float]:
         row = self._read(connection).fetchone()
         read_at = self._watch.monotonic()
         if row is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, or_, select, update
 
-from filestead.database.engines.statements import Connection, Database, Statement, now, number
+from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
 from filestead.database.tables import keys, organizations, projects, users
 from filestead.domain.access import Key, Principal, Scope
 from filestead.domain.errors import KeyNotFound
@@ -13,7 +13,7 @@ from filestead.domain.errors import KeyNotFound
 NewId = Callable[[str], str]
 """Makes a fresh id with the given prefix."""
 
-SHOWN = (
+KEY_COLUMNS = (
     *(keys.c.id, keys.c.hint, organizations.c.name, projects.c.name, users.c.name),
     *(keys.c.scopes, keys.c.created_at, keys.c.expires_at, keys.c.revoked_at),
 )
@@ -29,22 +29,22 @@ class SqlKeyRepository:
         def compiled(statement: Any) -> Statement:
             return Statement(statement, database.dialect)
 
-        everything = keys.join(projects, keys.c.project_id == projects.c.id)
-        everything = everything.join(organizations, projects.c.organization_id == organizations.c.id)
-        everything = everything.join(users, keys.c.user_id == users.c.id)
+        joined = keys.join(projects, keys.c.project_id == projects.c.id)
+        joined = joined.join(organizations, projects.c.organization_id == organizations.c.id)
+        joined = joined.join(users, keys.c.user_id == users.c.id)
         usable = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
-        shown = select(*SHOWN).select_from(everything)
+        key_rows = select(*KEY_COLUMNS).select_from(joined)
         self._find = compiled(
             select(
                 *(keys.c.id, keys.c.user_id, projects.c.id, projects.c.name),
                 *(organizations.c.id, organizations.c.name, keys.c.scopes, keys.c.expires_at),
             )
-            .select_from(everything)
+            .select_from(joined)
             .where(keys.c.digest == bindparam("digest"), usable)
         )
-        self._list = compiled(shown.order_by(keys.c.created_at, keys.c.id))
-        self._by_id = compiled(shown.where(keys.c.id == bindparam("id")))
-        self._by_digest = compiled(shown.where(keys.c.digest == bindparam("digest")))
+        self._list = compiled(key_rows.order_by(keys.c.created_at, keys.c.id))
+        self._by_id = compiled(key_rows.where(keys.c.id == bindparam("id")))
+        self._by_digest = compiled(key_rows.where(keys.c.digest == bindparam("digest")))
         self._revoke = compiled(
             update(keys).where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_(None)).values(revoked_at=now())
         )
@@ -52,27 +52,29 @@ class SqlKeyRepository:
             insert(keys).values(
                 **{name: bindparam(name) for name in ("id", "digest", "hint", "project_id", "user_id", "scopes")},
                 created_at=now(),
-                expires_at=now() + number("lifetime"),
+                expires_at=now() + int_param("lifetime"),
             )
         )
         self._organization = compiled(select(organizations.c.id).where(organizations.c.name == bindparam("name")))
         self._add_organization = compiled(
             insert(organizations).values(id=bindparam("id"), name=bindparam("name"), created_at=now())
         )
-        within: Any = bindparam("organization_id")
+        organization_id: Any = bindparam("organization_id")
         self._project = compiled(
-            select(projects.c.id).where(projects.c.organization_id == within, projects.c.name == bindparam("name"))
+            select(projects.c.id).where(
+                projects.c.organization_id == organization_id, projects.c.name == bindparam("name")
+            )
         )
         self._add_project = compiled(
             insert(projects).values(
-                id=bindparam("id"), organization_id=within, name=bindparam("name"), created_at=now()
+                id=bindparam("id"), organization_id=organization_id, name=bindparam("name"), created_at=now()
             )
         )
         self._user = compiled(
-            select(users.c.id).where(users.c.organization_id == within, users.c.name == bindparam("name"))
+            select(users.c.id).where(users.c.organization_id == organization_id, users.c.name == bindparam("name"))
         )
         self._add_user = compiled(
-            insert(users).values(id=bindparam("id"), organization_id=within, name=bindparam("name"))
+            insert(users).values(id=bindparam("id"), organization_id=organization_id, name=bindparam("name"))
         )
 
     async def create(
@@ -90,16 +92,16 @@ class SqlKeyRepository:
         """Store a key, with the organization, project and user it belongs to."""
 
         def operation(connection: Connection) -> Key:
-            known = self._by_digest(connection, digest=digest).fetchone()
-            if known is not None:
-                return _key(known)
-            organization_id = self._ensure(
+            existing = self._by_digest(connection, digest=digest).fetchone()
+            if existing is not None:
+                return _key(existing)
+            organization_id = self._get_or_create(
                 connection, self._organization, self._add_organization, "org-", name=organization
             )
-            project_id = self._ensure(
+            project_id = self._get_or_create(
                 connection, self._project, self._add_project, "proj_", name=project, organization_id=organization_id
             )
-            user_id = self._ensure(
+            user_id = self._get_or_create(
                 connection, self._user, self._add_user, "user-", name=user or key_id, organization_id=organization_id
             )
             self._add_key(
@@ -116,7 +118,9 @@ class SqlKeyRepository:
 
         return await self._database.write(operation)
 
-    def _ensure(self, connection: Connection, find: Statement, add: Statement, prefix: str, **values: str) -> str:
+    def _get_or_create(
+        self, connection: Connection, find: Statement, add: Statement, prefix: str, **values: str
+    ) -> str:
         """The id of the named row, which is made if it is not there."""
         row = find(connection, **values).fetchone()
         if row is not None:

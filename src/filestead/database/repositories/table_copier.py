@@ -24,27 +24,27 @@ from filestead.database.tables import LIVE, PENDING, blobs, files, metadata, pro
 
 Row = dict[str, Any]
 
-BEFORE_FILES = ("organizations", "projects", "users", "keys")
-AFTER_FILES = ("idempotency_keys", "file_tombstones")
+TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
+TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 # The place that was given to the newest file ever, also if it is gone.
-_HIGHEST = {
+_LAST_SEQ = {
     "sqlite": "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'",
     "postgresql": "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('files', 'seq')::regclass), 0)",
 }
-_GO_ON_BEHIND = {
+_CONTINUE_AFTER = {
     "sqlite": (
         "DELETE FROM sqlite_sequence WHERE name = 'files'",
-        "INSERT INTO sqlite_sequence (name, seq) VALUES ('files', :highest)",
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('files', :last_seq)",
     ),
     "postgresql": (
-        "SELECT setval(pg_get_serial_sequence('files', 'seq'), greatest(%(highest)s::bigint, 1), %(highest)s > 0)",
+        "SELECT setval(pg_get_serial_sequence('files', 'seq'), greatest(%(last_seq)s::bigint, 1), %(last_seq)s > 0)",
     ),
 }
 
 
-class SqlTransfer:
+class TableCopier:
     """Reads and writes rows as they are. Only for installations that nobody serves meanwhile."""
 
     def __init__(self, database: Database) -> None:
@@ -61,30 +61,30 @@ class SqlTransfer:
         unexpired = or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
         return await self._page(files, select(files).where(unexpired), after, limit)
 
-    async def counterparts(self, table: str, rows: Sequence[Row]) -> list[Row]:
+    async def matching_rows(self, table: str, rows: Sequence[Row]) -> list[Row]:
         """The rows with the keys of `rows`, which are of another installation."""
         columns = metadata.tables[table].columns
-        (key,) = _key(metadata.tables[table])
+        (key,) = _key_columns(metadata.tables[table])
         names = [f"key_{number}" for number in range(len(rows))]
         statement = select(*columns).where(key.in_([bindparam(name, type_=key.type) for name in names]))
-        return await self._read(statement, dict(zip(names, (row[key.name] for row in rows), strict=True)))
+        return await self._read_rows(statement, dict(zip(names, (row[key.name] for row in rows), strict=True)))
 
-    async def highest(self) -> int:
+    async def last_seq(self) -> int:
         """The highest `seq` that a file was ever given."""
-        sql = _HIGHEST[self._database.dialect.name]
+        sql = _LAST_SEQ[self._database.dialect.name]
         row = await self._database.read(lambda connection: connection.execute(sql, {}).fetchone())
         return int(row[0]) if row else 0
 
     async def _page(self, table: Table, statement: Select[Any], after: Row | None, limit: int) -> list[Row]:
-        key = _key(table)
+        key = _key_columns(table)
         values: Row = {}
         if after is not None:
             values = {f"after_{column.name}": after[column.name] for column in key}
             parameters = (bindparam(f"after_{column.name}", type_=column.type) for column in key)
             statement = statement.where(tuple_(*key) > tuple_(*parameters))
-        return await self._read(statement.order_by(*key).limit(limit), values)
+        return await self._read_rows(statement.order_by(*key).limit(limit), values)
 
-    async def _read(self, statement: Select[Any], values: Row) -> list[Row]:
+    async def _read_rows(self, statement: Select[Any], values: Row) -> list[Row]:
         compiled = Statement(statement, self._database.dialect)
         found = await self._database.read(lambda connection: compiled(connection, **values).fetchall())
         return [dict(zip(statement.selected_columns.keys(), row, strict=True)) for row in found]
@@ -93,32 +93,32 @@ class SqlTransfer:
 
     async def write(self, table: str, rows: Sequence[Row]) -> None:
         """Insert rows, or make those that are there (by their key) the same."""
-        await self._run(self._upsert(metadata.tables[table], rows))
+        await self._write_all(self._upsert(metadata.tables[table], rows))
 
-    async def expect(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
+    async def register_pending_blobs(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
         """Tell the ledger of blobs before their first byte, so that none is ever without a row."""
         lease = now_us() + bindparam("lease_us", lease_seconds * 1_000_000, type_=BigInteger)
-        ledger = [_blob(row, PENDING) for row in rows]
-        await self._run(self._upsert(blobs, ledger, lease_until_us=lease))
+        ledger = [_blob_row(row, PENDING) for row in rows]
+        await self._write_all(self._upsert(blobs, ledger, lease_until_us=lease))
 
     async def publish(self, rows: Sequence[Row]) -> None:
         """Insert files whose bytes are there, in one transaction with the ledger's rows of their blobs."""
-        ledger = [_blob(row, LIVE) for row in rows]
-        await self._run(self._upsert(blobs, ledger), self._upsert(files, rows))
+        ledger = [_blob_row(row, LIVE) for row in rows]
+        await self._write_all(self._upsert(blobs, ledger), self._upsert(files, rows))
 
-    async def finish(self, highest: int) -> None:
-        """Make the sums of the projects those of their files, and let new files come behind `highest`."""
+    async def finalize(self, last_seq: int) -> None:
+        """Make the sums of the projects those of their files, and let new files come behind `last_seq`."""
         used = func.coalesce(
             select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
             literal_column("0"),
         )
         sums = projects.update().values(bytes_used=used, bytes_reserved=literal_column("0"))
-        await self._run((sums, {}))
-        steps = _GO_ON_BEHIND[self._database.dialect.name]
+        await self._write_all((sums, {}))
+        steps = _CONTINUE_AFTER[self._database.dialect.name]
 
         def operation(connection: Connection) -> None:
             for sql in steps:
-                connection.execute(sql, {"highest": highest})
+                connection.execute(sql, {"last_seq": last_seq})
 
         await self._database.write(operation)
 
@@ -131,12 +131,12 @@ class SqlTransfer:
                 for number in range(len(rows))
             ]
         )
-        key = _key(table)
+        key = _key_columns(table)
         others = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
         values = {f"{name}_{number}": row[name] for number, row in enumerate(rows) for name in names}
         return insert.on_conflict_do_update(index_elements=key, set_=others), values
 
-    async def _run(self, *statements: tuple[Executable, Row]) -> None:
+    async def _write_all(self, *statements: tuple[Executable, Row]) -> None:
         compiled = [(Statement(statement, self._database.dialect), values) for statement, values in statements]
 
         def operation(connection: Connection) -> None:
@@ -146,11 +146,11 @@ class SqlTransfer:
         await self._database.write(operation)
 
 
-def _key(table: Table) -> list[Column[Any]]:
+def _key_columns(table: Table) -> list[Column[Any]]:
     return list(table.primary_key.columns)
 
 
-def _blob(file: Row, state: str) -> Row:
+def _blob_row(file: Row, state: str) -> Row:
     return {
         "key": file["blob_key"],
         "project_id": file["project_id"],
