@@ -74,7 +74,7 @@ def test_candidates_have_one_line_of_help(bare: CommandLine, style: str) -> None
 def test_a_style_that_is_none(bare: CommandLine) -> None:
     done = candidates(bare, "fi", "tcsh")
     assert (done.code, done.data) == (1, b"")
-    assert "COMPLETION_STYLE is one of bash, zsh, fish" in done.err
+    assert "COMPLETION_STYLE must be one of bash, zsh, fish" in done.err
 
 
 # --- bash -----------------------------------------------------------------------------------------------------------

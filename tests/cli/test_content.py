@@ -101,12 +101,12 @@ def test_targets_that_cannot_be_written_are_refused_before_any_request(bare: Com
     (folder / "mine.txt").write_text("mine")
     (folder / "mine.txt").chmod(0o444)
     cases = {
-        ".": "-o . is a directory; name the file to write, as in -o data.jsonl",
-        "closed": "-o closed is a directory; name the file to write, as in -o closed/data.jsonl",
-        "none/out.bin": f"-o none/out.bin cannot be written: there is no directory {folder}/none",
-        "closed/out.bin": f"-o closed/out.bin cannot be written: files may not be made in {folder}/closed",
-        "mine.txt": "-o mine.txt may not be written",
-        "mine.txt/out": f"-o mine.txt/out cannot be written: there is no directory {folder}/mine.txt",
+        ".": "-o . is a directory; pass the path of a file, such as -o data.jsonl",
+        "closed": "-o closed is a directory; pass the path of a file, such as -o closed/data.jsonl",
+        "none/out.bin": f"-o none/out.bin cannot be written: directory {folder}/none does not exist",
+        "closed/out.bin": f"-o closed/out.bin cannot be written: no permission to create files in {folder}/closed",
+        "mine.txt": "-o mine.txt cannot be written: permission denied",
+        "mine.txt/out": f"-o mine.txt/out cannot be written: directory {folder}/mine.txt does not exist",
     }
     with Proxy(server.port) as proxy:
         cli = bare.with_env(OPENAI_BASE_URL=proxy.base_url, OPENAI_API_KEY=str(server.key))

@@ -302,7 +302,7 @@ def test_no_server(bare: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        ("200 OK", "filestead: the answer is JSON of too many levels to be shown\n"),
+        ("200 OK", "filestead: the response is JSON that is nested too deeply to be displayed\n"),
         ("400 Bad Request", 'GET "{url}/files/file-1": 400 Bad Request\n'),
     ],
 )
@@ -326,11 +326,11 @@ def test_json_of_too_many_levels(cli: CommandLine, server: Server, status: str, 
         ([], {"OPENAI_BASE_URL": "localhost"}, 'OPENAI_BASE_URL "localhost" is missing a scheme'),
         (["--base-url", "http://"], {}, '--base-url "http://" is not a URL with a host'),
         (["--api-key", "sk-\u00fc"], {}, "the value of header Authorization has characters that cannot be sent"),
-        (["--mtls-client-cert-file", "x"], {}, "a client certificate needs both --mtls-client-cert-file and "),
+        (["--mtls-client-cert-file", "x"], {}, "a client certificate requires both --mtls-client-cert-file and "),
         (
             ["--mtls-client-cert-file", "x", "--mtls-client-key-file", "x"],
             {},
-            "a client certificate needs an https address",
+            "a client certificate requires an https base URL",
         ),
     ],
 )

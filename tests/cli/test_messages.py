@@ -36,10 +36,10 @@ UPLOAD = ("files", "create", "--purpose", "user_data", "--file")
     [
         ("files create README.md", 1, "files create --file README.md --purpose PURPOSE"),
         ("files create --purpose batch README.md", 1, "files create --file README.md --purpose PURPOSE"),
-        ("files create --purpose batch --file a.jsonl b.jsonl c.jsonl", 1, "one file is uploaded at a time"),
+        ("files create --purpose batch --file a.jsonl b.jsonl c.jsonl", 1, "files are uploaded one at a time"),
         ("files create --purpose batch a.jsonl b.jsonl", 1, 'do filestead files create --file "$file"'),
         ("files delete file-1 file-2", 1, "xargs -n 1 filestead files delete"),
-        ("files create --file a.jsonl", 1, "flag --purpose missing"),
+        ("files create --file a.jsonl", 1, "missing required flag --purpose"),
         ("files list --limt 1", 1, "unknown flag --limt; did you mean --limit?"),
         ("files upload a.jsonl", 3, "did you mean 'filestead files create'?"),
         ("files put a.jsonl", 3, "did you mean 'filestead files create'?"),
@@ -49,16 +49,16 @@ UPLOAD = ("files", "create", "--purpose", "user_data", "--file")
         ("files ls", 3, "did you mean 'filestead files list'?"),
         ("files LS", 3, "did you mean 'filestead files list'?"),
         ("files creat", 3, "did you mean 'filestead files create'?"),
-        ("files qqqq", 3, "run 'filestead files --help' for the commands"),
+        ("files qqqq", 3, "run 'filestead files --help' for a list of commands"),
         ("upload a.jsonl", 3, "did you mean 'filestead files create'?"),
         ("list", 3, "did you mean 'filestead files list'?"),
         ("start", 3, "did you mean 'filestead serve'?"),
-        ("keys create", 1, "flag --project missing"),
-        ("keys create --project", 1, "--project needs a value"),
+        ("keys create", 1, "missing required flag --project"),
+        ("keys create --project", 1, "--project requires a value"),
         ("keys create --project a b", 1, "unexpected extra arguments: b"),
         ("keys create --project a --expires-in soon", 1, 'invalid value for --expires-in: unable to convert "soon"'),
         ("keys create --project a --scope all", 1, 'invalid value "all" for --scope'),
-        ("keys revoke", 1, "KEY_ID missing"),
+        ("keys revoke", 1, "missing required argument KEY_ID"),
         ("keys new", 3, "did you mean 'filestead keys create'?"),
         ("keys rm", 3, "did you mean 'filestead keys revoke'?"),
         ("keys lst", 3, "did you mean 'filestead keys list'?"),
@@ -122,7 +122,7 @@ def test_a_misspelled_purpose_is_told_before_anything_is_sent(bare: CommandLine,
     words = ("files", "create", "--file", "a.txt", "--purpose", purpose, *address)
     done = bare(*words)
     assert (done.code, done.data) == (1, b"")
-    assert f"the purpose {purpose} is probably {meant} misspelled" in done.err
+    assert f"unknown purpose {purpose}; did you mean {meant}?" in done.err
     assert "--any-purpose" in done.err
     assert "Connection refused" in bare(*words, "--any-purpose").err
 
@@ -139,7 +139,7 @@ def test_a_misspelled_purpose_in_a_piped_body(bare: CommandLine) -> None:
     with pytest.raises(UsageError):
         reject_misspelled_purpose("bacth")
     done = bare("files", "create", "--file", "a.txt", stdin=b"purpose: bacth")
-    assert "is probably batch misspelled" in done.err
+    assert "unknown purpose bacth; did you mean batch?" in done.err
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_a_folder(cli: CommandLine) -> None:
     (cli.folder / "sub").mkdir()
     done = cli(*UPLOAD, "sub")
     assert (done.code, done.data) == (1, b"")
-    assert re.fullmatch(r"filestead: sub: Is a directory\n[^\n]*tar cz FOLDER \| filestead[^\n]*\n", done.err)
+    assert re.fullmatch(r"filestead: sub: Is a directory\n[^\n]*tar cz DIRECTORY \| filestead[^\n]*\n", done.err)
 
 
 def test_a_pattern_that_nothing_matches(cli: CommandLine) -> None:
@@ -162,11 +162,11 @@ def test_a_pattern_that_nothing_matches(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (b"\xff\xfe.txt", "is not UTF-8"),
-        (b"caf\xe9.txt", "is not UTF-8"),
-        (b"back\\", "ends in a backslash"),
-        (b"bell\x07.txt", "has control characters"),
-        (b"\x1b[31mred.txt", "has control characters"),
+        (b"\xff\xfe.txt", "is not valid UTF-8"),
+        (b"caf\xe9.txt", "is not valid UTF-8"),
+        (b"back\\", "ends with a backslash"),
+        (b"bell\x07.txt", "contains control characters"),
+        (b"\x1b[31mred.txt", "contains control characters"),
     ],
 )
 def test_a_name_that_cannot_be_kept(cli: CommandLine, server: Server, name: bytes, reason: str) -> None:
@@ -200,7 +200,7 @@ def test_nobody_listens(bare: CommandLine) -> None:
 def test_tls_on_a_plain_port(cli: CommandLine, server: Server) -> None:
     done = cli("files", "list", "--base-url", f"https://127.0.0.1:{server.port}/v1")
     assert done.code == 1
-    assert done.err.splitlines()[-1].startswith("The server does not speak TLS on this port")
+    assert done.err.splitlines()[-1].startswith("The server does not use TLS on this port")
 
 
 def test_plain_http_on_a_port_with_tls(cli: CommandLine, server: Server, certificate: Path) -> None:  # noqa: F811
@@ -208,8 +208,8 @@ def test_plain_http_on_a_port_with_tls(cli: CommandLine, server: Server, certifi
         done = cli("files", "list", "--base-url", tunnel.base_url.replace("https", "http"))
         untrusted = cli("files", "list", "--base-url", tunnel.base_url)
     assert done.code == 1
-    assert done.err.splitlines()[-1].endswith("its address begins with https://"), done.err
-    assert untrusted.err.splitlines()[-1].startswith("SSL_CERT_FILE can name a file"), untrusted.err
+    assert done.err.splitlines()[-1].endswith("use a base URL that begins with https://."), done.err
+    assert untrusted.err.splitlines()[-1].startswith("To trust a private certificate authority, set SSL_CERT_FILE"), untrusted.err
 
 
 def test_an_unknown_host(cli: CommandLine) -> None:
@@ -219,13 +219,16 @@ def test_an_unknown_host(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize(
     ("key", "start"),
-    [("sk-wrong-key-0123456789", "The server does not take this key."), ("", "No key was sent: set OPENAI_API_KEY.")],
+    [
+        ("sk-wrong-key-0123456789", "The server rejected this API key."),
+        ("", "No API key was sent; set OPENAI_API_KEY."),
+    ],
 )
 def test_a_key_that_is_refused(cli: CommandLine, key: str, start: str) -> None:
     done = cli("files", "list", env={"OPENAI_API_KEY": key})
     status, hint = done.err.splitlines()
     assert re.fullmatch(r'GET "http://\S+/files": 401 Unauthorized \(request id: req_\w+\)', status)
-    assert hint == f"{start} On the server's machine, `filestead keys create --project default` makes a new one."
+    assert hint == f"{start} To create a key, run `filestead keys create --project default` on the server's machine."
     assert "code" in json.loads(done.out), "the error object still goes to standard output"
 
 

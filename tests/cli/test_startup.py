@@ -167,7 +167,7 @@ def test_server_commands_say_what_to_install(cli: CommandLine, allowed: str, com
     done = base_only(cli, allowed, command, "--help")
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.fullmatch(
-        r"filestead: this command needs the server's libraries, and \w+ is not installed; "
+        r"filestead: this command requires the server libraries, but \w+ is not installed; "
         r"install them with: pip install 'filestead\[server\]'\n",
         done.stderr.decode(),
     )

@@ -193,8 +193,8 @@ def test_quitting_the_pager_ends_the_list(cli: CommandLine, many: list[str]) -> 
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ("no-such-pager -x", 'the pager "no-such-pager" cannot be found; set PAGER, or pipe the list through cat'),
-        ('less "', 'PAGER is less ", which cannot be read: No closing quotation'),
+        ("no-such-pager -x", 'pager "no-such-pager" not found; set PAGER, or pipe the list through cat'),
+        ('less "', 'cannot parse PAGER (less "): No closing quotation'),
     ],
 )
 def test_pagers_that_cannot_be_used(cli: CommandLine, many: list[str], named: str, message: str) -> None:

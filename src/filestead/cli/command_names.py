@@ -1,4 +1,4 @@
-"""The names of commands that both halves know: server commands, tools, and the synonyms of other programs."""
+"""The names of the commands outside the client tables, and synonyms that users try instead of the right name."""
 
 SYNONYMS = {
     **dict.fromkeys(("upload", "add", "put", "push", "send", "new", "post", "store", "import"), "create"),
@@ -7,7 +7,7 @@ SYNONYMS = {
     **dict.fromkeys(("rm", "remove", "del", "unlink", "erase"), "delete"),
     **dict.fromkeys(("ls", "dir", "all"), "list"),
 }
-"""What other programs call our commands."""
+"""Names that other programs use for these commands."""
 
 KEY_SYNONYMS = {**SYNONYMS, **dict.fromkeys(("delete", "rm", "remove", "del", "disable"), "revoke")}
 
@@ -22,17 +22,17 @@ TOP_LEVEL_SYNONYMS = {
     "upgrade": "migrate",
     "version": "--version",
 }
-"""What people type where a group is missing, or by another program's name for it."""
+"""Words that users type instead of a top-level command, such as a subcommand without its group."""
 
 SERVER_COMMANDS = {
     "serve": "Serve the OpenAI Files API",
     "keys": "Create, list and revoke API keys",
-    "verify": "Check that every file has its bytes and nothing is left over",
-    "sweep": "Remove the bytes of expired and deleted files now",
-    "migrate": "Bring the database of a shared installation to this version",
-    "copy": "Copy an installation, embedded or shared, to another",
-    "healthcheck": "Ask the server on this machine whether it can serve",
+    "verify": "Check that every file has its content and no orphaned data is left",
+    "sweep": "Remove the content of expired and deleted files now",
+    "migrate": "Migrate the database of a shared installation to this version",
+    "copy": "Copy an embedded or shared installation to another one",
+    "healthcheck": "Check whether the server on this machine is ready",
 }
-"""Their flags and help are in `admin.py`, which is loaded only for them: it needs the server's libraries."""
+"""Their flags and help are in `admin/`, which is imported only to run them: it requires the server libraries."""
 
-SHELL_COMMANDS = {"completion": "Print the completion script of a shell: bash, zsh or fish"}
+SHELL_COMMANDS = {"completion": "Print the completion script for bash, zsh or fish"}

@@ -1,7 +1,8 @@
-"""Completion for bash, zsh and fish: `filestead completion SHELL` prints a script, which asks `filestead __complete`.
+"""Completion for bash, zsh and fish: `filestead completion SHELL` prints a script that runs `filestead __complete`.
 
-`__complete WORDS...` prints the candidates for the last word, one a line (for zsh and fish with a tab and its help),
-and exits 10 where the shell should complete file names. COMPLETION_STYLE names the shell, as in the official client.
+`__complete WORDS...` prints the candidates for the last word, one per line (for zsh and fish with a tab and a help
+text), and exits with 10 if the shell should complete file names. As in the official client, COMPLETION_STYLE names
+the shell.
 """
 
 import os
@@ -15,7 +16,7 @@ from filestead.cli.errors import UsageError
 
 EXIT_COMPLETE_FILES = 10
 
-BASH = r"""# bash completion: put  eval "$(filestead completion bash)"  into ~/.bashrc
+BASH = r"""# bash completion: add  eval "$(filestead completion bash)"  to ~/.bashrc
 _filestead() {
     local current="${COMP_WORDS[COMP_CWORD]#=}" found status
     found="$(COMPLETION_STYLE=bash filestead __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$current" 2>/dev/null)"
@@ -31,7 +32,7 @@ complete -F _filestead filestead
 """
 
 ZSH = r"""#compdef filestead
-# zsh completion: put  eval "$(filestead completion zsh)"  into ~/.zshrc, behind compinit
+# zsh completion: add  eval "$(filestead completion zsh)"  to ~/.zshrc, after compinit
 _filestead() {
     local found exit_code
     found="$(COMPLETION_STYLE=zsh filestead __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"
@@ -71,12 +72,12 @@ def run(name: str, words: list[str]) -> int:
     """`completion SHELL` and `__complete WORDS...`."""
     if name == "completion":
         if len(words) != 1 or words[0] not in SCRIPTS:
-            raise UsageError(f"name a shell: filestead completion {'|'.join(SCRIPTS)}")
+            raise UsageError(f"expected a shell: filestead completion {'|'.join(SCRIPTS)}")
         print(SCRIPTS[words[0]], end="")
         return 0
     style = os.environ.get("COMPLETION_STYLE", "bash")
     if style not in SCRIPTS:
-        raise UsageError(f"COMPLETION_STYLE is one of {', '.join(SCRIPTS)}")
+        raise UsageError(f"COMPLETION_STYLE must be one of {', '.join(SCRIPTS)}")
     candidates = find_candidates(words or [""])
     if candidates is None:
         return EXIT_COMPLETE_FILES
@@ -86,13 +87,13 @@ def run(name: str, words: list[str]) -> int:
 
 
 def find_candidates(words: list[str]) -> Candidates | None:
-    """The candidates for the last word and their help; None for the names of files."""
+    """The candidates for the last word with their help; None if it is a file name."""
     *before, current = words
-    before = [word for word in before if word != "="]  # bash gives `--name=value` as three words.
-    start = ""
+    before = [word for word in before if word != "="]  # bash splits `--name=value` into three words.
+    prefix = ""
     if current.startswith("-") and "=" in current:
         name, _, current = current.partition("=")
-        before, start = [*before, name], f"{name}="
+        before, prefix = [*before, name], f"{name}="
     if before[:1] and before[0] in SERVER_COMMANDS:
         candidates: Candidates | None = _server_candidates(before)
     elif before == ["completion"]:
@@ -101,17 +102,17 @@ def find_candidates(words: list[str]) -> Candidates | None:
         candidates = _client_candidates(before, current)
     if candidates is None:
         return None
-    return [(start + word, text) for word, text in candidates if word.startswith(current)]
+    return [(prefix + word, text) for word, text in candidates if word.startswith(current)]
 
 
 def _client_candidates(before: list[str], current: str) -> Candidates | None:
-    names, last = _split_words(before)
+    names, last_flag = _split_words(before)
     commands = GROUPS.get(names[0], ()) if names else ()
     command = next((entry for entry in commands if names[1:2] == [entry.name]), None)
     flags = (*(command.flags if command else ()), *GLOBAL_FLAGS)
-    waiting = _flag_awaiting_value(last, flags)
-    if waiting is not None:
-        values = waiting.choices or waiting.suggestions
+    flag = _flag_awaiting_value(last_flag, flags)
+    if flag is not None:
+        values = flag.choices or flag.suggestions
         return [(value, "") for value in values] or None
     if current.startswith("-"):
         return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
@@ -121,39 +122,39 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
 
 
 def _split_words(words: list[str]) -> tuple[list[str], str]:
-    """The words that are no flag's, and the flag at the end that waits for its value."""
+    """The words that belong to no flag, and the last word if it is a flag that awaits its value."""
     flags = [*GLOBAL_FLAGS, *(flag for commands in GROUPS.values() for entry in commands for flag in entry.flags)]
     names: list[str] = []
-    last = ""
+    last_flag = ""
     for word in words:
-        if last:
-            last = ""
+        if last_flag:
+            last_flag = ""
         elif not word.startswith("-"):
             names.append(word)
         elif _flag_awaiting_value(word, flags) is not None:
-            last = word
-    return names, last
+            last_flag = word
+    return names, last_flag
 
 
 def _flag_awaiting_value(word: str, flags: Iterable[Flag]) -> Flag | None:
-    """The flag whose value the next word is."""
+    """The flag that the word names, if the next word is its value."""
     name = word.lstrip("-")
     return next((flag for flag in flags if name in {flag.name, flag.short} and name and flag.kind != "switch"), None)
 
 
 def _server_candidates(before: list[str]) -> Candidates:
-    """Subcommands and flags of a server command, asked of cyclopts; nothing if the server is not installed."""
+    """Subcommands and flags of a server command, from cyclopts; empty if the server is not installed."""
     try:
         from filestead.cli.admin.app import app  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError:
         return []
-    found = app
+    command = app
     for word in before:
-        if not word.startswith("-") and word in found:
-            found = found[word]
-    names: Candidates = [(name, found[name].help) for name in found if not name.startswith("-")]
-    if found.default_command is not None:
-        for argument in found.assemble_argument_collection(parse_docstring=True):
+        if not word.startswith("-") and word in command:
+            command = command[word]
+    names: Candidates = [(name, command[name].help) for name in command if not name.startswith("-")]
+    if command.default_command is not None:
+        for argument in command.assemble_argument_collection(parse_docstring=True):
             text = " ".join((argument.parameter.help or "").split())
             names += [(name, text) for name in argument.names if name.startswith("--")]
     return names

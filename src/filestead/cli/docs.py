@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the tables of both halves: `python -m filestead.cli.docs`."""
+"""Generates docs/cli.md from the command tables and from cyclopts: `python -m filestead.cli.docs`."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -86,7 +86,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
 
 
 def page() -> str:
-    """docs/cli.md."""
+    """The text of docs/cli.md."""
     parts = [INTRODUCTION]
     for group, commands in GROUPS.items():
         parts += ["\n".join(_command(group, command)) for command in commands]

@@ -1,4 +1,4 @@
-"""The help screens of the client half, as plain text from the table of commands."""
+"""The help screens of `filestead` and of the client commands, generated from the command tables."""
 
 import textwrap
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ WIDTH = 100
 
 
 def overview_screen() -> str:
-    """`filestead --help`: both halves."""
+    """`filestead --help`: client and server commands."""
     return "\n".join([
         "filestead: the OpenAI Files API on your own machines",
         "",
         "Usage: filestead COMMAND [flags]",
         "",
-        *_section("Client commands, for this and any other OpenAI-compatible server", [
+        *_section("Client commands, for this or any other OpenAI-compatible server", [
             (f"files {command.name}", command.help) for command in FILE_COMMANDS
         ]),
-        *_section("Server commands, on the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
+        *_section("Server commands, for the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
         *_section("Shell", [("completion SHELL", SHELL_COMMANDS["completion"]), ("--version", "Print the version")]),
         *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
         *_examples([
-            ("Start a server; it prints its first key", "filestead serve"),
-            ("Upload a file to it", "OPENAI_API_KEY=sk-... filestead files create --file data.jsonl --purpose batch"),
+            ("Start a server; it prints its first API key", "filestead serve"),
+            ("Upload a file", "OPENAI_API_KEY=sk-... filestead files create --file data.jsonl --purpose batch"),
         ]),
         "More: filestead COMMAND --help",
         "",
@@ -62,7 +62,7 @@ def command_screen(name: str, entry: Command) -> str:
 
 
 def usage(name: str, entry: Command) -> str:
-    """The pattern of a call."""
+    """The usage line of a command."""
     words = ["filestead", name, entry.name]
     for flag in entry.flags:
         if flag.required:
@@ -77,7 +77,7 @@ def flag_names(flag: Flag) -> str:
 
 
 def flag_help(flag: Flag) -> str:
-    """What it does, what it takes and where else its value comes from."""
+    """The help text of a flag with its choices and its environment variable."""
     notes = [flag.help]
     if len(choices := flag.choices or flag.suggestions) > 1:
         notes.append(f"one of {', '.join(choices)}")
@@ -97,17 +97,17 @@ def _flag_row(flag: Flag) -> tuple[str, str]:
 
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    table = list(rows)
-    width = min(max((len(name) for name, _ in table), default=0), 34) + 4
+    entries = list(rows)
+    width = min(max((len(name) for name, _ in entries), default=0), 34) + 4
     lines = [f"{title}:"]
-    for name, text in table:
-        head = f"  {name}".ljust(width)
-        folded = textwrap.wrap(text, WIDTH - width)
-        if len(head) > width:
-            lines.append(head)
-            head = " " * width
-        lines.append(head + folded[0])
-        lines.extend(" " * width + line for line in folded[1:])
+    for name, text in entries:
+        prefix = f"  {name}".ljust(width)
+        wrapped = textwrap.wrap(text, WIDTH - width)
+        if len(prefix) > width:
+            lines.append(prefix)
+            prefix = " " * width
+        lines.append(prefix + wrapped[0])
+        lines.extend(" " * width + line for line in wrapped[1:])
     return [*lines, ""]
 
 

@@ -1,6 +1,6 @@
-"""The `filestead` command: its tree and its exit codes. What a command needs is loaded when it is called.
+"""The `filestead` command: dispatch and exit statuses. The modules of a command are imported when it is called.
 
-The client half (`files ...`) speaks the grammar of the official command line, the server half that of cyclopts.
+The client commands (`files ...`) use the grammar of the official command line, the server commands that of cyclopts.
 """
 
 import importlib
@@ -10,18 +10,18 @@ import sys
 from typing import NoReturn
 
 from filestead import __version__
-from filestead.cli import help as screens
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_args
 from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS, SYNONYMS, TOP_LEVEL_SYNONYMS
-from filestead.cli.errors import UnknownCommand, UsageError
+from filestead.cli.errors import CommandError, UnknownCommand, UsageError
+from filestead.cli.help import command_screen, group_screen, overview_screen
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
 
 EXIT_FAILURE = 1
 EXIT_UNKNOWN_COMMAND = 3
-"""As the official command line has it; any other failure of a client command is 1."""
+"""As in the official command line; any other failure of a client command is 1."""
 
 
 def main() -> NoReturn:
@@ -30,12 +30,12 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(words: list[str]) -> int:
-    """Run a command and return its exit code."""
+def run(argv: list[str]) -> int:
+    """Run a command and return its exit status."""
     try:
-        return _dispatch(words)
+        return _dispatch(argv)
     except UsageError as error:
-        name = " ".join(["filestead", *[word for word in words[:2] if word in _command_names()]])
+        name = " ".join(["filestead", *[word for word in argv[:2] if word in _command_names()]])
         print(f"filestead: {error}\nRun '{name} --help' for flags and examples.", file=sys.stderr)
         return EXIT_FAILURE
     except UnknownCommand as error:
@@ -43,51 +43,50 @@ def run(words: list[str]) -> int:
         return EXIT_UNKNOWN_COMMAND
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(argv: list[str]) -> int:
     args = ParsedArgs()
-    if words[:1] and words[0] in {"--version", "-v", "-V", "-version"}:
+    if argv[:1] and argv[0] in {"--version", "-v", "-V", "-version"}:
         print(f"filestead {__version__}")
         return 0
-    rest = parse_args(words, GLOBAL_FLAGS, args, stop_at_word=True)
+    rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     name = rest[0] if rest else "help"
     if args.help or name == "help":
-        print(screens.overview_screen(), end="")
+        print(overview_screen(), end="")
         return 0
     if name in SERVER_COMMANDS:
-        return _run_server_command(words)
+        return _run_server_command(argv)
     if name in SHELL_COMMANDS or name == "__complete":
-        from filestead.cli import completion  # noqa: PLC0415 - seldom wanted
+        from filestead.cli import completion  # noqa: PLC0415 - rarely needed
 
         return completion.run(name, rest[1:])
     if name not in GROUPS:
         raise UnknownCommand(
             "filestead", name, [*GROUPS, *SERVER_COMMANDS, *SHELL_COMMANDS, "--version"], TOP_LEVEL_SYNONYMS
         )
-    return _parse_client_command(name, rest[1:], args)
+    return _dispatch_client_command(name, rest[1:], args)
 
 
-def _parse_client_command(name: str, words: list[str], args: ParsedArgs) -> int:
-    rest = parse_args(words, GLOBAL_FLAGS, args, stop_at_word=True)
+def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> int:
+    rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     if not rest or rest[0] == "help":
-        print(screens.group_screen(name), end="")
+        print(group_screen(name), end="")
         return 0
     command = next((entry for entry in GROUPS[name] if entry.name == rest[0]), None)
     if command is None:
         raise UnknownCommand(f"filestead {name}", rest[0], [entry.name for entry in GROUPS[name]], SYNONYMS)
     parse_args(rest[1:], (*command.flags, *GLOBAL_FLAGS), args)
     if args.help:
-        print(screens.command_screen(name, command), end="")
+        print(command_screen(name, command), end="")
         return 0
     return _run_client_command(command, args)
 
 
 def _run_client_command(command: Command, args: ParsedArgs) -> int:
-    """Run a client command. A failure is a line on standard error; the server's error object goes to the other."""
+    """Run a client command. A failure is one line on standard error; an error object goes to standard output."""
     module, _, function = command.handler.partition(":")
     from filestead.cli.client import error_hints  # noqa: PLC0415 - not for --help
     from filestead.cli.client.connection import StatusError  # noqa: PLC0415
     from filestead.cli.client.output import Output  # noqa: PLC0415
-    from filestead.cli.errors import CommandError  # noqa: PLC0415
     from filestead.cli.terminal.escaping import guard_standard_streams  # noqa: PLC0415
     from filestead.client.errors import APIConnectionError, FilesteadError  # noqa: PLC0415
 
@@ -112,26 +111,26 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
     except (CommandError, FilesteadError) as error:
         print(f"filestead: {error}", file=sys.stderr)
     except RecursionError:
-        print("filestead: the answer is JSON of too many levels to be shown", file=sys.stderr)
+        print("filestead: the response is JSON that is nested too deeply to be displayed", file=sys.stderr)
     else:
         return 0
     return EXIT_FAILURE
 
 
-def _run_server_command(words: list[str]) -> int:
+def _run_server_command(argv: list[str]) -> int:
     try:
         from filestead.cli.admin import app  # noqa: PLC0415 - loads the server's libraries
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "filestead":
             raise
         print(
-            f"filestead: this command needs the server's libraries, and {error.name} is not installed; "
+            f"filestead: this command requires the server libraries, but {error.name} is not installed; "
             "install them with: pip install 'filestead[server]'",
             file=sys.stderr,
         )
         return EXIT_FAILURE
     try:
-        return app.run(words)
+        return app.run(argv)
     except KeyboardInterrupt:
         exit_on_ctrl_c()
 
@@ -146,12 +145,12 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _replace_closed_standard_files() -> None:
-    """Put /dev/null in the place of a closed standard file, or the next connection or file would take its number."""
+    """Open /dev/null for a closed standard stream, whose descriptor the next file or connection would get otherwise."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            # Results that go nowhere are a failure: this end of /dev/null cannot be written.
+            # Opened read-only for standard output, so that printing a result fails.
             os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 

@@ -52,13 +52,13 @@ def _translate_unknown_command(error: UnknownCommandError) -> UnknownCommand:
 
 
 def _usage_message(error: CycloptsError) -> str:
-    """What cyclopts found, in the words that the client half has for it."""
+    """The message of cyclopts, worded as those of the client commands."""
     error.verbose = False
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.argument.name
         if error.keyword is not None or error.argument.tokens:
-            return f"{name} needs a value"
-        return f"flag {name} missing" if name.startswith("-") else f"{name} missing"
+            return f"{name} requires a value"
+        return f"missing required {'flag' if name.startswith('-') else 'argument'} {name}"
     if isinstance(error, UnusedCliTokensError):
         return f"unexpected extra arguments: {' '.join(error.unused_tokens or ())}"
     text = str(error).strip().rstrip(".")

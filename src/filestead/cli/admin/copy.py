@@ -65,7 +65,7 @@ async def _copy(source: Installation, target: Installation, *, watched: bool) ->
             stack.enter_context(contextlib.closing(place.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)))
             for place in (source, target)
         )
-        with progress_bar("copying", wanted=watched) as report:
+        with progress_bar("copying", enabled=watched) as report:
             copied = await run_copy(here, there, **({"progress": report} if report else {}))
         checked = await verify(there.files, there.blobs, deep=False)
     print(f"{copied.files} files, {copied.bytes} bytes copied ({copied.skipped} were there)")

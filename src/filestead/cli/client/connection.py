@@ -1,4 +1,4 @@
-"""Opens a session from flags and environment, and turns its responses into text or an error."""
+"""Opens a session with the server from flags and environment, and turns responses into text or errors."""
 
 import contextlib
 import os
@@ -25,22 +25,22 @@ _MASK = "<REDACTED>"
 
 
 class StatusError(Exception):
-    """A response with an error status; `error` is the text of its error object, None without one."""
+    """The server responded with an error status; `error` is the text of its error object, or None."""
 
     def __init__(self, method: str, head: ResponseHead, body: bytes) -> None:
         request_id = head.headers.get("x-request-id")
-        named = f" (request id: {request_id})" if request_id else ""
-        super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{named}')
+        suffix = f" (request id: {request_id})" if request_id else ""
+        super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{suffix}')
         self.status = head.status
         self.url = head.url
         self.error: str | None = None
         if is_json(head):
-            with contextlib.suppress(RecursionError):  # JSON of too many levels is no error object.
+            with contextlib.suppress(RecursionError):  # Too deeply nested: not an error object.
                 self.error = _extract_error_object(body.decode("utf-8", "surrogateescape"))
 
 
 def client_config(args: ParsedArgs) -> Config:
-    """The client's settings. An empty --base-url counts as unset, as the official client has it."""
+    """The configuration of the client. An empty --base-url counts as unset, as in the official client."""
     try:
         config = configure(
             api_key=args.get("api-key"),
@@ -54,7 +54,7 @@ def client_config(args: ParsedArgs) -> Config:
 
 
 def open_session(args: ParsedArgs) -> contextlib.closing[Session]:
-    """A session for the command, to be closed by `with`."""
+    """Open a session with the server that the flags and the environment name; `with` closes it."""
     config = client_config(args)
     session = Session(
         config,
@@ -65,7 +65,7 @@ def open_session(args: ParsedArgs) -> contextlib.closing[Session]:
 
 
 def send_request(session: Session, request: Request) -> str:
-    """Return the text of a JSON response, nothing for any other. Raises `StatusError` for an error status."""
+    """Send a request and return the text of a JSON response, or an empty text. Raises `StatusError`."""
     with contextlib.closing(session.send(request)) as response:
         data = response.read()
         if response.head.status >= 400:
@@ -74,12 +74,12 @@ def send_request(session: Session, request: Request) -> str:
 
 
 def is_json(head: ResponseHead) -> bool:
-    """Whether the response is declared as JSON."""
+    """Whether the content type of the response is JSON."""
     return bool(re.match(r"application/([\w.-]+\+)?json\b", head.headers.get("content-type", "")))
 
 
 def _extract_error_object(text: str) -> str | None:
-    from filestead.cli.client.formats import json_text  # noqa: PLC0415 - loaded for errors
+    from filestead.cli.client.formats import json_text  # noqa: PLC0415 - needed only for errors
 
     body = json_text.parse(text)
     members = json_text.members(body) if body is not None and body.keys else ()
@@ -93,21 +93,21 @@ def _mutual_tls_transport(args: ParsedArgs, config: Config) -> "httpx2.BaseTrans
     if not certificate and not key:
         return None
     if not certificate or not key:
-        raise UsageError("a client certificate needs both --mtls-client-cert-file and --mtls-client-key-file")
+        raise UsageError("a client certificate requires both --mtls-client-cert-file and --mtls-client-key-file")
     if not config.base_url.startswith("https://"):
-        raise UsageError(f"a client certificate needs an https address, and --base-url is {config.base_url}")
-    import httpx2  # noqa: PLC0415 - loaded where it is needed
+        raise UsageError(f"a client certificate requires an https base URL, but --base-url is {config.base_url}")
+    import httpx2  # noqa: PLC0415 - slow to load
 
     context = httpx2.create_ssl_context()
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
-        raise CommandError(f"the client certificate cannot be used: {error}") from None
+        raise CommandError(f"cannot load the client certificate: {error}") from None
     return httpx2.HTTPTransport(verify=context)
 
 
 def _print_exchange(request: RequestHead, response: ResponseHead | None) -> None:
-    """--debug: print request and response, without bodies and without secrets."""
+    """Print the heads of a request and its response for --debug, with secrets masked."""
     print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {request.method} {request.url}", file=sys.stderr)  # noqa: DTZ005
     for name, value in sorted(request.headers):
         print(f"  {name}: {_mask_secret(name, value)}", file=sys.stderr)

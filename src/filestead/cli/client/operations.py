@@ -27,7 +27,7 @@ def resolve_args(command: Command, args: ParsedArgs) -> None:
             args.values[flag.name] = format_scalar(body[flag.wire_name])
     require_flags(command, args)
     if args.get("file-id") == "":
-        raise UsageError("--file-id is empty; it is the id of a file, as in file-abc123")
+        raise UsageError("--file-id must not be empty; pass the ID of a file, such as file-abc123")
 
 
 def request_values(command: Command, args: ParsedArgs, location: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _list_items(session: Session, path: str, query: dict[str, str], max_items: i
     while True:
         text = send_request(session, _list_request(path, query))
         if not text:
-            raise CommandError("the answer is no JSON; does --base-url (OPENAI_BASE_URL) end in /v1?")
+            raise CommandError("the response is not JSON; check that --base-url (OPENAI_BASE_URL) ends in /v1")
         items, has_more = parse_page(text)
         for item in items:
             if remaining == 0:
@@ -93,6 +93,8 @@ def _list_items(session: Session, path: str, query: dict[str, str], max_items: i
         members = dict(json_text.members(items[-1])) if items[-1].keys else {}
         last_id = next((item.text for name, item in members.items() if json_text.unquote(name) == "id"), "")
         if last_id in seen:
-            raise CommandError(f'the list does not end: the server gave the page after "{escape_line(last_id)}" twice')
+            raise CommandError(
+                f'the list does not end: the server returned the page after "{escape_line(last_id)}" twice'
+            )
         seen.add(last_id)
         query = {**query, "after": last_id}

@@ -1,6 +1,6 @@
-"""How results and errors are printed: format, transform, colours and the pager.
+"""Prints results and error objects: format, transform, colours and the pager.
 
-Bytes go out as they came, but to a terminal (see `terminal`).
+Text is printed as the server sent it, except on a terminal (see `terminal.escaping`).
 """
 
 import contextlib
@@ -36,46 +36,46 @@ class Output:
 
     @property
     def prints_raw_pages(self) -> bool:
-        """Whether a page is printed as it came; the official client minds the case of `raw` here."""
+        """Whether a page is printed unchanged; as in the official client, `raw` is case-sensitive here."""
         return self._format == "raw"
 
     def print_result(self, text: str) -> None:
-        """Print one result, which is JSON text, or should be."""
-        write(self._format_text(text))
+        """Print one result, given as JSON text."""
+        write(self._format_result(text))
 
     def print_results(self, items: Iterable[str]) -> None:
-        """Print one result after the other, through a pager if they fill the terminal."""
-        texts = (self._format_text(item) for item in items)
+        """Print one result after another, through a pager if they fill the terminal."""
+        texts = (self._format_result(item) for item in items)
         if not self.terminal or self._format.lower() == "yaml":
-            with contextlib.suppress(BrokenPipeError):  # `list | head` has what it wants.
+            with contextlib.suppress(BrokenPipeError):  # The reader has enough, as in `list | head`.
                 for text in texts:
                     write(text)
             return
         rows = shutil.get_terminal_size().lines
-        head: list[str] = []
+        buffered: list[str] = []
         try:
             for text in texts:
-                head.append(text)
-                if sum(map(str.count, head, "\n" * len(head))) >= rows - 3:
-                    head, started = [], head
-                    _print_through_pager(self._title, started, texts)
+                buffered.append(text)
+                if sum(map(str.count, buffered, "\n" * len(buffered))) >= rows - 3:
+                    buffered, first = [], buffered
+                    _print_through_pager(self._title, first, texts)
                     return
         finally:
-            for text in head:  # Also what came before a page that failed.
+            for text in buffered:  # Also when the next page fails.
                 write(text)
 
     def print_error(self, text: str) -> None:
-        """Print the error object of an answer, on standard output as the official client does."""
+        """Print the error object of a response, to standard output as the official client does."""
         formatter = _Formatter(self._error_format.lower(), "Error", unquoted=False, terminal=self.terminal)
         write(formatter.format(_transform(text, self._error_transform)))
 
-    def _format_text(self, text: str) -> str:
+    def _format_result(self, text: str) -> str:
         formatter = _Formatter(self._format.lower(), self._title, unquoted=self._unquoted, terminal=self.terminal)
         return formatter.format(_transform(text, self._transform))
 
 
 class _Formatter:
-    """One value in a format."""
+    """Formats a value for `--format`."""
 
     def __init__(self, format_: str, title: str, *, unquoted: bool, terminal: bool) -> None:
         self._title = title
@@ -103,7 +103,7 @@ class _Formatter:
         return ColouredText(colour.add_colours(line) + "\n") if _use_colours(terminal=self._terminal) else line + "\n"
 
     def _box(self, value: json_text.Value | None) -> str:
-        from filestead.cli.client.formats import boxes  # noqa: PLC0415 - loaded for its format
+        from filestead.cli.client.formats import boxes  # noqa: PLC0415 - needed only for this format
 
         columns = shutil.get_terminal_size().columns if self._terminal else DEFAULT_COLUMNS
         colours = boxes.use_colours(terminal=self._terminal)
@@ -111,7 +111,7 @@ class _Formatter:
 
 
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
-    """The items of a list page, and whether more may follow: only a real `false` ends a list."""
+    """The items of a list page, and whether more may follow: only a literal `false` ends a list."""
     page = json_text.parse(text)
     found = {json_text.unquote(key): item for key, item in json_text.members(page)} if page and page.keys else {}
     data = found.get("data")
@@ -121,17 +121,17 @@ def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
 
 
 def _transform(text: str, path: str) -> str:
-    """What the path leads to; the whole text where it leads nowhere."""
+    """The value at the GJSON path; the whole text if there is none."""
     if not path:
         return text
-    from filestead.cli.client.formats import gjson  # noqa: PLC0415 - loaded where it is asked for
+    from filestead.cli.client.formats import gjson  # noqa: PLC0415 - needed only for --transform
 
     found = gjson.select(text, path)
     return text if found is None else found
 
 
 def _format_yaml(value: json_text.Value) -> str:
-    from filestead.cli.client.formats import yaml_text  # noqa: PLC0415 - loaded for its format
+    from filestead.cli.client.formats import yaml_text  # noqa: PLC0415 - needed only for this format
 
     try:
         return yaml_text.format_yaml(value)
@@ -145,30 +145,30 @@ def _use_colours(*, terminal: bool) -> bool:
 
 
 def _escape_controls_in_value(value: json_text.Value) -> None:
-    """Spell the control characters in names and scalars as JSON escapes, before anything is laid out or coloured."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
+    """Replace control characters in names and scalars with JSON escapes, before the value is formatted or coloured."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
         value.raw = escape_line(value.raw)
         value.keys[:] = map(escape_line, value.keys)
-        waiting += value.items
+        pending += value.items
 
 
 def _print_through_pager(title: str, head: list[str], rest: Iterator[str]) -> None:
-    """Print through $PAGER, which is on the terminal too; quitting it ends the list."""
-    named = os.environ.get("PAGER", "").strip() or "less"
+    """Print through $PAGER; quitting the pager ends the list."""
+    command = os.environ.get("PAGER", "").strip() or "less"
     try:
-        pager = shlex.split(named)
+        pager = shlex.split(command)
     except ValueError as error:
-        raise CommandError(f"PAGER is {named}, which cannot be read: {error}") from None
+        raise CommandError(f"cannot parse PAGER ({command}): {error}") from None
     if shutil.which(pager[0]) is None:
-        raise CommandError(f'the pager "{pager[0]}" cannot be found; set PAGER, or pipe the list through cat')
+        raise CommandError(f'pager "{pager[0]}" not found; set PAGER, or pipe the list through cat')
     prompt = f"-r -P {title}"
     process = subprocess.Popen(  # noqa: S603 - the user's own pager
         pager, stdin=subprocess.PIPE, env={**os.environ, "LESS": prompt, "MORE": prompt}
     )
     assert process.stdin is not None
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with contextlib.suppress(BrokenPipeError):
             for text in itertools.chain(head, rest):
@@ -177,4 +177,4 @@ def _print_through_pager(title: str, head: list[str], rest: Iterator[str]) -> No
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.wait()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

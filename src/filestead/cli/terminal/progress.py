@@ -1,4 +1,4 @@
-"""Progress bars on standard error, drawn only where somebody is watching."""
+"""Progress bars on standard error, shown only if it is a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ ProgressCallback = Callable[[int, int | None], None]
 
 
 @contextmanager
-def progress_bar(title: str, *, wanted: bool) -> Iterator[ProgressCallback | None]:
-    """A bar for one transfer; what it gives takes the bytes so far and their total. None if nobody is watching."""
-    if not wanted or not sys.stderr.isatty():
+def progress_bar(title: str, *, enabled: bool) -> Iterator[ProgressCallback | None]:
+    """Show a progress bar. Yields a callback for the bytes so far and their total, or None if no bar is shown."""
+    if not enabled or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 - loaded where a bar is drawn
+    from rich.console import Console  # noqa: PLC0415 - slow to load
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,

@@ -7,19 +7,19 @@ from filestead.cli.terminal.escaping import escape_controls
 
 
 def write(text: str) -> None:
-    """Write to standard output at once; a terminal gets visible text."""
+    """Write to standard output, unbuffered; control characters are escaped on a terminal."""
     if sys.stdout.isatty():
         text = escape_controls(text)
     write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def write_bytes(data: bytes | memoryview) -> None:
-    """Write bytes to standard output at once: what a full disk or a gone reader refuses is known here, not at exit."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(sys.stdout.fileno(), rest) :]
+    """Write bytes to standard output, unbuffered: a full disk or closed pipe raises here, not at exit."""
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(sys.stdout.fileno(), remaining) :]
 
 
 def warn(text: str) -> None:
-    """Say something beside the result."""
+    """Print a warning to standard error."""
     print(f"filestead: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The groups of client commands, one for each resource. Parser, help, completion and docs/cli.md read them."""
+"""The groups of client commands, one for each resource. Dispatch, help, completion and docs/cli.md use them."""
 
 from filestead.cli.client.catalog.files import FILE_COMMANDS
 

@@ -1,6 +1,6 @@
-"""`filestead files content`: to standard output, to the file named with -o, or to a new file beside a terminal.
+"""`filestead files content`: download to standard output or to the file named with -o.
 
-Binary content never reaches a terminal, and no file is overwritten that was not named.
+Binary content is never written to a terminal, but to a new file. No file is overwritten unless it was named.
 """
 
 import codecs
@@ -32,18 +32,18 @@ def content(command: Command, args: ParsedArgs) -> None:
     """Download the content of a file."""
     resolve_args(command, args)
     target = args.get("output") or "-"
-    printed = target in STDOUT_PATHS
-    watched = not args.get("no-progress") and not (printed and sys.stdout.isatty())
-    with open_session(args) as session, progress_bar(args.get("file-id"), wanted=watched) as report:
+    to_stdout = target in STDOUT_PATHS
+    show_progress = not args.get("no-progress") and not (to_stdout and sys.stdout.isatty())
+    with open_session(args) as session, progress_bar(args.get("file-id"), enabled=show_progress) as report:
         download = Download(
             args.get("file-id"),
             max_retries=session.config.max_retries,
-            restartable=not printed,
+            restartable=not to_stdout,
             on_progress=report,
         )
         make_error = partial(StatusError, "GET")
         chunks = transfer.receive(session, download, make_error=make_error)
-        if printed:
+        if to_stdout:
             written = _print_content(chunks, download, forced="output" in args.values and bool(args.get("output")))
         else:
             written = _save_content(Path(target), chunks, download)
@@ -52,66 +52,66 @@ def content(command: Command, args: ParsedArgs) -> None:
 
 
 def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, forced: bool) -> str | None:
-    """Content to standard output, or to a new file (returned) if that is a terminal and the content is no text."""
+    """Write to standard output, or to a new file (returned) if that is a terminal and the content is not text."""
     blocks = _join_into_blocks(chunks, download)
     first = next(blocks, b"")
-    every = itertools.chain([first], blocks)
+    content = itertools.chain([first], blocks)
     if forced or not sys.stdout.isatty():
-        for block in every:
+        for block in content:
             write_bytes(block)
         return None
     if not _is_text(first):
-        return _write_new_file(download, every)
-    decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
-    for block in every:
-        # Only the first block has been looked at: what commands terminals behind it is made visible.
-        text = held + decoder.decode(block)
-        held = "\r" if text.endswith("\r") else ""  # The line may end with the next block.
+        return _write_new_file(download, content)
+    decoder, pending = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    for block in content:
+        # Only the first block has been checked; `write` escapes control characters in later ones.
+        text = pending + decoder.decode(block)
+        pending = "\r" if text.endswith("\r") else ""  # The next block may begin with the newline.
         write(text.removesuffix("\r"))
-    write(held)
+    write(pending)
     return None
 
 
 def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
-    """Content to the named file, which is replaced when the new one is whole."""
+    """Write to the named file, which is replaced when the download is complete."""
     if path.is_dir():
-        raise CommandError(f"-o {path} is a directory; name the file to write, as in -o {path / 'data.jsonl'}")
+        raise CommandError(f"-o {path} is a directory; pass the path of a file, such as -o {path / 'data.jsonl'}")
     if path.exists() and not os.access(path, os.W_OK):
-        raise CommandError(f"-o {path} may not be written")
+        raise CommandError(f"-o {path} cannot be written: permission denied")
     if path.is_file() or not path.exists():
         folder = Path(os.path.realpath(path)).parent
         if not folder.is_dir():
-            raise CommandError(f"-o {path} cannot be written: there is no directory {folder}")
+            raise CommandError(f"-o {path} cannot be written: directory {folder} does not exist")
         if not os.access(folder, os.W_OK):
-            raise CommandError(f"-o {path} cannot be written: files may not be made in {folder}")
-    os.umask(0o077)  # As the official client: a new file is for its owner. One that is there keeps its mode.
+            raise CommandError(f"-o {path} cannot be written: no permission to create files in {folder}")
+    os.umask(0o077)  # As by the official client, a new file is private to its owner. An existing file keeps its mode.
     transfer.save(chunks, download, path)
     return str(path)
 
 
 def _join_into_blocks(chunks: Generator[Chunk, None, None], download: Download) -> Iterator[bytes]:
-    """Chunks as blocks; the last one is given out when the content has come to its end, whole."""
-    held = bytearray()
+    """Join chunks into blocks. The last block is yielded only after the end of the content, when it is complete."""
+    pending = bytearray()
     for chunk in chunks:
-        if len(held) >= BLOCK_BYTES:
-            yield bytes(held)
-            held.clear()
-        held += chunk if isinstance(chunk, bytes) else b""  # Never restarted: standard output is not restartable.
+        if len(pending) >= BLOCK_BYTES:
+            yield bytes(pending)
+            pending.clear()
+        pending += chunk if isinstance(chunk, bytes) else b""  # Standard output is not restartable.
         download.report_progress()
-    if held:
-        yield bytes(held)
+    if pending:
+        yield bytes(pending)
 
 
 def _write_new_file(download: Download, blocks: Iterator[bytes]) -> str:
-    """A new file under the server's name for it, or one made up; gone again if the content does not come to its end."""
+    """Create a file under the server's name for it, or a random one. It is removed if the download fails."""
     name = safe_filename(download.filename, download.file_id) if download.filename else f"./file-{_random_suffix()}.bin"
-    wanted = name
+    base_name = name
     while True:
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             break
         except FileExistsError:
-            name = fit_filename(wanted, f"-{_random_suffix()}")
+            name = fit_filename(base_name, f"-{_random_suffix()}")
     try:
         with os.fdopen(descriptor, "wb") as file:
             for block in blocks:
@@ -127,7 +127,7 @@ def _random_suffix() -> str:
 
 
 def _is_text(block: bytes) -> bool:
-    """Whether a terminal can show it: UTF-8, of which the last character may be cut, without commands to terminals."""
+    """Whether a block is UTF-8 without control characters; its last character may be incomplete."""
     try:
         return not _CONTROL_CHARACTERS.search(codecs.getincrementaldecoder("utf-8")().decode(block))
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`filestead files create|list|retrieve|delete`: what the official commands send and print."""
+"""`filestead files create|list|retrieve|delete`: send and print the same as the official commands."""
 
 import difflib
 import os
@@ -21,26 +21,26 @@ from filestead.client._upload.sources import BLOCK_BYTES, Source, open_source
 STDIN_PATHS = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _SEPARATORS = re.compile(r"[-_\s]+")
 _INVALID_IN_HEADER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Those that no part header may hold; tab, CR and LF are sent as the official client sends them."""
+"""Invalid in the header of a part. Tab, CR and LF are encoded as the official client encodes them."""
 STDIN_FILENAME = "anonymous_file"
-"""The name that the official client gives to standard input."""
+"""The file name that the official client sends for standard input."""
 
 
 def create(command: Command, args: ParsedArgs) -> None:
-    """Upload a file. Fields go in the order of the alphabet, as the official client sends them."""
+    """Upload a file. Fields are sent in alphabetical order, as by the official client."""
     assign_positionals(command, args)
-    given = request_values(command, args, "body")
-    body = {} if given.get("file") in STDIN_PATHS else read_piped_body()
-    require_flags(command, args, also=body if isinstance(body, dict) else ())
+    flag_values = request_values(command, args, "body")
+    body = {} if flag_values.get("file") in STDIN_PATHS else read_piped_body()
+    require_flags(command, args, given=body if isinstance(body, dict) else ())
     if not isinstance(body, dict):
-        raise UsageError("what is piped in is no mapping of the request's members; a file is uploaded with --file -")
-    members = {**body, **given}
+        raise UsageError("standard input is not a mapping of request members; to upload it as a file, use --file -")
+    members = {**body, **flag_values}
     file = members.get("file")
     if not args.get("any-purpose"):
         reject_misspelled_purpose(members.get("purpose"))
     if body and file in STDIN_PATHS:
-        raise UsageError("standard input cannot be both the request's members and the file; name the file with --file")
-    with open_session(args) as session, progress_bar(str(file), wanted=not args.get("no-progress")) as report:
+        raise UsageError("standard input cannot hold both the request members and the file; name the file with --file")
+    with open_session(args) as session, progress_bar(str(file), enabled=not args.get("no-progress")) as report:
         form: list[TextField | FilePart] = []
         for name in sorted(members):
             if name == "file" and isinstance(file, str) and file:
@@ -54,32 +54,32 @@ def create(command: Command, args: ParsedArgs) -> None:
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
-    """`UsageError` for a purpose that is nearly a known one. Others pass: other servers may know more of them."""
+    """Raise `UsageError` for a purpose similar to a known one. Others pass, as other servers may accept them."""
     if not isinstance(purpose, str) or purpose in LIST_PURPOSES or not purpose or purpose[0] in "@\\":
         return
-    plain = _SEPARATORS.sub("", purpose.lower())
-    alike = [known for known in LIST_PURPOSES if _SEPARATORS.sub("", known) in (plain, f"{plain}s")]
-    alike = alike or difflib.get_close_matches(purpose.lower(), LIST_PURPOSES, n=1, cutoff=0.8)
-    if alike:
+    normalized = _SEPARATORS.sub("", purpose.lower())
+    similar = [known for known in LIST_PURPOSES if _SEPARATORS.sub("", known) in (normalized, f"{normalized}s")]
+    similar = similar or difflib.get_close_matches(purpose.lower(), LIST_PURPOSES, n=1, cutoff=0.8)
+    if similar:
         raise UsageError(
-            f"the purpose {purpose} is probably {alike[0]} misspelled; nothing was sent. If the server knows this "
-            "purpose, add --any-purpose"
+            f"unknown purpose {purpose}; did you mean {similar[0]}? Nothing was sent. To send the purpose anyway, "
+            "add --any-purpose"
         )
 
 
 def require_valid_filename(filename: str) -> None:
-    """`CommandError` for a name that cannot travel in a form, or of which a server would keep nothing."""
+    """Raise `CommandError` for a name that a form cannot carry, or that servers would discard."""
     reason = ""
     try:
         filename.encode()
     except UnicodeEncodeError:
-        reason = "is not UTF-8"
+        reason = "is not valid UTF-8"
     if filename.endswith("\\"):
-        reason = "ends in a backslash, behind which servers look for the name"
+        reason = "ends with a backslash, which servers treat as a path separator"
     elif not reason and _INVALID_IN_HEADER.search(filename):
-        reason = "has control characters"
+        reason = "contains control characters"
     if reason:
-        raise CommandError(f"the file name {filename!a} {reason}; give the file another name with --filename NAME")
+        raise CommandError(f"the file name {filename!a} {reason}; set another name with --filename NAME")
 
 
 def retrieve(command: Command, args: ParsedArgs) -> None:

@@ -1,4 +1,4 @@
-"""The `pretty` format: a title and a box around the members of a value, each cut to the width of the terminal."""
+"""The `pretty` format: a titled box around the members of a value, truncated to the width of the terminal."""
 
 import os
 import unicodedata
@@ -13,12 +13,14 @@ _FRAME_COLUMNS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
+    """Text in one style, given as the parameters of an SGR sequence."""
+
     text: str
     style: str | None = None
 
 
 def draw_box(value: Value | None, title: str, *, columns: int, colours: bool) -> str:
-    """The value in a box, at most `columns` wide unless its names alone are wider."""
+    """Draw the value in a box of at most `columns`, unless its names alone are wider."""
     width = columns - _FRAME_COLUMNS
     lines = list(_lines(value, 0, width)) if value is not None else [[_Segment("Invalid JSON")]]
     inner = max(sum(_display_width(piece.text) for piece in line) for line in lines)
@@ -36,7 +38,7 @@ def draw_box(value: Value | None, title: str, *, columns: int, colours: bool) ->
 
 
 def use_colours(*, terminal: bool) -> bool:
-    """Colours on a terminal, unless NO_COLOR or a dumb one says otherwise."""
+    """Whether to use colours: on a terminal, unless NO_COLOR is set or TERM is dumb."""
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -70,7 +72,7 @@ def _scalar_segment(value: Value, width: int) -> _Segment:
 
 
 def _escape_unprintable(text: str) -> str:
-    """On one line, and unable to command the terminal."""
+    """Escape line breaks and unprintable characters."""
     return "".join(
         character if character.isprintable() or character == " " else _escape(character) for character in text
     )
@@ -83,13 +85,13 @@ def _escape(character: str) -> str:
 def _truncate(text: str, width: int) -> str:
     if _display_width(text) <= width:
         return text
-    kept, used = "", 0
+    truncated, used = "", 0
     for character in text:
         used += _display_width(character)
-        if kept and used > width - 1:
+        if truncated and used > width - 1:
             break
-        kept += character
-    return kept + "…"
+        truncated += character
+    return truncated + "…"
 
 
 def _display_width(text: str) -> int:

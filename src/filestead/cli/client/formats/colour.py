@@ -1,7 +1,7 @@
-"""JSON text in the colours of the official command line: names, strings, escapes, numbers and marks apart.
+"""Colours JSON text like the official command line: names, strings, escapes, numbers and punctuation.
 
-FORCE_COLOR=1 and =0 decide for the JSON formats; otherwise a terminal is coloured. NO_COLOR and TERM=dumb are minded by
-`pretty` alone. That is how the official client does it, and scripts that read its output rely on it.
+For the JSON formats, FORCE_COLOR=1 and =0 override the default, which is colours on a terminal. Only `pretty` honours
+NO_COLOR and TERM=dumb. The official client behaves this way, and scripts that parse its output rely on it.
 """
 
 import re
@@ -15,32 +15,32 @@ _TOKEN = re.compile(r'(\s+)|([{}\[\],:])|("(?:[^"\\]|\\.)*"?)|([^\s,:\[\]{}"]+)'
 
 
 def add_colours(text: str) -> str:
-    """Laid-out JSON with its colours."""
+    """Add colours to formatted JSON."""
     return "".join(_coloured_tokens(text))
 
 
 def _coloured_tokens(text: str) -> Iterator[str]:
-    open_marks: list[str] = []
+    open_brackets: list[str] = []
     named = False
     for space, mark, string, word in _TOKEN.findall(text):
         if space:
             yield space
         elif mark:
-            in_object = open_marks[-1:] == ["{"]
+            in_object = open_brackets[-1:] == ["{"]
             if mark in "{[":
-                open_marks.append(mark)
-            elif mark in "}]" and open_marks:
-                open_marks.pop()
+                open_brackets.append(mark)
+            elif mark in "}]" and open_brackets:
+                open_brackets.pop()
             named = mark == ":" if mark in ":,{" else named
             yield mark if mark == "," and not in_object else f"{_PUNCTUATION}{mark}{_END}"
         elif string:
-            yield _colour_string(string, _NAME if open_marks[-1:] == ["{"] and not named else _STRING)
+            yield _colour_string(string, _NAME if open_brackets[-1:] == ["{"] and not named else _STRING)
         else:
             yield f"{_WORDS.get(word[0], _NUMBER)}{word}{_END}"
 
 
 def _colour_string(raw: str, style: str) -> str:
-    """A string, its escapes set apart. The second of two backslashes counts as one more escape."""
+    """Colour a string and its escapes. The second of two backslashes starts another escape."""
     painted = [style]
     escaped = 0
     for at, character in enumerate(raw):

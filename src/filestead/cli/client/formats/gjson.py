@@ -1,6 +1,6 @@
-"""GJSON paths (`--transform`): pygjson finds, and this keeps what it finds as text and adds what it lacks.
+"""GJSON paths for `--transform`, evaluated by pygjson; results keep the spelling of the server.
 
-Added: the modifiers of `_MODIFIERS` as the steps of a pipe, and quoted names in `{"n":path}`.
+Added to pygjson: the modifiers in `_MODIFIERS` as steps of a pipe, and quoted names in `{"n":path}`.
 """
 
 import json
@@ -15,7 +15,7 @@ _QUOTED_NAME = re.compile(r'(?<=[{,])"([^"\\.|#@!*?\[\]{}(): ]+)":(?!\s*!)')
 
 
 def select(text: str, path: str) -> str | None:
-    """The JSON text that the path leads to, spelled as it is in `text`; None if it leads nowhere."""
+    """The JSON text at the path, spelled as in `text`; None if there is none."""
     found: str | None = text
     for step in _split_pipe(path):
         if found is not None:
@@ -33,7 +33,7 @@ def _query(text: str, path: str) -> str | None:
     if not result.exists():
         return None
     if result.type_ is str:
-        # A string comes back without its spelling; inside an array it keeps it.
+        # pygjson unescapes a string, but not inside an array.
         array: str = pygjson.get(text, f"[{path}]").to_str()
         kept = parse(array)
         return kept.items[0].raw if kept and len(kept.items) == 1 else json.dumps(result.to_str(), ensure_ascii=False)
@@ -44,7 +44,7 @@ def _query(text: str, path: str) -> str | None:
 
 
 def _split_pipe(path: str) -> list[str]:
-    """The path cut at the pipes before and behind our own modifiers, as long as no bracket or string is open."""
+    """Split the path at the pipes outside brackets and strings, if it contains one of our modifiers."""
     steps, depth, start, quoted = [], 0, 0, False
     for at, character in enumerate(path):
         if character == '"' and path[at - 1 : at] != "\\":
@@ -73,7 +73,7 @@ def _values(text: str, _: str) -> str | None:
 
 
 def _group(text: str, _: str) -> str | None:
-    """An object of arrays as an array of objects."""
+    """Convert an object of arrays to an array of objects."""
     value = parse(text)
     if value is None or value.kind != "object":
         return ""
@@ -98,7 +98,7 @@ def _to_string(text: str, _: str) -> str | None:
 
 
 def _join(text: str, argument: str) -> str | None:
-    """An array of objects as one object; of members with the same name the last, or all with `{"preserve":true}`."""
+    """Merge an array of objects. Of members with the same name the last wins; `{"preserve":true}` keeps all."""
     value = parse(text)
     if value is None or value.kind != "array":
         return text
@@ -109,7 +109,7 @@ def _join(text: str, argument: str) -> str | None:
 
 
 def _pretty(text: str, argument: str) -> str | None:
-    """Laid out anew, by name with `{"sortKeys":true}`."""
+    """Reformat; `{"sortKeys":true}` sorts members by name."""
     value = parse(text)
     if value is None:
         return text

@@ -1,7 +1,7 @@
-"""JSON as text: kept as the server spelled it (order, numbers, escapes, repeated members) while it is laid out anew.
+"""JSON text, reformatted but not re-encoded: order, numbers, escapes and repeated members stay as the server sent them.
 
-The layouts are those of the official command line: two-space indents, and an array without objects stays on one line
-while that line has at most 79 bytes up to its bracket.
+The layout is that of the official command line: two-space indents; an array without objects stays on one line if that
+line has at most 79 bytes up to its closing bracket.
 """
 
 import re
@@ -12,19 +12,19 @@ from filestead.client.errors import FilesteadError
 
 MAX_LINE_BYTES = 79
 MAX_TOKENS = 2_000_000
-"""Of one text: five times what a page of 10,000 files has. Each takes up to 200 bytes of memory."""
+"""Limit for one text: five times the tokens of a page of 10,000 files. Each token takes up to 200 bytes of memory."""
 _TOKEN = re.compile(r'[ \t\r\n]*(?:([{}\[\],:])|("(?:[^"\\]|\\.)*"?)|([^\s,:\[\]{}"]+))', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-class TooManyValues(FilesteadError):
-    """A text has more names, values and marks than `MAX_TOKENS`."""
+class TooManyTokens(FilesteadError):
+    """A text has more than `MAX_TOKENS` JSON tokens."""
 
 
 @dataclass(slots=True)
 class Value:
-    """A JSON value. `raw` is the text of a scalar; `keys` are the raw names of an object's items, in their quotes."""
+    """A JSON value. `raw` is the text of a scalar; `keys` are the names of an object's `items`, quoted and escaped."""
 
     kind: str
     raw: str = ""
@@ -33,40 +33,40 @@ class Value:
 
     @property
     def text(self) -> str:
-        """A string without its quotes and escapes, anything else as it is spelled."""
+        """A string without quotes and escapes; the raw text of any other scalar."""
         return unquote(self.raw) if self.kind == "string" else self.raw
 
 
 def from_first_value(text: str) -> str:
-    """The text from the first JSON value on; nothing where something else comes first."""
+    """The text from the first JSON value on; empty if the text does not begin with one."""
     text = text.lstrip(" \t\r\n")
     if text[:1] in {"{", "["}:
         return text
-    found = _TOKEN.match(text)
-    word = found[2] or found[3] if found else None
+    match = _TOKEN.match(text)
+    word = match[2] or match[3] if match else None
     return word if word and (word[0] == '"' or _scalar_kind(word)) else ""
 
 
 def parse(text: str) -> Value | None:
-    """The first value of a text, as much of it as is there; None if there is none. Raises `TooManyValues`."""
+    """Parse the first value of a text, even if it is truncated; None if there is none. Raises `TooManyTokens`."""
     tokens = _limit_tokens(_TOKEN.finditer(from_first_value(text)))
     first = next(tokens, None)
     return None if first is None else _parse_value(first, tokens)
 
 
 def unquote(raw: str) -> str:
-    """The characters of a raw string; halves of surrogate pairs and undecodable bytes become U+FFFD."""
+    """Decode a raw string; unpaired surrogates and undecodable bytes become U+FFFD."""
     body = _ESCAPE.sub(_unescape, raw[1:].removesuffix('"'))
     return body.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def members(value: Value) -> Iterator[tuple[str, Value]]:
-    """The raw name (empty in an array) and the value of each item."""
+    """The raw name (empty in an array) and value of each item."""
     return zip(value.keys or [""] * len(value.items), value.items, strict=True)
 
 
 def format_compact(value: Value) -> str:
-    """On one line without spaces."""
+    """Format on one line without spaces."""
     if value.kind == "object":
         return "{" + ",".join(f"{key}:{format_compact(item)}" for key, item in members(value)) + "}"
     if value.kind == "array":
@@ -75,7 +75,7 @@ def format_compact(value: Value) -> str:
 
 
 def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
-    """Over several lines; `column` is how many bytes stand before the value on its line."""
+    """Format on several lines; `column` is the number of bytes before the value on its line."""
     if value.kind not in {"object", "array"}:
         return value.raw
     opening, closing = "{}" if value.kind == "object" else "[]"
@@ -92,7 +92,7 @@ def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
 
 
 def _format_on_one_line(value: Value) -> str | None:
-    """An array as one line; None if there is an object in it."""
+    """Format an array on one line; None if it contains an object."""
     if value.kind == "object":
         return None
     if value.kind != "array":
@@ -108,12 +108,12 @@ def _byte_length(text: str) -> int:
 def _limit_tokens(tokens: Iterator[re.Match[str]]) -> Iterator[re.Match[str]]:
     for count, token in enumerate(tokens):
         if count == MAX_TOKENS:
-            raise TooManyValues(f"the answer has more than {MAX_TOKENS} JSON values and marks; --format raw prints it")
+            raise TooManyTokens(f"the response has more than {MAX_TOKENS} JSON tokens; use --format raw to print it")
         yield token
 
 
 def _parse_value(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> Value:
-    """The value that begins with a token; a text that ends early ends its open values."""
+    """Parse the value that begins with a token; the end of the text closes all open values."""
     if first[2]:
         return Value("string", first[2])
     if first[3]:
@@ -139,7 +139,7 @@ def _parse_value(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> Value
 
 
 def _scalar_kind(word: str) -> str | None:
-    """What a bare word is, by its first letters, as a reader in a hurry would take it."""
+    """The kind of a bare word by its first letters, as the official client determines it."""
     if word[0] == "t" or word[0] == "f":
         return "true" if word[0] == "t" else "false"
     if word[0] == "n" and word[1:2] in {"", "u"}:

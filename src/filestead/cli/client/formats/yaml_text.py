@@ -1,7 +1,7 @@
-"""A JSON value as block YAML, spelled as the official command line spells it.
+"""Formats a JSON value as block YAML, like the official command line.
 
-Names and strings are plain where YAML 1.1 and 1.2 both read them back as the same string, literal blocks where they
-have lines, and in double quotes elsewhere. The emitter is PyYAML's; numbers keep the server's spelling.
+Names and strings are plain if YAML 1.1 and 1.2 both parse them as the same string, literal blocks if they have several
+lines, and double-quoted otherwise. The emitter is PyYAML's; numbers keep the server's spelling.
 """
 
 import io
@@ -22,7 +22,7 @@ _STRING = "tag:yaml.org,2002:str"
 
 
 def format_yaml(value: Value) -> str:
-    """A document without markers, with a newline at its end. Raises `ValueError` for a word that is not JSON."""
+    """Format a document without markers, with a final newline. Raises `ValueError` for a token that is not JSON."""
     out = io.StringIO()
     emitter = _Emitter(out, allow_unicode=True, width=1 << 30)
     emitter.emit(events.StreamStartEvent())
@@ -34,7 +34,7 @@ def format_yaml(value: Value) -> str:
 
 
 class _Emitter(Emitter):
-    """Indents the lists of a mapping, escapes by code point, and keeps every quoted name on its line."""
+    """Indents lists in mappings, escapes by code point, and never breaks the line in a quoted name."""
 
     ESCAPE_REPLACEMENTS = {'"': '"', "\\": "\\", "\n": "n", "\r": "r", "\t": "t"}  # type: ignore[misc]  # noqa: RUF012
 

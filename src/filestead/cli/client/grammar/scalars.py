@@ -1,4 +1,4 @@
-"""Scalars: whole numbers as Go reads them, and the text of any scalar in a form or query."""
+"""Scalars: integers in the syntax of Go (`0x10`, `0o17`, `010`, `1_000`), and scalars as text for forms and queries."""
 
 import math
 import re
@@ -8,21 +8,21 @@ _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(0[0
 
 
 def parse_integer(text: str) -> int:
-    """A whole number of 64 bits; ValueError with the reason."""
-    found = _INTEGER.fullmatch(text)
+    """Parse a 64-bit integer. Raises `ValueError` with the reason."""
+    match = _INTEGER.fullmatch(text)
     try:
-        value = int(text, 8 if found and found[1] else 0) if found else None
-    except ValueError:  # Underscores where there may be none.
+        value = int(text, 8 if match and match[1] else 0) if match else None
+    except ValueError:  # Misplaced underscores.
         value = None
     if value is None:
-        raise ValueError(f'"{text}" is no whole number')
+        raise ValueError("not an integer")
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f'"{text}" does not fit into 64 bits')
+        raise ValueError("out of range for a 64-bit integer")
     return value
 
 
 def format_scalar(value: Any) -> str:
-    """A scalar as form and query spell it."""
+    """Format a scalar for a form field or query parameter."""
     if value is None:
         return ""
     if isinstance(value, bool):

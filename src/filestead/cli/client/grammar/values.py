@@ -1,4 +1,4 @@
-"""Values of the command line and of a piped body: YAML or JSON, and `@path` for the content of a file."""
+"""Flag values and piped request bodies: YAML or JSON, and `@path` references to files."""
 
 import base64
 import os
@@ -12,32 +12,32 @@ from typing import Any
 from filestead.cli.errors import UsageError
 
 STDIN_POLL_TIMEOUT = 0.01
-"""How long a body may take to show up in the pipe; a pipe that nobody writes to must not hang a command."""
+"""Seconds to wait for data on a pipe. A pipe without a writer must not block a command."""
 
 
 def parse_mapping(text: str) -> dict[str, Any] | None:
-    """The value of a mapping flag; nothing and null stand for none."""
-    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loaded where there is YAML
+    """Parse the value of a mapping flag; an empty text and null yield None. Raises `ValueError`."""
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
 
     value = parse_yaml(text)
     if value is not None and not isinstance(value, dict):
-        raise ValueError("it is a mapping, as in {anchor: created_at, seconds: 3600}")
+        raise ValueError("must be a mapping, such as {anchor: created_at, seconds: 3600}")
     return value
 
 
 def read_piped_body() -> Any:
-    """The YAML or JSON on standard input, if there is any: `{}` if not. `UsageError` if it cannot be read."""
+    """Parse the YAML or JSON on standard input; `{}` if there is none. Raises `UsageError`."""
     if not _stdin_has_data():
         return {}
     data = sys.stdin.buffer.read()
     if not data:
         return {}
-    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loaded where there is YAML
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
 
     try:
         return parse_yaml(data.decode("utf-8", "replace"))
     except ValueError as error:
-        raise UsageError(f"standard input is read as the request's members, and it is {error}") from None
+        raise UsageError(f"cannot read request members from standard input: {error}") from None
 
 
 def _stdin_has_data() -> bool:
@@ -53,7 +53,7 @@ def _stdin_has_data() -> bool:
 
 
 def expand_file_reference(value: str) -> str:
-    r"""A text value with `@path` replaced by that file's text, `@data://path` by its base64; `\@` is a plain `@`."""
+    r"""Replace `@path` with the text of the file and `@data://path` with its base64; `\@` is a literal `@`."""
     path = referenced_path(value)
     if path is None:
         return value.removeprefix("\\") if value.startswith("\\@") else value
@@ -62,7 +62,7 @@ def expand_file_reference(value: str) -> str:
 
 
 def referenced_path(value: str) -> Path | None:
-    """The file that an `@path` names; a bare `@word` that names none is a word."""
+    """The file that `@path` refers to, or None. A bare `@word` is a reference only if that file exists."""
     if not value.startswith("@"):
         return None
     name = re.sub(r"^(data|file)://", "", value[1:])

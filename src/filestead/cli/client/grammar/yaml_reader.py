@@ -1,4 +1,4 @@
-"""Reads YAML 1.2, and with it JSON, as the official command line does."""
+"""Parser for YAML 1.2, and therefore JSON, compatible with the official command line."""
 
 import re
 from typing import Any
@@ -9,24 +9,24 @@ from filestead.cli.client.grammar.scalars import format_scalar
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """The types of YAML 1.2 (`yes` and dates are text), duplicate members refused."""
+    """The types of YAML 1.2 (`yes` and dates are strings); duplicate keys are an error."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found: dict[str, Any] = {}
-        for name, item in node.value:
-            key = format_scalar(self.construct_object(name, deep=True))
-            if not isinstance(name, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a name is no list or mapping", name.start_mark)
-            if key in found:
-                raise yaml.constructor.ConstructorError(None, None, f'"{key}" stands twice', name.start_mark)
-            found[key] = self.construct_object(item, deep=deep)
-        return found
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = format_scalar(self.construct_object(key_node, deep=True))
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", key_node.start_mark)
+            if key in mapping:
+                raise yaml.constructor.ConstructorError(None, None, f'duplicate key "{key}"', key_node.start_mark)
+            mapping[key] = self.construct_object(value_node, deep=deep)
+        return mapping
 
 
 def _construct_string(loader: _Yaml12Loader, node: yaml.ScalarNode) -> str:
-    """JSON escapes a character beyond U+FFFF as two halves, which YAML leaves apart."""
+    """Combine surrogate pairs: JSON escapes a character beyond U+FFFF as two halves, which YAML does not join."""
     return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -57,10 +57,10 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def parse_yaml(text: str) -> Any:
-    """The first YAML document (JSON is YAML); ValueError with the place and the reason."""
+    """Parse the first YAML document. Raises `ValueError` with the position and the reason."""
     try:
         loader = _Yaml12Loader(text)
-        loader.deep_construct = True  # Refuses what contains itself.
+        loader.deep_construct = True  # Rejects recursive aliases.
         return loader.get_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"not YAML or JSON: {error}") from None
+        raise ValueError(f"not valid YAML or JSON: {error}") from None
