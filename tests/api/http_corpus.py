@@ -1,4 +1,4 @@
-"""Raw requests: heads and chunked bodies to refuse, odd ones that are legal, with what the app must then see."""
+"""Raw requests: invalid heads and chunked bodies, and unusual valid ones with the scope that the app must receive."""
 
 from typing import Any
 
@@ -18,24 +18,24 @@ def fields(*wrong: bytes, body: bytes = b"abc", status: int = 400) -> dict[bytes
 
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"
-LAST = b"0\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 
-HEADS_REFUSED: dict[bytes, tuple[bytes, int]] = {
+REJECTED_HEADS: dict[bytes, tuple[bytes, int]] = {
     **fields(b"Content-Length: +3", b"Content-Length: -3", b"Content-Length: 1_0", b"Content-Length: 0x3"),
     **fields(b"Content-Length: 3 3", b"Content-Length: 3, 3", b"Content-Length: ", b"Content-Length: 3;"),
     **fields(b"Content-Length: 3\r\nContent-Length: 3", b"Content-Length: 3\r\nContent-Length: 4"),
     **fields(b"Content-Length: 18446744073709551616", b"Content-Length: \xd9\xa3", b"Content-Length : 3"),
-    **fields(CHUNKED + b"\r\nContent-Length: 5", b"Content-Length: 5\r\n" + CHUNKED, body=LAST + b"G"),
-    **fields(CHUNKED + b", chunked", CHUNKED + b"\r\n" + CHUNKED, CHUNKED + b", identity", body=LAST),
-    **fields(CHUNKED + b"\r\nTransfer-Encoding: gzip", b"Transfer-Encoding: \x0bchunked", body=LAST),
-    **fields(b"Transfer-Encoding:\r\n chunked", b"Transfer-Encoding : chunked", b"Transfer-Encoding:", body=LAST),
-    **fields(b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: xchunked", body=LAST, status=501),
+    **fields(CHUNKED + b"\r\nContent-Length: 5", b"Content-Length: 5\r\n" + CHUNKED, body=LAST_CHUNK + b"G"),
+    **fields(CHUNKED + b", chunked", CHUNKED + b"\r\n" + CHUNKED, CHUNKED + b", identity", body=LAST_CHUNK),
+    **fields(CHUNKED + b"\r\nTransfer-Encoding: gzip", b"Transfer-Encoding: \x0bchunked", body=LAST_CHUNK),
+    **fields(b"Transfer-Encoding:\r\n chunked", b"Transfer-Encoding : chunked", b"Transfer-Encoding:", body=LAST_CHUNK),
+    **fields(b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: xchunked", body=LAST_CHUNK, status=501),
     **fields(b"Transfer-Encoding: identity", b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked;q=1", status=501),
-    **fields(b"Transfer-Encoding: gzip\r\n" + CHUNKED, b'Transfer-Encoding: "chunked"', body=LAST, status=501),
+    **fields(b"Transfer-Encoding: gzip\r\n" + CHUNKED, b'Transfer-Encoding: "chunked"', body=LAST_CHUNK, status=501),
     **fields(b"X: a\r\n b", b"X: a\r\n\tb", b"X : a", b"X\t: a", b": a", b"no colon", b"X(: a", b"X\xff: a", b"X\0: a"),
     **fields(b"X: a\0b", b"X: a\x01b", b"X: a\x7fb", b"X: a\rb", b"X: a\nb: c", b"X: a\r", b"X: a\nContent-Length: 3"),
     **fields(b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 37", body=SMUGGLED),
-    **fields(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + CHUNKED, body=LAST + SMUGGLED),
+    **fields(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + CHUNKED, body=LAST_CHUNK + SMUGGLED),
     **lines(b"FOO / HTTP/1.1", b"get / HTTP/1.1", b"__class__ / HTTP/1.1", b"GET\t/ HTTP/1.1", b" GET / HTTP/1.1"),
     **lines(
         b"GET / HTTP/1.2", b"GET / HTTP/1.10", b"GET / http/1.1", b"GET / HTTP/1.1 ", b"GET / HTTP/", b"GET / X/1.1"
@@ -60,7 +60,7 @@ HEADS_REFUSED: dict[bytes, tuple[bytes, int]] = {
     **hosts(b"", b"t\r\nHost: t", b"t\r\nHost: u", b"t\rX", b"-@", b"t:999999"),
     b"no host": (request(host=b""), 400),
     b"two hosts in 1.0": (request(b"Host: u", line=b"GET / HTTP/1.0"), 400),
-    b"chunked in 1.0": (request(CHUNKED, line=b"POST / HTTP/1.0", body=LAST), 400),
+    b"chunked in 1.0": (request(CHUNKED, line=b"POST / HTTP/1.0", body=LAST_CHUNK), 400),
     b"bare LF": (b"GET / HTTP/1.1\nHost: t\n\n", 400),
     b"bare LF after the line": (b"GET / HTTP/1.1\nHost: t\r\n\r\n", 400),
     b"bare LF at the end": (b"GET / HTTP/1.1\r\nHost: t\r\n\n", 400),
@@ -68,7 +68,7 @@ HEADS_REFUSED: dict[bytes, tuple[bytes, int]] = {
     b"a TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
 }
 
-BODIES_REFUSED = [
+REJECTED_BODIES = [
     *(
         b"-3\r\nabc\r\n",
         b"+3\r\nabc\r\n",
@@ -80,7 +80,7 @@ BODIES_REFUSED = [
     ),
     *(b"fffffffffffffffff\r\nabc\r\n", b"3\nabc\r\n", b"3\rabc\r\n", b"3\r\nabc\n", b"3\r\nabc0\r\n", b"3\r\nabcd\r\n"),
     *(
-        b"5\r\nabc\r\n" + LAST,
+        b"5\r\nabc\r\n" + LAST_CHUNK,
         b"3;\r\nabc\r\n",
         b"3;\x01\r\nabc\r\n",
         b"3;a\nabc\r\n",
@@ -98,13 +98,13 @@ BODIES_REFUSED = [
     *(b"0\r\nContent-Length: 5\r\n\r\n", b"0\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nabc\r\n\r\n\r\n"),
 ]
 
-ACCEPTED: dict[bytes, tuple[bytes, dict[str, Any]]] = {
+ACCEPTED_REQUESTS: dict[bytes, tuple[bytes, dict[str, Any]]] = {
     b"several blanks": (request(line=b"GET  /a   HTTP/1.1"), {"path": "/a", "http_version": "1.1"}),
     b"blank lines first": (b"\r\n\r\n" + request(), {"size": 0}),
     b"lengths": (post(b"Content-Length: 003 \t"), {"size": 3, "headers": [["host", "t"], ["content-length", "003"]]}),
     b"a request as body": (post(b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED), {"size": len(SMUGGLED)}),
     b"a request as body of GET": (request(b"Content-Length: 35", body=SMUGGLED), {"size": 35, "method": "GET"}),
-    b"a request as chunk": (post(CHUNKED, body=b"23\r\n" + SMUGGLED + b"\r\n" + LAST), {"size": 35}),
+    b"a request as chunk": (post(CHUNKED, body=b"23\r\n" + SMUGGLED + b"\r\n" + LAST_CHUNK), {"size": 35}),
     b"underscored names": (request(b"Content_Length: 3", b"Transfer_Encoding: chunked"), {"size": 0}),
     b"chunked, blanks and case": (
         post(b"Transfer-Encoding: \t Chunked ", body=b"003\r\nabc\r\n00\r\n\r\n"),
@@ -137,7 +137,7 @@ ACCEPTED: dict[bytes, tuple[bytes, dict[str, Any]]] = {
     b"an absolute target of TLS": (request(line=b"GET https://[::1]/ HTTP/1.1"), {"headers": [["host", "[::1]"]]}),
 }
 
-CLOSED_AFTER: dict[bytes, tuple[bytes, dict[str, Any]]] = {
+LAST_REQUESTS: dict[bytes, tuple[bytes, dict[str, Any]]] = {
     b"HTTP/1.0": (request(line=b"GET / HTTP/1.0"), {"http_version": "1.0"}),
     b"HTTP/1.0 without host": (request(line=b"GET / HTTP/1.0", host=b""), {"http_version": "1.0"}),
     b"RTSP": (request(line=b"GET /a RTSP/1.0"), {"path": "/a", "http_version": "1.0"}),

@@ -1,4 +1,4 @@
-"""Many connections: who gives way, who is told to come again, and that the server's health can always be asked for."""
+"""Admission control: which connections are evicted or receive 503, and that health checks are always served."""
 
 import contextlib
 import time
@@ -9,19 +9,19 @@ import pytest
 from filestead.server.http1 import admission
 from filestead.server.http1.limits import ConnectionLimits
 
-from .raw_http import PATIENCE, Client, Running, request, serve
+from .raw_http import TIMEOUT, Client, RawServer, request, serve
 
-Open = Callable[..., Client]
-GRACE = admission.MIN_IDLE_SECONDS + 0.2
+Connect = Callable[..., Client]
+IDLE_SECONDS = admission.MIN_IDLE_SECONDS + 0.2
 GATE = request(line=b"GET /gate HTTP/1.1")
 HEALTH = request(line=b"GET /health HTTP/1.1")
 
 
 @pytest.fixture
-def connect() -> Iterator[Open]:
+def connect() -> Iterator[Connect]:
     with contextlib.ExitStack() as stack:
 
-        def open_client(running: Running, source: str = "127.0.0.1") -> Client:
+        def open_client(running: RawServer, source: str = "127.0.0.1") -> Client:
             return stack.enter_context(contextlib.closing(Client(running.port, source=source)))
 
         yield open_client
@@ -32,82 +32,84 @@ def is_closed(client: Client) -> bool:
     return client.sock.recv(1) == b""
 
 
-def test_the_one_that_has_been_idle_longest_gives_way(connect: Open) -> None:
+def test_the_connection_that_has_been_idle_longest_is_evicted(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=3)) as server:
         silent, used, newest = connect(server), connect(server), connect(server)
-        assert used.send(request()).one().status == 200
-        time.sleep(GRACE)
-        assert connect(server).send(request()).one().status == 200
+        assert used.send(request()).one_response().status == 200
+        time.sleep(IDLE_SECONDS)
+        assert connect(server).send(request()).one_response().status == 200
         assert is_closed(silent)
-        assert newest.send(request()).one().status == 200
-        assert used.send(request()).one().status == 200
+        assert newest.send(request()).one_response().status == 200
+        assert used.send(request()).one_response().status == 200
 
 
-def test_the_first_byte_of_the_next_head_restarts_the_idle_time_and_later_ones_do_not(connect: Open) -> None:
+def test_the_first_byte_of_the_next_head_restarts_the_idle_time_and_later_ones_do_not(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=2)) as server:
         begun, idle = connect(server), connect(server)
-        assert begun.send(request()).one().status == idle.send(request()).one().status == 200
+        assert begun.send(request()).one_response().status == idle.send(request()).one_response().status == 200
         begun.send(b"GET / HTTP/1.1\r\n")
-        time.sleep(GRACE)
-        assert connect(server).send(request()).one().status == 200
+        time.sleep(IDLE_SECONDS)
+        assert connect(server).send(request()).one_response().status == 200
         assert is_closed(idle)
         begun.send(b"X: y\r\n")
-        time.sleep(GRACE)
-        assert connect(server).send(request()).one().status == 200
+        time.sleep(IDLE_SECONDS)
+        assert connect(server).send(request()).one_response().status == 200
         assert is_closed(begun)
 
 
-def test_requests_in_progress_are_not_cut_and_health_is_answered(connect: Open) -> None:
+def test_requests_in_progress_are_not_evicted_and_health_checks_are_served(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=2)) as server:
         busy = [connect(server).send(GATE) for _ in range(2)]
-        assert busy[1].silent(GRACE)
+        assert busy[1].is_silent(IDLE_SECONDS)
         for _ in range(3):
-            answer = connect(server).send(HEALTH).one()
-            assert (answer.status, answer.headers["connection"]) == (200, "close")
-            (answer,) = connect(server).send(request()).answers()
-            assert answer.check(503)
-            assert answer.headers["retry-after"] == "1"
+            response = connect(server).send(HEALTH).one_response()
+            assert (response.status, response.headers["connection"]) == (200, "close")
+            (response,) = connect(server).send(request()).responses()
+            assert response.check(503)
+            assert response.headers["retry-after"] == "1"
         server.gate.set()
-        assert [client.one().status for client in busy] == [200, 200]
+        assert [client.one_response().status for client in busy] == [200, 200]
 
 
-def test_the_reserve_goes_to_the_newest(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_connection_in_the_health_check_reserve_is_evicted(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(admission, "HEALTH_CHECK_RESERVE", 2)
     monkeypatch.setattr(admission, "MIN_IDLE_SECONDS", 60.0)
     with serve(ConnectionLimits(max_connections=1)) as server:
         first, *told, third, fourth = (connect(server) for _ in range(5))
         for client in told:
-            (answer,) = client.answers()
-            assert answer.check(503)
-        assert third.send(HEALTH).one().status == 200
-        assert fourth.send(HEALTH).one().status == 200
-        assert first.send(request()).one().status == 200
+            (response,) = client.responses()
+            assert response.check(503)
+        assert third.send(HEALTH).one_response().status == 200
+        assert fourth.send(HEALTH).one_response().status == 200
+        assert first.send(request()).one_response().status == 200
 
 
-def test_questions_about_health_are_bounded_as_well(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_health_checks_in_progress_is_limited(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "HEALTH_CHECK_RESERVE", 2)
     with serve(ConnectionLimits(max_connections=1, health_check_paths=frozenset({b"/gate"}))) as server:
         busy = [connect(server).send(GATE) for _ in range(5)]
-        assert all(client.silent(0.1) for client in busy)
-        (answer,) = connect(server).answers()
-        assert answer.check(503)
+        assert all(client.is_silent(0.1) for client in busy)
+        (response,) = connect(server).responses()
+        assert response.check(503)
         server.gate.set()
-        assert all(client.one().status == 200 for client in busy)
+        assert all(client.one_response().status == 200 for client in busy)
 
 
-def test_an_address_has_a_limit_of_its_own(connect: Open) -> None:
+def test_connections_are_limited_per_address(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=20, max_connections_per_address=2)) as server:
         neighbour, idle = connect(server, "127.0.0.2"), connect(server)
         busy = connect(server).send(GATE)
-        assert busy.silent(GRACE)
-        assert connect(server).send(request(b"Connection: close")).one().status == 200
+        assert busy.is_silent(IDLE_SECONDS)
+        assert connect(server).send(request(b"Connection: close")).one_response().status == 200
         assert is_closed(idle)
         connect(server).send(GATE)
-        time.sleep(GRACE)
-        (answer,) = connect(server).send(request()).answers()
-        assert answer.check(503)
-        assert neighbour.send(request()).one().status == 200
-        assert connect(server, "127.0.0.2").send(request()).one().status == 200
+        time.sleep(IDLE_SECONDS)
+        (response,) = connect(server).send(request()).responses()
+        assert response.check(503)
+        assert neighbour.send(request()).one_response().status == 200
+        assert connect(server, "127.0.0.2").send(request()).one_response().status == 200
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_an_address_has_a_limit_of_its_own(connect: Open) -> None:
         ("fe80::1%eth0", "fe80::2", True),
     ],
 )
-def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
+def test_ipv6_addresses_are_grouped_by_64_bit_network(one: str, other: str, same: bool) -> None:
     class Peer:
         def evict(self) -> None: ...
 
@@ -131,7 +133,7 @@ def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
     assert (first is second) == same
 
 
-def test_nobody_is_remembered(connect: Open) -> None:
+def test_closed_connections_leave_no_state(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=4)) as server:
         for raw in (
             b"",
@@ -143,6 +145,6 @@ def test_nobody_is_remembered(connect: Open) -> None:
         ):
             connect(server).send(raw).close()
         server.gate.set()
-        assert server.lets_go(PATIENCE)
+        assert server.has_no_connections_within(TIMEOUT)
         controller = server.server.config.http.admission
         assert (controller._count, controller._addresses, controller._idle) == (0, {}, {})

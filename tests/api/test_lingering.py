@@ -1,4 +1,4 @@
-"""Connections that close behind an answer that came early: the answer arrives, and what that costs is bounded."""
+"""Lingering close: an early response arrives, and the input that is discarded after it is limited."""
 
 import contextlib
 import time
@@ -11,28 +11,28 @@ import pytest
 from filestead.server.http1.limits import ConnectionLimits
 from filestead.server.http1.lingering import LingeringLimits
 
-from .raw_http import CHUNKED, Client, Running, request, serve
+from .raw_http import CHUNKED, Client, RawServer, request, serve
 
-Open = Callable[..., Client]
-EARLY = request(b"Content-Length: 1000000000", line=b"POST /early HTTP/1.1")
-KNOWN = request(b"Content-Length: 1000000000", line=b"POST /known HTTP/1.1")
-QUICK = LingeringLimits(read_timeout=0.4, rate_window=0.4, min_rate=100_000, max_seconds=60)
+Connect = Callable[..., Client]
+RESPONDED_EARLY = request(b"Content-Length: 1000000000", line=b"POST /early HTTP/1.1")
+AUTHENTICATED = request(b"Content-Length: 1000000000", line=b"POST /authenticated HTTP/1.1")
+SHORT_LIMITS = LingeringLimits(read_timeout=0.4, rate_window=0.4, min_rate=100_000, max_seconds=60)
 
 
 @pytest.fixture
-def connect() -> Iterator[Open]:
+def connect() -> Iterator[Connect]:
     with contextlib.ExitStack() as stack:
         yield lambda running: stack.enter_context(contextlib.closing(Client(running.port)))
 
 
 @contextlib.contextmanager
-def lingering(limits: LingeringLimits = QUICK, **changes: Any) -> Iterator[Running]:
+def lingering(limits: LingeringLimits = SHORT_LIMITS, **changes: Any) -> Iterator[RawServer]:
     with serve(ConnectionLimits(lingering=replace(limits, **changes))) as server:
         yield server
 
 
-def pour(client: Client, seconds: float, *, piece: bytes = b"x" * 65536, pause: float = 0.0) -> int:
-    """Send for so many seconds or until the connection is cut; the bytes that went out."""
+def send_for(client: Client, seconds: float, *, piece: bytes = b"x" * 65536, pause: float = 0.0) -> int:
+    """Send for some seconds or until the connection is reset, and return the number of bytes sent."""
     sent, until = 0, time.monotonic() + seconds
     client.sock.settimeout(0.05)
     with contextlib.suppress(ConnectionError):
@@ -43,16 +43,18 @@ def pour(client: Client, seconds: float, *, piece: bytes = b"x" * 65536, pause: 
     return sent
 
 
-def cut(client: Client, seconds: float) -> float:
-    """The seconds until the server has cut a client that goes on sending."""
+def seconds_until_reset(client: Client, seconds: float) -> float:
+    """Return the seconds until the server resets the connection of a client that keeps sending."""
     began = time.monotonic()
-    pour(client, seconds, pause=0.01)
+    send_for(client, seconds, pause=0.01)
     return time.monotonic() - began
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 30000000", CHUNKED, b"Expect: 100-continue\r\n" + CHUNKED])
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-def test_the_answer_arrives_when_the_whole_body_is_sent_first(connect: Open, framing: bytes, version: bytes) -> None:
+def test_a_client_that_sends_the_whole_body_first_receives_the_early_response(
+    connect: Connect, framing: bytes, version: bytes
+) -> None:
     if version == b"1.0" and CHUNKED in framing:
         pytest.skip("HTTP/1.0 has no chunks")
     with lingering() as server:
@@ -60,32 +62,32 @@ def test_the_answer_arrives_when_the_whole_body_is_sent_first(connect: Open, fra
         client.sock.sendall(request(framing, line=b"POST /early HTTP/" + version))
         for _ in range(458):
             client.sock.sendall(b"10000\r\n%b\r\n" % (b"x" * 65536) if CHUNKED in framing else b"x" * 65536)
-        (answer,) = client.answers()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        (response,) = client.responses()
+        assert (response.status, response.headers["connection"]) == (200, "close")
 
 
-def test_what_is_sent_behind_an_early_answer_is_no_request(connect: Open) -> None:
+def test_input_after_an_early_response_is_not_parsed_as_a_request(connect: Connect) -> None:
     with lingering() as server:
         client = connect(server).send(request(b"Content-Length: 3", line=b"POST /early HTTP/1.1"))
-        assert client.one().headers["connection"] == "close"
-        assert client.send(b"abc" + request(line=b"GET /smuggled HTTP/1.1")).answers() == []
-        assert server.seen[client.port] == ["/early"]
+        assert client.one_response().headers["connection"] == "close"
+        assert client.send(b"abc" + request(line=b"GET /smuggled HTTP/1.1")).responses() == []
+        assert server.paths[client.port] == ["/early"]
 
 
-def test_a_body_that_is_already_there_keeps_the_connection(connect: Open) -> None:
+def test_the_connection_stays_open_if_the_body_has_already_arrived(connect: Connect) -> None:
     with lingering() as server:
         client = connect(server).send(request(b"Content-Length: 3", line=b"POST /early HTTP/1.1", body=b"abc"))
-        assert "connection" not in client.one().headers
-        assert client.send(request()).one().status == 200
+        assert "connection" not in client.one_response().headers
+        assert client.send(request()).one_response().status == 200
 
 
-def test_requests_behind_the_last_one_do_not_cost_its_answer(connect: Open) -> None:
+def test_requests_after_the_last_one_do_not_reset_its_response(connect: Connect) -> None:
     with lingering() as server:
         client = connect(server)
         client.sock.sendall(request(b"Connection: close", line=b"GET /gate HTTP/1.1") + request() * 50)
         server.gate.set()
         time.sleep(0.2)  # the reset of a socket that was closed over them would come now
-        assert [answer.scope["path"] for answer in client.answers()] == ["/gate"]
+        assert [response.scope["path"] for response in client.responses()] == ["/gate"]
 
 
 @pytest.mark.parametrize(
@@ -98,71 +100,73 @@ def test_requests_behind_the_last_one_do_not_cost_its_answer(connect: Open) -> N
     ],
     ids=["silence", "trickle", "total", "bytes"],
 )
-def test_lingering_ends(connect: Open, limits: dict[str, Any], piece: bytes, pause: float) -> None:
+def test_lingering_ends_at_each_limit(connect: Connect, limits: dict[str, Any], piece: bytes, pause: float) -> None:
     with lingering(**limits) as server:
-        client = connect(server).send(EARLY)
-        assert client.one()
+        client = connect(server).send(RESPONDED_EARLY)
+        assert client.one_response()
         began = time.monotonic()
-        pour(client, 6, piece=piece, pause=pause) if piece else None
-        assert server.lets_go(6)
+        send_for(client, 6, piece=piece, pause=pause) if piece else None
+        assert server.has_no_connections_within(6)
         assert time.monotonic() - began < 5
 
 
-def test_a_slow_sender_is_waited_for(connect: Open) -> None:
+def test_a_sender_above_the_minimum_rate_is_not_disconnected(connect: Connect) -> None:
     with lingering() as server:
-        client = connect(server).send(EARLY)
-        assert client.one()
-        assert cut(client, 2.0) >= 2.0
+        client = connect(server).send(RESPONDED_EARLY)
+        assert client.one_response()
+        assert seconds_until_reset(client, 2.0) >= 2.0
 
 
-def test_the_oldest_gives_way_and_those_with_a_key_last(connect: Open) -> None:
+def test_the_oldest_lingering_connection_is_closed_and_authenticated_ones_last(connect: Connect) -> None:
     with lingering(max_connections=2, read_timeout=60, rate_window=60) as server:
-        known, first, second = (connect(server).send(raw) for raw in (KNOWN, EARLY, EARLY))
-        assert known.one() and first.one() and second.one()
-        third = connect(server).send(EARLY)
-        assert third.one()
-        assert cut(second, 3) < 2.5
-        assert cut(first, 3) < 2.5
-        assert cut(known, 0.5) >= 0.5
-        assert cut(third, 0.5) >= 0.5
+        authenticated, first, second = (
+            connect(server).send(raw) for raw in (AUTHENTICATED, RESPONDED_EARLY, RESPONDED_EARLY)
+        )
+        assert authenticated.one_response() and first.one_response() and second.one_response()
+        third = connect(server).send(RESPONDED_EARLY)
+        assert third.one_response()
+        assert seconds_until_reset(second, 3) < 2.5
+        assert seconds_until_reset(first, 3) < 2.5
+        assert seconds_until_reset(authenticated, 0.5) >= 0.5
+        assert seconds_until_reset(third, 0.5) >= 0.5
 
 
-@pytest.mark.parametrize("raw", [EARLY, KNOWN], ids=["stranger", "known"])
-def test_strangers_share_a_rate(connect: Open, raw: bytes) -> None:
+@pytest.mark.parametrize("raw", [RESPONDED_EARLY, AUTHENTICATED], ids=["unauthenticated", "authenticated"])
+def test_unauthenticated_connections_share_a_rate(connect: Connect, raw: bytes) -> None:
     rate = 2_000_000
     with lingering(unauthenticated_rate=rate, unauthenticated_burst=rate, read_timeout=60, rate_window=60) as server:
         client = connect(server).send(raw)
-        assert client.one()
-        sent = pour(client, 3)
+        assert client.one_response()
+        sent = send_for(client, 3)
         # What the kernel holds on both sides counts as sent.
-        assert (sent < 4 * rate + 12_000_000) == (raw is EARLY)
+        assert (sent < 4 * rate + 12_000_000) == (raw is RESPONDED_EARLY)
 
 
-def test_strangers_who_wait_for_their_share_are_not_taken_for_silent(connect: Open) -> None:
+def test_throttled_connections_are_not_closed_by_the_read_timeout(connect: Connect) -> None:
     with lingering(unauthenticated_rate=400_000, unauthenticated_burst=1, min_rate=1) as server:
-        clients = [connect(server).send(EARLY) for _ in range(3)]
-        assert all(client.one() and pour(client, 0.05) for client in clients)
+        clients = [connect(server).send(RESPONDED_EARLY) for _ in range(3)]
+        assert all(client.one_response() and send_for(client, 0.05) for client in clients)
         time.sleep(1.2)
-        assert not any(client.is_cut_off(0.01) for client in clients)
+        assert not any(client.is_reset_within(0.01) for client in clients)
 
 
-def test_a_graceful_stop_does_not_wait_for_those_who_linger(connect: Open) -> None:
+def test_a_graceful_shutdown_does_not_wait_for_lingering_connections(connect: Connect) -> None:
     with lingering(read_timeout=60, rate_window=60) as server:
-        client = connect(server).send(EARLY)
-        assert client.one()
+        client = connect(server).send(RESPONDED_EARLY)
+        assert client.one_response()
         began = time.monotonic()
         server.server.should_exit = True
-        pour(client, 5, pause=0.01)
+        send_for(client, 5, pause=0.01)
         server.thread.join(5)
         assert not server.thread.is_alive()
         assert time.monotonic() - began < 4
 
 
-def test_nothing_is_logged(connect: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_lingering_logs_nothing(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     with lingering() as server:
-        client = connect(server).send(EARLY)
-        assert client.one()
-        assert pour(client, 0.2)
+        client = connect(server).send(RESPONDED_EARLY)
+        assert client.one_response()
+        assert send_for(client, 0.2)
         client.close()
-        assert server.lets_go(3)
+        assert server.has_no_connections_within(3)
     assert caplog.records == []

@@ -1,4 +1,4 @@
-"""The HTTP connection over raw sockets: framing, sizes, deadlines, stalls, crowds."""
+"""The HTTP connection over raw sockets: framing, sizes, deadlines, stalled clients, many connections."""
 
 import contextlib
 import gc
@@ -16,42 +16,55 @@ import pytest
 
 from filestead.server.http1.limits import ConnectionLimits
 
-from .http_corpus import ACCEPTED, BODIES_REFUSED, CLOSED_AFTER, HEADS_REFUSED, LAST, SMUGGLED
-from .raw_http import BIG, CHUNKED, NEXT, PATIENCE, Client, Running, deliver, head_of, post, request, running, serve
+from .http_corpus import ACCEPTED_REQUESTS, LAST_CHUNK, LAST_REQUESTS, REJECTED_BODIES, REJECTED_HEADS, SMUGGLED
+from .raw_http import (
+    BIG_BODY_BYTES,
+    CHUNKED,
+    NEXT_REQUEST,
+    TIMEOUT,
+    Client,
+    RawServer,
+    deliver,
+    head_of,
+    post,
+    request,
+    running,
+    serve,
+)
 
-Open = Callable[..., Client]
+Connect = Callable[..., Client]
 
 
 @pytest.fixture
-def connect() -> Iterator[Open]:
+def connect() -> Iterator[Connect]:
     with contextlib.ExitStack() as stack:
 
-        def open_client(running: Running, receive_buffer: int | None = None) -> Client:
+        def open_client(running: RawServer, receive_buffer: int | None = None) -> Client:
             client = stack.enter_context(contextlib.closing(Client(running.port, receive_buffer)))
-            running.seen.pop(client.port, None)  # of an earlier connection from the same port
+            running.paths.pop(client.port, None)  # of an earlier connection from the same port
             return client
 
         yield open_client
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[Running]:
+def small_limits() -> Iterator[RawServer]:
     yield from running(ConnectionLimits(max_head_bytes=1024, max_headers=10, max_target_bytes=200))
 
 
 @pytest.fixture(scope="module")
-def hasty() -> Iterator[Running]:
+def short_head_timeout() -> Iterator[RawServer]:
     yield from running(ConnectionLimits(head_seconds=0.4))
 
 
 @pytest.fixture(scope="module")
-def watchful() -> Iterator[Running]:
+def short_send_timeout() -> Iterator[RawServer]:
     yield from running(ConnectionLimits(send_stall_seconds=0.8))
 
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test leaves a traceback or a warning, nor a line with anything from the wire in it."""
+    """Assert that no test logs a traceback, a warning, or a line that contains input from the network."""
     caplog.set_level(logging.INFO)
     yield
     for record in caplog.get_records("call") + caplog.get_records("teardown"):
@@ -63,51 +76,57 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 # --- framing --------------------------------------------------------------------------------------------------------
 
 
-everyway = pytest.mark.parametrize("delivery", ["whole", "joined", "dripped"])
+all_deliveries = pytest.mark.parametrize("delivery", ["whole", "joined", "dripped"])
 
 
-@everyway
-@pytest.mark.parametrize(("raw", "status"), HEADS_REFUSED.values(), ids=map(repr, HEADS_REFUSED))
-def test_a_bad_head_gets_one_refusal_and_never_reaches_the_app(
-    *, plain: Running, connect: Open, caplog: pytest.LogCaptureFixture, raw: bytes, status: int, delivery: str
+@all_deliveries
+@pytest.mark.parametrize(("raw", "status"), REJECTED_HEADS.values(), ids=map(repr, REJECTED_HEADS))
+def test_an_invalid_head_gets_one_rejection_and_never_reaches_the_app(
+    *,
+    small_limits: RawServer,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    raw: bytes,
+    status: int,
+    delivery: str,
 ) -> None:
-    client = connect(plain)
-    (answer,) = deliver(client, raw, delivery)
-    assert answer.check(status)
-    assert plain.seen[client.port] == []
+    client = connect(small_limits)
+    (response,) = deliver(client, raw, delivery)
+    assert response.check(status)
+    assert small_limits.paths[client.port] == []
     assert len(caplog.records) == 1
 
 
-@everyway
-@pytest.mark.parametrize("body", BODIES_REFUSED, ids=repr)
-def test_a_bad_chunked_body_gets_one_refusal(
-    plain: Running, connect: Open, caplog: pytest.LogCaptureFixture, body: bytes, delivery: str
+@all_deliveries
+@pytest.mark.parametrize("body", REJECTED_BODIES, ids=repr)
+def test_an_invalid_chunked_body_gets_one_rejection(
+    small_limits: RawServer, connect: Connect, caplog: pytest.LogCaptureFixture, body: bytes, delivery: str
 ) -> None:
-    client = connect(plain)
-    (answer,) = deliver(client, post(CHUNKED, body=body), delivery)
-    assert answer.check(400)
-    assert plain.seen[client.port] in ([], ["/"])
+    client = connect(small_limits)
+    (response,) = deliver(client, post(CHUNKED, body=body), delivery)
+    assert response.check(400)
+    assert small_limits.paths[client.port] in ([], ["/"])
     assert len(caplog.records) == 1
 
 
-@everyway
-@pytest.mark.parametrize(("raw", "expected"), ACCEPTED.values(), ids=map(repr, ACCEPTED))
-def test_a_legal_request_reaches_the_app_as_sent(
-    plain: Running, connect: Open, raw: bytes, expected: dict[str, Any], delivery: str
+@all_deliveries
+@pytest.mark.parametrize(("raw", "expected"), ACCEPTED_REQUESTS.values(), ids=map(repr, ACCEPTED_REQUESTS))
+def test_an_unusual_valid_request_reaches_the_app_unchanged(
+    small_limits: RawServer, connect: Connect, raw: bytes, expected: dict[str, Any], delivery: str
 ) -> None:
-    first, second = deliver(connect(plain), raw, delivery)
+    first, second = deliver(connect(small_limits), raw, delivery)
     assert (first.status, second.scope["path"]) == (200, "/next")
     assert {name: first.scope[name] for name in expected} == expected
 
 
-@everyway
-@pytest.mark.parametrize(("raw", "expected"), CLOSED_AFTER.values(), ids=map(repr, CLOSED_AFTER))
-def test_some_legal_requests_are_the_last_of_their_connection(
-    plain: Running, connect: Open, raw: bytes, expected: dict[str, Any], delivery: str
+@all_deliveries
+@pytest.mark.parametrize(("raw", "expected"), LAST_REQUESTS.values(), ids=map(repr, LAST_REQUESTS))
+def test_a_valid_request_without_keep_alive_is_the_last_of_its_connection(
+    small_limits: RawServer, connect: Connect, raw: bytes, expected: dict[str, Any], delivery: str
 ) -> None:
-    (answer,) = deliver(connect(plain), raw, delivery)
-    assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert {name: answer.scope[name] for name in expected} == expected
+    (response,) = deliver(connect(small_limits), raw, delivery)
+    assert (response.status, response.headers["connection"]) == (200, "close")
+    assert {name: response.scope[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -121,79 +140,84 @@ def test_some_legal_requests_are_the_last_of_their_connection(
     ],
     ids=["no body", "blank lines", "length", "trailer", "chunk"],
 )
-def test_a_pipelined_pair_is_answered_wherever_the_segments_are_cut(
-    plain: Running, connect: Open, first: bytes, size: int
+def test_two_pipelined_requests_are_served_wherever_the_segment_is_split(
+    small_limits: RawServer, connect: Connect, first: bytes, size: int
 ) -> None:
-    pair = first + NEXT
+    pair = first + NEXT_REQUEST
     for cut in range(len(pair)):
-        answers = connect(plain).send(pair[:cut], pair[cut:]).answers()
-        assert [(answer.scope["path"], answer.scope["size"]) for answer in answers] == [("/", size), ("/next", 0)]
+        responses = connect(small_limits).send(pair[:cut], pair[cut:]).responses()
+        assert [(response.scope["path"], response.scope["size"]) for response in responses] == [
+            ("/", size),
+            ("/next", 0),
+        ]
 
 
-def test_a_refusal_waits_for_the_answers_before_it(connect: Open) -> None:
+def test_a_rejection_is_sent_after_the_responses_that_are_owed(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server).send(request(line=b"GET /gate HTTP/1.1") + request() + b"GET / HTTP/3.0\r\n\r\n")
-        assert client.silent(0.2)
+        assert client.is_silent(0.2)
         server.gate.set()
-        first, second, third = client.answers()
+        first, second, third = client.responses()
         assert (first.scope["path"], second.scope["path"]) == ("/gate", "/")
         assert third.check(400)
 
 
-def test_a_bad_body_behind_a_slow_answer_is_refused_in_its_turn(connect: Open) -> None:
+def test_an_invalid_pipelined_body_is_rejected_after_the_response_before_it(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server).send(request(line=b"GET /gate HTTP/1.1") + post(CHUNKED, body=b"x\r\n"))
-        assert client.silent(0.2)
+        assert client.is_silent(0.2)
         server.gate.set()
-        first, second = client.answers()
+        first, second = client.responses()
         assert first.scope["path"] == "/gate"
         assert second.check(400)
-        assert server.seen[client.port] in (["/gate"], ["/gate", "/"])
+        assert server.paths[client.port] in (["/gate"], ["/gate", "/"])
 
 
-def test_a_refusal_is_not_followed_by_a_continue(connect: Open) -> None:
+def test_no_100_continue_follows_a_rejection(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
-        (answer,) = connect(server).send(post(CHUNKED, b"Expect: 100-continue", body=b"x\r\n")).answers()
-        assert answer.check(400)
+        (response,) = connect(server).send(post(CHUNKED, b"Expect: 100-continue", body=b"x\r\n")).responses()
+        assert response.check(400)
 
 
-def test_a_bad_rest_of_an_answered_body_only_closes(plain: Running, connect: Open) -> None:
-    client = connect(plain).send(request(CHUNKED, line=b"POST /early HTTP/1.1"))
-    assert client.one().check(200)
-    assert client.send(b"x\r\n", SMUGGLED).answers() == []
+def test_an_invalid_rest_of_a_body_after_its_response_closes_without_a_rejection(
+    small_limits: RawServer, connect: Connect
+) -> None:
+    client = connect(small_limits).send(request(CHUNKED, line=b"POST /early HTTP/1.1"))
+    assert client.one_response().check(200)
+    assert client.send(b"x\r\n", SMUGGLED).responses() == []
 
 
-def test_a_refusal_is_not_lost_to_a_peer_that_is_still_sending(plain: Running, connect: Open) -> None:
-    client = connect(plain)
+def test_a_peer_that_is_still_sending_receives_the_rejection(small_limits: RawServer, connect: Connect) -> None:
+    client = connect(small_limits)
     client.sock.sendall(request(b"X: " + b"a" * 2**22))  # raises if the connection is reset
-    (answer,) = client.answers()
-    assert answer.check(431)
+    (response,) = client.responses()
+    assert response.check(431)
     assert client.sock.recv(1) == b""
 
 
-def test_nothing_behind_an_upgrade_is_read(caplog: pytest.LogCaptureFixture, connect: Open) -> None:
+def test_input_after_an_upgrade_request_is_not_parsed(caplog: pytest.LogCaptureFixture, connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server).send(request(b"Connection: Upgrade", b"Upgrade: x", line=b"GET /gate HTTP/1.1"))
-        assert client.silent(0.2)
-        assert client.send(b"garbage").silent(0.2)
+        assert client.is_silent(0.2)
+        assert client.send(b"garbage").is_silent(0.2)
         server.gate.set()
-        assert [answer.scope["path"] for answer in client.answers()] == ["/gate"]
+        assert [response.scope["path"] for response in client.responses()] == ["/gate"]
         assert caplog.records == []
 
 
-def test_a_refusal_to_head_has_no_body(plain: Running, connect: Open) -> None:
-    client = connect(plain).send(request(line=b"HEAD / HTTP/1.1", host=b""))
+def test_the_rejection_of_a_head_request_has_no_body(small_limits: RawServer, connect: Connect) -> None:
+    client = connect(small_limits).send(request(line=b"HEAD / HTTP/1.1", host=b""))
     assert client.file.read().endswith(b"\r\nconnection: close\r\n\r\n")
 
 
-def test_continue_is_sent_only_when_the_app_wants_the_body(plain: Running, connect: Open) -> None:
+def test_100_continue_is_sent_when_the_app_reads_the_body(small_limits: RawServer, connect: Connect) -> None:
     expecting = (b"Content-Length: 3", b"Expect: 100-continue")
-    client = connect(plain).send(post(*expecting, body=b""))
+    client = connect(small_limits).send(post(*expecting, body=b""))
     assert client.file.readline() + client.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert client.send(b"abc").one().scope["size"] == 3
-    (early,) = connect(plain).send(request(*expecting, line=b"POST /early HTTP/1.1")).answers()
+    assert client.send(b"abc").one_response().scope["size"] == 3
+    (early,) = connect(small_limits).send(request(*expecting, line=b"POST /early HTTP/1.1")).responses()
     assert (early.status, early.headers["connection"]) == (200, "close")
-    (old,) = connect(plain).send(request(*expecting, line=b"POST / HTTP/1.0", body=b"abc")).answers()
+    (old,) = connect(small_limits).send(request(*expecting, line=b"POST / HTTP/1.0", body=b"abc")).responses()
     assert old.status == 200
 
 
@@ -206,23 +230,23 @@ def test_continue_is_sent_only_when_the_app_wants_the_body(plain: Running, conne
 )
 @pytest.mark.parametrize("field", [b"X:", b"X: ", b"X:" + b" " * 90], ids=["tight", "usual", "padded"])
 @pytest.mark.parametrize(("extra", "status"), [(-1, 200), (0, 200), (1, 431)])
-def test_the_size_of_a_head_is_exact(
-    *, plain: Running, connect: Open, extra: int, status: int, field: bytes, before: bytes, pieces: int
+def test_the_limit_on_the_size_of_a_head_is_exact(
+    *, small_limits: RawServer, connect: Connect, extra: int, status: int, field: bytes, before: bytes, pieces: int
 ) -> None:
-    head, client = head_of(1024 + extra, field=field), connect(plain)
+    head, client = head_of(1024 + extra, field=field), connect(small_limits)
     if before:
-        assert client.send(before).one()
+        assert client.send(before).one_response()
     step = -(-len(head) // pieces)
-    assert client.send(*(head[at : at + step] for at in range(0, len(head), step))).one().check(status)
+    assert client.send(*(head[at : at + step] for at in range(0, len(head), step))).one_response().check(status)
 
 
-def test_a_body_does_not_count_as_head(plain: Running, connect: Open) -> None:
+def test_a_body_does_not_count_toward_the_limit_on_heads(small_limits: RawServer, connect: Connect) -> None:
     head = head_of(1024, b"POST / HTTP/1.1", b"Content-Length: 100000\r\nX: ")
-    assert connect(plain).send(head + bytes(100_000)).one().scope["size"] == 100_000
+    assert connect(small_limits).send(head + bytes(100_000)).one_response().scope["size"] == 100_000
 
 
-def test_a_large_head_behind_a_body_in_one_segment_is_refused(plain: Running, connect: Open) -> None:
-    first, second = connect(plain).send(post(b"Content-Length: 3") + head_of(1200)).answers()
+def test_a_too_large_head_in_the_same_segment_as_a_body_is_rejected(small_limits: RawServer, connect: Connect) -> None:
+    first, second = connect(small_limits).send(post(b"Content-Length: 3") + head_of(1200)).responses()
     assert first.status == 200
     assert second.check(431)
 
@@ -232,14 +256,16 @@ def test_a_large_head_behind_a_body_in_one_segment_is_refused(plain: Running, co
     [(b"GET / HTTP/1.1\r\nX: ", b"aaaa"), (b"GET / HTTP/1.1\r\n", b"aaaa"), (b"", b"\r\n"), (b"GET ", b"    ")],
     ids=["value", "name", "blank lines", "blanks"],
 )
-def test_a_head_without_end_is_refused(plain: Running, connect: Open, start: bytes, more: bytes) -> None:
-    (answer,) = connect(plain).send(start, *[more] * 600).answers()
-    assert answer.check(431)
+def test_an_endless_head_is_rejected(small_limits: RawServer, connect: Connect, start: bytes, more: bytes) -> None:
+    (response,) = connect(small_limits).send(start, *[more] * 600).responses()
+    assert response.check(431)
 
 
 @pytest.mark.parametrize(("count", "status"), [(9, 200), (10, 200), (11, 431)])
-def test_the_number_of_headers_is_exact(plain: Running, connect: Open, count: int, status: int) -> None:
-    assert connect(plain).send(request(*[b"a: b"] * (count - 1))).one().check(status)
+def test_the_limit_on_the_number_of_headers_is_exact(
+    small_limits: RawServer, connect: Connect, count: int, status: int
+) -> None:
+    assert connect(small_limits).send(request(*[b"a: b"] * (count - 1))).one_response().check(status)
 
 
 @pytest.mark.parametrize(
@@ -247,53 +273,57 @@ def test_the_number_of_headers_is_exact(plain: Running, connect: Open, count: in
     [
         (request(*[b"a: b"] * 11)[:-2], 431),
         (b"GET /" + b"a" * 200, 414),
-        (post(CHUNKED, body=LAST[:3] + b"a: b\r\n" * 12), 431),
+        (post(CHUNKED, body=LAST_CHUNK[:3] + b"a: b\r\n" * 12), 431),
     ],
     ids=["headers", "target", "trailers"],
 )
-def test_what_is_too_much_is_refused_before_the_end_has_come(
-    plain: Running, connect: Open, start: bytes, status: int
+def test_an_excess_is_rejected_before_the_message_is_complete(
+    small_limits: RawServer, connect: Connect, start: bytes, status: int
 ) -> None:
-    client = connect(plain).send(start)
-    assert client.one().check(status)
+    client = connect(small_limits).send(start)
+    assert client.one_response().check(status)
     assert time.monotonic() - client.connected < ConnectionLimits().head_seconds / 2
 
 
 @pytest.mark.parametrize(("size", "status"), [(199, 200), (200, 200), (201, 414), (9000, 414)])
-def test_the_size_of_a_target_is_exact(plain: Running, connect: Open, size: int, status: int) -> None:
+def test_the_limit_on_the_size_of_a_target_is_exact(
+    small_limits: RawServer, connect: Connect, size: int, status: int
+) -> None:
     line = b"GET " + b"/?".ljust(size, b"a") + b" HTTP/1.1"
-    assert connect(plain).send(request(line=line)).one().check(status)
+    assert connect(small_limits).send(request(line=line)).one_response().check(status)
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (LAST[:3] + b"a: b\r\n" * 11 + b"\r\n", 431),
-        (LAST[:3] + (b"a: " + b"b" * 510 + b"\r\n") * 2 + b"\r\n", 431),
-        (LAST[:3] + b"a: " + b"b" * 3000, 400),
+        (LAST_CHUNK[:3] + b"a: b\r\n" * 11 + b"\r\n", 431),
+        (LAST_CHUNK[:3] + (b"a: " + b"b" * 510 + b"\r\n") * 2 + b"\r\n", 431),
+        (LAST_CHUNK[:3] + b"a: " + b"b" * 3000, 400),
         (b"3;" + b"a" * 3000, 400),
         ((b"1;" + b"a" * 300 + b"\r\nb\r\n") * 10, 400),
     ],
     ids=["trailers", "large trailers", "endless trailer", "endless extension", "many extensions"],
 )
-def test_trailers_and_extensions_are_capped(plain: Running, connect: Open, body: bytes, status: int) -> None:
-    (answer,) = connect(plain).send(post(CHUNKED, body=body)).answers()
-    assert answer.check(status)
+def test_the_size_of_trailers_and_chunk_extensions_is_limited(
+    small_limits: RawServer, connect: Connect, body: bytes, status: int
+) -> None:
+    (response,) = connect(small_limits).send(post(CHUNKED, body=body)).responses()
+    assert response.check(status)
 
 
-def test_ten_trailers_and_tiny_chunks_pass(plain: Running, connect: Open) -> None:
-    body = b"1\r\na\r\n" * 100_000 + LAST[:3] + b"a: b\r\n" * 10 + b"\r\n"
-    answer = connect(plain).send(post(CHUNKED, body=body)).one()
-    assert answer.scope["size"] == 100_000
-    assert answer.scope["headers"] == [["host", "t"], ["transfer-encoding", "chunked"]]
+def test_ten_trailers_and_chunks_of_one_byte_are_accepted(small_limits: RawServer, connect: Connect) -> None:
+    body = b"1\r\na\r\n" * 100_000 + LAST_CHUNK[:3] + b"a: b\r\n" * 10 + b"\r\n"
+    response = connect(small_limits).send(post(CHUNKED, body=body)).one_response()
+    assert response.scope["size"] == 100_000
+    assert response.scope["headers"] == [["host", "t"], ["transfer-encoding", "chunked"]]
 
 
 # --- deadlines ------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_without_a_request_is_closed(hasty: Running, connect: Open) -> None:
-    client = connect(hasty)
-    assert client.answers() == []
+def test_a_connection_without_a_request_is_closed(short_head_timeout: RawServer, connect: Connect) -> None:
+    client = connect(short_head_timeout)
+    assert client.responses() == []
     assert 0.3 < time.monotonic() - client.connected < 4
 
 
@@ -302,129 +332,133 @@ def test_a_connection_without_a_request_is_closed(hasty: Running, connect: Open)
     [(b"GET / HTTP/1.1\r\nX: ", b"a"), (b"GET ", b" "), (b"", b"\r\n"), (b"GET /\r\n", b"A")],
     ids=["value", "blanks", "blank lines", "HTTP/0.9"],
 )
-def test_a_dripped_head_is_cut_at_the_deadline(hasty: Running, connect: Open, start: bytes, byte: bytes) -> None:
-    client = connect(hasty).send(start)
+def test_a_head_that_arrives_slowly_is_rejected_at_the_deadline(
+    short_head_timeout: RawServer, connect: Connect, start: bytes, byte: bytes
+) -> None:
+    client = connect(short_head_timeout).send(start)
     client.drip(byte)
     assert 0.3 < time.monotonic() - client.connected < 4
-    (answer,) = client.answers()
-    assert answer.check(408)
+    (response,) = client.responses()
+    assert response.check(408)
 
 
-def test_a_later_head_has_its_own_deadline_from_its_first_byte(hasty: Running, connect: Open) -> None:
-    client = connect(hasty).send(request())
-    assert client.one()
-    assert client.silent(0.6)  # idle: only the keep-alive timeout counts
+def test_a_later_head_has_its_own_deadline_from_its_first_byte(short_head_timeout: RawServer, connect: Connect) -> None:
+    client = connect(short_head_timeout).send(request())
+    assert client.one_response()
+    assert client.is_silent(0.6)  # idle: only the keep-alive timeout counts
     assert 0.3 < client.send(b"GET / HTTP/1.1\r\nX: ").drip(b"a") < 4
-    (answer,) = client.answers()
-    assert answer.check(408)
+    (response,) = client.responses()
+    assert response.check(408)
 
 
-def test_the_clock_stands_still_while_an_answer_is_owed(connect: Open) -> None:
+def test_the_head_timeout_does_not_run_while_a_response_is_owed(connect: Connect) -> None:
     with serve(ConnectionLimits(head_seconds=0.3)) as server:
         client = connect(server).send(request(line=b"GET /gate HTTP/1.1") + b"GET / HTTP/1.1\r\nHost: ")
-        assert client.silent(0.6)
+        assert client.is_silent(0.6)
         server.gate.set()
-        assert client.one()
+        assert client.one_response()
         late = time.monotonic()
-        (refusal,) = client.answers()
-        assert refusal.check(408)
+        (rejection,) = client.responses()
+        assert rejection.check(408)
         assert 0.2 < time.monotonic() - late < 4
 
 
-def test_a_slow_body_is_the_apps_business(hasty: Running, connect: Open) -> None:
-    client = connect(hasty).send(post(b"Content-Length: 3", body=b""))
-    assert client.silent(0.6)
-    assert client.send(b"abc").one().scope["size"] == 3
-    assert client.send(request()).one().check(200)
+def test_the_head_timeout_does_not_apply_to_a_body(short_head_timeout: RawServer, connect: Connect) -> None:
+    client = connect(short_head_timeout).send(post(b"Content-Length: 3", body=b""))
+    assert client.is_silent(0.6)
+    assert client.send(b"abc").one_response().scope["size"] == 3
+    assert client.send(request()).one_response().check(200)
 
 
-def test_an_idle_connection_is_closed_by_the_keep_alive_timeout(connect: Open) -> None:
+def test_an_idle_connection_is_closed_by_the_keep_alive_timeout(connect: Connect) -> None:
     with serve(ConnectionLimits(), keep_alive=1) as server:
         idle = connect(server).send(request())
         whole = connect(server).send(request(b"Content-Length: 3", line=b"POST /early HTTP/1.1", body=b"abc"))
-        assert idle.one()
-        assert whole.one()
-        assert idle.answers() == whole.answers() == []
+        assert idle.one_response()
+        assert whole.one_response()
+        assert idle.responses() == whole.responses() == []
         assert 0.8 < time.monotonic() - idle.connected < 4
 
 
-def test_the_keep_alive_timeout_does_not_run_while_a_waiting_request_is_answered(connect: Open) -> None:
+def test_the_keep_alive_timeout_does_not_run_while_a_pipelined_request_is_served(connect: Connect) -> None:
     with serve(ConnectionLimits(), keep_alive=1) as server:
         client = connect(server).send(request() + request(line=b"GET /gate HTTP/1.1"))
-        assert client.one().scope["path"] == "/"
-        assert client.silent(1.5)
+        assert client.one_response().scope["path"] == "/"
+        assert client.is_silent(1.5)
         server.gate.set()
-        assert client.one().scope["path"] == "/gate"
+        assert client.one_response().scope["path"] == "/gate"
 
 
 # --- readers that stall ---------------------------------------------------------------------------------------------
 
 
-def test_a_reader_that_stalls_is_cut_off(watchful: Running, connect: Open) -> None:
-    client = connect(watchful, 4096).send(request(line=b"GET /big HTTP/1.1"))
-    assert client.is_cut_off(3)
+def test_a_client_that_stops_reading_a_response_is_reset(short_send_timeout: RawServer, connect: Connect) -> None:
+    client = connect(short_send_timeout, 4096).send(request(line=b"GET /big HTTP/1.1"))
+    assert client.is_reset_within(3)
     assert time.monotonic() - client.connected > 0.7
 
 
 @pytest.mark.parametrize("more", [(), (b"Connection: close",)], ids=["kept alive", "closing"])
-def test_a_reader_that_stalls_on_a_finished_answer_is_cut_off(
-    watchful: Running, connect: Open, more: tuple[bytes, ...]
+def test_a_client_that_stops_reading_a_completed_response_is_reset(
+    short_send_timeout: RawServer, connect: Connect, more: tuple[bytes, ...]
 ) -> None:
-    client = connect(watchful, 4096).send(request(*more, line=b"GET /blob?20000000 HTTP/1.1"))
-    assert client.is_cut_off(3)
+    client = connect(short_send_timeout, 4096).send(request(*more, line=b"GET /blob?20000000 HTTP/1.1"))
+    assert client.is_reset_within(3)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("more", [(), (b"Connection: close",)], ids=["kept alive", "closing"])
-def test_a_reader_that_stalls_near_the_end_is_let_go(connect: Open, more: tuple[bytes, ...], loop: str) -> None:
+def test_a_client_that_stops_reading_before_the_last_bytes_is_reset(
+    connect: Connect, more: tuple[bytes, ...], loop: str
+) -> None:
     with serve(ConnectionLimits(send_stall_seconds=0.4), keep_alive=1, send_buffer=4096, loop=loop) as server:
         for size, left in [(60_000, 60_000), *((200_000, left) for left in range(4000, 120_000, 4000))]:
             client = connect(server, 4096).send(request(*more, line=b"GET /blob?%d HTTP/1.1" % size))
             assert len(client.file.read(size - left)) == size - left
-        assert server.lets_go(4)
+        assert server.has_no_connections_within(4)
 
 
-def test_a_reader_that_stalls_does_not_hold_up_the_end(connect: Open) -> None:
+def test_a_client_that_stops_reading_does_not_delay_shutdown(connect: Connect) -> None:
     with serve(ConnectionLimits(send_stall_seconds=0.4), send_buffer=4096) as server:
-        assert not connect(server, 4096).send(request(line=b"GET /blob?60000 HTTP/1.1")).silent(PATIENCE)
+        assert not connect(server, 4096).send(request(line=b"GET /blob?60000 HTTP/1.1")).is_silent(TIMEOUT)
 
 
-def test_a_slow_reader_that_moves_is_kept(watchful: Running, connect: Open) -> None:
-    client = connect(watchful, 4096).send(request(line=b"GET /big HTTP/1.1"))
+def test_a_client_that_reads_slowly_is_not_reset(short_send_timeout: RawServer, connect: Connect) -> None:
+    client = connect(short_send_timeout, 4096).send(request(line=b"GET /big HTTP/1.1"))
     taken = 0
     while time.monotonic() - client.connected < 3:
         time.sleep(0.05)  # the pace is what is tested: far too slow to free the kernel's buffer in a stall's time
         taken += len(client.sock.recv(1024))
-    assert len(client.file.read(BIG - taken)) == BIG - taken
+    assert len(client.file.read(BIG_BODY_BYTES - taken)) == BIG_BODY_BYTES - taken
 
 
-def test_the_app_hears_of_a_disconnect_when_another_request_waits(connect: Open) -> None:
+def test_the_app_receives_a_disconnect_while_another_request_is_queued(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server, 4096).send(request(line=b"GET /listen HTTP/1.1") + request())
         assert client.sock.recv(1)
         client.close()
-        assert server.dropped.wait(PATIENCE)
+        assert server.disconnected.wait(TIMEOUT)
 
 
 # --- many connections, and the end ----------------------------------------------------------------------------------
 
 
-def test_connections_above_the_cap_are_told_to_come_again(connect: Open) -> None:
+def test_connections_above_the_limit_receive_503_with_retry_after(connect: Connect) -> None:
     with serve(ConnectionLimits(max_connections=2)) as server:
         first, second = (connect(server).send(request()) for _ in range(2))
-        assert first.one()
-        assert second.one()
-        (answer,) = connect(server).send(request()).answers()
-        assert answer.check(503)
-        assert answer.headers["retry-after"] == "1"
+        assert first.one_response()
+        assert second.one_response()
+        (response,) = connect(server).send(request()).responses()
+        assert response.check(503)
+        assert response.headers["retry-after"] == "1"
         first.close()
-        until = time.monotonic() + PATIENCE
-        while (answer := connect(server).send(request()).one()) and answer.status == 503:
+        until = time.monotonic() + TIMEOUT
+        while (response := connect(server).send(request()).one_response()) and response.status == 503:
             assert time.monotonic() < until
-        assert second.send(request()).one()
+        assert second.send(request()).one_response()
 
 
-def test_a_thousand_idle_connections_do_not_hurt_a_request_and_go_away(connect: Open) -> None:
+def test_a_thousand_idle_connections_do_not_delay_requests_and_are_closed(connect: Connect) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     with serve(ConnectionLimits(head_seconds=3)) as server:
@@ -432,45 +466,45 @@ def test_a_thousand_idle_connections_do_not_hurt_a_request_and_go_away(connect: 
         times = []
         for _ in range(100):
             start = time.monotonic()
-            assert connect(server).send(request()).one()
+            assert connect(server).send(request()).one_response()
             times.append(time.monotonic() - start)
         assert sorted(times)[98] < 0.5
-        assert all(client.answers() == [] for client in idle)
+        assert all(client.responses() == [] for client in idle)
         assert time.monotonic() - idle[-1].connected < 3 + 5
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 4])
-def test_any_number_of_requests_waits_unparsed(connect: Open, cut: int) -> None:
+def test_pipelined_requests_are_kept_unparsed(connect: Connect, cut: int) -> None:
     some = request() + post(b"Content-Length: 3") + request(b"Content-Length: 4", body=b"\r\n\r\n")
     with serve(ConnectionLimits()) as server:
         first = request(line=b"GET /gate HTTP/1.1")
         client = connect(server).send(first[: len(first) - cut])
         if cut:
-            assert client.silent(0.05)
-        client.send(first[len(first) - cut :] + some * 500 + NEXT)
-        assert client.silent(0.2)
+            assert client.is_silent(0.05)
+        client.send(first[len(first) - cut :] + some * 500 + NEXT_REQUEST)
+        assert client.is_silent(0.2)
         (connection,) = server.server.server_state.connections
         assert len(connection.pipeline) == 0
         server.gate.set()
-        *answers, last = client.answers()
-        assert [answer.scope["size"] for answer in answers] == [0, *[0, 3, 4] * 500]
+        *responses, last = client.responses()
+        assert [response.scope["size"] for response in responses] == [0, *[0, 3, 4] * 500]
         assert last.scope["path"] == "/next"
 
 
-def test_few_requests_wait_behind_a_chunked_body_of_blank_lines(connect: Open) -> None:
-    """Where a chunked body ends, only the parser knows, and it cannot be stopped there."""
+def test_few_parsed_requests_are_queued_behind_a_chunked_body(connect: Connect) -> None:
+    """Only the parser knows where a chunked body ends, and it cannot be stopped there."""
     with serve(ConnectionLimits()) as server:
         lines = b"\r\n" * 50
-        body = b"%x\r\n%b\r\n" % (len(lines), lines) + LAST
+        body = b"%x\r\n%b\r\n" % (len(lines), lines) + LAST_CHUNK
         client = connect(server).send(request(CHUNKED, line=b"POST /gate HTTP/1.1", body=body + request() * 150))
-        assert client.silent(0.2)
+        assert client.is_silent(0.2)
         server.gate.set()
-        *answers, refusal = client.answers()
-        assert [answer.scope["size"] for answer in answers] == [100, 0]
-        assert refusal.check(503)
+        *responses, rejection = client.responses()
+        assert [response.scope["size"] for response in responses] == [100, 0]
+        assert rejection.check(503)
 
 
-def test_nothing_is_read_while_requests_wait(connect: Open) -> None:
+def test_reading_pauses_while_pipelined_requests_wait(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server)
         client.sock.settimeout(0.5)
@@ -481,10 +515,10 @@ def test_nothing_is_read_while_requests_wait(connect: Open) -> None:
         assert len(connection.cycle.body) < 2**20
         client.close()
         server.gate.set()
-        assert server.lets_go(PATIENCE)
+        assert server.has_no_connections_within(TIMEOUT)
 
 
-def test_no_more_than_a_head_is_read_of_a_body_that_nobody_wants_yet(connect: Open) -> None:
+def test_at_most_one_small_read_of_a_body_precedes_the_app_reading_it(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server)
         client.sock.settimeout(0.5)
@@ -495,22 +529,22 @@ def test_no_more_than_a_head_is_read_of_a_body_that_nobody_wants_yet(connect: Op
         assert 0 < len(connection.cycle.body) <= len(connection.buffers.small)
         client.close()
         server.gate.set()
-        assert server.lets_go(PATIENCE)
+        assert server.has_no_connections_within(TIMEOUT)
 
 
-def test_no_more_than_a_part_of_an_answer_waits_for_a_peer_that_reads_nothing(connect: Open) -> None:
+def test_at_most_one_part_of_a_response_is_buffered_for_a_client_that_does_not_read(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         client = connect(server, 4096).send(request(line=b"GET /blob?8000 HTTP/1.1") * 600)
-        assert not client.silent(PATIENCE)
+        assert not client.is_silent(TIMEOUT)
         (connection,) = server.server.server_state.connections
         served = 0
-        while served != len(server.seen[client.port]):
-            served = len(server.seen[client.port])
+        while served != len(server.paths[client.port]):
+            served = len(server.paths[client.port])
             time.sleep(0.3)
         assert 0 < connection.transport.get_write_buffer_size() < 16 * 1024 + 8200
         assert len(connection._unparsed) <= len(connection.buffers.small)
         client.close()
-        assert server.lets_go(PATIENCE)
+        assert server.has_no_connections_within(TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -519,18 +553,18 @@ def test_no_more_than_a_part_of_an_answer_waits_for_a_peer_that_reads_nothing(co
     ids=["nothing", "part of a head", "a request", "three", "a body", "part of a body", "garbage"],
 )
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-def test_nothing_is_left_of_a_connection_without_a_collection(connect: Open, sent: bytes, reset: bool) -> None:
-    """A crowd that is gone must not stay in memory until the garbage collector looks at the oldest generation."""
+def test_a_closed_connection_is_freed_without_garbage_collection(connect: Connect, sent: bytes, reset: bool) -> None:
+    """Closed connections must not stay in memory until the garbage collector examines the oldest generation."""
     with serve(ConnectionLimits()) as server:
         client = connect(server).send(sent)
-        client.silent(0.2)
+        client.is_silent(0.2)
         left = weakref.ref(*server.server.server_state.connections)
         gc.disable()
         try:
             if reset:
                 client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            assert server.lets_go(PATIENCE)
+            assert server.has_no_connections_within(TIMEOUT)
             until = time.monotonic() + 2
             while left() is not None and time.monotonic() < until:
                 time.sleep(0.02)
@@ -539,14 +573,14 @@ def test_nothing_is_left_of_a_connection_without_a_collection(connect: Open, sen
             gc.enable()
 
 
-def test_a_graceful_stop_finishes_what_is_owed(connect: Open) -> None:
+def test_a_graceful_shutdown_completes_the_responses_that_are_owed(connect: Connect) -> None:
     with serve(ConnectionLimits()) as server:
         idle = connect(server).send(request())
         busy = connect(server).send(request(line=b"GET /gate HTTP/1.1"))
-        assert idle.one()
-        assert busy.silent(0.1)
+        assert idle.one_response()
+        assert busy.is_silent(0.1)
         server.server.should_exit = True
-        assert idle.answers() == []
+        assert idle.responses() == []
         server.gate.set()
-        (answer,) = busy.answers()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        (response,) = busy.responses()
+        assert (response.status, response.headers["connection"]) == (200, "close")
