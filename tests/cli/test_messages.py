@@ -209,7 +209,9 @@ def test_plain_http_on_a_port_with_tls(cli: CommandLine, server: Server, certifi
         untrusted = cli("files", "list", "--base-url", tunnel.base_url)
     assert done.code == 1
     assert done.err.splitlines()[-1].endswith("use a base URL that begins with https://."), done.err
-    assert untrusted.err.splitlines()[-1].startswith("To trust a private certificate authority, set SSL_CERT_FILE"), untrusted.err
+    assert untrusted.err.splitlines()[-1].startswith("To trust a private certificate authority, set SSL_CERT_FILE"), (
+        untrusted.err
+    )
 
 
 def test_an_unknown_host(cli: CommandLine) -> None:
