@@ -1,4 +1,4 @@
-"""The real `filestead` command on a machine whose wall clock is wrong by the seconds in the file that MOVED_CLOCK names."""
+"""The real `filestead` command with a wall clock that is offset by the seconds in the file that MOVED_CLOCK names."""
 
 import contextlib
 import os

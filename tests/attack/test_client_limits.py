@@ -1,4 +1,4 @@
-"""One project or one address that takes what it can get: upload slots, looking up wrong keys."""
+"""One project or address that uses as much as it can: upload slots, lookups of invalid keys."""
 
 import contextlib
 import time
@@ -25,7 +25,7 @@ def upload(server: Server, key: str) -> httpx2.Response:
     return httpx2.post(server.base_url + "/files", headers={"Authorization": f"Bearer {key}"}, **form)
 
 
-def test_one_project_leaves_slots_for_others(tmp_path: Path) -> None:
+def test_one_project_cannot_use_all_upload_slots(tmp_path: Path) -> None:
     with Server(tmp_path / "data", max_uploads=4) as server, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(open_upload(server, None, sent=10))
@@ -43,38 +43,42 @@ def test_one_project_leaves_slots_for_others(tmp_path: Path) -> None:
         assert response.status_code == 200, "a slot is free again when its upload ends"
 
 
-def ask(server: Server, key: str, forwarded: str | None = None) -> httpx2.Response:
+def list_files(server: Server, key: str, forwarded: str | None = None) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {key}"} | ({"X-Forwarded-For": forwarded} if forwarded else {})
     return httpx2.get(server.base_url + "/files", headers=headers, timeout=30)
 
 
-def flood(server: Server, count: int, forwarded: str | None = None) -> list[httpx2.Response]:
+def list_files_repeatedly(server: Server, count: int, forwarded: str | None = None) -> list[httpx2.Response]:
     with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(lambda number: ask(server, f"sk-wrong-{number}-0123456789", forwarded), range(count)))
+        return list(
+            pool.map(lambda number: list_files(server, f"sk-wrong-{number}-0123456789", forwarded), range(count))
+        )
 
 
-def test_wrong_keys_are_slowed_down_and_right_ones_are_not(tmp_path: Path) -> None:
+def test_requests_with_invalid_keys_are_limited_and_valid_keys_are_not(tmp_path: Path) -> None:
     with Server(tmp_path / "data", wrong_keys_per_minute=1) as server:
-        statuses = [response.status_code for response in flood(server, WRONG_KEY_BURST + 50)]
+        statuses = [response.status_code for response in list_files_repeatedly(server, WRONG_KEY_BURST + 50)]
         assert statuses.count(429) >= 30
         assert statuses.count(401) >= WRONG_KEY_BURST
-        refused = ask(server, "sk-wrong-again-0123456789")
+        refused = list_files(server, "sk-wrong-again-0123456789")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert refused.elapsed.total_seconds() >= 1
-        assert ask(server, KEY).status_code == 200, "an honest neighbour behind the same address"
-        assert ask(server, new_key(server, "new")).status_code == 200
+        assert list_files(server, KEY).status_code == 200, "an honest neighbour behind the same address"
+        assert list_files(server, new_key(server, "new")).status_code == 200
 
 
-def test_a_trusted_proxy_tells_addresses_apart_and_nobody_else_can(tmp_path: Path) -> None:
+def test_only_a_trusted_proxy_can_set_the_address_of_a_client(tmp_path: Path) -> None:
     with Server(tmp_path / "data", wrong_keys_per_minute=1, trusted_proxies="127.0.0.0/8, ::1") as server:
-        flood(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
-        assert ask(server, "sk-wrong", forwarded="192.0.2.1").status_code == 429
-        assert ask(server, "sk-wrong", forwarded="198.51.100.7, 192.0.2.1").status_code == 429, "the last one counts"
-        assert ask(server, "sk-wrong", forwarded="192.0.2.1, 198.51.100.7").status_code == 401
+        list_files_repeatedly(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
+        assert list_files(server, "sk-wrong", forwarded="192.0.2.1").status_code == 429
+        assert list_files(server, "sk-wrong", forwarded="198.51.100.7, 192.0.2.1").status_code == 429, (
+            "the last one counts"
+        )
+        assert list_files(server, "sk-wrong", forwarded="192.0.2.1, 198.51.100.7").status_code == 401
     with Server(tmp_path / "untrusting", wrong_keys_per_minute=1) as server:
-        flood(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
-        assert ask(server, "sk-wrong", forwarded="192.0.2.2").status_code == 429
+        list_files_repeatedly(server, WRONG_KEY_BURST + 5, forwarded="192.0.2.1")
+        assert list_files(server, "sk-wrong", forwarded="192.0.2.2").status_code == 429
 
 
 class ForwardedRequest:
@@ -101,13 +105,15 @@ class ForwardedRequest:
         ("10.0.0.1", (" , ",), "10.0.0.1"),
     ],
 )
-def test_addresses_of_clients(host: str, forwarded: tuple[str, ...], client: str) -> None:
+def test_the_client_address_is_resolved_through_trusted_proxies(
+    host: str, forwarded: tuple[str, ...], client: str
+) -> None:
     from ipaddress import ip_network
 
     assert ClientAddressResolver((ip_network("10.0.0.0/8"),)).resolve(ForwardedRequest(host, *forwarded)) == client  # type: ignore[arg-type]
 
 
-def test_the_memory_of_addresses_is_bounded_and_time_heals() -> None:
+def test_recorded_addresses_are_limited_in_number_and_expire() -> None:
     now = 0.0
     limiter = WrongKeyLimiter(60, monotonic=lambda: now)
     for number in range(MAX_TRACKED_ADDRESSES + 500):
@@ -121,7 +127,7 @@ def test_the_memory_of_addresses_is_bounded_and_time_heals() -> None:
 
 
 @pytest.mark.parametrize("networks", ["10.0.0.0/33", "example.org", "10.0.0.1,", ""])
-def test_trusted_proxies_that_are_no_networks_are_refused(tmp_path: Path, networks: str) -> None:
+def test_trusted_proxies_must_be_addresses_or_networks(tmp_path: Path, networks: str) -> None:
     done = run_command(tmp_path / "data", "serve", trusted_proxies=networks or " ")
     assert done.returncode == 78
     assert "FILESTEAD_TRUSTED_PROXIES" in done.stderr

@@ -1,4 +1,4 @@
-"""A machine's clock is moved under a running server, or while it is down; nobody loses a file or is locked out."""
+"""The clock jumps while a server runs or is stopped: no file is lost and no client is locked out."""
 
 import time
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("how", ["running", "down"])
-def test_a_month_ahead_for_a_moment_deletes_nothing(machine: Machine, how: str) -> None:
+def test_a_short_clock_jump_of_a_month_deletes_nothing(machine: Machine, how: str) -> None:
     server = machine.server()
     with server:
         batch = server.upload(b'{"custom_id": "1"}\n', purpose="batch", name="a.jsonl")

@@ -1,4 +1,4 @@
-"""Idle connections, more than a process takes: its health, and whoever has a request, must not suffer."""
+"""More idle connections than a process accepts: health checks and requests must still be served."""
 
 import contextlib
 import resource
@@ -16,8 +16,10 @@ from tests.support.servers import KEY, Server
     ("limit", "idle"), [(200, 300), pytest.param(2048, 3000, marks=pytest.mark.torture)], ids=["300", "3000"]
 )
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/files HTTP/1.1\r\n"], ids=["silent", "half a head"])
-def test_idle_connections_shut_nobody_out(tmp_path: Path, limit: int, idle: int, sent: bytes) -> None:
-    """3,000 of them made GET /health answer 503."""
+def test_idle_connections_do_not_block_requests_or_health_checks(
+    tmp_path: Path, limit: int, idle: int, sent: bytes
+) -> None:
+    """3,000 idle connections once made GET /health return 503."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, idle + 512)), hard))
     with Server(tmp_path / "data", max_connections=limit) as server, contextlib.ExitStack() as stack:

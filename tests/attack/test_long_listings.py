@@ -1,4 +1,4 @@
-"""Clients that list 10,000 files again and again, beside one that asks for a single file."""
+"""Clients that list 10,000 files repeatedly, beside one that requests single files."""
 
 import http.client
 import statistics
@@ -84,7 +84,7 @@ def many_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
     ("method", "path"),
     [("HEAD", "/v1/files"), ("GET", "/v1/files"), ("GET", "/v1/files?limit=10000&purpose=batch"), ("GET", "/v1/files?limit=100")],
 )  # fmt: skip
-def test_listers_hold_nobody_up(many_files: tuple[Server, str], method: str, path: str) -> None:
+def test_long_listings_do_not_delay_other_requests(many_files: tuple[Server, str], method: str, path: str) -> None:
     server, file_id = many_files
     with listers(server, method, path):
         # The least of three: the machine may have been busy with something else.
@@ -94,7 +94,7 @@ def test_listers_hold_nobody_up(many_files: tuple[Server, str], method: str, pat
 
 
 @pytest.mark.embedded("its rows are made in SQLite")
-def test_head_of_a_listing_is_refused_as_get_is_and_makes_no_page(many_files: tuple[Server, str]) -> None:
+def test_head_of_a_listing_is_rejected_as_get_is_and_builds_no_page(many_files: tuple[Server, str]) -> None:
     server, _ = many_files
     head = server.client.head("/files")
     assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", "application/json")

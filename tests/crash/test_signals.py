@@ -1,4 +1,4 @@
-"""A signal ends the server whenever it comes: also while a worker starts, or in code that would swallow an exception."""
+"""A signal stops the server at any time: also while a worker starts, or in code that ignores exceptions."""
 
 import signal
 import subprocess
@@ -38,8 +38,8 @@ main.main()
 """
 
 
-def ended(code: str, number: signal.Signals, folder: Path) -> tuple[int, str]:
-    """The exit status and standard error of a Python program that gets a signal shortly after its first line."""
+def run_and_signal(code: str, number: signal.Signals, folder: Path) -> tuple[int, str]:
+    """Run a program, send a signal shortly after its first line of output, and return exit status and standard error."""
     with subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -60,8 +60,8 @@ def ended(code: str, number: signal.Signals, folder: Path) -> tuple[int, str]:
 
 
 def test_a_signal_while_workers_are_forked_is_not_lost(tmp_path: Path) -> None:
-    assert ended(SLOW_FORK, signal.SIGTERM, tmp_path) == (0, "")
+    assert run_and_signal(SLOW_FORK, signal.SIGTERM, tmp_path) == (0, "")
 
 
 def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path: Path) -> None:
-    assert ended(IN_A_FINALIZER, signal.SIGINT, tmp_path) == (-signal.SIGINT, "filestead: stopped by Ctrl-C\n")
+    assert run_and_signal(IN_A_FINALIZER, signal.SIGINT, tmp_path) == (-signal.SIGINT, "filestead: stopped by Ctrl-C\n")
