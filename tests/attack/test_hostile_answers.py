@@ -195,5 +195,5 @@ def test_memory_of_the_command_line(name: str) -> None:
 def test_an_answer_below_the_limit_with_too_many_values() -> None:
     said, taken = measure("cli", lambda: whole("identity", b'{"data": ' + LISTS + b"}"))
     print(f"values cli: {taken:.0f} MiB")
-    assert "more than 2000000 JSON values" in said
+    assert "more than 2000000 JSON tokens" in said
     assert taken <= 640

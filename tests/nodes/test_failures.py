@@ -17,7 +17,7 @@ from filestead.database.engines import postgres
 from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
-from filestead.domain.errors import FileNotFound, OutcomeUnknown, StorageFailed, StoreUnavailable
+from filestead.domain.errors import DatabaseUnavailable, FileNotFound, OutcomeUnknown, StorageFailed
 from filestead.domain.files import service
 from filestead.domain.files.model import FieldsBeforeFile, File, Limits, UploadForm
 from filestead.domain.files.service import Files, UploadPolicy
@@ -77,7 +77,7 @@ async def test_a_restart_under_load(own: PostgresServer, end: str) -> None:
         before = len(answered)
         await asyncio.to_thread(getattr(own, end))
         await asyncio.sleep(1)
-        assert isinstance(await within(2, database.read(one)), StoreUnavailable)
+        assert isinstance(await within(2, database.read(one)), DatabaseUnavailable)
         away = len(answered)
         await asyncio.to_thread(own.start)
         start = time.monotonic()
@@ -87,7 +87,7 @@ async def test_a_restart_under_load(own: PostgresServer, end: str) -> None:
         busy = False
         await asyncio.gather(*publishers)
         assert before > 0 and failures
-        assert {type(error) for error in failures} <= {StoreUnavailable, OutcomeUnknown}
+        assert {type(error) for error in failures} <= {DatabaseUnavailable, OutcomeUnknown}
         assert {file.id for file in answered} <= set(await made.ids(who)), "what was answered is there"
         assert await made.is_sound()
 
@@ -112,9 +112,9 @@ async def test_nobody_waits_long_while_the_server_is_silent(own: PostgresServer)
             found = await asyncio.gather(*(within(6, kind(one)) for kind in kinds))
         finally:
             own.resume()
-        assert {type(outcome) for outcome in found} == {StoreUnavailable}
+        assert {type(outcome) for outcome in found} == {DatabaseUnavailable}
         start = time.monotonic()
-        while isinstance(await within(6, database.read(one)), StoreUnavailable):
+        while isinstance(await within(6, database.read(one)), DatabaseUnavailable):
             assert time.monotonic() - start < 5
         await asyncio.gather(*(database.write(one) for _ in range(10)))
 
@@ -132,8 +132,8 @@ async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch
         waiting = [asyncio.create_task(within(2, database.read(one))) for _ in range(postgres.QUEUE_SIZE)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert isinstance(await within(0.1, database.read(one)), StoreUnavailable), "the queue has an end"
-        assert {type(outcome) for outcome in await asyncio.gather(*waiting)} == {StoreUnavailable}
+        assert isinstance(await within(0.1, database.read(one)), DatabaseUnavailable), "the queue has an end"
+        assert {type(outcome) for outcome in await asyncio.gather(*waiting)} == {DatabaseUnavailable}
         await asyncio.gather(*holders)
         assert await database.read(one) == (1,)
 
@@ -153,7 +153,7 @@ async def test_locks_and_statements_have_limits() -> None:
                 within(6, database.read(endless)),
                 within(6, database.write(endless)),
             )
-        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
         assert await two.nodes[0].add(who)
         with two.server.session(two.name) as session:
             left = session.execute(
@@ -191,11 +191,11 @@ async def test_backends_are_terminated_at_random() -> None:
                     try:
                         blob = await node.begin(who, 3)
                         break
-                    except StoreUnavailable:
+                    except DatabaseUnavailable:
                         pass
                 made = completed(who, blob)
                 for _ in range(20):
-                    with contextlib.suppress(StoreUnavailable):
+                    with contextlib.suppress(DatabaseUnavailable):
                         return blob, await node.files.publish(made, quota=NO_QUOTA)
                 return blob, None
 
@@ -401,7 +401,7 @@ async def test_while_the_outcome_stays_unknown_the_bytes_stay(
             return verdict
 
         proxy.judge = away
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(DatabaseUnavailable):
             await files.create(who, Cut())
         kept = await stored(store)
         assert len(kept) == 1, "nobody knows yet whether there is a file with them"

@@ -140,9 +140,9 @@ def test_a_migration_that_is_cut_off_anywhere_is_all_or_nothing(empty: Empty) ->
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def refused(url: str, *, migrates: bool = False) -> str:
+def refused(url: str, *, may_migrate: bool = False) -> str:
     with pytest.raises(CannotStart) as refusal, postgres_server.maintenance_connection(url) as connection:
-        postgres_server.check_server(connection, may_migrate=migrates)
+        postgres_server.check_server(connection, may_migrate=may_migrate)
     assert PASSWORD not in str(refusal.value)
     return str(refusal.value)
 

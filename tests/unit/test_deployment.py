@@ -270,7 +270,7 @@ def test_a_node_with_another_store_than_migrate_is_refused(database: OnServers) 
     for words in (["serve", "--port", "0"], ["migrate"]):
         done = run(words, right | {"FILESTEAD_BLOB_URL": other})
         assert (done.returncode, done.stdout) == (78, "")
-        assert f"{other} is not of this database" in done.stderr
+        assert f"{other} does not belong to this database" in done.stderr
         assert "`filestead migrate` ran with another FILESTEAD_BLOB_URL" in done.stderr
 
 
