@@ -78,7 +78,7 @@ def test_at_least_97_percent_match(conformance_data: Path) -> None:
 @pytest.mark.parametrize("record", RECORDS, ids=[record["id"] for record in RECORDS])
 def test_run(record: dict[str, Any], replay: ModuleType) -> None:
     require_what_it_needs(record)
-    wanted, got = replay.comparable(record), replay.comparable(replay.run_case(record, PROGRAM))
+    wanted, got = replay.comparable(record), replay.comparable(run_until_interrupted_as_recorded(record, replay))
     for name in record.get("varies", []):
         wanted.pop(name, None)
         got.pop(name, None)
@@ -86,6 +86,15 @@ def test_run(record: dict[str, Any], replay: ModuleType) -> None:
         assert got != wanted, "this run matches now: take it off deviations.toml"
     else:
         assert got == wanted
+
+
+def run_until_interrupted_as_recorded(record: dict[str, Any], replay: ModuleType) -> dict[str, Any]:
+    """A recorded signal comes after a fixed time, which on a busy machine may be before the request: such a run is void."""
+    for _ in range(3):
+        result: dict[str, Any] = replay.run_case(record, PROGRAM)
+        if result.get("requests") or not (record.get("signal") and record["requests"]):
+            break
+    return result
 
 
 def require_what_it_needs(record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Each sentence of `stores.BlobStore`."""
+"""Each sentence of `BlobStore`."""
 
 import asyncio
 from collections.abc import AsyncIterator

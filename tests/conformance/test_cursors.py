@@ -1,4 +1,4 @@
-"""What `stores.FileRepository.page` promises of a cursor whose file is gone."""
+"""What `FileRepository.page` promises of a cursor whose file is gone."""
 
 import itertools
 from collections.abc import Awaitable, Callable

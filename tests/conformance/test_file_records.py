@@ -1,4 +1,4 @@
-"""Each sentence of `stores.FileRepository`."""
+"""Each sentence of `FileRepository`."""
 
 import asyncio
 from dataclasses import replace

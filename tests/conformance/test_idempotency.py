@@ -1,4 +1,4 @@
-"""Each sentence of `stores.FileRepository` on bindings and idempotency keys."""
+"""Each sentence of `FileRepository` on bindings and idempotency keys."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Each sentence of `stores.KeyRepository`."""
+"""Each sentence of `KeyRepository`."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""Bytes: one module a store, each with the interface `stores.BlobStore`."""
+"""Bytes: one module a store, each with the interface `BlobStore`."""

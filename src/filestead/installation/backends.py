@@ -4,12 +4,22 @@ import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from filestead.blobs.health import HealthCheckedBlobs
+from filestead.blobs.local.store import LocalBlobs
+from filestead.database.engines.statements import Database
+from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
+from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
+from filestead.settings import Settings
+
+if TYPE_CHECKING:
+    from filestead.blobs.s3.store import S3Blobs
 
 ID_ALPHABET = string.ascii_letters + string.digits
 
@@ -25,6 +35,23 @@ class Backends:
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
+
+
+def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs") -> Backends:
+    """Build the repositories on an open database and blob store, which `close` closes."""
+
+    def close() -> None:
+        database.close()
+        blobs.close()
+
+    return Backends(
+        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
+        SqlKeyRepository(database, new_id),
+        HealthCheckedBlobs(blobs),
+        TableCopier(database),
+        close,
+        None if isinstance(blobs, LocalBlobs) else blobs,
+    )
 
 
 def new_id(prefix: str) -> str:

@@ -13,17 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filestead.blobs.disk import sync_directory
-from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.inspection import require_entry_types
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
 from filestead.database.engines import sqlite
-from filestead.database.repositories.files import SqlFileRepository
-from filestead.database.repositories.keys import SqlKeyRepository
-from filestead.database.repositories.table_copier import TableCopier
-from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
-from filestead.installation.backends import Backends, new_id
+from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import FIRST_KEY_FILE, create_initial_key
 from filestead.settings import Settings
 
@@ -122,20 +117,7 @@ class EmbeddedInstallation:
         self._require_database()
         with sqlite.maintenance_connection(self._database) as connection:
             schema.require_head(connection)
-        database = sqlite.SqliteDatabase(self._database)
-        blobs = self._blobs()
-
-        def close() -> None:
-            database.close()
-            blobs.close()
-
-        return Backends(
-            SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
-            SqlKeyRepository(database, new_id),
-            HealthCheckedBlobs(blobs),
-            TableCopier(database),
-            close,
-        )
+        return build_backends(self._settings, sqlite.SqliteDatabase(self._database), self._blobs())
 
     def open_for_command(self, *, create: bool = False) -> Backends:
         """Prepare the installation, unless a server owns it, and open it."""

@@ -12,16 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
-from filestead.database.repositories.files import SqlFileRepository
-from filestead.database.repositories.keys import SqlKeyRepository
-from filestead.database.repositories.table_copier import TableCopier
-from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import CannotStart, DomainError
-from filestead.installation.backends import Backends, new_id
+from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import create_initial_key
 from filestead.settings import Settings, aws_environment
 
@@ -114,20 +109,7 @@ class SharedInstallation:
             connections=self._settings.database_connections,
             operation_timeout=operation_timeout or driver.OPERATION_TIMEOUT_SECONDS,
         )
-        blobs = self._blobs()
-
-        def close() -> None:
-            database.close()
-            blobs.close()
-
-        return Backends(
-            SqlFileRepository(database, ClockWatch(self._settings.sweep_quarantine)),
-            SqlKeyRepository(database, new_id),
-            HealthCheckedBlobs(blobs),
-            TableCopier(database),
-            close,
-            None if isinstance(blobs, LocalBlobs) else blobs,
-        )
+        return build_backends(self._settings, database, self._blobs())
 
     def open_for_command(self, *, create: bool = False) -> Backends:
         """Check the installation and open it."""

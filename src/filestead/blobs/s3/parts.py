@@ -17,9 +17,6 @@ PART_BYTES = 8 * 1024 * 1024
 MAX_IN_MEMORY = 128 * 1024
 """A part of up to this size needs no file: most uploads are smaller."""
 
-RunInThread = Callable[..., "asyncio.Future[Any]"]
-"""Runs a function on a thread: `run(function, *args)`."""
-
 
 class PartSplitter:
     """The chunks of an upload, split into blocks that end where a part ends."""
@@ -109,9 +106,9 @@ class SpooledPart:
 
 
 async def spool_part(
-    splitter: PartSplitter, checksum: UploadChecksum, run: RunInThread, folder: Path | None
+    splitter: PartSplitter, checksum: UploadChecksum, run: Callable[..., "asyncio.Future[Any]"], folder: Path | None
 ) -> SpooledPart:
-    """Spool the next part; it is empty after the end of the upload. Writing overlaps with receiving."""
+    """Spool the next part; it is empty after the end of the upload. `run` runs a function on a thread."""
     part, writing = SpooledPart(checksum, folder), None
     try:
         async for block in splitter.blocks(PART_BYTES):

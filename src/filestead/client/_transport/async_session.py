@@ -150,7 +150,7 @@ class AsyncSession:
             else:
                 client = httpx2.AsyncClient(**connections.client_options(self.config, scheme, self._proxy))
                 connections.install_network_backend(client, async_network.AsyncEarlyResponseBackend())
-            # Threads may race here: the first client is kept.
+            # Another call may have added one meanwhile: the first is kept.
             self._clients.setdefault(scheme, client)
         return self._clients[scheme]
 

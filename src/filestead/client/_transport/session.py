@@ -149,7 +149,7 @@ class Session:
             else:
                 client = httpx2.Client(**connections.client_options(self.config, scheme, self._proxy))
                 connections.install_network_backend(client, network.EarlyResponseBackend())
-            # Threads may race here: the first client is kept.
+            # Another call may have added one meanwhile: the first is kept.
             self._clients.setdefault(scheme, client)
         return self._clients[scheme]
 

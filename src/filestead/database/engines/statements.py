@@ -52,6 +52,9 @@ class Database(Protocol):
         `OutcomeUnknown` is the exception: it says that all of it or nothing was done, and not which.
         """
 
+    def close(self) -> None:
+        """Close the connections."""
+
 
 def now_us() -> ColumnElement[int]:
     """The database's clock in microseconds."""

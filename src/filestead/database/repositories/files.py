@@ -1,4 +1,4 @@
-"""The files and the ledger of blobs: `stores.FileRepository` in SQL."""
+"""The files and the ledger of blobs: `FileRepository` in SQL."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ _NO_QUOTA = 1 << 62
 
 
 class SqlFileRepository:
-    """See `stores.FileRepository` for the contract. Each public method is one operation, and so one transaction.
+    """See `FileRepository` for the contract. Each public method is one operation, and so one transaction.
 
     Any number of nodes may run them at once. A statement sees what was committed before it began, not before the
     transaction began; so what must not change meanwhile is locked first and read then. Rows are locked in one order,
@@ -143,11 +143,9 @@ class SqlFileRepository:
         settle: int = 0,
         needed: int = 0,
     ) -> QuotaExceeded | None:
-        """Add to the ledger what fits into the quota, while a reservation is settled.
+        """Charge `use` and `reserve` bytes to the quota, and release `settle` reserved ones.
 
-        At least `needed` bytes must fit, of which `use` and `reserve` are booked.
-
-        What has expired but is not swept yet makes room first.
+        At least `needed` bytes must fit. Expired files that are not swept yet are deleted first if that makes room.
         """
         limit = _NO_QUOTA if quota.project_bytes is None else quota.project_bytes
         needed = max(needed, use + reserve)
@@ -220,7 +218,7 @@ class SqlFileRepository:
         self._statements.lock_project(connection, project_id=completed.project_id)
 
     def _published_file(self, connection: Connection, completed: CompletedUpload) -> File:
-        """The completed's own file, where this is a repetition after an answer that got lost."""
+        """The file of this upload, if the response to an earlier attempt was lost."""
         row = self._statements.get_file(connection, project_id=completed.project_id, id=completed.id).fetchone()
         if row is None:
             raise UploadLost

@@ -1,4 +1,4 @@
-"""Organizations, projects, users and keys: `stores.KeyRepository` in SQL."""
+"""Organizations, projects, users and keys: `KeyRepository` in SQL."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ KEY_COLUMNS = (
 
 
 class SqlKeyRepository:
-    """See `stores.KeyRepository` for the contract."""
+    """See `KeyRepository` for the contract."""
 
     def __init__(self, database: Database, new_id: NewId) -> None:
         self._database = database
