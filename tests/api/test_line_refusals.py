@@ -40,7 +40,7 @@ KINDS = [
     ("UTF-16 without mark", LINE.decode().encode("utf-16-le"), BATCH, "The file is UTF-16; save it as UTF-8."),
     ("UTF-16, big end first", LINE.decode().encode("utf-16-be"), BATCH, "The file is UTF-16; save it as UTF-8."),
     ("UTF-32", LINE.decode().encode("utf-32"), NOT_UTF8, "The file is UTF-32; save it as UTF-8."),
-    ("gzip", gzip.compress(LINE), NOT_UTF8, "The file is compressed with gzip; upload the JSONL file itself."),
+    ("gzip", gzip.compress(LINE, mtime=0), NOT_UTF8, "The file is compressed with gzip; upload the JSONL file itself."),
     ("ZIP", archive(), None, "The file is a ZIP archive (or an Office document); upload the JSONL file itself."),
     ("array", b"[" + LINE + b", " + LINE + b"]", BATCH, ARRAY),
     ("array over lines", b"[" + LINE + b",\n" + LINE + b"]\n", BATCH, ARRAY),
