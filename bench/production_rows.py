@@ -30,7 +30,9 @@ from bench.production import Production, production
 from bench.report import Row
 from bench.requests import KIB, form, listed, require_all, turns, upload_for
 from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
-from filestead.database.repositories.file_statements import FileStatements
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.files.listing import FileListing
+from filestead.domain.clock import ClockWatch
 from filestead.domain.files.purposes import INPUT_PURPOSES
 from tests.support.servers import Server
 
@@ -182,7 +184,7 @@ def _explained(address: str, count: int) -> Iterator[Row]:
         contextlib.closing(PostgresDatabase(address)) as database,
         contextlib.closing(connect(connection_parameters(address))) as connection,
     ):
-        statements = FileStatements(database)
+        listing = FileListing(database.dialect, SqlClock(database, ClockWatch()))
         (project,) = connection.execute("SELECT id FROM projects").fetchone() or ("",)
         middle = {"created_at": BEGAN + count // 2 // FILES_PER_SECOND, "seq": count // 2 + 1}
         for order, variant, values in (
@@ -191,7 +193,7 @@ def _explained(address: str, count: int) -> Iterator[Row]:
             ("by purpose", (True, False, True), {"purpose": INPUT_PURPOSES[0]}),
             ("from the middle", (False, True, True), middle),
         ):
-            page = statements.list_files(*variant)
+            page = listing.page_statement(*variant)
             answer = page(_Explaining(connection), project_id=project, limit=101, **values).fetchone()
             yield plan_row(f"production: EXPLAIN, {order}, {count:,} files", answer[0][0])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from filestead.blobs.keys import new_key
-from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.domain.access import Principal
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import (

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from filestead.database.repositories import files as metadata_files
+from filestead.database.repositories.files import garbage
 from filestead.domain.access import Principal
 from filestead.domain.errors import CursorNotFound
 from filestead.domain.files.interfaces import CURSOR_SECONDS
@@ -160,7 +160,7 @@ async def test_making_room_remembers_places_too(rows: Rows) -> None:
 
 
 async def test_a_sweep_forgets_a_bounded_number_at_once(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata_files, "TOMBSTONES_PER_SWEEP", 2)
+    monkeypatch.setattr(garbage, "TOMBSTONES_PER_SWEEP", 2)
     who = await rows.principal()
     for _ in range(5):
         await rows.files.delete(who.project_id, (await add(rows, who)).id)

@@ -20,7 +20,7 @@ from typing import Any
 from filestead.app import web
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
-from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()

@@ -7,7 +7,7 @@ from typing import Any
 
 from filestead.blobs.keys import new_key
 from filestead.database.engines.postgres import PostgresDatabase
-from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.domain.access import DEFAULT_SCOPES, Principal
 from filestead.domain.files.model import CompletedUpload, File, FileStatus, IdempotencyRecord, PendingUpload

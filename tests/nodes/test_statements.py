@@ -8,7 +8,12 @@ import pytest
 
 from filestead.database.engines.postgres import PostgresDatabase
 from filestead.database.engines.statements import Statement, json_array
-from filestead.database.repositories.file_statements import FileStatements
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.files.blobs import BlobStatements
+from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.listing import FileListing
+from filestead.database.repositories.files.rows import FileStatements
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import FileNotFound
 from filestead.domain.quota import Quota
 from tests.nodes.nodes import Cluster, Node, cluster
@@ -56,45 +61,47 @@ def plan(server: PostgresServer, statement: Statement, **values: object) -> str:
 
 def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
     with closing(PostgresDatabase(full.url, connections=0)) as database:
-        s = FileStatements(database)
+        clock = SqlClock(database, ClockWatch())
+        files, blobs = FileStatements(database.dialect), BlobStatements(database.dialect)
+        listing, idempotency = FileListing(database.dialect, clock), IdempotencyRecords(database.dialect, clock)
     one = {"project_id": "proj_1", "id": "file-50001"}
     proven = {"proven_us": 1_750_000_000_000_000}
     cases = {
         "files_by_time": [
-            plan(full, s.list_files(False, after, newest), project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
+            plan(full, listing.page_statement(False, after, newest), project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
             for after in (False, True)
             for newest in (False, True)
         ],
         "files_by_purpose": [
-            plan(full, s.list_files(True, True, newest), purpose="batch", project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
+            plan(full, listing.page_statement(True, True, newest), purpose="batch", project_id="proj_1", limit=21, created_at=1700000500, seq=50_001)
             for newest in (False, True)
         ],
         "files_id_key": [
-            *(plan(full, statement, **one) for statement in (s.get_file, s.delete_file)),
-            plan(full, s.position, **one, **proven),
+            *(plan(full, statement, **one) for statement in (files.get, files.delete)),
+            plan(full, listing.position, **one, **proven),
         ],
-        "files_by_expiry": [plan(full, s.expired_files, limit=500, **proven)],
+        "files_by_expiry": [plan(full, files.expired, limit=500, **proven)],
         "blobs_by_lease": [
-            plan(full, s.expired_leases, limit=500, **proven),
-            plan(full, s.cap_leases, longest_us=86_400_000_000),
+            plan(full, blobs.expired_leases, limit=500, **proven),
+            plan(full, blobs.cap_leases, longest_us=86_400_000_000),
         ],
-        "files_blob_key_key": [plan(full, s.delete_files, keys=json_array(["blob1", "blob2"]))],
+        "files_blob_key_key": [plan(full, files.delete_by_blobs, keys=json_array(["blob1", "blob2"]))],
         "blobs_pkey": [
-            plan(full, s.claim_blobs, keys=json_array(f"left{n}" for n in range(1, 500)), lease_us=1),
-            plan(full, s.mark_blobs_for_deletion, keys=json_array(["left1", "left2"])),
-            plan(full, s.delete_blob_rows, keys=json_array(["left1", "left2"])),
-            plan(full, s.renew_leases, keys=json_array(["left1", "left2"]), lease_us=1),
-            plan(full, s.blob_states, keys=json_array(["left1", "left2"])),
-            plan(full, s.activate_blob, key="left1"),
-            plan(full, s.blob_state, key="left1"),
+            plan(full, blobs.claim, keys=json_array(f"left{n}" for n in range(1, 500)), lease_us=1),
+            plan(full, blobs.mark_all_for_deletion, keys=json_array(["left1", "left2"])),
+            plan(full, blobs.delete, keys=json_array(["left1", "left2"])),
+            plan(full, blobs.renew, keys=json_array(["left1", "left2"]), lease_us=1),
+            plan(full, blobs.states, keys=json_array(["left1", "left2"])),
+            plan(full, blobs.activate, key="left1"),
+            plan(full, blobs.state, key="left1"),
         ],
-        "idempotency_keys_by_end": [plan(full, s.delete_expired_idempotency_records, limit=500, **proven)],
-        "file_tombstones_by_end": [plan(full, s.delete_expired_tombstones, limit=500, **proven)],
+        "idempotency_keys_by_end": [plan(full, idempotency.delete_expired, limit=500, **proven)],
+        "file_tombstones_by_end": [plan(full, listing.delete_expired_tombstones, limit=500, **proven)],
         "file_tombstones_pkey": [
-            plan(full, s.tombstone_position, project_id="proj_1", id="gone-1", **proven),
-            plan(full, s.add_tombstones, keys=json_array(["blob1", "blob2"]), **proven),
+            plan(full, listing.tombstone_position, project_id="proj_1", id="gone-1", **proven),
+            plan(full, listing.add_tombstones, keys=json_array(["blob1", "blob2"]), **proven),
         ],
-        "idempotency_keys_pkey": [plan(full, s.get_idempotency_record, project_id="proj_1", key="k1", **proven)],
+        "idempotency_keys_pkey": [plan(full, idempotency.select, project_id="proj_1", key="k1", **proven)],
     }  # fmt: skip
     for index, plans in cases.items():
         for found in plans:

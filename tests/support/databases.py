@@ -12,7 +12,7 @@ from filestead.database.engines.postgres import PostgresDatabase, connect, conne
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Database
-from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal

@@ -55,30 +55,27 @@ def current_version(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to `HEAD`. `CannotStart` if a newer Filestead has worked on it."""
-    current = current_version(connection)
-    if current is not None and current > HEAD:
-        raise CannotStart(_too_new_message(current))
-    if current != HEAD:
+    """Migrate the database to `HEAD`. Raises `CannotStart` if a newer Filestead has migrated it further."""
+    if _supported_version(connection) != HEAD:
         _migrate(connection)
 
 
 def require_head(connection: Connection) -> None:
-    """`CannotStart` unless the database is at `HEAD`."""
+    """Raise `CannotStart` unless the database is at `HEAD`."""
+    current = _supported_version(connection)
+    if current != HEAD:
+        remedy = _dialect_of(connection).remedy
+        raise CannotStart(f"the database is at schema {current or 'none'} instead of {HEAD}: {remedy}")
+
+
+def _supported_version(connection: Connection) -> str | None:
     current = current_version(connection)
     if current is not None and current > HEAD:
-        raise CannotStart(_too_new_message(current))
-    if current != HEAD:
         raise CannotStart(
-            f"the database is at schema {current or 'none'} instead of {HEAD}: {_dialect_of(connection).remedy}"
+            f"the database is at schema {current}, which is newer than this Filestead knows ({HEAD}): "
+            "install the version that wrote it, or a newer one"
         )
-
-
-def _too_new_message(current: str) -> str:
-    return (
-        f"the database is at schema {current}, which is newer than this Filestead knows ({HEAD}): "
-        "install the version that wrote it, or a newer one"
-    )
+    return current
 
 
 def _dialect_of(connection: Connection) -> _SchemaDialect:

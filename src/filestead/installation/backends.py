@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database.engines.statements import Database
-from filestead.database.repositories.files import SqlFileRepository
+from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import KeyRepository

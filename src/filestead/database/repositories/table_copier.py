@@ -3,19 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Executable,
-    Select,
-    Table,
-    bindparam,
-    func,
-    literal_column,
-    or_,
-    select,
-    tuple_,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import Connection, Database, Statement, now_us
@@ -54,19 +42,19 @@ class TableCopier:
 
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
         """Rows in the order of the table's key, from behind the row `after`."""
-        return await self._page(metadata.tables[table], select(metadata.tables[table]), after, limit)
+        return await self._page(metadata.tables[table], sa.select(metadata.tables[table]), after, limit)
 
     async def files(self, after: Row | None, limit: int) -> list[Row]:
         """As `rows`, without files that have expired: those are on their way out."""
-        unexpired = or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
-        return await self._page(files, select(files).where(unexpired), after, limit)
+        unexpired = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
+        return await self._page(files, sa.select(files).where(unexpired), after, limit)
 
     async def matching_rows(self, table: str, rows: Sequence[Row]) -> list[Row]:
         """The rows with the keys of `rows`, which are of another installation."""
         columns = metadata.tables[table].columns
         (key,) = _key_columns(metadata.tables[table])
         names = [f"key_{number}" for number in range(len(rows))]
-        statement = select(*columns).where(key.in_([bindparam(name, type_=key.type) for name in names]))
+        statement = sa.select(*columns).where(key.in_([sa.bindparam(name, type_=key.type) for name in names]))
         return await self._read_rows(statement, dict(zip(names, (row[key.name] for row in rows), strict=True)))
 
     async def last_seq(self) -> int:
@@ -75,16 +63,16 @@ class TableCopier:
         row = await self._database.read(lambda connection: connection.execute(sql, {}).fetchone())
         return int(row[0]) if row else 0
 
-    async def _page(self, table: Table, statement: Select[Any], after: Row | None, limit: int) -> list[Row]:
+    async def _page(self, table: sa.Table, statement: sa.Select[Any], after: Row | None, limit: int) -> list[Row]:
         key = _key_columns(table)
         values: Row = {}
         if after is not None:
             values = {f"after_{column.name}": after[column.name] for column in key}
-            parameters = (bindparam(f"after_{column.name}", type_=column.type) for column in key)
-            statement = statement.where(tuple_(*key) > tuple_(*parameters))
+            parameters = (sa.bindparam(f"after_{column.name}", type_=column.type) for column in key)
+            statement = statement.where(sa.tuple_(*key) > sa.tuple_(*parameters))
         return await self._read_rows(statement.order_by(*key).limit(limit), values)
 
-    async def _read_rows(self, statement: Select[Any], values: Row) -> list[Row]:
+    async def _read_rows(self, statement: sa.Select[Any], values: Row) -> list[Row]:
         compiled = Statement(statement, self._database.dialect)
         found = await self._database.read(lambda connection: compiled(connection, **values).fetchall())
         return [dict(zip(statement.selected_columns.keys(), row, strict=True)) for row in found]
@@ -97,7 +85,7 @@ class TableCopier:
 
     async def register_pending_blobs(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
         """Tell the ledger of blobs before their first byte, so that none is ever without a row."""
-        lease = now_us() + bindparam("lease_us", lease_seconds * 1_000_000, type_=BigInteger)
+        lease = now_us() + sa.bindparam("lease_us", lease_seconds * 1_000_000, type_=sa.BigInteger)
         ledger = [_blob_row(row, PENDING) for row in rows]
         await self._write_all(self._upsert(blobs, ledger, lease_until_us=lease))
 
@@ -108,11 +96,11 @@ class TableCopier:
 
     async def finalize(self, last_seq: int) -> None:
         """Make the sums of the projects those of their files, and let new files come behind `last_seq`."""
-        used = func.coalesce(
-            select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
-            literal_column("0"),
+        used = sa.func.coalesce(
+            sa.select(sa.func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
+            sa.literal_column("0"),
         )
-        sums = projects.update().values(bytes_used=used, bytes_reserved=literal_column("0"))
+        sums = projects.update().values(bytes_used=used, bytes_reserved=sa.literal_column("0"))
         await self._write_all((sums, {}))
         steps = _CONTINUE_AFTER[self._database.dialect.name]
 
@@ -122,12 +110,12 @@ class TableCopier:
 
         await self._database.write(operation)
 
-    def _upsert(self, table: Table, rows: Sequence[Row], **expressions: Any) -> tuple[Executable, Row]:
+    def _upsert(self, table: sa.Table, rows: Sequence[Row], **expressions: Any) -> tuple[sa.Executable, Row]:
         """One statement for all rows, since each would be a round trip; and its parameters."""
         names = [column.name for column in table.columns if column.name not in expressions]
         insert = _INSERTS[self._database.dialect.name](table).values(
             [
-                {name: bindparam(f"{name}_{number}", type_=table.c[name].type) for name in names} | expressions
+                {name: sa.bindparam(f"{name}_{number}", type_=table.c[name].type) for name in names} | expressions
                 for number in range(len(rows))
             ]
         )
@@ -136,7 +124,7 @@ class TableCopier:
         values = {f"{name}_{number}": row[name] for number, row in enumerate(rows) for name in names}
         return insert.on_conflict_do_update(index_elements=key, set_=others), values
 
-    async def _write_all(self, *statements: tuple[Executable, Row]) -> None:
+    async def _write_all(self, *statements: tuple[sa.Executable, Row]) -> None:
         compiled = [(Statement(statement, self._database.dialect), values) for statement, values in statements]
 
         def operation(connection: Connection) -> None:
@@ -146,7 +134,7 @@ class TableCopier:
         await self._database.write(operation)
 
 
-def _key_columns(table: Table) -> list[Column[Any]]:
+def _key_columns(table: sa.Table) -> list[sa.Column[Any]]:
     return list(table.primary_key.columns)
 
 

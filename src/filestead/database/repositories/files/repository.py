@@ -1,0 +1,157 @@
+"""The files and the ledger of blobs: `FileRepository` in SQL. Each method is one operation, and so one transaction.
+
+Any number of nodes may run them concurrently. A statement sees what was committed before the statement began, not
+before the transaction began; so rows that must not change in between are locked before they are read. Rows are locked
+in one order, so that no deadlock arises: users, files, blobs, tombstones, organizations, projects, idempotency keys.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from filestead.database.engines.statements import Connection, Database, json_array
+from filestead.database.repositories import audit
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.files.blobs import BlobStatements
+from filestead.database.repositories.files.garbage import Garbage
+from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
+from filestead.database.repositories.files.listing import FileListing
+from filestead.database.repositories.files.rows import FileStatements, require_row, sum_by_project
+from filestead.database.repositories.files.uploads import Uploads
+from filestead.domain.blobs import BlobState
+from filestead.domain.clock import ClockWatch
+from filestead.domain.errors import FileNotFound, QuotaExceeded
+from filestead.domain.files.model import SHORT_PAGE, Admission, CompletedUpload, File, Page, PendingUpload, Usage
+from filestead.domain.integrity import Violation
+from filestead.domain.quota import Quota
+
+
+class SqlFileRepository:
+    """See `FileRepository` for the contract."""
+
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` decides whether the database's clock is trusted."""
+        dialect = database.dialect
+        self._database = database
+        self._clock = SqlClock(database, watch or ClockWatch())
+        self._files = FileStatements(dialect)
+        self._blobs = BlobStatements(dialect)
+        self._quota = QuotaLedger(dialect)
+        self._listing = FileListing(dialect, self._clock)
+        idempotency = IdempotencyRecords(dialect, self._clock)
+        self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency)
+        self._uploads = Uploads(UploadRate(dialect), self._files, self._blobs, self._quota, self._garbage, idempotency)
+
+    async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
+        """Count the upload, reserve its first bytes, record its blob as pending."""
+        outcome = await self._database.write(
+            lambda connection: self._uploads.begin(connection, upload, rate, quota, lease_seconds)
+        )
+        if isinstance(outcome, QuotaExceeded):
+            raise outcome
+        return outcome
+
+    async def reserve(self, upload: PendingUpload, more: int, *, quota: Quota) -> None:
+        """Add to the reservation of a pending upload."""
+        await self._database.write(lambda connection: self._uploads.reserve(connection, upload, more, quota))
+
+    async def renew(self, blob_keys: Sequence[str], *, lease_seconds: int) -> None:
+        """Extend the leases of pending blobs."""
+        keys, lease_us = json_array(blob_keys), lease_seconds * 1_000_000
+        await self._database.write(lambda connection: self._blobs.renew(connection, keys=keys, lease_us=lease_us))
+
+    async def publish(self, completed: CompletedUpload, *, quota: Quota) -> File:
+        """Turn the pending blob into a visible file and its reservation into usage."""
+        return await self._database.write(lambda connection: self._uploads.publish(connection, completed, quota))
+
+    async def abandon(self, blob_key: str) -> bool:
+        """Abort a pending upload; False if its file is visible."""
+        return await self._database.write(lambda connection: self._uploads.abandon(connection, blob_key))
+
+    async def get(self, project_id: str, file_id: str) -> File:
+        """The visible file."""
+        row = await self._database.read(
+            lambda connection: self._files.get(connection, project_id=project_id, id=file_id).fetchone()
+        )
+        if row is None:
+            raise FileNotFound(file_id)
+        return File(*row)
+
+    async def page(
+        self, project_id: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """Visible files in order, starting after the file `after`."""
+        return await self._database.read(
+            lambda connection: self._listing.page(
+                connection, project_id, limit, purpose=purpose, after=after, newest=newest_first
+            ),
+            long=limit > SHORT_PAGE,
+        )
+
+    async def delete(self, project_id: str, file_id: str) -> File:
+        """Make the file invisible and mark its blob for deletion."""
+
+        def operation(connection: Connection) -> File:
+            row = self._files.delete(connection, project_id=project_id, id=file_id).fetchone()
+            if row is None:
+                raise FileNotFound(file_id)
+            *columns, seq = row
+            file = File(*columns)
+            self._blobs.mark_for_deletion(connection, key=file.blob_key)
+            self._listing.add_tombstone(
+                connection,
+                project_id=project_id,
+                id=file_id,
+                created_at=file.created_at,
+                seq=seq,
+                proven_us=self._clock.proven_us(connection),
+            )
+            self._quota.release(connection, project_id=project_id, used=file.bytes, reserved=0)
+            return file
+
+        return await self._database.write(operation)
+
+    async def observe_clock(self) -> str | None:
+        """Compare the database's clock with the elapsed time."""
+        return await self._clock.observe()
+
+    async def claim_garbage(self, *, lease_seconds: int, limit: int) -> list[str]:
+        """Claim unused blobs; delete expired idempotency records and tombstones."""
+        return await self._database.write(lambda connection: self._garbage.claim(connection, lease_seconds, limit))
+
+    async def delete_blob_rows(self, blob_keys: Sequence[str]) -> None:
+        """Delete the rows of blobs whose bytes are gone."""
+
+        def operation(connection: Connection) -> None:
+            rows = self._blobs.delete(connection, keys=json_array(blob_keys)).fetchall()
+            self._quota.release_all(connection, used=Counter(), reserved=sum_by_project(rows))
+
+        await self._database.write(operation)
+
+    async def release_leases(self) -> int:
+        """End every lease."""
+        return await self._database.write(lambda connection: self._blobs.release_leases(connection).rowcount)
+
+    async def usage(self, project_id: str) -> Usage:
+        """The project's usage and reservations."""
+        row = await self._database.read(
+            lambda connection: self._files.usage(connection, project_id=project_id).fetchone()
+        )
+        return Usage(*require_row(row))
+
+    async def scan_files(self, after: str, limit: int) -> list[File]:
+        """Files of every project by id."""
+        rows = await self._database.read(
+            lambda connection: self._files.scan(connection, id=after, limit=limit).fetchall()
+        )
+        return [File(*row) for row in rows]
+
+    async def blob_states(self, blob_keys: Sequence[str]) -> dict[str, BlobState]:
+        """The states of those keys that have a row."""
+        keys = json_array(blob_keys)
+        rows = await self._database.read(lambda connection: self._blobs.states(connection, keys=keys).fetchall())
+        return {key: BlobState(state) for key, state in rows}
+
+    async def check(self) -> list[Violation]:
+        """Findings about the rows themselves."""
+        return await self._database.read(audit.find_violations(self._database.dialect))

@@ -1,0 +1,139 @@
+"""An upload from its reservation to its file. The methods run within the caller's transaction, and may run again."""
+
+from dataclasses import dataclass
+
+from filestead.database.engines.statements import Connection
+from filestead.database.repositories.files.blobs import BlobStatements
+from filestead.database.repositories.files.garbage import Garbage
+from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
+from filestead.database.repositories.files.rows import FileStatements, require_row
+from filestead.database.tables import LIVE
+from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost
+from filestead.domain.files.model import Admission, CompletedUpload, File, IdempotencyRecord, PendingUpload
+from filestead.domain.quota import Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Operations of an upload; see `FileRepository`."""
+
+    _rate: UploadRate
+    _files: FileStatements
+    _blobs: BlobStatements
+    _quota: QuotaLedger
+    _garbage: Garbage
+    _idempotency: IdempotencyRecords
+
+    def begin(
+        self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int
+    ) -> Admission | QuotaExceeded:
+        """Count the upload, reserve its first bytes, record its blob as pending."""
+        decision = self._rate.count(connection, upload.user_id, rate)
+        key = upload.idempotency_key
+        if key is not None and self._idempotency.get(connection, upload.project_id, key) is not None:
+            return Admission(decision, 0, repeats=True)
+        reserved = self._reserve_initial(connection, upload, quota)
+        if isinstance(reserved, QuotaExceeded):
+            return reserved  # not raised: the request stays counted
+        self._blobs.add_pending(
+            connection,
+            key=upload.blob_key,
+            project_id=upload.project_id,
+            bytes_reserved=reserved,
+            lease_us=lease_seconds * 1_000_000,
+        )
+        return Admission(decision, reserved, repeats=False)
+
+    def _reserve_initial(self, connection: Connection, upload: PendingUpload, quota: Quota) -> int | QuotaExceeded:
+        """Reserve the requested bytes if they fit, else none; `QuotaExceeded` if `min_size` does not fit."""
+        # If nothing is reserved, the project's row is not locked: other uploads would wait for this commit.
+        if upload.reserve_bytes:
+            needed = max(upload.reserve_bytes, upload.min_size)
+            if self._charge_quota(connection, upload, quota, reserve=upload.reserve_bytes, needed=needed) is None:
+                return upload.reserve_bytes
+        if upload.min_size:
+            return self._charge_quota(connection, upload, quota, needed=upload.min_size) or 0
+        return 0
+
+    def reserve(self, connection: Connection, upload: PendingUpload, more: int, quota: Quota) -> None:
+        """Add to the reservation of a pending upload."""
+        if not self._blobs.extend_reservation(connection, key=upload.blob_key, more=more).rowcount:
+            raise UploadLost
+        if exceeded := self._charge_quota(connection, upload, quota, reserve=more):
+            raise exceeded
+
+    def _charge_quota(
+        self, connection: Connection, upload: PendingUpload | CompletedUpload, quota: Quota, **changes: int
+    ) -> QuotaExceeded | None:
+        """Charge the quota; if it is exceeded, release that of expired files and try once more."""
+        if self._quota.charge(connection, upload.project_id, upload.organization_id, quota, **changes) is None:
+            return None
+        self._garbage.release_expired(connection)
+        return self._quota.charge(connection, upload.project_id, upload.organization_id, quota, **changes)
+
+    def publish(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> File:
+        """Turn the pending blob into a visible file and its reservation into usage."""
+        idempotency = completed.idempotency
+        if idempotency is not None:
+            self._lock_rows(connection, completed, quota)
+            if earlier := self._earlier_file(connection, completed.project_id, idempotency):
+                return earlier
+        pending = self._blobs.activate(connection, key=completed.blob_key).fetchone()
+        if pending is None:
+            return self._published_file(connection, completed)
+        # Locks the project's row, so files become visible in the order of `created_at` and `seq`.
+        if exceeded := self._charge_quota(connection, completed, quota, use=completed.bytes, settle=pending[0]):
+            raise exceeded
+        if idempotency is not None:
+            self._idempotency.save(connection, completed.project_id, idempotency, completed.id)
+        row = self._files.add(
+            connection,
+            id=completed.id,
+            project_id=completed.project_id,
+            filename=completed.filename,
+            purpose=completed.purpose,
+            bytes=completed.bytes,
+            sha256=completed.sha256,
+            status=str(completed.status),
+            status_details=completed.status_details,
+            blob_key=completed.blob_key,
+            lifetime=completed.expires_after_seconds,
+        ).fetchone()
+        return File(*require_row(row))
+
+    def _lock_rows(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> None:
+        """Serialize the project's publications, so that the state of an idempotency key does not change meanwhile."""
+        self._blobs.lock(connection, key=completed.blob_key)
+        if quota.organization_bytes is not None:
+            self._quota.lock_organization(connection, organization_id=completed.organization_id)
+        self._quota.lock_project(connection, project_id=completed.project_id)
+
+    def _published_file(self, connection: Connection, completed: CompletedUpload) -> File:
+        """The file of this upload, if an earlier attempt was committed but its outcome was lost."""
+        row = self._files.get(connection, project_id=completed.project_id, id=completed.id).fetchone()
+        if row is None:
+            raise UploadLost
+        return File(*row)
+
+    def _earlier_file(self, connection: Connection, project_id: str, idempotency: IdempotencyRecord) -> File | None:
+        """The file that the idempotency key has created; None if it has no record."""
+        record = self._idempotency.get(connection, project_id, idempotency.key)
+        if record is None:
+            return None
+        fingerprint, file_id = record
+        if fingerprint != idempotency.fingerprint:
+            raise IdempotencyKeyReused(file_id)
+        row = self._files.get(connection, project_id=project_id, id=file_id).fetchone()
+        if row is None:
+            raise IdempotencyKeySpent(file_id)
+        return File(*row)
+
+    def abandon(self, connection: Connection, blob_key: str) -> bool:
+        """Abort a pending upload; False if its file is visible."""
+        for project_id, reserved in self._blobs.abort_pending(connection, key=blob_key).fetchall():
+            if reserved:
+                self._blobs.clear_reservation(connection, key=blob_key)
+                self._quota.release(connection, project_id=project_id, used=0, reserved=reserved)
+        row = self._blobs.state(connection, key=blob_key).fetchone()
+        return row is None or row[0] != LIVE
