@@ -16,7 +16,7 @@ from filestead.domain.errors import FileNotFound, StorageFull
 pytestmark = pytest.mark.anyio
 
 
-def test_the_ballast_is_real_space_and_comes_back(tmp_path: Path) -> None:
+def test_ballast_occupies_disk_space_and_is_allocated_again(tmp_path: Path) -> None:
     path = tmp_path / "ballast"
     ballast = Ballast(path)
     assert path.stat().st_blocks * 512 >= BALLAST_BYTES, "a sparse file would be no ballast"
@@ -31,7 +31,7 @@ def test_the_ballast_is_real_space_and_comes_back(tmp_path: Path) -> None:
     ballast.close()
 
 
-async def test_a_group_that_finds_no_room_is_run_again_as_a_whole(tmp_path: Path) -> None:
+async def test_a_group_that_fails_on_a_full_disk_is_run_again_completely(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "a.db")
     await database.write(lambda connection: connection.execute("CREATE TABLE t (x)"))
     failures = [True]

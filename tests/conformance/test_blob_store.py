@@ -34,7 +34,7 @@ async def stored(blobs: BlobStore) -> list[str]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_what_is_put_is_read(blobs: BlobStore, size: int) -> None:
+async def test_a_blob_is_read_as_it_was_put(blobs: BlobStore, size: int) -> None:
     key, data = new_key(), pattern(size)
     assert await blobs.put(key, chunked(data)) == size
     assert await content(blobs, key) == data
@@ -43,13 +43,13 @@ async def test_what_is_put_is_read(blobs: BlobStore, size: int) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (5, 5), (5, 1_048_581), (1_048_575, 1_048_577), (2_999_999, None)])
-async def test_a_part_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
+async def test_a_range_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
     key, data = new_key(), pattern(3_000_000)
     await blobs.put(key, chunked(data))
     assert await content(blobs, key, start, end) == data[start:end]
 
 
-async def test_reading_nothing_or_behind_the_end_is_not_found(blobs: BlobStore) -> None:
+async def test_reading_an_unknown_blob_or_beyond_its_end_raises_not_found(blobs: BlobStore) -> None:
     with pytest.raises(BlobNotFound):
         await content(blobs, new_key())
     key = new_key()
@@ -63,14 +63,14 @@ async def test_reading_nothing_or_behind_the_end_is_not_found(blobs: BlobStore) 
 @pytest.mark.parametrize(
     ("start", "end"), [(8 * MIB - 1, 8 * MIB + 1), (1, 20 * MIB), (16 * MIB, None), (20 * MIB, None)]
 )
-async def test_a_part_of_a_large_blob_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
+async def test_a_range_of_a_large_blob_is_read_exactly(blobs: BlobStore, start: int, end: int | None) -> None:
     key, data = new_key(), pattern(20 * MIB)
     await blobs.put(key, chunked(data, 1_000_003))
     assert await content(blobs, key, start, end) == data[start:end]
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2, 5, 70])
-async def test_a_failing_source_leaves_nothing_and_passes_unchanged(blobs: BlobStore, blocks: int) -> None:
+async def test_the_exception_of_a_source_propagates_and_no_blob_is_left(blobs: BlobStore, blocks: int) -> None:
     class SourceError(Exception):
         pass
 
@@ -86,7 +86,7 @@ async def test_a_failing_source_leaves_nothing_and_passes_unchanged(blobs: BlobS
     assert not await blobs.exists(key)
 
 
-async def test_nobody_sees_a_part_of_a_blob(blobs: BlobStore) -> None:
+async def test_a_blob_is_invisible_until_it_is_complete(blobs: BlobStore) -> None:
     key = new_key()
     seen: list[object] = []
 
@@ -103,7 +103,7 @@ async def test_nobody_sees_a_part_of_a_blob(blobs: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 60])
-async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore, blocks: int) -> None:
+async def test_a_cancelled_put_leaves_no_blob(blobs: BlobStore, blocks: int) -> None:
     started = asyncio.Event()
 
     async def source() -> AsyncIterator[bytes]:
@@ -122,7 +122,7 @@ async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore, blocks: int) -> 
     assert not await blobs.exists(key)
 
 
-async def test_what_is_unfinished_is_listed_and_dropped(blobs: BlobStore) -> None:
+async def test_incomplete_uploads_are_listed_and_aborted(blobs: BlobStore) -> None:
     whole, key = new_key(), new_key()
     await blobs.put(whole, chunked(pattern(9 * MIB)))
     seen: list[list[str]] = []
@@ -143,7 +143,7 @@ async def test_what_is_unfinished_is_listed_and_dropped(blobs: BlobStore) -> Non
     assert await content(blobs, whole) == pattern(9 * MIB)
 
 
-async def test_a_key_is_used_once(blobs: BlobStore) -> None:
+async def test_a_key_cannot_be_put_twice(blobs: BlobStore) -> None:
     key = new_key()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -156,7 +156,7 @@ async def test_a_key_is_used_once(blobs: BlobStore) -> None:
     assert await blobs.put(key, slow()) == 1_500_003
 
 
-async def test_delete_removes_and_again_is_fine(blobs: BlobStore) -> None:
+async def test_delete_is_idempotent(blobs: BlobStore) -> None:
     key = new_key()
     await blobs.put(key, chunked(b"abc"))
     await blobs.delete(key)
@@ -165,7 +165,7 @@ async def test_delete_removes_and_again_is_fine(blobs: BlobStore) -> None:
     await blobs.delete(new_key())
 
 
-async def test_a_read_that_has_begun_survives_a_delete(blobs: BlobStore) -> None:
+async def test_a_read_in_progress_survives_a_delete(blobs: BlobStore) -> None:
     key, data = new_key(), pattern(5_000_000)
     await blobs.put(key, chunked(data))
     reading = blobs.read(key)
@@ -174,13 +174,13 @@ async def test_a_read_that_has_begun_survives_a_delete(blobs: BlobStore) -> None
     assert first + b"".join([block async for block in reading]) == data
 
 
-async def test_probe_leaves_nothing(blobs: BlobStore) -> None:
+async def test_probe_leaves_no_blob(blobs: BlobStore) -> None:
     await blobs.probe()
     assert await stored(blobs) == []
     assert blobs.inspect() == []
 
 
-async def test_many_at_once(blobs: BlobStore) -> None:
+async def test_concurrent_puts_store_every_blob(blobs: BlobStore) -> None:
     keys = [new_key() for _ in range(50)]
     await asyncio.gather(*(blobs.put(key, chunked(key.encode() * 10_000)) for key in keys))
     assert sorted(await stored(blobs)) == sorted(keys)

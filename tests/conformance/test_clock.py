@@ -22,7 +22,7 @@ from filestead.domain.errors import (
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
 from tests.conformance import test_idempotency as with_key
-from tests.conformance.test_file_records import LEASE, NO_QUOTA, add, begin, completed, upload
+from tests.conformance.test_file_repository import LEASE, NO_QUOTA, add, begin, completed, upload
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def is_there(times: Times, file: File, project: str) -> bool:
         return False
 
 
-async def test_what_expires_in_the_course_of_time_is_swept_at_once(times: Times) -> None:
+async def test_files_that_expire_without_a_clock_jump_are_swept_immediately(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     file = await add(times.rows, who, expires_after_seconds=HOUR)
     assert await sweep(node) == []
@@ -93,7 +93,9 @@ async def test_what_expires_in_the_course_of_time_is_swept_at_once(times: Times)
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted in between"])
-async def test_a_jump_hides_and_keeps_and_what_is_kept_comes_back(times: Times, restart: bool) -> None:
+async def test_a_clock_jump_hides_files_and_setting_the_clock_back_shows_them_again(
+    times: Times, restart: bool
+) -> None:
     who, node, said = await times.rows.principal(), times.node(), []
     file = await add(times.rows, who, expires_after_seconds=30 * DAY)
     await sweep(node)
@@ -122,7 +124,7 @@ async def test_a_jump_hides_and_keeps_and_what_is_kept_comes_back(times: Times, 
     assert await node.check() == []
 
 
-async def test_the_proven_time_goes_on_in_quarantine(times: Times) -> None:
+async def test_the_proven_time_advances_in_quarantine(times: Times) -> None:
     """What would have expired without the jump is swept as ever."""
     who, node = await times.rows.principal(), times.node()
     soon = await add(times.rows, who, expires_after_seconds=HOUR)
@@ -140,7 +142,7 @@ async def test_the_proven_time_goes_on_in_quarantine(times: Times) -> None:
     assert await sweep(node) == [late.blob_key]
 
 
-async def test_a_clock_that_stays_is_believed_after_the_quarantine(times: Times) -> None:
+async def test_a_jumped_clock_is_trusted_after_the_quarantine(times: Times) -> None:
     who, node, said = await times.rows.principal(), times.node(), []
     file = await add(times.rows, who, expires_after_seconds=30 * DAY)
     await sweep(node)
@@ -156,7 +158,7 @@ async def test_a_clock_that_stays_is_believed_after_the_quarantine(times: Times)
     assert len(said) == 2 and "believed again" in said[1]
 
 
-async def test_without_a_quarantine_the_clock_is_believed_at_once(times: Times) -> None:
+async def test_without_a_quarantine_a_jumped_clock_is_trusted_immediately(times: Times) -> None:
     who, node = await times.rows.principal(), times.node(quarantine=0)
     file = await add(times.rows, who, expires_after_seconds=30 * DAY)
     await sweep(node)
@@ -165,7 +167,9 @@ async def test_without_a_quarantine_the_clock_is_believed_at_once(times: Times) 
 
 
 @pytest.mark.parametrize(("pause", "lifetime", "kept"), [(DAY, 23 * HOUR, False), (2 * DAY, 25 * HOUR, True)])
-async def test_a_pause_is_believed_for_a_day(times: Times, pause: int, lifetime: int, kept: bool) -> None:
+async def test_a_pause_between_sweeps_counts_as_elapsed_time_up_to_a_day(
+    times: Times, pause: int, lifetime: int, kept: bool
+) -> None:
     """Nobody can tell a machine that was off from a clock that jumped meanwhile."""
     who = await times.rows.principal()
     file = await add(times.rows, who, expires_after_seconds=lifetime)
@@ -179,7 +183,7 @@ async def test_a_pause_is_believed_for_a_day(times: Times, pause: int, lifetime:
     assert swept == ([file.blob_key] if kept else [])
 
 
-async def test_two_nodes_see_one_jump_once(times: Times) -> None:
+async def test_two_nodes_report_a_jump_once(times: Times) -> None:
     who, one, two = await times.rows.principal(), times.node(), times.node()
     file = await add(times.rows, who, expires_after_seconds=30 * DAY)
     said: list[str] = []
@@ -203,7 +207,7 @@ async def test_two_nodes_see_one_jump_once(times: Times) -> None:
     assert len(said) == 2
 
 
-async def test_a_jump_ends_no_upload(times: Times) -> None:
+async def test_a_clock_jump_aborts_no_upload(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     blob = await start(times, who)
     lost = await start(times, who)
@@ -221,7 +225,7 @@ async def test_a_jump_ends_no_upload(times: Times) -> None:
         await node.publish(completed(who, lost), quota=NO_QUOTA)
 
 
-async def test_a_lease_of_a_clock_that_went_back_ends_within_a_day(times: Times) -> None:
+async def test_a_lease_from_before_the_clock_was_set_back_expires_within_a_day(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     await sweep(node)
     times.jump(JUMP)
@@ -232,7 +236,7 @@ async def test_a_lease_of_a_clock_that_went_back_ends_within_a_day(times: Times)
     assert await sweep(node) == [lost]
 
 
-async def test_a_jump_frees_no_idempotency_key(times: Times) -> None:
+async def test_a_clock_jump_frees_no_idempotency_key(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
 
     async def upload(form: str) -> File:
@@ -253,7 +257,7 @@ async def test_a_jump_frees_no_idempotency_key(times: Times) -> None:
     assert (await upload("two")).id != file.id
 
 
-async def test_room_is_not_made_of_what_only_a_jump_has_ended(times: Times) -> None:
+async def test_quota_of_files_that_expired_only_by_a_jump_is_not_released(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     quota = Quota(100, None)
     file = await add(times.rows, who, 100, expires_after_seconds=DAY)
@@ -266,7 +270,7 @@ async def test_room_is_not_made_of_what_only_a_jump_has_ended(times: Times) -> N
 
 
 @pytest.mark.parametrize("back", [61, HOUR, JUMP], ids=str)
-async def test_a_clock_that_goes_back_locks_nobody_out(times: Times, back: int) -> None:
+async def test_setting_the_clock_back_blocks_no_user_by_the_rate_limit(times: Times, back: int) -> None:
     who = await times.rows.principal()
     times.jump(back)
     for _ in range(20):
@@ -282,7 +286,7 @@ async def test_a_clock_that_goes_back_locks_nobody_out(times: Times, back: int) 
 
 
 @pytest.mark.parametrize("how", ["deleted", "expired", "swept"])
-async def test_a_jump_forgets_no_place_in_the_listing(times: Times, how: str) -> None:
+async def test_a_clock_jump_drops_no_position_in_the_listing(times: Times, how: str) -> None:
     """The cursor of a file that is gone is known for a day, and the day does not end by a jump."""
     who, node = await times.rows.principal(), times.node()
     kept = await add(times.rows, who)
@@ -314,9 +318,7 @@ async def test_a_jump_forgets_no_place_in_the_listing(times: Times, how: str) ->
 
 
 @pytest.mark.parametrize("delete", [True, False], ids=["deleted", "expired"])
-async def test_a_place_that_is_left_in_quarantine_is_kept_for_a_day_of_the_time_that_passes(
-    times: Times, delete: bool
-) -> None:
+async def test_a_position_recorded_in_quarantine_is_kept_for_a_day_of_elapsed_time(times: Times, delete: bool) -> None:
     who, node = await times.rows.principal(), times.node()
     gone = await add(times.rows, who, expires_after_seconds=None if delete else 2 * HOUR)
     await sweep(node)

@@ -11,7 +11,7 @@ from filestead.domain.errors import CursorNotFound
 from filestead.domain.files.interfaces import CURSOR_SECONDS
 from filestead.domain.files.model import File, Page
 from filestead.domain.quota import Quota
-from tests.conformance.test_file_records import add
+from tests.conformance.test_file_repository import add
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def remembered(rows: Rows) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("purpose", [None, "batch"])
 @pytest.mark.parametrize("newest", [True, False])
-async def test_a_file_that_is_gone_holds_its_place(
+async def test_a_deleted_or_expired_file_keeps_its_position(
     rows: Rows, end: Callable[[Rows, Principal, File], Awaitable[None]], newest: bool, purpose: str | None
 ) -> None:
     who = await rows.principal()
@@ -73,7 +73,9 @@ async def test_a_file_that_is_gone_holds_its_place(
     assert [file.id for file in found.files] == [file.id for file in expected]
 
 
-async def test_the_place_is_kept_for_a_day(rows: Rows, end: Callable[[Rows, Principal, File], Awaitable[None]]) -> None:
+async def test_the_position_is_kept_for_a_day(
+    rows: Rows, end: Callable[[Rows, Principal, File], Awaitable[None]]
+) -> None:
     who = await rows.principal()
     kept = await add(rows, who)
     gone = await add(rows, who, expires_after_seconds=LIFETIME)
@@ -89,7 +91,7 @@ async def test_the_place_is_kept_for_a_day(rows: Rows, end: Callable[[Rows, Prin
     assert await remembered(rows) == []
 
 
-async def test_a_file_that_is_swept_a_day_after_its_expiry_leaves_nothing(rows: Rows) -> None:
+async def test_a_file_swept_a_day_after_its_expiry_leaves_no_tombstone(rows: Rows) -> None:
     who = await rows.principal()
     gone = await add(rows, who, expires_after_seconds=LIFETIME)
     rows.clock.pass_(LIFETIME + CURSOR_SECONDS)
@@ -100,7 +102,7 @@ async def test_a_file_that_is_swept_a_day_after_its_expiry_leaves_nothing(rows: 
         assert await remembered(rows) == []
 
 
-async def test_another_project_learns_nothing_of_a_file_that_is_gone(
+async def test_another_project_cannot_use_a_deleted_file_as_cursor(
     rows: Rows, end: Callable[[Rows, Principal, File], Awaitable[None]]
 ) -> None:
     mine, theirs = await rows.principal("one"), await rows.principal("two")
@@ -114,7 +116,7 @@ async def test_another_project_learns_nothing_of_a_file_that_is_gone(
 
 @pytest.mark.parametrize("newest", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
-async def test_all_can_be_deleted_while_paging(rows: Rows, limit: int, newest: bool) -> None:
+async def test_all_files_can_be_deleted_while_paging(rows: Rows, limit: int, newest: bool) -> None:
     who = await rows.principal()
     made = [(await add(rows, who)).id for _ in range(7)]
     seen: list[str] = []
@@ -132,7 +134,7 @@ async def test_all_can_be_deleted_while_paging(rows: Rows, limit: int, newest: b
     assert (await rows.files.usage(who.project_id)).files == 0
 
 
-async def test_only_the_place_is_remembered(rows: Rows) -> None:
+async def test_a_tombstone_holds_only_the_position(rows: Rows) -> None:
     who = await rows.principal()
     gone = await add(rows, who, filename="secret.txt")
     await rows.files.delete(who.project_id, gone.id)
@@ -147,7 +149,7 @@ async def test_only_the_place_is_remembered(rows: Rows) -> None:
     }
 
 
-async def test_making_room_remembers_places_too(rows: Rows) -> None:
+async def test_releasing_quota_of_expired_files_keeps_their_positions(rows: Rows) -> None:
     """An upload over the quota deletes what has expired without waiting for the sweep."""
     who = await rows.principal()
     quota = Quota(100, None)
@@ -159,7 +161,7 @@ async def test_making_room_remembers_places_too(rows: Rows) -> None:
     assert [file.id for file in (await page(rows, who, gone.id)).files] == [kept.id]
 
 
-async def test_a_sweep_forgets_a_bounded_number_at_once(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sweep_deletes_a_bounded_number_of_tombstones(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "TOMBSTONES_PER_SWEEP", 2)
     who = await rows.principal()
     for _ in range(5):
@@ -172,7 +174,7 @@ async def test_a_sweep_forgets_a_bounded_number_at_once(rows: Rows, monkeypatch:
     assert left == [3, 1, 0, 0]
 
 
-async def test_a_place_that_a_copy_brought_is_no_obstacle(rows: Rows) -> None:
+async def test_a_sweep_accepts_tombstones_that_a_copy_has_written(rows: Rows) -> None:
     """The source may have swept a file that an earlier copy brought and that has expired in the target only since."""
     who = await rows.principal()
     gone = await add(rows, who, expires_after_seconds=LIFETIME)

@@ -76,7 +76,7 @@ async def ids(rows: Rows, who: Principal) -> list[str]:
     return [file.id for file in page.files]
 
 
-async def test_the_same_form_gets_the_earlier_file(rows: Rows) -> None:
+async def test_the_same_form_returns_the_earlier_file(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
     rows.clock.pass_(DAY - 1)
@@ -91,7 +91,7 @@ async def usage_of(rows: Rows, who: Principal, size: int, files: int) -> Any:
     return type(found)(bytes_used=size, bytes_reserved=0, files=files)
 
 
-async def test_another_form_is_refused_and_changes_nothing(rows: Rows) -> None:
+async def test_another_form_with_the_same_key_is_rejected_without_effect(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
     with pytest.raises(IdempotencyKeyReused) as refused:
@@ -117,7 +117,7 @@ async def test_the_key_belongs_to_the_project_and_not_to_the_user(rows: Rows) ->
 
 
 @pytest.mark.parametrize("swept", [False, True])
-async def test_after_its_lifetime_the_key_is_free_again(rows: Rows, swept: bool) -> None:
+async def test_an_expired_key_can_be_used_again(rows: Rows, swept: bool) -> None:
     who = await rows.principal()
     rows.clock.pass_(0.75)  # a lifetime is exact, not cut to whole seconds
     first = await add(rows, who)
@@ -132,7 +132,7 @@ async def test_after_its_lifetime_the_key_is_free_again(rows: Rows, swept: bool)
     assert await ids(rows, who) == [first.id, second.id]
 
 
-async def test_a_sweep_leaves_a_bound_key_alone(rows: Rows) -> None:
+async def test_a_sweep_keeps_unexpired_idempotency_records(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
     rows.clock.pass_(DAY - 1)
@@ -141,7 +141,7 @@ async def test_a_sweep_leaves_a_bound_key_alone(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("gone", ["deleted", "expired", "swept"])
-async def test_the_key_of_a_file_that_is_gone_is_spent(rows: Rows, gone: str) -> None:
+async def test_the_key_of_a_deleted_or_expired_file_is_spent(rows: Rows, gone: str) -> None:
     who = await rows.principal()
     first = await add(rows, who, expires_after_seconds=3600)
     if gone == "deleted":
@@ -163,7 +163,7 @@ async def test_the_key_of_a_file_that_is_gone_is_spent(rows: Rows, gone: str) ->
     assert await ids(rows, who) == [second.id]
 
 
-async def test_what_was_not_published_binds_nothing(rows: Rows) -> None:
+async def test_an_unpublished_upload_saves_no_idempotency_record(rows: Rows) -> None:
     who = await rows.principal()
     await rows.files.abandon(await begin(rows, who))
     with pytest.raises(QuotaExceeded):
@@ -176,7 +176,7 @@ async def test_what_was_not_published_binds_nothing(rows: Rows) -> None:
     assert await ids(rows, who) == [file.id]
 
 
-async def test_concurrent_uploads_make_one_file(rows: Rows) -> None:
+async def test_concurrent_uploads_with_one_key_create_one_file(rows: Rows) -> None:
     who = await rows.principal()
     blob_keys = [await begin(rows, who) for _ in range(20)]  # all before the first of them is published
     published = await asyncio.gather(
@@ -189,7 +189,7 @@ async def test_concurrent_uploads_make_one_file(rows: Rows) -> None:
     assert await rows.files.usage(who.project_id) == await usage_of(rows, who, 5, 1)
 
 
-async def test_concurrent_uploads_of_different_forms_make_one_file(rows: Rows) -> None:
+async def test_concurrent_uploads_of_different_forms_with_one_key_create_one_file(rows: Rows) -> None:
     who = await rows.principal()
     outcomes = await asyncio.gather(*(add(rows, who, f"form {n}") for n in range(20)), return_exceptions=True)
     made = [outcome for outcome in outcomes if isinstance(outcome, File)]
@@ -199,7 +199,7 @@ async def test_concurrent_uploads_of_different_forms_make_one_file(rows: Rows) -
 
 
 @pytest.mark.parametrize("quota", [Quota(100, None), Quota(None, 100)], ids=["project", "organization"])
-async def test_a_repetition_needs_no_room(rows: Rows, quota: Quota) -> None:
+async def test_a_retry_needs_no_quota(rows: Rows, quota: Quota) -> None:
     who = await rows.principal()
     first = await add(rows, who, size=100, quota=quota, at_least=90)
     with pytest.raises(QuotaExceeded):
@@ -212,7 +212,7 @@ async def test_a_repetition_needs_no_room(rows: Rows, quota: Quota) -> None:
     assert await rows.files.usage(who.project_id) == await usage_of(rows, who, 100, 1)
 
 
-async def test_a_repetition_that_began_first_needs_no_room_either(rows: Rows) -> None:
+async def test_a_retry_that_began_before_the_first_publication_needs_no_quota(rows: Rows) -> None:
     """Both have begun before either is published, and there is room for one of them only."""
     who = await rows.principal()
     quota = Quota(100, None)
@@ -226,7 +226,7 @@ async def test_a_repetition_that_began_first_needs_no_room_either(rows: Rows) ->
     assert await rows.files.usage(who.project_id) == await usage_of(rows, who, 60, 1)
 
 
-async def test_a_repetition_whose_key_has_lapsed_meanwhile_makes_no_file(rows: Rows) -> None:
+async def test_a_retry_whose_key_has_expired_in_the_meantime_creates_no_file(rows: Rows) -> None:
     """Its bytes were not stored, and so it has to be sent once more."""
     who = await rows.principal()
     quota = Quota(100, None)
@@ -239,7 +239,7 @@ async def test_a_repetition_whose_key_has_lapsed_meanwhile_makes_no_file(rows: R
     assert await rows.files.blob_states([blob_key]) == {}
 
 
-async def test_a_repetition_has_no_blob_and_no_reservation(rows: Rows) -> None:
+async def test_a_retry_has_no_blob_and_no_reservation(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
     repeated = PendingUpload(new_key(), who.project_id, who.organization_id, who.user_id, 50, "k", reserve_bytes=50)
@@ -251,7 +251,7 @@ async def test_a_repetition_has_no_blob_and_no_reservation(rows: Rows) -> None:
     assert await rows.files.publish(completed(who, repeated.blob_key, "form"), quota=NO_QUOTA) == first
 
 
-async def test_a_repetition_counts_against_the_rate(rows: Rows) -> None:
+async def test_a_retry_counts_against_the_rate(rows: Rows) -> None:
     who = await rows.principal()
     await add(rows, who)
     await begin(rows, who, rate=1)
@@ -259,7 +259,7 @@ async def test_a_repetition_counts_against_the_rate(rows: Rows) -> None:
         await begin(rows, who, rate=1)
 
 
-async def test_a_repetition_whose_lease_ran_out_still_gets_the_file(rows: Rows) -> None:
+async def test_a_retry_whose_lease_has_expired_still_returns_the_file(rows: Rows) -> None:
     who = await rows.principal()
     slow = await begin(rows, who)
     rows.clock.pass_(120)

@@ -43,7 +43,7 @@ async def leave_behind(data_dir: Path, revision: str) -> dict[str, bytes]:
     return {file_id: content for file_id, (_, content, _) in rows.items()}
 
 
-def test_there_are_older_databases() -> None:
+def test_migrations_are_numbered_in_order() -> None:
     assert OLDER[0] == "0001"
     assert sorted(REVISIONS) == REVISIONS, "versions are compared as text"
     assert REVISIONS[-1] == schema.HEAD

@@ -221,7 +221,7 @@ def endure(fleet: Fleet, dice: random.Random, clients: list[Client]) -> None:
         one.result()
 
 
-def test_kills_of_everything_under_load(tmp_path: Path) -> None:
+def test_random_kills_of_nodes_database_and_store_under_load(tmp_path: Path) -> None:
     print(f"to repeat: CHAOS_SEED={SEED} CHAOS_CYCLES={CYCLES} pytest tests/nodes/test_chaos.py")
     require()
     dice = random.Random(SEED)

@@ -268,7 +268,7 @@ def cut_off(source: Place, target: Place, ready: Any) -> bool:
     return process.wait() == -9
 
 
-def test_a_copy_that_was_killed_goes_on(way: Way) -> None:
+def test_a_killed_copy_resumes(way: Way) -> None:
     source, target = way
     sizes = [30_000_000, *random.choices((0, 1, 5_000, 300_000), k=260)]
     fill(source, sizes)
@@ -284,7 +284,7 @@ def test_a_copy_that_was_killed_goes_on(way: Way) -> None:
     assert_same(source, target)
 
 
-def test_what_the_source_has_lost_and_won_since(way: Way) -> None:
+def test_copying_again_transfers_deletions_and_new_files(way: Way) -> None:
     source, target = way
     with source.serve() as server:
         kept, lost, last = server.upload(b"kept"), server.upload(b"lost" * 100), server.upload(b"the newest")
@@ -305,7 +305,7 @@ def test_what_the_source_has_lost_and_won_since(way: Way) -> None:
     assert_same(source, target)
 
 
-def test_the_bytes_that_the_target_has_lost_come_again(short_way: Way) -> None:
+def test_copying_again_restores_lost_blobs_of_the_target(short_way: Way) -> None:
     source, target = short_way
     fill(source, [10, 20, 30])
     assert copy(source, target).returncode == 0
@@ -320,7 +320,7 @@ def test_the_bytes_that_the_target_has_lost_come_again(short_way: Way) -> None:
 
 
 @pytest.mark.parametrize("content", [None, bytes(3_000_000)], ids=["gone", "zeros"])
-def test_damaged_bytes_stop_it(short_way: Way, content: bytes | None) -> None:
+def test_damaged_bytes_stop_the_copy(short_way: Way, content: bytes | None) -> None:
     source, target = short_way
     with source.serve() as server:
         server.upload(b"before")
@@ -347,7 +347,7 @@ def refused(source: Place, target: Place, sentence: str) -> None:
     assert "secret-word" not in done.stderr
 
 
-def test_a_served_directory_is_refused(places: Places) -> None:
+def test_copying_from_a_served_directory_is_refused(places: Places) -> None:
     source, target = places.embedded(), places.embedded()
     with source.serve() as server:
         server.upload(b"x")
@@ -358,7 +358,7 @@ def test_a_served_directory_is_refused(places: Places) -> None:
     refused(source, target, "already has an installation of its own")
 
 
-def test_another_installation_is_refused(short_way: Way) -> None:
+def test_copying_to_another_installation_is_refused(short_way: Way) -> None:
     source, target = short_way
     fill(source, [1])
     fill(target, [2])
@@ -367,7 +367,7 @@ def test_another_installation_is_refused(short_way: Way) -> None:
     assert target.rows() == before
 
 
-def test_a_target_that_went_its_own_way_is_refused(short_way: Way) -> None:
+def test_copying_to_a_target_with_files_of_its_own_is_refused(short_way: Way) -> None:
     source, target = short_way
     fill(source, [1, 2])
     assert copy(source, target).returncode == 0
@@ -384,7 +384,7 @@ def test_a_target_that_went_its_own_way_is_refused(short_way: Way) -> None:
     refused(source, target, "already has an installation of its own")
 
 
-def test_names_that_mean_nothing_are_refused(places: Places) -> None:
+def test_unusable_sources_and_targets_are_refused(places: Places) -> None:
     source, nowhere, shared = places.embedded(), places.embedded(), places.shared()
     refused(nowhere, shared, "holds no installation")
     assert not nowhere.data_dir.exists()
@@ -403,7 +403,7 @@ def test_names_that_mean_nothing_are_refused(places: Places) -> None:
 
 
 @pytest.mark.parametrize(("words", "drawn"), [((), True), (("--no-progress",), False)])
-def test_a_bar_is_drawn_on_a_terminal_only(places: Places, words: tuple[str, ...], drawn: bool) -> None:
+def test_progress_is_shown_on_a_terminal_only(places: Places, words: tuple[str, ...], drawn: bool) -> None:
     source, target = places.embedded(), places.embedded()
     fill(source, [3_000_000, 5])
     leader, follower = pty.openpty()

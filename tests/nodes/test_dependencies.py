@@ -90,7 +90,9 @@ def is_unavailable(ask: Callable[[], httpx2.Response]) -> None:
 
 
 @pytest.mark.parametrize("end", [killed, silent])
-def test_without_its_database(node: Node, end: Callable[[object], AbstractContextManager[None]]) -> None:
+def test_a_node_without_its_database_reports_unavailable_and_recovers(
+    node: Node, end: Callable[[object], AbstractContextManager[None]]
+) -> None:
     client, file_id = node.server.client, node.upload().json()["id"]
     with end(node.postgres):
         for path in ("/files", f"/files/{file_id}", f"/files/{file_id}/content"):
@@ -106,7 +108,9 @@ def test_without_its_database(node: Node, end: Callable[[object], AbstractContex
 
 
 @pytest.mark.parametrize("end", [killed, silent])
-def test_without_its_store(node: Node, end: Callable[[object], AbstractContextManager[None]]) -> None:
+def test_a_node_without_its_blob_store_reports_unavailable_and_recovers(
+    node: Node, end: Callable[[object], AbstractContextManager[None]]
+) -> None:
     client, file_id = node.server.client, node.upload().json()["id"]
     with end(node.seaweed):
         is_unavailable(lambda: client.get(f"/files/{file_id}/content", timeout=60))
@@ -121,7 +125,7 @@ def test_without_its_store(node: Node, end: Callable[[object], AbstractContextMa
     assert node.upload().status_code == 200
 
 
-def test_nothing_is_left_of_it(node: Node, tmp_path: Path) -> None:
+def test_refused_uploads_leave_neither_rows_nor_blobs(node: Node, tmp_path: Path) -> None:
     """Uploads that were refused have left neither rows nor bytes behind, once they are swept."""
     wait_until(lambda: node.upload().status_code == 200, "it takes no upload", AGAIN_SECONDS)
     place = node.made.place

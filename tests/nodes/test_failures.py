@@ -56,7 +56,7 @@ def one(connection: Connection) -> object:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
-async def test_a_restart_under_load(own: PostgresServer, end: str) -> None:
+async def test_operations_survive_a_database_restart_under_load(own: PostgresServer, end: str) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
         who = await made.principal(end)
@@ -93,7 +93,7 @@ async def test_a_restart_under_load(own: PostgresServer, end: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
-async def test_an_idle_connection_that_has_died_is_replaced_unseen(own: PostgresServer, end: str) -> None:
+async def test_a_dead_idle_connection_is_replaced_transparently(own: PostgresServer, end: str) -> None:
     with closing(PostgresDatabase(own.url_of("rows"), connections=3)) as database:
         await asyncio.gather(*(database.read(one) for _ in range(30)))
         getattr(own, end)()
@@ -103,7 +103,7 @@ async def test_an_idle_connection_that_has_died_is_replaced_unseen(own: Postgres
             assert await database.write(one) == (1,)
 
 
-async def test_nobody_waits_long_while_the_server_is_silent(own: PostgresServer) -> None:
+async def test_operations_time_out_while_the_server_is_silent(own: PostgresServer) -> None:
     with closing(PostgresDatabase(own.url_of("rows"), connections=2)) as database:
         await asyncio.gather(*(database.read(one) for _ in range(10)))
         own.pause()
@@ -119,7 +119,9 @@ async def test_nobody_waits_long_while_the_server_is_silent(own: PostgresServer)
         await asyncio.gather(*(database.write(one) for _ in range(10)))
 
 
-async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_operations_fail_fast_when_connections_are_busy_or_the_queue_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(postgres, "QUEUE_SIZE", 50)
     with cluster(1, connections=2) as made:
         database = made.nodes[0].database
@@ -138,7 +140,7 @@ async def test_busy_connections_and_a_full_queue_keep_nobody_waiting(monkeypatch
         assert await database.read(one) == (1,)
 
 
-async def test_locks_and_statements_have_limits() -> None:
+async def test_locks_and_statements_have_timeouts() -> None:
     with cluster() as two:
         who = await two.principal()
         with two.server.session(two.name) as session:
@@ -162,7 +164,7 @@ async def test_locks_and_statements_have_limits() -> None:
         assert left == (0,), "what nobody waits for is ended in the server, too"
 
 
-async def test_backends_are_terminated_at_random() -> None:
+async def test_operations_survive_randomly_terminated_backends() -> None:
     chance = random.Random(7)
     with cluster() as two:
         who = await two.principal()
@@ -241,7 +243,9 @@ def behind_a_proxy() -> Iterator[tuple[Cluster, Judge, Proxy]]:
 
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
-async def test_the_outcome_of_a_lost_commit_is_unknown_and_can_be_found_out(verdict: str) -> None:
+async def test_a_connection_lost_during_commit_raises_outcome_unknown_and_a_retry_finds_the_outcome(
+    verdict: str,
+) -> None:
     with behind_a_proxy() as (made, judge, _):
         node = made.nodes[0]
         who = await made.principal()
@@ -262,7 +266,7 @@ async def test_the_outcome_of_a_lost_commit_is_unknown_and_can_be_found_out(verd
         assert await made.is_sound()
 
 
-async def test_a_commit_that_is_under_way_is_waited_for() -> None:
+async def test_publish_and_abandon_wait_for_a_commit_in_progress() -> None:
     """It reaches the server only after everybody has given up on it: `publish` and `abandon` wait for the row."""
     with behind_a_proxy() as (made, judge, proxy):
         who = await made.principal()
@@ -332,7 +336,7 @@ async def stored(store: LocalBlobs) -> list[str]:
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
 @pytest.mark.parametrize("idempotency_key", [None, "k"])
-async def test_an_upload_whose_commit_is_lost_gets_the_real_answer(
+async def test_an_upload_whose_commit_outcome_is_lost_returns_the_actual_outcome(
     tmp_path: Path, verdict: str, idempotency_key: str | None
 ) -> None:
     with behind_a_proxy() as (made, judge, _):
@@ -354,7 +358,7 @@ async def test_an_upload_whose_commit_is_lost_gets_the_real_answer(
         store.close()
 
 
-async def test_an_upload_waits_for_a_database_that_comes_back(own: PostgresServer, tmp_path: Path) -> None:
+async def test_an_upload_waits_for_the_database_to_recover(own: PostgresServer, tmp_path: Path) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
         files, store = files_service(made, tmp_path)
@@ -375,7 +379,7 @@ async def test_an_upload_waits_for_a_database_that_comes_back(own: PostgresServe
         store.close()
 
 
-async def test_while_the_outcome_stays_unknown_the_bytes_stay(
+async def test_the_blob_is_kept_while_the_outcome_is_unknown(
     own: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The COMMIT arrives, its answer does not, and the database is gone until the upload has given up."""
@@ -414,7 +418,7 @@ async def test_while_the_outcome_stays_unknown_the_bytes_stay(
 
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
-async def test_a_delete_whose_commit_is_lost_is_done_and_answered_once(tmp_path: Path, verdict: str) -> None:
+async def test_a_delete_whose_commit_outcome_is_lost_takes_effect_once(tmp_path: Path, verdict: str) -> None:
     with behind_a_proxy() as (made, judge, _):
         files, store = files_service(made, tmp_path)
         who = await made.principal()
@@ -430,7 +434,7 @@ async def test_a_delete_whose_commit_is_lost_is_done_and_answered_once(tmp_path:
         store.close()
 
 
-async def test_a_failure_of_the_operation_itself_takes_all_of_it_back() -> None:
+async def test_an_operation_that_raises_is_rolled_back() -> None:
     with cluster(1, connections=1) as made:
         await made.principal()
         database = made.nodes[0].database
@@ -450,7 +454,7 @@ async def test_a_failure_of_the_operation_itself_takes_all_of_it_back() -> None:
         assert names == [("one",)]
 
 
-async def test_a_deadlock_is_not_seen() -> None:
+async def test_a_deadlock_is_retried_transparently() -> None:
     with cluster(1, connections=2) as made:
         database = made.nodes[0].database
         await made.principal("one")

@@ -37,7 +37,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield made
 
 
-def test_what_both_delete_at_once_is_deleted_once(two: Fleet) -> None:
+def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet) -> None:
     one, other = two.alive
     ids = [one.upload(b"%d" % number)["id"] for number in range(500)]
     together = threading.Barrier(2)
@@ -56,7 +56,7 @@ def test_what_both_delete_at_once_is_deleted_once(two: Fleet) -> None:
     assert two.place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(0, 0)]
 
 
-def test_a_sweep_drops_parts_that_belong_to_no_upload(two: Fleet) -> None:
+def test_a_sweep_aborts_multipart_uploads_without_an_upload(two: Fleet) -> None:
     """As a store that is killed between two tries leaves them, beside the blob that the other try made whole."""
     place, seaweed = two.place, two.place.seaweed
     file_id = two.alive[0].upload(b"content")["id"]
@@ -82,7 +82,7 @@ def test_a_sweep_drops_parts_that_belong_to_no_upload(two: Fleet) -> None:
     two.alive[0].client.delete(f"/files/{file_id}")
 
 
-def test_a_key_that_is_revoked_stops_everywhere_within_two_seconds(two: Fleet) -> None:
+def test_a_revoked_key_is_rejected_by_every_node_within_two_seconds(two: Fleet) -> None:
     created = run_command(Path("nowhere"), "keys", "create", "--project", "default", place=two.place)
     headers = {"Authorization": f"Bearer {created.stdout.strip()}"}
     for node in two.alive:
@@ -127,7 +127,7 @@ def test_the_quota_of_a_project_is_exact_on_many_nodes(tmp_path: Path) -> None:
             assert "quota" in one_more.text or "storage" in one_more.text
 
 
-def test_of_nodes_that_start_at_once_one_makes_the_first_key() -> None:
+def test_of_nodes_that_start_concurrently_one_creates_the_first_key() -> None:
     place = OnServers(shared_postgres(), shared_server(), "first-key")
     variables = {**clean_environment(), **place.variables()}
     code = (
@@ -143,7 +143,7 @@ def test_of_nodes_that_start_at_once_one_makes_the_first_key() -> None:
     assert len(place.sql("SELECT id FROM keys")) == 1
 
 
-def test_verify_has_the_time_it_takes(two: Fleet) -> None:
+def test_verify_may_exceed_the_operation_timeout_of_the_server(two: Fleet) -> None:
     """Longer than any request waits for the database."""
     with two.place.postgres.session(two.place.name) as session, ThreadPoolExecutor(1) as pool:
         session.execute("BEGIN; LOCK TABLE blobs")
@@ -154,7 +154,7 @@ def test_verify_has_the_time_it_takes(two: Fleet) -> None:
         assert verified.result().returncode == 0, verified.result().stderr
 
 
-def test_a_node_that_is_told_to_end_finishes_what_it_has_begun(tmp_path: Path) -> None:
+def test_sigterm_drains_in_flight_requests(tmp_path: Path) -> None:
     content = random.Random(2).randbytes(9 * 2**20)
     with nodes(tmp_path, 1) as made:
         (node,) = made.alive
@@ -192,7 +192,7 @@ def listens(node: Server) -> bool:
     return True
 
 
-def test_nobody_notices_a_rolling_restart(tmp_path: Path) -> None:
+def test_a_rolling_restart_fails_no_request(tmp_path: Path) -> None:
     """With the retries that the official client makes of itself."""
     content = random.Random(3).randbytes(3_000_000)
     stop = threading.Event()

@@ -20,7 +20,7 @@ class Pooled(OnServers):
         return super().variables() | {"FILESTEAD_DATABASE_URL": shared_pgbouncer(self.postgres).url_of(self.name)}
 
 
-def test_migrate_and_two_nodes_through_a_pool_of_transactions(tmp_path: Path) -> None:
+def test_migrate_and_two_nodes_work_through_transaction_pooling(tmp_path: Path) -> None:
     place = Pooled(shared_postgres(), shared_server(), "pooled")
     place.variables()
     with ThreadPoolExecutor(3) as pool:

@@ -22,7 +22,7 @@ def two() -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("quota", [Quota(1_000, None), Quota(None, 1_000), Quota(600, 1_000)], ids=str)
-async def test_sixty_four_uploads_at_the_edge_of_a_quota(two: Cluster, quota: Quota) -> None:
+async def test_sixty_four_concurrent_uploads_on_two_nodes_never_exceed_the_quota(two: Cluster, quota: Quota) -> None:
     """In two projects of one organization, on two nodes."""
     projects = [await two.principal("one"), await two.principal("two")]
     sizes = [37, 53, 11, 29]
@@ -55,7 +55,7 @@ async def test_sixty_four_uploads_at_the_edge_of_a_quota(two: Cluster, quota: Qu
     assert await two.is_sound()
 
 
-async def test_two_nodes_delete_one_file(two: Cluster) -> None:
+async def test_of_two_nodes_deleting_one_file_one_succeeds(two: Cluster) -> None:
     who = await two.principal()
     for _ in range(200):
         file = await two.nodes[0].add(who)
@@ -91,7 +91,7 @@ async def test_two_sweeps_claim_different_blobs(two: Cluster) -> None:
             assert (usage.bytes_used, usage.bytes_reserved, usage.files) == (0, 0, 0)
 
 
-async def test_what_a_dead_sweep_had_claimed_comes_back(two: Cluster) -> None:
+async def test_blobs_claimed_by_a_dead_sweep_are_claimed_again(two: Cluster) -> None:
     with held_clock(two.server, two.name) as clock:
         who = await two.principal()
         made = [await two.nodes[0].add(who, expires_after_seconds=3_600) for _ in range(20)]
@@ -111,7 +111,7 @@ async def test_what_a_dead_sweep_had_claimed_comes_back(two: Cluster) -> None:
         assert sorted(await two.nodes[1].files.claim_garbage(lease_seconds=60, limit=100)) == sorted(first)
 
 
-async def test_eight_nodes_at_the_upload_rate() -> None:
+async def test_eight_nodes_together_never_exceed_the_upload_rate() -> None:
     with cluster(8, connections=2) as eight, held_clock(eight.server, eight.name) as clock:
         who = await eight.principal()
         for _ in range(3):
@@ -124,7 +124,7 @@ async def test_eight_nodes_at_the_upload_rate() -> None:
 
 
 @pytest.mark.parametrize("quota", [NO_QUOTA, Quota(5, None), Quota(None, 5)], ids=str)
-async def test_two_nodes_bind_one_idempotency_key(two: Cluster, quota: Quota) -> None:
+async def test_two_nodes_with_one_idempotency_key_create_one_file(two: Cluster, quota: Quota) -> None:
     who = await two.principal()
     for turn in range(20):
         key = f"key-{turn}"
@@ -143,7 +143,7 @@ async def test_two_nodes_bind_one_idempotency_key(two: Cluster, quota: Quota) ->
     assert await two.is_sound()
 
 
-async def test_a_key_that_has_lapsed_is_bound_by_one_of_two_nodes(two: Cluster) -> None:
+async def test_an_expired_idempotency_key_is_reused_by_one_of_two_nodes(two: Cluster) -> None:
     with held_clock(two.server, two.name) as clock:
         who = await two.principal()
         await two.nodes[0].add(who, key="k")
@@ -159,7 +159,7 @@ async def test_a_key_that_has_lapsed_is_bound_by_one_of_two_nodes(two: Cluster) 
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_a_pager_skips_nothing_while_two_nodes_publish(two: Cluster, newest_first: bool) -> None:
+async def test_paging_skips_no_file_while_two_nodes_publish(two: Cluster, newest_first: bool) -> None:
     """A walk to the oldest meets what was there when it began; one to the newest goes on behind what it has seen."""
     who = await two.principal()
     busy = True
@@ -226,7 +226,7 @@ async def test_publish_abandon_and_sweep_of_one_upload_exclude_one_another(two: 
         assert await two.is_sound()
 
 
-async def test_uploads_make_room_of_what_another_node_is_just_sweeping(two: Cluster) -> None:
+async def test_an_upload_waits_for_the_quota_that_a_concurrent_sweep_releases(two: Cluster) -> None:
     with held_clock(two.server, two.name) as clock:
         who = await two.principal()
         quota = Quota(100, None)
@@ -242,7 +242,7 @@ async def test_uploads_make_room_of_what_another_node_is_just_sweeping(two: Clus
         assert await two.is_sound()
 
 
-async def test_a_key_is_made_once_on_many_nodes() -> None:
+async def test_a_key_is_created_once_on_many_nodes() -> None:
     with cluster(6, connections=2) as six:
         await asyncio.gather(
             *(

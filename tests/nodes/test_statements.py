@@ -59,7 +59,7 @@ def plan(server: PostgresServer, statement: Statement, **values: object) -> str:
     return "\n".join(row[0] for row in rows)
 
 
-def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
+def test_every_statement_uses_an_index(full: PostgresServer) -> None:
     with closing(PostgresDatabase(full.url, connections=0)) as database:
         clock = SqlClock(database, ClockWatch())
         files, blobs = FileStatements(database.dialect), BlobStatements(database.dialect)
@@ -110,7 +110,7 @@ def test_every_statement_goes_by_an_index(full: PostgresServer) -> None:
             assert "Sort " not in found or "expir" in index or "blobs" in index or "end" in index, found
 
 
-async def test_nothing_outlasts_a_transaction() -> None:
+async def test_no_setting_or_prepared_statement_outlasts_a_transaction() -> None:
     """What would break behind PgBouncer, where the next transaction may run on another session."""
     with cluster(1, connections=1) as made:
         who = await made.principal()

@@ -18,7 +18,7 @@ FILES = BATCH + 100
 SWEEP = [sys.executable, "-m", "filestead.cli.main", "sweep"]
 
 
-def test_of_two_sweeps_one_is_killed(tmp_path: Path) -> None:
+def test_later_sweeps_finish_the_work_of_a_killed_one(tmp_path: Path) -> None:
     """Every file is counted as removed by exactly one that lived to say so."""
     with fleet(tmp_path, 1, shared_postgres(), shared_server(), sweep_seconds=3_600) as made:
         place, (node,) = made.place, made.alive

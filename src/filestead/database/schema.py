@@ -1,6 +1,6 @@
-"""The schema's version: numbered migrations, each one transaction, the same for every database.
+"""The schema version: numbered migrations, each one transaction, the same for every database.
 
-They run when the embedded server starts, and by `filestead migrate` on a PostgreSQL that many nodes share. Functions
+They run when the embedded server starts; `filestead migrate` runs them on a shared PostgreSQL. Functions
 here take a driver's connection and raise the driver's exceptions: `maintenance_connection` of each engine translates.
 """
 
@@ -18,12 +18,12 @@ from filestead.domain.errors import CannotStart
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0004"
-"""The newest migration; a test compares it with the folder."""
+"""The newest migration; a test compares it with the directory."""
 
 
 @dataclass(frozen=True)
 class _SchemaDialect:
-    """What differs between the databases."""
+    """The differences between the databases."""
 
     url: str
     has_version: str
@@ -34,7 +34,7 @@ class _SchemaDialect:
 SQLITE = _SchemaDialect(
     "sqlite://",
     "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'",
-    # The driver would otherwise commit before each DDL statement; so each migration is one transaction.
+    # Makes each migration one transaction: by default the driver commits before each DDL statement.
     "BEGIN IMMEDIATE",
     "start `filestead serve` once to migrate it",
 )
@@ -47,7 +47,7 @@ POSTGRES = _SchemaDialect(
 
 
 def current_version(connection: Connection) -> str | None:
-    """The migration that the database stands at; None for an empty one."""
+    """The newest applied migration; None for an empty database."""
     if not connection.execute(_dialect_of(connection).has_version).fetchone():
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -83,7 +83,7 @@ def _dialect_of(connection: Connection) -> _SchemaDialect:
 
 
 def _migrate(connection: Connection) -> None:
-    # Alembic costs a quarter of a second to import; a start without migrations should not pay for it.
+    # Importing Alembic takes a quarter of a second, which a start without migrations avoids.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -96,7 +96,7 @@ def _migrate(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def sqlalchemy_connection(connection: Connection) -> Iterator[sa.Connection]:
-    """A driver's connection, which commits by itself, as one of SQLAlchemy."""
+    """Wrap a driver's connection in autocommit mode as a connection of SQLAlchemy."""
     dialect = _dialect_of(connection)
     engine = sa.create_engine(dialect.url, creator=lambda: connection, poolclass=sa.StaticPool)
     sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql(dialect.begin))
@@ -106,7 +106,7 @@ def sqlalchemy_connection(connection: Connection) -> Iterator[sa.Connection]:
 
 @contextlib.contextmanager
 def _raise_driver_errors() -> Iterator[None]:
-    """Unwrap the driver's own exceptions, which the caller translates."""
+    """Raise the driver's own exceptions, which the caller translates."""
     try:
         yield
     except sa.exc.DBAPIError as error:

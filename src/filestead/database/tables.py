@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core describes them. A change here comes with a migration; a test compares the two.
+"""The tables in SQLAlchemy Core. Every change needs a migration; a test compares the two.
 
 Amounts are bytes, times Unix seconds, unless a column ends in `_us` (microseconds).
 """
@@ -14,7 +14,7 @@ metadata = sa.MetaData()
 # SQLite gives a hidden monotonic sequence only to an INTEGER primary key.
 Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
-# By code points, whatever the locale of the database: an order that no update of a system library changes.
+# Ordered by code points, whatever the locale: an update of a system library must not change the order.
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 installation = sa.Table(
@@ -72,7 +72,7 @@ keys = sa.Table(
     sa.Column("revoked_at", sa.BigInteger),
 )
 
-# The ledger of bytes: a blob has its row here before its first byte is written and until its last byte is gone.
+# The ledger of blobs: a row exists before the first byte of its blob is written, until the last byte is deleted.
 blobs = sa.Table(
     "blobs",
     metadata,
@@ -87,7 +87,7 @@ blobs = sa.Table(
     sa.CheckConstraint("(state = 'live') = (lease_until_us IS NULL)", name="lease_unless_live"),
 )
 
-# Only visible files are here (and expired ones until the sweep comes).
+# Visible files only, and expired files until the next sweep.
 files = sa.Table(
     "files",
     metadata,
@@ -106,7 +106,7 @@ files = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A row stays when its file is deleted, so that a late repetition of the upload does not bring the file back.
+# A row outlives its file, so that a late retry of the upload does not create the file again.
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
@@ -117,7 +117,7 @@ idempotency_keys = sa.Table(
     sa.Column("bound_until_us", sa.BigInteger, nullable=False),
 )
 
-# So that a pager whose cursor is a file that is gone goes on where it was. Nothing else of the file is kept.
+# Positions of deleted files, so that a client can continue paging after one. Nothing else of the file is kept.
 file_tombstones = sa.Table(
     "file_tombstones",
     metadata,
@@ -129,7 +129,7 @@ file_tombstones = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# One row: what the last sweep found out about the database's clock (see `domain.clock`).
+# One row: the last sweep's observation of the database's clock (see `domain.clock`).
 clock = sa.Table(
     "clock",
     metadata,

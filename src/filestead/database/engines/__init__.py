@@ -1,1 +1,1 @@
-"""Connections, threads and transactions of SQLite and PostgreSQL. No noun of the product."""
+"""Connections, threads and transactions of SQLite and PostgreSQL. Nothing here knows a table of the product."""

@@ -1,4 +1,4 @@
-"""Disk space that the database keeps in hand, so that files can still be deleted when something has filled the disk."""
+"""Reserved disk space, so that files can still be deleted when the disk is full."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ RETRY_SECONDS = 5.0
 
 
 class Ballast:
-    """A file of zeros beside the database. Dropped when a write finds no room, taken in again when there is some."""
+    """A file of zeros beside the database: released when a write fails on a full disk, allocated again later."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -19,7 +19,7 @@ class Ballast:
         self.allocate()
 
     def allocate(self, clock: Callable[[], float] = monotonic) -> None:
-        """Fill the file, if it is empty and there is room; looks at the disk only now and then."""
+        """Fill the file if it is empty and the disk has space; at most one attempt per `RETRY_SECONDS`."""
         if clock() < self._next_try or os.fstat(self._fd).st_size:
             return
         self._next_try = clock() + RETRY_SECONDS
@@ -30,7 +30,7 @@ class Ballast:
                 os.ftruncate(self._fd, 0)
 
     def release(self) -> bool:
-        """Give the space back to the disk; False if there was none left to give."""
+        """Return the space to the disk; False if the file was already empty."""
         if not os.fstat(self._fd).st_size:
             return False
         os.ftruncate(self._fd, 0)
@@ -38,5 +38,5 @@ class Ballast:
         return True
 
     def close(self) -> None:
-        """The file stays, and with it the space."""
+        """Close the file, which keeps its space."""
         os.close(self._fd)

@@ -1,4 +1,4 @@
-"""Operations on their way between the event loops that wait for them and the threads that run them."""
+"""Operations that event loops wait for and threads run."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ class Job:
         self.error: BaseException | None = None
 
     def resolve(self) -> None:
-        """Hand the outcome over; to be called on the loop. Nothing happens where nobody waits any more."""
+        """Set the outcome of the future, unless it was cancelled. Must be called on the loop."""
         if self.future.done():
             return
         if self.error is not None:
@@ -31,12 +31,12 @@ class Job:
 
 
 def deliver_outcomes(jobs: Iterable[Job]) -> None:
-    """Hand outcomes over from a thread, with one call for each loop."""
+    """Deliver outcomes from a thread, with one call per loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, same_loop in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits for the outcome
             loop.call_soon_threadsafe(_resolve_all, same_loop)
 
 

@@ -43,13 +43,13 @@ MAX_ATTEMPTS = 4
 MIN_RETRY_SECONDS = 2.5
 RECONNECT_PAUSE_SECONDS = 0.5
 
-# One round trip. SET LOCAL ends with the transaction, so it holds behind PgBouncer, where options of a session do not.
+# One round trip. SET LOCAL lasts for the transaction, and so works behind PgBouncer, where session options do not.
 BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 5000; "
     "SET LOCAL lock_timeout = 3000; SET LOCAL idle_in_transaction_session_timeout = 6000"
 )
 
-# Where the URL says otherwise, it wins. A network that swallows packets is noticed within these seconds.
+# Parameters of the URL take precedence. A network that drops packets is detected within these timeouts.
 DEFAULT_PARAMETERS: dict[str, Any] = {
     "application_name": "filestead",
     "connect_timeout": 3,
@@ -82,58 +82,58 @@ def _domain_error(error: psycopg.Error) -> DomainError:
     if code == DISK_FULL:
         return StorageFull(f"the database's disk is full: {reason}")
     if code is None:
-        passes = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        transient = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     else:
-        passes = code[:2] in TRANSIENT_CLASSES or code in TRANSIENT_CODES
-    if passes:
-        return DatabaseUnavailable(f"the database does not answer: {reason}")
+        transient = code[:2] in TRANSIENT_CLASSES or code in TRANSIENT_CODES
+    if transient:
+        return DatabaseUnavailable(f"the database does not respond: {reason}")
     return StorageFailed(f"the database failed: {reason}")
 
 
 def short_reason(error: psycopg.Error) -> str:
-    """The first line of what the server or the driver says."""
+    """The first line of the message from the server or the driver."""
     return error.diag.message_primary or str(error).partition("\n")[0] or type(error).__name__
 
 
 class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that waits for the server no longer than its deadline allows."""
+    """A connection whose waits for the server end at its deadline."""
 
     deadline: float | None = None
 
     def wait(self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """See the driver."""
+        """Wait as the driver does, but not beyond the deadline."""
         if self.deadline is not None:
             timeout = max(0.0, self.deadline - monotonic())
         return super().wait(gen, interval, timeout)
 
 
 def connection_parameters(url: str) -> dict[str, Any]:
-    """The URL taken apart, with this project's settings. `CannotStart` if it is none."""
+    """The parameters in the URL, with defaults. Raises `CannotStart` if the URL is invalid."""
     try:
         return {**DEFAULT_PARAMETERS, **conninfo_to_dict(url)}
-    except psycopg.Error:  # whose words may hold a part of the password
+    except psycopg.Error:  # the original message may contain a part of the password
         raise CannotStart(
-            "the database's URL cannot be read: write it as postgresql://user:password@host:port/name, with special "
+            "the database's URL is invalid: write it as postgresql://user:password@host:port/name, with special "
             "characters of the password as %XX"
         ) from None
 
 
 class _TextDumper(StrDumperUnknown):
-    """The server's text cannot hold U+0000. So nothing stored has one, and an id with one is to be found nowhere."""
+    """PostgreSQL text cannot contain U+0000. It is replaced, so that an id with U+0000 matches no row."""
 
     def dump(self, obj: str) -> Any:
         return super().dump(obj.replace("\0", "\ufffd"))
 
 
 def connect(parameters: dict[str, Any]) -> PostgresConnection:
-    """A connection in autocommit mode."""
+    """Open a connection in autocommit mode."""
     connection = PostgresConnection.connect(autocommit=True, prepare_threshold=None, **parameters)
     connection.adapters.register_dumper(str, _TextDumper)
     return connection
 
 
 class _DeadlineJob(Job):
-    """An operation with a deadline. Whoever takes it first, a thread or the clock, has it."""
+    """An operation with a deadline. Either a worker thread or the queue timeout claims it, whichever comes first."""
 
     __slots__ = ("_claimed", "commits", "deadline", "writes")
 
@@ -145,11 +145,11 @@ class _DeadlineJob(Job):
         self._claimed = threading.Lock()
 
     def try_claim(self) -> bool:
-        """Whether it is still to be had."""
+        """Claim the job; False if it is claimed already."""
         return self._claimed.acquire(blocking=False)
 
     def on_queue_timeout(self) -> None:
-        """It has been waiting for long, for a connection or for the server."""
+        """Fail the job if it still waits for a connection; otherwise wait for its deadline."""
         if self.try_claim():
             self.error = DatabaseUnavailable("every connection to the database is busy")
             self.resolve()
@@ -157,14 +157,14 @@ class _DeadlineJob(Job):
             self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._on_deadline)
 
     def _on_deadline(self) -> None:
-        """The thread hangs where no deadline reaches, as in the resolution of a name, or is busy cleaning up."""
+        """Fail the job: its thread is blocked where no deadline applies (name resolution), or is cleaning up."""
         if not self.future.done():
-            reason = "the database does not answer in time"
+            reason = "the database does not respond in time"
             self.future.set_exception(OutcomeUnknown(reason) if self.commits else DatabaseUnavailable(reason))
 
 
 class _PostgresWorker:
-    """A thread with a connection of its own, which is opened when it is needed and given up when it fails."""
+    """A thread with its own connection, which is opened on demand and closed when it fails."""
 
     def __init__(self, name: str, jobs: "queue.Queue[_DeadlineJob | None]", parameters: dict[str, Any]) -> None:
         self._jobs = jobs
@@ -185,7 +185,7 @@ class _PostgresWorker:
                 self._run_job(job)
                 deliver_outcomes([job])
                 if self._connect_failed:
-                    self._closing.wait(RECONNECT_PAUSE_SECONDS)  # the others may fare better; do not storm the server
+                    self._closing.wait(RECONNECT_PAUSE_SECONDS)  # let other workers try; do not flood the server
         self._close_connection()
 
     def _run_job(self, job: _DeadlineJob) -> None:
@@ -215,7 +215,7 @@ class _PostgresWorker:
             try:
                 self._connection = connect(self._parameters)
             except psycopg.Error as error:
-                # Without a cause: a second try would find the same.
+                # Without a cause, so that it is not retried: another attempt would fail in the same way.
                 raise DatabaseUnavailable(f"the database cannot be reached: {short_reason(error)}") from None
             self._connect_failed = False
         self._connection.deadline = deadline
@@ -230,7 +230,7 @@ class _PostgresWorker:
 def _run_transaction(connection: PostgresConnection, job: _DeadlineJob) -> Any:
     connection.execute(BEGIN)
     result = job.operation(connection)
-    # In this order: `_on_deadline`, which comes after the deadline, must not miss a COMMIT that is sent yet.
+    # In this order: `_on_deadline`, which comes after the deadline, must know of a COMMIT that is still to be sent.
     job.commits = True
     if monotonic() >= job.deadline:
         job.commits = False
@@ -242,17 +242,17 @@ def _run_transaction(connection: PostgresConnection, job: _DeadlineJob) -> Any:
             raise
         raise OutcomeUnknown(f"the connection was lost during COMMIT: {short_reason(error)}", result) from error
     if done != "COMMIT":
-        raise StorageFailed(f"COMMIT was answered with {done}")
+        raise StorageFailed(f"COMMIT returned {done}")
     return result
 
 
 def _is_rolled_back(error: psycopg.Error) -> bool:
-    """Whether a failed COMMIT has failed for sure: the server itself says so, and lives on."""
+    """Whether a failed COMMIT was certainly rolled back: the server itself reports it and stays up."""
     return error.diag.severity_nonlocalized == "ERROR" and not (error.sqlstate or "08").startswith("08")
 
 
 def _is_retryable(error: Exception) -> bool:
-    """Whether the operation lost a race or its connection, before its COMMIT."""
+    """Whether the operation failed before its COMMIT, by a conflict or a lost connection."""
     cause = error.__cause__
     if isinstance(error, OutcomeUnknown) or not isinstance(cause, psycopg.Error):
         return False
@@ -262,10 +262,10 @@ def _is_retryable(error: Exception) -> bool:
 
 
 def _reset_connection(connection: PostgresConnection, error: BaseException) -> bool:
-    """Make the connection fit for the next operation; False if it is not."""
+    """Prepare the connection for the next operation; False if it cannot be used again."""
     status = connection.info.transaction_status
     if isinstance(error, psycopg.Error) and error.sqlstate == READ_ONLY:
-        return False  # another server is the primary now
+        return False  # another server has become the primary
     connection.deadline = monotonic() + 1
     with contextlib.suppress(psycopg.Error):
         if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
@@ -277,19 +277,19 @@ def _reset_connection(connection: PostgresConnection, error: BaseException) -> b
 
 
 class PostgresDatabase:
-    """The shared database; see `statements.Database` for the contract."""
+    """The shared database; see `Database` for the contract."""
 
     dialect: Dialect = psycopg_dialect()  # type: ignore[no-untyped-call]
 
     def __init__(self, url: str, *, connections: int = 8, operation_timeout: float = OPERATION_TIMEOUT_SECONDS) -> None:
-        """`operation_timeout` bounds an operation; a command that looks at everything takes more."""
+        """`operation_timeout` bounds an operation; commands that read all rows need a longer one."""
         parameters = connection_parameters(url)
         self._operation_timeout = operation_timeout
         self._jobs: queue.Queue[_DeadlineJob | None] = queue.Queue(QUEUE_SIZE)
         self._workers = [_PostgresWorker(f"filestead-postgres-{n}", self._jobs, parameters) for n in range(connections)]
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
-        """Run an operation that only reads, each statement by itself. Long ones have connections enough beside them."""
+        """Run a read-only operation, one transaction per statement. `long` is ignored: there are enough connections."""
         return await self._submit(operation, writes=False)
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
@@ -310,7 +310,7 @@ class PostgresDatabase:
             timer.cancel()
 
     def close(self) -> None:
-        """Finish what is waiting and close every connection."""
+        """Finish the queued operations and close every connection."""
         for _ in self._workers:
             self._jobs.put(None)
         for worker in self._workers:

@@ -1,4 +1,4 @@
-"""What is asked of a PostgreSQL server before it is used, and how many nodes prepare one database at once."""
+"""Checks of a PostgreSQL server before it is used, and the lock under which nodes prepare a database."""
 
 import contextlib
 import logging
@@ -26,9 +26,9 @@ LOCK_TIMEOUT = 60
 
 @contextlib.contextmanager
 def maintenance_connection(url: str) -> Iterator[PostgresConnection]:
-    """A connection to look at the database with; `CannotStart` if there is none to be had.
+    """A connection for checks and migrations. Raises `CannotStart` if the server cannot be reached.
 
-    In the block the driver's exceptions come out as errors of the domain.
+    Within the block, driver exceptions are translated to errors of the domain.
     """
     parameters = connection_parameters(url)
     try:
@@ -43,9 +43,9 @@ def maintenance_connection(url: str) -> Iterator[PostgresConnection]:
 
 @contextlib.contextmanager
 def exclusive_connection(url: str) -> Iterator[PostgresConnection]:
-    """A `maintenance_connection` for one process at a time, of all that prepare this database."""
-    # The lock ends with a transaction, and so holds behind PgBouncer, where a session is anybody's. Therefore it has
-    # a connection of its own beside the one that the migrations commit on.
+    """A `maintenance_connection` that only one process at a time can have for this database."""
+    # The lock belongs to a transaction, and so works behind PgBouncer, where sessions are shared. It needs its own
+    # connection, since the migrations commit on theirs.
     with maintenance_connection(url) as lock_holder, maintenance_connection(url) as connection:
         lock_holder.execute(
             f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'; SET LOCAL statement_timeout = 0; "
@@ -55,7 +55,7 @@ def exclusive_connection(url: str) -> Iterator[PostgresConnection]:
             lock_holder.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_ID,))
         except psycopg.errors.LockNotAvailable:
             raise CannotStart(
-                f"another process has been preparing the database for {LOCK_TIMEOUT} seconds: wait for it, or end it"
+                f"another process has been preparing the database for {LOCK_TIMEOUT} seconds: wait for it, or stop it"
             ) from None
         yield connection
         lock_holder.execute("ROLLBACK")
@@ -68,12 +68,12 @@ def installation_id(connection: Connection) -> str | None:
 
 
 def add_installation(connection: Connection, installation_id: str) -> None:
-    """Give a new installation its id, as the last step of making it."""
+    """Store the id of a new installation, as the last step of creating it."""
     connection.execute("INSERT INTO installation (id) VALUES (%s)", (installation_id,))
 
 
 def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
-    """`CannotStart` unless the server can keep the promises; `may_migrate` asks also whether tables can be made."""
+    """Raise `CannotStart` unless the server meets the requirements, with `may_migrate` including CREATE TABLE."""
     number, commit, encoding, role, schema, name, may_create = _server_facts(connection)
     if number < MIN_MAJOR * 10_000:
         raise CannotStart(
@@ -86,7 +86,7 @@ def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
         )
     if commit == "off":
         raise CannotStart(
-            f"synchronous_commit is off for the role {role}, so a crash could lose files that were answered for: "
+            f"synchronous_commit is off for the role {role}, so a crash could lose files whose upload was confirmed: "
             f"ALTER ROLE {role} IN DATABASE {name} SET synchronous_commit = on (or local, remote_write, remote_apply)"
         )
     if may_migrate and not may_create:
@@ -98,9 +98,11 @@ def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
 
 
 def warn_of_unsafe_settings(connection: Connection) -> None:
-    """Log what is well for trying things out only."""
+    """Log settings of the server that are unsafe in production."""
     if connection.execute("SELECT current_setting('fsync')").fetchone() == ("off",):
-        log.warning("fsync is off in PostgreSQL: a power cut can lose every row. Set fsync = on in its configuration")
+        log.warning(
+            "fsync is off in PostgreSQL: a power failure can lose every row. Set fsync = on in its configuration"
+        )
 
 
 def _server_facts(connection: Connection) -> tuple[Any, ...]:
@@ -115,6 +117,6 @@ def _server_facts(connection: Connection) -> tuple[Any, ...]:
 
 
 def _describe(parameters: dict[str, Any]) -> str:
-    """The database as a message may name it: without the password."""
+    """The database, for messages: without the password."""
     place = f"{parameters.get('host', 'the local socket')}:{parameters.get('port', 5432)}"
     return f"the database {parameters.get('dbname', '')} at {place}".replace("  ", " ")

@@ -1,11 +1,10 @@
 """SQLite: the file, its connections, and the threads that run operations on them.
 
 Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
-Guarantee: `synchronous=FULL`, so a committed transaction survives a power cut (NORMAL was measured to lose them).
-One thread writes; it commits the operations that are waiting as one group, each in a savepoint of its own, so that a
-group costs one sync and a failing operation takes back only itself. A few threads read, and one more reads what takes
-long. Several processes may work on
-the same file; a writer waits up to `BUSY_SECONDS` for another process's.
+Guarantee: `synchronous=FULL`, so a committed transaction survives a power failure (NORMAL was measured to lose them).
+One thread writes. It commits the waiting operations as one group, each in its own savepoint, so that a group costs one
+sync and a failing operation rolls back only itself. A few threads read, and another one runs long reads. Several
+processes may use the same file; a writer waits up to `BUSY_SECONDS` for the lock of another process.
 """
 
 import contextlib
@@ -49,10 +48,10 @@ def translate_sqlite_errors() -> Iterator[None]:
 def connect(path: Path, clock: Clock) -> sqlite3.Connection:
     """A connection in autocommit mode with this project's settings."""
     with contextlib.suppress(FileExistsError):
-        # SQLite gives its side files the mode of the database, so the database must not start out readable.
+        # SQLite creates -wal and -shm with the mode of the database, which must not be readable by others at first.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    # Constant within a statement, which is all that `deterministic` asks of a function without arguments.
+    # Constant within a statement, which is all that `deterministic` requires of a function without arguments.
     connection.create_function("filestead_now", 0, lambda: int(clock() * 1e6), deterministic=True)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")
@@ -61,7 +60,7 @@ def connect(path: Path, clock: Clock) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def maintenance_connection(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection beside the threads below, as for migrations; within the block the driver's errors are translated."""
+    """A connection for migrations and checks. Within the block, driver exceptions are translated."""
     with translate_sqlite_errors(), contextlib.closing(connect(path, time.time)) as connection:
         yield connection
 
@@ -123,7 +122,7 @@ class _SqliteWriter(_SqliteWorker):
     def run(self, group: list[Job]) -> None:
         self._commit(group)
         if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.release():
-            # Nothing of a group that found no room has been kept, so it can be run again.
+            # A group that failed on a full disk was rolled back completely, so it can be run again.
             for job in group:
                 job.error = None
             self._commit(group)
@@ -139,7 +138,7 @@ class _SqliteWriter(_SqliteWorker):
                     connection.execute("SAVEPOINT job")
                     _run_job(job, connection)
                     if job.error is not None:
-                        # A full disk is everybody's; SQLite may have rolled all back by itself by now.
+                        # A full disk fails the whole group; SQLite may already have rolled it back.
                         if isinstance(job.error, StorageFull) or not connection.in_transaction:
                             raise job.error
                         connection.execute("ROLLBACK TO job")
@@ -151,14 +150,14 @@ class _SqliteWriter(_SqliteWorker):
                 job.error = error
 
     def _reopen_connection(self) -> None:
-        """A failed sync is final: nothing more goes through the handle that saw it."""
+        """A failed sync is final: the file handle that reported it is not used again."""
         with contextlib.suppress(sqlite3.Error, DomainError):
             self._connection.close()
             self._connection = self._open()
 
 
 class SqliteDatabase:
-    """The embedded database; see `statements.Database` for the contract."""
+    """The embedded database; see `Database` for the contract."""
 
     dialect: Dialect = sqlite_dialect.dialect(paramstyle="named")
 
@@ -179,7 +178,7 @@ class SqliteDatabase:
         self._long_reader.start(self._long_reads, group=1)
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
-        """Run an operation that only reads, on a reader's connection."""
+        """Run a read-only operation on a reader's connection."""
         return await self._submit(self._long_reads if long else self._reads, operation)
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
@@ -193,7 +192,7 @@ class SqliteDatabase:
         return result
 
     def close(self) -> None:
-        """Finish what is waiting and close every connection."""
+        """Finish the queued operations and close every connection."""
         self._writes.put(None)
         for _ in self._readers:
             self._reads.put(None)

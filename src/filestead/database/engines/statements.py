@@ -1,6 +1,6 @@
 """Statements are written in SQLAlchemy Core, compiled once for a dialect, and then run on the driver's own connection.
 
-That keeps one text for every database without paying for SQLAlchemy on each call (see docs/adr/0002).
+One text serves every database, without the cost of SQLAlchemy on each call (see docs/adr/0002).
 """
 
 import json
@@ -15,41 +15,41 @@ T = TypeVar("T")
 
 
 class Cursor(Protocol):
-    """What is used of a driver's cursor."""
+    """The part of a driver's cursor that is used."""
 
     @property
     def rowcount(self) -> int:
-        """Rows that were changed."""
+        """The number of changed rows."""
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """The next row."""
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows that are left."""
+        """All remaining rows."""
 
 
 class Connection(Protocol):
-    """What is used of a driver's connection; `sqlite3` and psycopg both have it."""
+    """The part of a driver's connection that is used; `sqlite3` and psycopg both have it."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Cursor:
         """Run one statement."""
 
 
 class Database(Protocol):
-    """Runs operations: plain functions over a connection. A driver's exceptions come out as errors of the domain.
+    """Runs operations: plain functions over a connection. Driver exceptions are translated to errors of the domain.
 
-    An operation may be run more than once, after a rollback, and so changes nothing but the database.
+    An operation may run again after a rollback, and so must not change anything but the database.
     """
 
     dialect: Dialect
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
-        """Run an operation that only reads. A `long` one, which reads many rows, delays no other reads."""
+        """Run a read-only operation. A `long` one, which reads many rows, must not delay other reads."""
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
-        """Run an operation as one durable transaction: all of it or, if it raises, nothing.
+        """Run an operation as one durable transaction; if it raises, it is rolled back.
 
-        `OutcomeUnknown` is the exception: it says that all of it or nothing was done, and not which.
+        After `OutcomeUnknown` the transaction may or may not have been committed.
         """
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ def now() -> ColumnElement[int]:
 
 
 def int_param(name: str) -> Any:
-    """A parameter that is a whole number."""
+    """An integer parameter."""
     return bindparam(name, type_=BigInteger)
 
 
@@ -89,7 +89,7 @@ def _json_texts_postgresql(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def text_array_param(name: str) -> Any:
-    """A parameter that is any number of texts, for `in_`; its value is made by `json_array`."""
+    """A parameter for `in_` that is any number of texts; its value is a `json_array`."""
     return select(func.json_texts(bindparam(name, type_=Text)).table_valued("value").c.value)
 
 
@@ -112,9 +112,9 @@ class Statement:
 
 
 class RowLock:
-    """Takes rows for the rest of the transaction, so that what is read next is the last word on them.
+    """Locks rows until the end of the transaction, so that they can be read and do not change afterwards.
 
-    Where writers take turns anyway the dialect knows no such lock, and nothing is run.
+    SQLite has no such lock and needs none, since it has one writer at a time: nothing is run there.
     """
 
     def __init__(self, rows: Select[Any], dialect: Dialect) -> None:
@@ -122,6 +122,6 @@ class RowLock:
         self._needed = self._statement.sql != Statement(rows, dialect).sql
 
     def __call__(self, connection: Connection, **values: object) -> None:
-        """Wait for the rows."""
+        """Wait for the locks."""
         if self._needed:
             self._statement(connection, **values)

@@ -1,1 +1,1 @@
-"""The SQL, one module a noun."""
+"""The repositories: SQL on the tables of the product, one module for each kind of row."""

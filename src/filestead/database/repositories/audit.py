@@ -1,4 +1,4 @@
-"""What `verify` asks the database about itself. Invariant numbers as in docs/operate.md."""
+"""The checks that `verify` runs on the rows. Invariant numbers as in docs/operate.md."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,12 @@ from filestead.domain.integrity import Violation
 EXPIRY_GRACE_SECONDS = 900
 LEASE_GRACE_US = 300_000_000
 
-# What a database says of its own file, with the answer of a sound one; a server keeps its files and references itself.
+# Checks of the database file, with the result for an intact one. A server checks its files and references itself.
 SELF_CHECKS = {"sqlite": (("PRAGMA integrity_check", "ok"), ("PRAGMA foreign_key_check", None))}
 
 
 def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]:
-    """An operation that reads the findings."""
+    """An operation that returns the violated invariants."""
 
     def operation(connection: Connection) -> list[Violation]:
         found: list[Violation] = []
@@ -38,7 +38,7 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
 
 
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
-    """(invariant, class, what a row of the statement means, what to do, statement)."""
+    """(invariant, class, meaning of a row of the statement, remedy, statement)."""
     used = func.coalesce(
         select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(), 0
     )

@@ -1,4 +1,4 @@
-"""What is known of the database's clock, in one row that all nodes share. The rules are in `domain.clock`."""
+"""Observations of the database's clock, in one row that all nodes share. The rules are in `domain.clock`."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from filestead.domain.clock import ClockState, ClockWatch
 
 
 def proven_us() -> ColumnElement[int]:
-    """The database's clock less what it had jumped when a sweep last looked, for commands that only look."""
+    """The database's clock without the jumps that the last sweep found, for read-only commands."""
     return now_us() - func.coalesce(select(clock.c.seen_us - clock.c.proven_us).scalar_subquery(), 0, type_=BigInteger)
 
 
@@ -28,11 +28,11 @@ class SqlClock:
         self._record = Statement(update(clock).values(**values), database.dialect)
 
     def proven_us(self, connection: Connection) -> int:
-        """The time by which things may be undone for good, as of now."""
+        """The current proven time, by which rows may be deleted for good."""
         return self._read_state(connection)[1].proven_us
 
     async def observe(self) -> str | None:
-        """Compare the clock with the time that has passed, and record what is found; a line for the log, if any."""
+        """Compare the clock with the elapsed time and record the result; returns a line for the log, if any."""
 
         def operation(connection: Connection) -> tuple[ClockState | None, ClockState, float]:
             self._lock(connection)

@@ -89,7 +89,7 @@ class SqlKeyRepository:
         scopes: frozenset[Scope],
         expires_after_seconds: int | None,
     ) -> Key:
-        """Store a key, with the organization, project and user it belongs to."""
+        """Store a key; creates its organization, project and user if they do not exist."""
 
         def operation(connection: Connection) -> Key:
             existing = self._by_digest(connection, digest=digest).fetchone()
@@ -121,7 +121,7 @@ class SqlKeyRepository:
     def _get_or_create(
         self, connection: Connection, find: Statement, add: Statement, prefix: str, **values: str
     ) -> str:
-        """The id of the named row, which is made if it is not there."""
+        """The id of the named row, which is created if it does not exist."""
         row = find(connection, **values).fetchone()
         if row is not None:
             return str(row[0])
@@ -147,7 +147,7 @@ class SqlKeyRepository:
         )
 
     async def list(self) -> list[Key]:
-        """Every key, oldest first; those of the same second come in the order of their ids."""
+        """Every key, oldest first; keys of the same second are ordered by id."""
         rows = await self._database.read(lambda connection: self._list(connection).fetchall())
         return [_key(row) for row in rows]
 

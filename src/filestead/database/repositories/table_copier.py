@@ -1,4 +1,4 @@
-"""Whole tables in and out, for moving an installation from one database to another. Ids, keys and order stay."""
+"""Reads and writes whole tables, to copy an installation to another database. Ids, keys and order are preserved."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-# The place that was given to the newest file ever, also if it is gone.
+# The position of the newest file ever published, even if it was deleted.
 _LAST_SEQ = {
     "sqlite": "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'",
     "postgresql": "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('files', 'seq')::regclass), 0)",
@@ -33,7 +33,7 @@ _CONTINUE_AFTER = {
 
 
 class TableCopier:
-    """Reads and writes rows as they are. Only for installations that nobody serves meanwhile."""
+    """Reads and writes rows unchanged. The installation must not be served at the same time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,16 +41,16 @@ class TableCopier:
     # --- out ------------------------------------------------------------------------------------------------------
 
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        """Rows in the order of the table's key, from behind the row `after`."""
+        """Rows in the order of the table's key, starting after the row `after`."""
         return await self._page(metadata.tables[table], sa.select(metadata.tables[table]), after, limit)
 
     async def files(self, after: Row | None, limit: int) -> list[Row]:
-        """As `rows`, without files that have expired: those are on their way out."""
+        """As `rows`, without expired files."""
         unexpired = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
         return await self._page(files, sa.select(files).where(unexpired), after, limit)
 
     async def matching_rows(self, table: str, rows: Sequence[Row]) -> list[Row]:
-        """The rows with the keys of `rows`, which are of another installation."""
+        """The rows with the same keys as `rows`, which come from another installation."""
         columns = metadata.tables[table].columns
         (key,) = _key_columns(metadata.tables[table])
         names = [f"key_{number}" for number in range(len(rows))]
@@ -80,22 +80,22 @@ class TableCopier:
     # --- in -------------------------------------------------------------------------------------------------------
 
     async def write(self, table: str, rows: Sequence[Row]) -> None:
-        """Insert rows, or make those that are there (by their key) the same."""
+        """Insert rows, or overwrite rows with the same key."""
         await self._write_all(self._upsert(metadata.tables[table], rows))
 
     async def register_pending_blobs(self, rows: Sequence[Row], *, lease_seconds: int) -> None:
-        """Tell the ledger of blobs before their first byte, so that none is ever without a row."""
+        """Add blobs to the ledger before their first byte is written, so that no blob is ever without a row."""
         lease = now_us() + sa.bindparam("lease_us", lease_seconds * 1_000_000, type_=sa.BigInteger)
         ledger = [_blob_row(row, PENDING) for row in rows]
         await self._write_all(self._upsert(blobs, ledger, lease_until_us=lease))
 
     async def publish(self, rows: Sequence[Row]) -> None:
-        """Insert files whose bytes are there, in one transaction with the ledger's rows of their blobs."""
+        """Insert files whose bytes are stored, in one transaction with the rows of their blobs."""
         ledger = [_blob_row(row, LIVE) for row in rows]
         await self._write_all(self._upsert(blobs, ledger), self._upsert(files, rows))
 
     async def finalize(self, last_seq: int) -> None:
-        """Make the sums of the projects those of their files, and let new files come behind `last_seq`."""
+        """Set the usage of the projects to the sum of their files, and number new files after `last_seq`."""
         used = sa.func.coalesce(
             sa.select(sa.func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
             sa.literal_column("0"),
@@ -111,7 +111,7 @@ class TableCopier:
         await self._database.write(operation)
 
     def _upsert(self, table: sa.Table, rows: Sequence[Row], **expressions: Any) -> tuple[sa.Executable, Row]:
-        """One statement for all rows, since each would be a round trip; and its parameters."""
+        """One statement for all rows, to save round trips, and its parameters."""
         names = [column.name for column in table.columns if column.name not in expressions]
         insert = _INSERTS[self._database.dialect.name](table).values(
             [

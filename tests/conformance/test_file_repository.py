@@ -145,7 +145,7 @@ async def test_files_of_one_second_come_each_exactly_once(rows: Rows, newest_fir
         assert found == (ids[::-1] if newest_first else ids)
 
 
-async def test_ten_thousand_and_one_files_of_one_second(rows: Rows) -> None:
+async def test_paging_over_ten_thousand_and_one_files_of_one_second(rows: Rows) -> None:
     who = await rows.principal()
     few = asyncio.Semaphore(200)
 
@@ -180,7 +180,7 @@ async def test_has_more_is_exact(rows: Rows) -> None:
     newest_first=st.booleans(),
     purpose=st.sampled_from([None, "batch"]),
 )
-async def test_a_walk_among_inserts_and_deletes(
+async def test_paging_among_inserts_and_deletes_neither_skips_nor_repeats_files(
     rows: Rows, steps: list[tuple[str, int]], limit: int, newest_first: bool, purpose: str | None
 ) -> None:
     """Model: rows that exist throughout a walk come exactly once and in order, others at most once.
@@ -219,7 +219,7 @@ async def test_a_walk_among_inserts_and_deletes(
     assert places == sorted(places, reverse=newest_first)
 
 
-async def test_the_cursor_may_have_another_purpose(rows: Rows) -> None:
+async def test_the_cursor_may_be_a_file_of_another_purpose(rows: Rows) -> None:
     who = await rows.principal()
     made = [await add(rows, who, purpose=purpose) for purpose in ("batch", "vision", "batch")]
     page = await rows.files.page(who.project_id, purpose="batch", after=made[1].id, limit=9, newest_first=False)
@@ -289,7 +289,7 @@ async def test_a_reservation_spans_the_projects_of_an_organization(rows: Rows) -
     await rows.files.reserve(pending, 40, quota=quota)
 
 
-async def test_what_is_asked_for_is_reserved_whole_or_not_at_all(rows: Rows) -> None:
+async def test_reserve_bytes_are_reserved_completely_or_not_at_all(rows: Rows) -> None:
     """What must fit decides over the upload, what is asked for does not."""
     who = await rows.principal()
     quota = Quota(100, None)
@@ -305,7 +305,7 @@ async def test_what_is_asked_for_is_reserved_whole_or_not_at_all(rows: Rows) -> 
     assert (await rows.files.usage(who.project_id)).bytes_reserved == 0
 
 
-async def test_abandon_and_delete_give_the_bytes_back(rows: Rows) -> None:
+async def test_abandon_and_delete_release_the_quota(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
     key = new_key()
@@ -320,7 +320,7 @@ async def test_abandon_and_delete_give_the_bytes_back(rows: Rows) -> None:
     await add(rows, who, 100, quota=quota)
 
 
-async def test_expired_files_make_room_before_they_are_swept(rows: Rows) -> None:
+async def test_quota_of_expired_files_is_released_before_the_sweep(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(100, None)
     await add(rows, who, 100, quota=quota, expires_after_seconds=3600)
@@ -331,7 +331,7 @@ async def test_expired_files_make_room_before_they_are_swept(rows: Rows) -> None
     assert (await rows.files.usage(who.project_id)).bytes_used == 100
 
 
-async def test_sixty_four_uploads_at_the_edge(rows: Rows) -> None:
+async def test_of_sixty_four_concurrent_uploads_only_those_within_the_quota_are_published(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(1000, None)
     outcomes = await asyncio.gather(
@@ -358,7 +358,7 @@ async def test_the_organization_quota_spans_its_projects(rows: Rows) -> None:
     await add(rows, other, 80, quota=quota)
 
 
-async def test_what_is_refused_books_nothing(rows: Rows) -> None:
+async def test_a_rejected_upload_charges_no_quota(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
     await rows.files.begin_upload(upload(who, key), rate=0, quota=Quota(10, None), lease_seconds=LEASE)
@@ -402,7 +402,7 @@ async def test_the_rate_is_per_user_and_exact_under_concurrency(rows: Rows) -> N
     assert (refused[:50].count(False), refused[50:].count(False)) == (20, 20)
 
 
-async def test_a_quota_refusal_still_counts_and_a_rate_refusal_does_not(rows: Rows) -> None:
+async def test_an_upload_over_quota_counts_against_the_rate_but_one_over_rate_does_not(rows: Rows) -> None:
     who = await rows.principal()
     with pytest.raises(QuotaExceeded):
         await begin(rows, who, 2, quota=Quota(0, None))
@@ -436,7 +436,7 @@ async def test_a_lease_protects_a_pending_upload_and_can_be_renewed(rows: Rows) 
         await rows.files.publish(completed(who, key), quota=NO_QUOTA)
 
 
-async def test_what_is_claimed_is_not_handed_out_again_for_a_while(rows: Rows) -> None:
+async def test_a_claimed_blob_is_not_claimed_again_until_its_lease_expires(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who)
     await rows.files.delete(who.project_id, file.id)
@@ -450,7 +450,7 @@ async def test_what_is_claimed_is_not_handed_out_again_for_a_while(rows: Rows) -
     assert await rows.files.blob_states([file.blob_key]) == {}
 
 
-async def test_two_sweeps_share_the_work(rows: Rows) -> None:
+async def test_two_sweeps_claim_different_blobs(rows: Rows) -> None:
     who = await rows.principal()
     made = [await add(rows, who, expires_after_seconds=3600) for _ in range(30)]
     kept = await add(rows, who)
@@ -465,7 +465,7 @@ async def test_two_sweeps_share_the_work(rows: Rows) -> None:
     assert await rows.files.blob_states([kept.blob_key]) == {kept.blob_key: "live"}
 
 
-async def test_forget_never_touches_a_visible_file(rows: Rows) -> None:
+async def test_delete_blob_rows_keeps_blobs_of_visible_files(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who)
     await rows.files.delete_blob_rows([file.blob_key, new_key()])
@@ -473,7 +473,7 @@ async def test_forget_never_touches_a_visible_file(rows: Rows) -> None:
     assert await rows.files.blob_states([file.blob_key]) == {file.blob_key: "live"}
 
 
-async def test_forget_of_a_pending_upload_releases_its_reservation(rows: Rows) -> None:
+async def test_delete_blob_rows_releases_the_reservation_of_a_pending_upload(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()
     await rows.files.begin_upload(upload(who, key, 9), rate=0, quota=NO_QUOTA, lease_seconds=LEASE)
@@ -496,7 +496,7 @@ async def test_release_leases_ends_every_lease(rows: Rows) -> None:
 # --- looking --------------------------------------------------------------------------------------------------------
 
 
-async def test_survey_goes_over_every_project_and_expired_files(rows: Rows) -> None:
+async def test_scan_files_includes_every_project_and_expired_files(rows: Rows) -> None:
     made = [await add(rows, await rows.principal(name), expires_after_seconds=3600) for name in ("one", "two", "one")]
     rows.clock.pass_(4000)
     found: list[str] = []
@@ -507,7 +507,7 @@ async def test_survey_goes_over_every_project_and_expired_files(rows: Rows) -> N
     assert found == sorted(file.id for file in made)
 
 
-async def test_check_is_silent_on_sound_rows_and_names_each_unsound_one(rows: Rows) -> None:
+async def test_check_reports_nothing_on_consistent_rows_and_each_violation(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who, expires_after_seconds=3600)
     key = new_key()

@@ -33,7 +33,7 @@ async def test_a_key_is_found_by_its_digest_only(rows: Rows) -> None:
     assert await rows.keys.find("") is None
 
 
-async def test_names_give_the_same_project_and_user_again(rows: Rows) -> None:
+async def test_keys_with_the_same_names_share_project_and_user(rows: Rows) -> None:
     for name in ("a", "b"):
         await create(rows, name, user="ada")
     await create(rows, "c", user="bob", project="two")
@@ -48,7 +48,7 @@ async def test_names_give_the_same_project_and_user_again(rows: Rows) -> None:
     assert d.user_id != a.user_id
 
 
-async def test_without_a_user_each_key_is_its_own(rows: Rows) -> None:
+async def test_a_key_without_a_user_gets_its_own_user(rows: Rows) -> None:
     await create(rows, "a")
     await create(rows, "b")
     a, b = await rows.keys.find("digest-a"), await rows.keys.find("digest-b")
@@ -56,7 +56,7 @@ async def test_without_a_user_each_key_is_its_own(rows: Rows) -> None:
     assert a.user_id != b.user_id
 
 
-async def test_the_same_digest_again_changes_nothing(rows: Rows) -> None:
+async def test_creating_a_key_with_a_known_digest_returns_the_existing_key(rows: Rows) -> None:
     first = await create(rows, "a")
     again = await create(rows, "b", digest="digest-a", project="other")
     assert again == first
