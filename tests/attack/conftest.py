@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 from tests.attack.hostile_store import HostileStore, Request, reply
 from tests.attack.store_calls import FOREIGN, SECRETS
@@ -32,6 +33,6 @@ def trap() -> Iterator[HostileStore]:
 
 @pytest.fixture
 def blobs(store: HostileStore, tmp_path: Path) -> Iterator[S3Blobs]:
-    opened = S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool_folder=tmp_path)
+    opened = S3Blobs(Bucket("bucket", "p", endpoint=store.endpoint, credentials=SECRETS), tmp_path)
     yield opened
     opened.close()

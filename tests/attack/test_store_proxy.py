@@ -12,6 +12,7 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.blobs.s3 import bucket, proxy
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.relay import Connection, ConnectionLost
 from filestead.blobs.s3.store import S3Blobs
@@ -60,7 +61,7 @@ async def test_no_variable_of_the_environment_leads_past_the_proxy(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "AWS_PROXY_URL"):
         monkeypatch.setenv(name, trap.endpoint)
     store.answer = lambda request: reply(307, location=f"{trap.endpoint}{request.target}")
-    opened = closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS))
+    opened = closing(S3Blobs(Bucket("bucket", "p", endpoint=store.endpoint, credentials=SECRETS)))
     with opened as blobs, pytest.raises(DomainError, match="redirect"):
         await get(blobs)
     assert store.seen and not trap.seen
@@ -114,7 +115,7 @@ async def test_a_store_that_takes_nothing_is_given_up(
     monkeypatch.setattr(bucket, "WRITE_SECONDS", 1.0)
     store.reads_bodies = False
     store.answer = lambda request: iter([60.0])
-    with closing(S3Blobs("bucket", "p", endpoint=store.endpoint, credentials=SECRETS, spool_folder=tmp_path)) as blobs:
+    with closing(S3Blobs(Bucket("bucket", "p", endpoint=store.endpoint, credentials=SECRETS), tmp_path)) as blobs:
         with pytest.raises(DomainError):
             await blobs.put(new_key(), chunked(b"x" * 7 * MIB))
         deadline = time.monotonic() + 10
@@ -258,7 +259,7 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.9", store.port))
         with closing(
-            S3Blobs("bucket", "p", endpoint=f"http://store.example:{store.port}", credentials=SECRETS)
+            S3Blobs(Bucket("bucket", "p", endpoint=f"http://store.example:{store.port}", credentials=SECRETS))
         ) as blobs:
             assert await head(blobs) is None
     assert store.seen

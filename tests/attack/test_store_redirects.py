@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError
@@ -102,7 +103,7 @@ async def test_over_https_a_redirect_comes_no_further_than_the_store(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    blobs = S3Blobs("bucket", "p", endpoint=f"https://127.0.0.1:{port}", credentials=SECRETS)
+    blobs = S3Blobs(Bucket("bucket", "p", endpoint=f"https://127.0.0.1:{port}", credentials=SECRETS))
     try:
         for call in (get, head, put_small):
             with pytest.raises(DomainError):
@@ -188,7 +189,7 @@ def test_a_name_for_a_link_local_address_is_refused_when_it_is_resolved(
             200, b"inst-ours\n", etag="x", last_modified="Mon, 01 Jan 2024 00:00:00 GMT", connection="close"
         )
     ) as well:
-        blobs = S3Blobs("bucket", "p", endpoint=f"http://store.example:{well.port}", credentials=SECRETS)
+        blobs = S3Blobs(Bucket("bucket", "p", endpoint=f"http://store.example:{well.port}", credentials=SECRETS))
         with contextlib.suppress(CannotStart):
             blobs.open("inst-ours", fresh=False)
         assert well.seen, "it was the store at first"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.blobs import BlobStore
 from tests.support.databases import BACKENDS, Rows
@@ -25,11 +26,13 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]
     if request.param == "s3":
         seaweed = shared_server()
         store = S3Blobs(
-            seaweed.bucket,
-            f"conformance/{secrets.token_hex(8)}",
-            endpoint=seaweed.endpoint,
-            credentials=seaweed.credentials,
-            spool_folder=tmp_path,
+            Bucket(
+                seaweed.bucket,
+                f"conformance/{secrets.token_hex(8)}",
+                endpoint=seaweed.endpoint,
+                credentials=seaweed.credentials,
+            ),
+            tmp_path,
         )
     else:
         store = LocalBlobs(tmp_path, reserve_bytes=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 from tests.stores.proxy import FaultyProxy
 from tests.support.seaweedfs import SeaweedServer, shared_server
@@ -25,7 +26,7 @@ class Place:
     def store(self, *, direct: bool = False, **options: Any) -> S3Blobs:
         endpoint = self.seaweed.endpoint if direct else self.proxy.endpoint
         options = {"credentials": self.seaweed.credentials, "endpoint": endpoint, **options}
-        return S3Blobs(self.seaweed.bucket, self.prefix, spool_folder=self.spool, **options)
+        return S3Blobs(Bucket(self.seaweed.bucket, self.prefix, **options), self.spool)
 
     def remains(self) -> tuple[int, int]:
         """Unfinished uploads and objects."""

@@ -20,6 +20,7 @@ from obstore import exceptions as driver
 
 from filestead.blobs.breaker import FAILURE_THRESHOLD, RESET_TIMEOUT, Breaker
 from filestead.blobs.keys import new_key
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.errors import domain_error, translate_s3_errors
 from filestead.blobs.s3.incomplete import IncompleteUploads
 from filestead.blobs.s3.opening import open_blob_store
@@ -150,6 +151,7 @@ async def test_what_a_killed_process_left_goes_with_its_key(place: Place, blobs:
     code = f"""
 import asyncio
 from tests.support.seaweedfs import CREDENTIALS, REGION
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 
 async def endless():
@@ -157,7 +159,7 @@ async def endless():
         yield bytes({MIB})
         await asyncio.sleep(0.005)
 
-blobs = S3Blobs({place.seaweed.bucket!r}, {place.prefix!r}, endpoint={place.proxy.endpoint!r}, credentials=CREDENTIALS)
+blobs = S3Blobs(Bucket({place.seaweed.bucket!r}, {place.prefix!r}, endpoint={place.proxy.endpoint!r}, credentials=CREDENTIALS))
 asyncio.run(blobs.put({key!r}, endless()))
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -203,7 +205,7 @@ def test_what_cut_off_probes_left_goes_after_an_hour(place: Place, blobs: S3Blob
 
 
 async def test_a_spool_that_fails_is_a_failure_of_storage(place: Place) -> None:
-    blobs = S3Blobs("bucket", place.prefix, endpoint=place.seaweed.endpoint, spool_folder=place.spool / "not there")
+    blobs = S3Blobs(Bucket("bucket", place.prefix, endpoint=place.seaweed.endpoint), place.spool / "not there")
     with pytest.raises(StorageFailed, match="spooling an upload: No such file"):
         await blobs.put(new_key(), of(bytes(MIB)))
     blobs.close()
@@ -331,6 +333,7 @@ UPLOADS = """
 import asyncio, sys, psutil
 from tests.support.seaweedfs import CREDENTIALS, REGION
 from filestead.blobs.keys import new_key
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 
 MIB = 1024 * 1024
@@ -344,7 +347,7 @@ async def blocks(size):
         await asyncio.sleep(0)
 
 async def main():
-    blobs = S3Blobs(sys.argv[1], sys.argv[2], endpoint=sys.argv[3], credentials=CREDENTIALS)
+    blobs = S3Blobs(Bucket(sys.argv[1], sys.argv[2], endpoint=sys.argv[3], credentials=CREDENTIALS))
     await blobs.put(new_key(), blocks(1))
     before, most = process.memory_info().rss, 0
     uploads = [asyncio.ensure_future(blobs.put(new_key(), blocks(size))) for _ in range(count)]

@@ -13,6 +13,7 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.blobs.s3 import bucket, reads
+from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, DomainError, StorageFailed, StorageFull, StoreUnavailable
 from tests.stores.conftest import Place
@@ -367,7 +368,7 @@ async def test_many_large_uploads_at_once(blobs: S3Blobs) -> None:
 async def test_a_store_killed_in_the_middle_of_an_upload() -> None:
     server = SeaweedServer()
     try:
-        blobs = S3Blobs(server.bucket, "p", endpoint=server.endpoint, credentials=server.credentials)
+        blobs = S3Blobs(Bucket(server.bucket, "p", endpoint=server.endpoint, credentials=server.credentials))
         blobs.open("inst-test", fresh=True)
         kept = new_key()
         await blobs.put(kept, chunked(pattern(LARGE)))

@@ -21,13 +21,13 @@ FILE_SYSTEM_ENTRIES = {"lost+found"}
 FOREIGN_EVIDENCE = "that does not belong to Filestead"
 
 _MODES = {FILE: 0o600, FOLDER: 0o700}
-_HAS_TYPE = {FILE: stat.S_ISREG, FOLDER: stat.S_ISDIR}
-_TYPE_NAMES = (
-    (stat.S_ISREG, "a file"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-)
+_TYPES = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def require_entry_types(folder: Path, types: Mapping[str, str]) -> None:
@@ -38,9 +38,9 @@ def require_entry_types(folder: Path, types: Mapping[str, str]) -> None:
             mode = path.lstat().st_mode
         except FileNotFoundError:
             continue
-        if not _HAS_TYPE[expected](mode):
+        if _type_of(mode) != expected:
             raise CannotStart(
-                f"{path} is {_type_name(mode)} instead of a {expected}: replace it with the {expected} that belongs "
+                f"{path} is a {_type_of(mode)} instead of a {expected}: replace it with the {expected} that belongs "
                 "there (mount a separate disk, do not link to it)"
             )
 
@@ -49,11 +49,10 @@ def check_entry(path: Path, status: os.stat_result, expected: str, owner: int) -
     """Findings about one entry that should have this type and owner."""
     mode = status.st_mode
     if expected == FOREIGN:
-        return [violation(path, f"{_type_name(mode)} {FOREIGN_EVIDENCE}", "move it elsewhere")]
-    if not _HAS_TYPE[expected](mode):
-        return [
-            violation(path, f"{_type_name(mode)} instead of a {expected}", f"replace it with the original {expected}")
-        ]
+        return [violation(path, f"a {_type_of(mode)} {FOREIGN_EVIDENCE}", "move it elsewhere")]
+    if _type_of(mode) != expected:
+        evidence = f"a {_type_of(mode)} instead of a {expected}"
+        return [violation(path, evidence, f"replace it with the original {expected}")]
     found = []
     if stat.S_IMODE(mode) != _MODES[expected]:
         wanted = f"{_MODES[expected]:04o}"
@@ -61,12 +60,8 @@ def check_entry(path: Path, status: os.stat_result, expected: str, owner: int) -
     if status.st_uid != owner:
         found.append(violation(path, f"owned by user {status.st_uid} instead of {owner}", f"chown {owner} {path}"))
     if expected == FILE and status.st_nlink > 1:
-        found.append(
-            violation(
-                path, f"the file has {status.st_nlink} hard links and can be changed through each of them",
-                "remove the other links, or replace the file with a copy",
-            )
-        )  # fmt: skip
+        evidence = f"the file has {status.st_nlink} hard links and can be changed through each of them"
+        found.append(violation(path, evidence, "remove the other links, or replace the file with a copy"))
     return found
 
 
@@ -95,7 +90,5 @@ def violation(path: Path, evidence: str, remedy: str) -> Violation:
     return Violation("I-06", "B", str(path), evidence, remedy)
 
 
-def _type_name(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link"
-    return next((name for has_type, name in _TYPE_NAMES if has_type(mode)), "a device")
+def _type_of(mode: int) -> str:
+    return _TYPES.get(stat.S_IFMT(mode), "device")

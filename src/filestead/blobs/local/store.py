@@ -30,7 +30,7 @@ SPACE_CHECK_BYTES = 32 * 1024 * 1024
 
 
 class LocalBlobs:
-    """See `BlobStore` for the contract."""
+    """A `BlobStore`; its docstrings are the contract."""
 
     needs_read_verification = False
 
@@ -44,11 +44,9 @@ class LocalBlobs:
         self._volume.open(installation, fresh=fresh)
 
     def close(self) -> None:
-        """Wait for running operations."""
         self._pool.shutdown()
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Store the chunks durably; all or nothing."""
         first = await anext(chunks, b"")
         second = await anext(chunks, None)
         upload = self._upload(key)
@@ -72,7 +70,6 @@ class LocalBlobs:
             raise
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
-        """Read the bytes from `start` to `end`."""
         fd, size = await self._run(self._open_blob, key)
         try:
             if end is not None and end > size:
@@ -105,7 +102,6 @@ class LocalBlobs:
         return fd, status.st_size
 
     async def size(self, key: str) -> int | None:
-        """Return the blob's size."""
         size: int | None = await self._run(self._size, key)
         return size
 
@@ -117,13 +113,11 @@ class LocalBlobs:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     async def exists(self, key: str) -> bool:
-        """Whether a complete or incomplete blob is stored under the key."""
         paths = (self._volume.blob_path(key), self._volume.staging_path(key))
         found: bool = await self._run(lambda: any(map(os.path.lexists, paths)))
         return found
 
     async def delete(self, key: str) -> None:
-        """Delete the blob and the rest of an incomplete `put`."""
         await self._run(self._delete, key)
 
     def _delete(self, key: str) -> None:
@@ -136,13 +130,11 @@ class LocalBlobs:
             sync_directory(path.parent)
 
     async def list_incomplete(self) -> AsyncGenerator[str]:
-        """List the keys in the staging folder."""
         for name in await self._run(list_names, self._volume.staging):
             if KEY.fullmatch(name) and not name.startswith(PROBE_PREFIX):
                 yield name
 
     async def abort_incomplete(self, key: str) -> None:
-        """Delete the rest of an incomplete `put`."""
         await self._run(self._delete_staged, key)
 
     def _delete_staged(self, key: str) -> None:
@@ -151,14 +143,12 @@ class LocalBlobs:
             self._volume.staging_path(key).unlink(missing_ok=True)
 
     async def stored_keys(self) -> AsyncGenerator[str]:
-        """List all keys."""
         for folder in (self._volume.staging, *self._volume.blob_folders()):
             for name in await self._run(list_names, folder):
                 if KEY.fullmatch(name):
                     yield name
 
     async def probe(self) -> None:
-        """Write, sync and delete a small blob."""
         # Random, as nodes in containers share process ids.
         await self._run(self._upload(f"{PROBE_PREFIX}{secrets.token_hex(4)}").store_and_delete, b"probe")
 

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import obstore
+from obstore.store import S3Store
 
 from filestead.blobs.breaker import Breaker
 from filestead.blobs.keys import KEY
-from filestead.blobs.s3.client import RESPONSE_SECONDS, make_client
 from filestead.blobs.s3.errors import translate_s3_errors
 from filestead.blobs.s3.incomplete import IncompleteUploads
 from filestead.blobs.s3.proxy import DriverProxy
@@ -20,7 +22,15 @@ from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed
 from filestead.egress import Egress, origin_of
 
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
 log = logging.getLogger("filestead")
+
+CREATE_OPERATION = "creating a blob"
+CONNECT_SECONDS = 2.0
+RESPONSE_SECONDS = 5.0
+"""Until the first byte of a response, all attempts included."""
 
 WRITE_SECONDS = 13.0
 """For one request that sends a part; a part has 15 seconds in all (`multipart.py`)."""
@@ -31,6 +41,7 @@ READ_SECONDS = 24 * 3600.0
 MIN_BYTES_PER_SECOND = 1024 * 1024
 """The body of a request extends its time limit by one second for so many bytes."""
 
+MAX_ATTEMPTS = 5
 THREADS = 8
 
 
@@ -47,14 +58,13 @@ class Bucket:
     def __init__(
         self,
         bucket: str,
-        prefix: str,
-        endpoint: str | None,
-        region: str,
-        credentials: Credentials | None,
+        prefix: str = "",
         *,
-        egress: Egress | None,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
+        endpoint: str | None = None,
+        region: str = "us-east-1",
+        credentials: Credentials | None = None,
+        egress: Egress | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Without `egress`, only the store itself may be connected to."""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -62,16 +72,19 @@ class Bucket:
         address = endpoint or f"https://s3.{region}.amazonaws.com"
         egress = egress or Egress([origin_of(address)])
         self.proxy = DriverProxy(egress)
-        make = functools.partial(make_client, bucket, prefix, endpoint, region, credentials, proxy_url=self.proxy.url)
-        self.client = make(seconds=RESPONSE_SECONDS)
-        self.writer = make(seconds=WRITE_SECONDS)
-        self.reader = make(seconds=READ_SECONDS)
         self.signer: Signer | None = None
         self.incomplete: IncompleteUploads | None = None
+        config: S3Config = {"region": region, "endpoint": address, "virtual_hosted_style_request": False}
         if credentials is not None:
             self.signer = Signer(address, bucket, region, credentials, clock)
             self.incomplete = IncompleteUploads(self.signer, egress)
-        self.breaker = Breaker(monotonic)
+            config["access_key_id"] = credentials.access_key_id
+            config["secret_access_key"] = credentials.secret_access_key
+            if credentials.session_token is not None:
+                config["session_token"] = credentials.session_token
+        make = functools.partial(_make_client, bucket, prefix, config, self.proxy.url)
+        self.client, self.writer, self.reader = map(make, (RESPONSE_SECONDS, WRITE_SECONDS, READ_SECONDS))
+        self.breaker = Breaker(time.monotonic)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
 
     def close(self) -> None:
@@ -120,9 +133,9 @@ class Bucket:
             return None
         return ObjectInfo(meta["size"], unquoted(meta["e_tag"]))
 
-    async def create(self, path: str, data: bytes, operation: str) -> str:
+    async def create(self, path: str, data: bytes) -> str:
         """Create an object in one request and return its ETag. Raises `ObjectExists`."""
-        async with self.request(operation, RESPONSE_SECONDS + len(data) / MIN_BYTES_PER_SECOND):
+        async with self.request(CREATE_OPERATION, RESPONSE_SECONDS + len(data) / MIN_BYTES_PER_SECOND):
             result = await obstore.put_async(self.writer, path, data, mode="create", use_multipart=False)
         return unquoted(result["e_tag"])
 
@@ -139,6 +152,27 @@ class Bucket:
             async with self.request("aborting incomplete uploads"):
                 if aborted := await self.run(self.incomplete.abort, self.name(path)):
                     log.info("aborted %d incomplete uploads", aborted)
+
+
+def _make_client(bucket: str, prefix: str, config: "S3Config", proxy_url: str, seconds: float) -> S3Store:
+    """A client whose single requests take at most `seconds`, including the body of the response."""
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        config=config,
+        client_options={
+            "allow_http": config["endpoint"].startswith("http://"),
+            "proxy_url": proxy_url,
+            "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+            "timeout": timedelta(seconds=seconds),
+        },
+        retry_config={
+            "max_retries": MAX_ATTEMPTS - 1,
+            # No attempt starts later than this, so that the last one can still complete in time.
+            "retry_timeout": timedelta(seconds=RESPONSE_SECONDS - CONNECT_SECONDS),
+            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
+        },
+    )
 
 
 def blob_path(key: str) -> str:

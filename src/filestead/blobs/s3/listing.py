@@ -47,7 +47,7 @@ async def list_pages(
     raise StorageFailed(f"{OPERATION}: the object store's list does not end")
 
 
-def run_blocking(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine and block until it returns, even within a running event loop."""
     with ThreadPoolExecutor(1, thread_name_prefix="filestead-s3-blocking") as thread:
-        return thread.submit(lambda: asyncio.run(start())).result()
+        return thread.submit(asyncio.run, coroutine).result()

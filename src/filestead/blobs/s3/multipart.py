@@ -15,12 +15,11 @@ import asyncio
 
 import obstore
 
-from filestead.blobs.s3.bucket import Bucket
+from filestead.blobs.s3.bucket import CREATE_OPERATION, Bucket
 from filestead.blobs.s3.errors import translate_s3_errors
 from filestead.blobs.s3.parts import PART_BYTES, SpooledPart
 from filestead.domain.errors import BlobStoreUnavailable
 
-OPERATION = "creating a blob"
 PART_SECONDS = 15.0
 """For one part, all attempts included."""
 
@@ -78,7 +77,7 @@ class PartChannel:
     def close(self, driver: "asyncio.Future[None]") -> None:
         """The driver has ended: wake up a waiting `send`."""
         self._error = None if driver.cancelled() else driver.exception()
-        self._error = self._error or BlobStoreUnavailable(f"{OPERATION}: the upload has ended")
+        self._error = self._error or BlobStoreUnavailable(f"{CREATE_OPERATION}: the upload has ended")
         self._requests.release()
 
 
@@ -99,7 +98,7 @@ class MultipartUpload:
         self._driver.add_done_callback(self._channel.close)
 
     async def _run_driver(self) -> None:
-        with translate_s3_errors(OPERATION):
+        with translate_s3_errors(CREATE_OPERATION):
             await obstore.put_async(
                 self._bucket.writer, self.path, self._channel,
                 use_multipart=True, chunk_size=PART_BYTES, max_concurrency=self._concurrency,
@@ -108,7 +107,7 @@ class MultipartUpload:
     async def send_part(self, part: SpooledPart) -> None:
         """Send a spooled part. If parts are sent one at a time, it is no longer in memory when this returns."""
         start = 0
-        with self._bucket.recorded(OPERATION):
+        with self._bucket.recorded(CREATE_OPERATION):
             async with asyncio.timeout(PART_SECONDS):
                 # In pieces, since the driver copies what it gets into a part of its own.
                 while piece := await self._bucket.run(part.read, start, PIECE_BYTES):
@@ -119,17 +118,17 @@ class MultipartUpload:
 
     async def send_block(self, block: memoryview) -> None:
         """Hand a block over; returns when the driver has accepted it."""
-        with self._bucket.recorded(OPERATION):
+        with self._bucket.recorded(CREATE_OPERATION):
             async with asyncio.timeout(PART_SECONDS):
                 await self._channel.send(block)
 
     async def complete(self) -> None:
         """Create the object from the parts."""
         self._channel.end()
-        with self._bucket.recorded(OPERATION):
+        with self._bucket.recorded(CREATE_OPERATION):
             done, _ = await asyncio.wait({self._driver}, timeout=COMPLETE_SECONDS)
             if not done:
-                raise BlobStoreUnavailable(f"{OPERATION}: the object store did not complete the upload in time")
+                raise BlobStoreUnavailable(f"{CREATE_OPERATION}: the object store did not complete the upload in time")
             self._driver.result()
 
     async def abort(self, seconds: float) -> None:

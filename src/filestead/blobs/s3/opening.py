@@ -37,6 +37,7 @@ def open_blob_store(
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
         raise CannotStart(f"{parts.scheme}://{parts.hostname or ''} is not a blob store: write s3://bucket/prefix")
     try:
+        from filestead.blobs.s3.bucket import Bucket  # noqa: PLC0415
         from filestead.blobs.s3.store import S3Blobs  # noqa: PLC0415 - the embedded server does without the driver
     except ImportError:
         raise CannotStart("s3:// needs the driver of object stores: pip install 'filestead[s3]'") from None
@@ -47,15 +48,9 @@ def open_blob_store(
     if credentials is None:
         urls |= _credential_sources(environ, region)
     egress = _egress(urls, allow_link_local=allow_link_local)
-    return S3Blobs(
-        parts.netloc,
-        parts.path.strip("/"),
-        endpoint=address,
-        region=region,
-        credentials=credentials,
-        egress=egress,
-        spool_folder=spool_folder,
-    )
+    prefix = parts.path.strip("/")
+    bucket = Bucket(parts.netloc, prefix, endpoint=address, region=region, credentials=credentials, egress=egress)
+    return S3Blobs(bucket, spool_folder)
 
 
 def _address(endpoint: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:

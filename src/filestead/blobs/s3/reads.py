@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import obstore
 
-from filestead.blobs.s3.bucket import Bucket, blob_path
-from filestead.blobs.s3.client import RESPONSE_SECONDS
+from filestead.blobs.s3.bucket import RESPONSE_SECONDS, Bucket, blob_path
 from filestead.blobs.s3.errors import RangeNotSatisfiable
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, StorageFailed
 

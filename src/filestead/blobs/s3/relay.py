@@ -7,6 +7,7 @@ Sockets are used without transports and streams: a byte is copied out of the ker
 import asyncio
 import contextlib
 import socket
+import sys
 from typing import Self
 
 PIECE_BYTES = 256 * 1024
@@ -97,26 +98,22 @@ class Connection:
 
         None as `left` means all bytes until the peer closes.
         """
-        buffered = len(self._buffer) if left is None else min(left, len(self._buffer))
+        buffered = bytes(self._buffer[:left])
+        del self._buffer[:left]
         if prefix or buffered:
-            first = prefix + bytes(self._buffer[:buffered])
-            del self._buffer[:buffered]
-            await target.send(first, seconds)
-        if left is not None:
-            left -= buffered
-            if left == 0:
-                return
-        room = memoryview(bytearray(PIECE_BYTES if left is None else min(PIECE_BYTES, left)))
+            await target.send(prefix + buffered, seconds)
+        until_closed = left is None
+        left = sys.maxsize if left is None else left - len(buffered)
+        room = memoryview(bytearray(min(PIECE_BYTES, left)))
         pieces = 0
-        while left is None or left > 0:
-            size = await self._loop.sock_recv_into(self._sock, room if left is None else room[:left])
+        while left > 0:
+            size = await self._loop.sock_recv_into(self._sock, room[:left])
             if not size:
-                if left is None:
+                if until_closed:
                     return
                 raise ConnectionLost
             await target.send(room[:size], seconds)
-            if left is not None:
-                left -= size
+            left -= size
             pieces += 1
             if pieces % PIECES_PER_TURN == 0:  # neither call yields to the loop while the sockets are ready
                 await asyncio.sleep(0)

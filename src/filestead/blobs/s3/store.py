@@ -13,68 +13,47 @@ aborts incomplete multipart uploads.
 
 import contextlib
 import functools
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 from filestead.blobs.keys import KEY
 from filestead.blobs.s3 import listing, volume
 from filestead.blobs.s3.bucket import Bucket, blob_path
 from filestead.blobs.s3.reads import read_blob
-from filestead.blobs.s3.signing import Credentials
 from filestead.blobs.s3.uploads import Uploader
 from filestead.blobs.s3.verification import Verifier
 from filestead.domain.errors import DomainError
 from filestead.domain.integrity import Violation
-from filestead.egress import Egress
 
 
 class S3Blobs:
-    """See `BlobStore` for the contract."""
+    """A `BlobStore` with `DirectDownloads`; their docstrings are the contract."""
 
     needs_read_verification = True
 
-    def __init__(
-        self,
-        bucket: str,
-        prefix: str = "",
-        *,
-        endpoint: str | None = None,
-        region: str = "us-east-1",
-        credentials: Credentials | None = None,
-        egress: Egress | None = None,
-        spool_folder: Path | None = None,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Without `egress`, only the store itself may be connected to."""
-        self._bucket = Bucket(
-            bucket, prefix, endpoint, region, credentials, egress=egress, clock=clock, monotonic=monotonic
-        )
-        self._verifier = Verifier(self._bucket)
-        self._uploader = Uploader(self._bucket, self._verifier, spool_folder)
+    def __init__(self, bucket: Bucket, spool_folder: Path | None = None) -> None:
+        """Parts of uploads are spooled in `spool_folder` (default: the system's folder for temporary files)."""
+        self._bucket = bucket
+        self._verifier = Verifier(bucket)
+        self._uploader = Uploader(bucket, self._verifier, spool_folder)
 
     def open(self, installation: str, *, fresh: bool) -> None:
         """Mark the location for a fresh installation, or check that it belongs to `installation`. Blocks."""
-        volume.open_volume(self._bucket.client, self._bucket.url, installation, fresh=fresh)
+        listing.run_blocking(volume.open_volume(self._bucket.client, self._bucket.url, installation, fresh=fresh))
         if self._bucket.incomplete is not None:
             with contextlib.suppress(DomainError):  # remains of probes are harmless
                 self._bucket.incomplete.abort_older_than(volume.MAX_PROBE_AGE, self._bucket.name("probes/"))
 
     def close(self) -> None:
-        """Wait for running operations."""
         self._bucket.close()
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Store the chunks durably; all or nothing."""
         return await self._uploader.put(blob_path(key), chunks)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
-        """Read the bytes from `start` to `end`."""
         return read_blob(self._bucket, key, start, end)
 
     async def size(self, key: str) -> int | None:
-        """Return the blob's size."""
         found = await self._bucket.head(blob_path(key))
         return None if found is None else found.size
 
@@ -83,7 +62,6 @@ class S3Blobs:
         return await self.size(key) is not None
 
     async def delete(self, key: str) -> None:
-        """Delete the blob and the rest of an incomplete `put`."""
         await self._bucket.delete(blob_path(key))
 
     async def list_incomplete(self) -> AsyncGenerator[str]:
@@ -102,7 +80,6 @@ class S3Blobs:
         await self._bucket.abort_uploads(blob_path(key))
 
     async def stored_keys(self) -> AsyncGenerator[str]:
-        """List all keys."""
         request = functools.partial(self._bucket.request, listing.OPERATION, listing.PAGE_SECONDS)
         async with contextlib.aclosing(listing.list_pages(self._bucket.client, "blobs", request)) as pages:
             async for page in pages:
@@ -111,15 +88,13 @@ class S3Blobs:
                         yield name
 
     async def probe(self) -> None:
-        """Write, read and delete a small object."""
         await self._verifier.probe()
 
     def inspect(self) -> list[Violation]:
         """Report foreign objects among the blobs. Blocks."""
-        return volume.inspect(self._bucket.client, self._bucket.url)
+        return listing.run_blocking(volume.inspect(self._bucket.client, self._bucket.url))
 
     def presigned(self, key: str, *, disposition: str, seconds: int) -> str | None:
-        """See `DirectDownloads`."""
         if self._bucket.signer is None:
             return None
         return self._bucket.signer.download(self._bucket.name(blob_path(key)), disposition, seconds=seconds)

@@ -19,9 +19,9 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from filestead.blobs.s3.bucket import Bucket
+from filestead.blobs.s3.bucket import CREATE_OPERATION, Bucket
 from filestead.blobs.s3.errors import ObjectExists
-from filestead.blobs.s3.multipart import OPERATION, MultipartUpload
+from filestead.blobs.s3.multipart import MultipartUpload
 from filestead.blobs.s3.parts import PART_BYTES, PartSplitter, SpooledPart, UploadChecksum, spool_part
 from filestead.blobs.s3.semaphore import ByteSemaphore
 from filestead.blobs.s3.verification import Verifier
@@ -52,7 +52,7 @@ class Uploader:
     async def put(self, path: str, chunks: AsyncIterator[bytes]) -> int:
         """Create the object; all or nothing."""
         if path in self._paths:
-            raise StorageFailed(f"{OPERATION}: its key is in use")
+            raise StorageFailed(f"{CREATE_OPERATION}: its key is in use")
         self._paths.add(path)
         try:
             splitter, checksum = PartSplitter(chunks), UploadChecksum()
@@ -72,7 +72,7 @@ class Uploader:
         async with self._in_flight.hold(part.size):
             data: bytes = await self._bucket.run(part.read, 0, part.size)
             try:
-                created = await self._bucket.create(path, data, OPERATION)
+                created = await self._bucket.create(path, data)
                 if not self._verifier.etags_are_md5 or created != etag:
                     await self._verifier.verify(path, len(data), etag)
             except ObjectExists:

@@ -8,8 +8,7 @@ import secrets
 
 import obstore
 
-from filestead.blobs.s3.bucket import Bucket, unquoted
-from filestead.blobs.s3.multipart import OPERATION
+from filestead.blobs.s3.bucket import CREATE_OPERATION, Bucket, unquoted
 from filestead.blobs.s3.parts import multipart_etag
 from filestead.domain.errors import BlobNotFound, DomainError, StorageFailed
 
@@ -27,11 +26,13 @@ class Verifier:
         """Raise `StorageFailed` unless the store holds an object of this size and ETag."""
         found = await self._bucket.head(path)
         if found is None or found.size != size:
-            raise StorageFailed(f"{OPERATION}: the stored object does not match what was sent (size mismatch)")
+            raise StorageFailed(f"{CREATE_OPERATION}: the stored object does not match what was sent (size mismatch)")
         if self.etags_are_md5 and found.etag != etag:
             await self.probe()
             if self.etags_are_md5:
-                raise StorageFailed(f"{OPERATION}: the stored object does not match what was sent (checksum mismatch)")
+                raise StorageFailed(
+                    f"{CREATE_OPERATION}: the stored object does not match what was sent (checksum mismatch)"
+                )
 
     async def probe(self) -> None:
         """Write, read and delete a small object, and find out whether the store's ETags are MD5 checksums."""

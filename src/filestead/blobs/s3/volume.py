@@ -1,4 +1,4 @@
-"""Which installation a location in a bucket belongs to, and foreign objects in it. These functions block."""
+"""Which installation a location in a bucket belongs to, and foreign objects in it."""
 
 import asyncio
 import contextlib
@@ -22,15 +22,15 @@ START_SECONDS = 60.0
 MAX_PROBE_AGE = timedelta(hours=1)
 
 
-def open_volume(client: S3Store, url: str, installation: str, *, fresh: bool) -> None:
+async def open_volume(client: S3Store, url: str, installation: str, *, fresh: bool) -> None:
     """Mark the location for a fresh installation, or check that it belongs to `installation`. `CannotStart`."""
     try:
-        found = _read_marker(client)
-        if found is None and fresh and not _holds_blobs(client):
+        found = await _read_marker(client)
+        if found is None and fresh and not await _holds_blobs(client):
             with contextlib.suppress(ObjectExists), translate_s3_errors("marking the bucket"):
-                obstore.put(client, MARKER, f"{installation}\n".encode(), mode="create")
-            found = _read_marker(client)
-        _delete_old_probes(client)
+                await obstore.put_async(client, MARKER, f"{installation}\n".encode(), mode="create")
+            found = await _read_marker(client)
+        await _delete_old_probes(client)
     except DomainError as error:
         raise CannotStart(
             f"the object store at {url} cannot be used ({error}): check that it is running, the bucket, the endpoint "
@@ -50,48 +50,39 @@ def open_volume(client: S3Store, url: str, installation: str, *, fresh: bool) ->
         )
 
 
-def _read_marker(client: S3Store) -> str | None:
+async def _read_marker(client: S3Store) -> str | None:
     try:
         with translate_s3_errors("reading the marker"):
-            return bytes(obstore.get(client, MARKER).bytes()).decode(errors="replace").strip()
+            response = await obstore.get_async(client, MARKER)
+            return bytes(await response.bytes_async()).decode(errors="replace").strip()
     except BlobNotFound:
         return None
 
 
-def _holds_blobs(client: S3Store) -> bool:
-    async def look() -> bool:
-        async with contextlib.aclosing(listing.list_pages(client, "blobs", _request, size=1)) as pages:
-            return await anext(pages, None) is not None
-
-    return listing.run_blocking(look)
+async def _holds_blobs(client: S3Store) -> bool:
+    async with contextlib.aclosing(listing.list_pages(client, "blobs", _request, size=1)) as pages:
+        return await anext(pages, None) is not None
 
 
-def _delete_old_probes(client: S3Store) -> None:
-    async def delete() -> None:
-        limit = datetime.now(UTC) - MAX_PROBE_AGE
-        async for page in listing.list_pages(client, "probes", _request, seconds=START_SECONDS):
-            for found in page:
-                if found["last_modified"] < limit:
-                    with translate_s3_errors("deleting probes"):
-                        await obstore.delete_async(client, found["path"])
-
-    listing.run_blocking(delete)
+async def _delete_old_probes(client: S3Store) -> None:
+    limit = datetime.now(UTC) - MAX_PROBE_AGE
+    async for page in listing.list_pages(client, "probes", _request, seconds=START_SECONDS):
+        for found in page:
+            if found["last_modified"] < limit:
+                with translate_s3_errors("deleting probes"):
+                    await obstore.delete_async(client, found["path"])
 
 
-def inspect(client: S3Store, url: str) -> list[Violation]:
+async def inspect(client: S3Store, url: str) -> list[Violation]:
     """Foreign objects among the blobs."""
-
-    async def look() -> list[Violation]:
-        found = []
-        async for page in listing.list_pages(client, "blobs", _request):
-            for meta in page:
-                name = meta["path"].removeprefix("blobs/")
-                if not BLOB.fullmatch(name):
-                    subject, evidence = f"{url}/blobs/{name}", "an object that does not belong to Filestead"
-                    found.append(Violation("I-06", "B", subject, evidence, "move it elsewhere"))
-        return found
-
-    return listing.run_blocking(look)
+    found = []
+    async for page in listing.list_pages(client, "blobs", _request):
+        for meta in page:
+            name = meta["path"].removeprefix("blobs/")
+            if not BLOB.fullmatch(name):
+                subject, evidence = f"{url}/blobs/{name}", "an object that does not belong to Filestead"
+                found.append(Violation("I-06", "B", subject, evidence, "move it elsewhere"))
+    return found
 
 
 @contextlib.asynccontextmanager
