@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from filestead.database import schema
 from filestead.database.engines import postgres_server
 from filestead.database.engines.postgres import PostgresDatabase, translate_postgres_errors
+from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart, DatabaseUnavailable, StorageFailed, StorageFull
 from filestead.installation import new_id
@@ -70,10 +71,10 @@ def prepare(url: str) -> str:
     with postgres_server.exclusive_connection(url) as connection:
         postgres_server.check_server(connection, may_migrate=True)
         schema.upgrade(connection)
-        found = postgres_server.installation_id(connection)
+        found = installation_id(connection)
         if found is None:
             found = new_id("inst-")
-            postgres_server.add_installation(connection, found)
+            add_installation(connection, found)
         return found
 
 

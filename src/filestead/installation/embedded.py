@@ -17,6 +17,7 @@ from filestead.blobs.inspection import require_entry_types
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
 from filestead.database.engines import sqlite
+from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import FIRST_KEY_FILE, create_initial_key
@@ -90,12 +91,12 @@ class EmbeddedInstallation:
             _require_empty(self._directory)
         with sqlite.maintenance_connection(self._database) as connection:
             schema.upgrade(connection)
-            row = connection.execute("SELECT id FROM installation").fetchone()
-            installation = str(row[0]) if row else new_id("inst-")
-            self._blobs().open(installation, fresh=row is None)
-            if row is None:
+            found = installation_id(connection)
+            installation = found or new_id("inst-")
+            self._blobs().open(installation, fresh=found is None)
+            if found is None:
                 # Last, so that a first start that was interrupted is a first start again.
-                connection.execute("INSERT INTO installation (id) VALUES (?)", (installation,))
+                add_installation(connection, installation)
 
     def migrate(self, *, wait_seconds: float = 0) -> str:
         """Migrate the database, which every start of a server does, too."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
+from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import create_initial_key
@@ -55,7 +56,7 @@ class SharedInstallation:
         with self._server.maintenance_connection(self._url) as connection:
             self._server.check_server(connection)
             schema.require_head(connection)
-            installation = self._server.installation_id(connection)
+            installation = installation_id(connection)
         if installation is None:
             raise CannotStart("the database holds no installation yet: run `filestead migrate`")
         with contextlib.closing(self._blobs()) as blobs:
@@ -76,14 +77,14 @@ class SharedInstallation:
         with self._server.exclusive_connection(self._url) as connection:
             self._server.check_server(connection, may_migrate=True)
             schema.upgrade(connection)
-            installation = self._server.installation_id(connection)
+            installation = installation_id(connection)
             with contextlib.closing(self._blobs()) as blobs:
                 fresh = installation is None
                 installation = installation or new_id("inst-")
                 blobs.open(installation, fresh=fresh)
             if fresh:
                 # Last, so that a first migration that was interrupted is a first one again.
-                self._server.add_installation(connection, installation)
+                add_installation(connection, installation)
         return (
             f"the database is at schema {schema.HEAD}; the bytes of its files are in {self._settings.storage_location}"
         )

@@ -61,17 +61,6 @@ def exclusive_connection(url: str) -> Iterator[PostgresConnection]:
         lock_holder.execute("ROLLBACK")
 
 
-def installation_id(connection: Connection) -> str | None:
-    """The id of the installation; None in a new one."""
-    row = connection.execute("SELECT id FROM installation").fetchone()
-    return str(row[0]) if row else None
-
-
-def add_installation(connection: Connection, installation_id: str) -> None:
-    """Store the id of a new installation, as the last step of creating it."""
-    connection.execute("INSERT INTO installation (id) VALUES (%s)", (installation_id,))
-
-
 def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
     """Raise `CannotStart` unless the server meets the requirements, with `may_migrate` including CREATE TABLE."""
     number, commit, encoding, role, schema, name, may_create = _server_facts(connection)
