@@ -1,7 +1,7 @@
-"""The shapes of JSONL lines as msgspec decodes them, for the checks in `domain/jsonl/`.
+"""The types of JSONL lines as msgspec decodes them, for the checks in `domain/jsonl/`.
 
-Members that no check reads are skipped and never built. A shape accepts nothing that the checks by members refuse; the
-few faults that types cannot state (images, endpoints, ids) are looked for in what is decoded.
+Members that no check reads are skipped. A type accepts nothing that the checks by member reject; the few faults that
+types cannot express (images, endpoints, ids) are checked in the decoded lines.
 """
 
 import re
@@ -17,11 +17,11 @@ from filestead.domain.jsonl.members import MEMBERS, LineFault
 from filestead.domain.jsonl.training import MAX_FUNCTIONS
 
 Text = Annotated[str, Meta(min_length=1)]
-Given = Raw | UnsetType
-"""A member of which only its presence counts."""
+Presence = Raw | UnsetType
+"""A member of which only the presence matters."""
 
 
-class Nothing(Struct, gc=False):
+class AnyObject(Struct, gc=False):
     """An object of which no member is read."""
 
 
@@ -31,8 +31,8 @@ class Nothing(Struct, gc=False):
 class Item(Struct, gc=False):
     """An item of an eval's data source."""
 
-    item: Nothing
-    sample: Nothing | None = None
+    item: AnyObject
+    sample: AnyObject | None = None
 
 
 class Body(Struct, gc=False):
@@ -40,10 +40,10 @@ class Body(Struct, gc=False):
 
     model: str | None = None
     stream: Literal[False] | None = None
-    prompt: Given = UNSET
+    prompt: Presence = UNSET
 
     def has_prompt(self) -> bool:
-        """Whether a prompt is named."""
+        """Whether there is a prompt."""
         return isinstance(self.prompt, Raw) and bytes(self.prompt) != b"null"
 
 
@@ -123,7 +123,7 @@ class _Message(Struct, tag_field="role", gc=False):
 
     role: ClassVar[str]
 
-    def does_without_content(self) -> bool:
+    def may_lack_content(self) -> bool:
         """Whether a message of this role may have no content, with the other members that it has."""
         return False
 
@@ -161,7 +161,7 @@ class System(_Message, tag="system"):
 
 
 class Developer(_Message, tag="developer"):
-    """The same under a newer name."""
+    """An instruction under its newer name."""
 
     role: ClassVar[str] = "developer"
     content: str | Annotated[list[TextPart], Meta(min_length=1)]
@@ -184,13 +184,13 @@ class Assistant(_Message, tag="assistant"):
     refusal: str | None = None
     weight: Literal[0, 1] | None = None
 
-    def does_without_content(self) -> bool:
-        """With a call or a refusal."""
+    def may_lack_content(self) -> bool:
+        """True with a call or a refusal."""
         return self.tool_calls is not None or self.function_call is not None or self.refusal is not None
 
 
 class ToolMessage(_Message, tag="tool"):
-    """What a tool gave."""
+    """The result of a tool."""
 
     role: ClassVar[str] = "tool"
     tool_call_id: Text
@@ -198,14 +198,14 @@ class ToolMessage(_Message, tag="tool"):
 
 
 class FunctionMessage(_Message, tag="function"):
-    """What a function gave; null is a content."""
+    """The result of a function, which may be null."""
 
     role: ClassVar[str] = "function"
     name: Text
     content: str | Annotated[list[TextPart], Meta(min_length=1)] | None
 
-    def does_without_content(self) -> bool:
-        """With null."""
+    def may_lack_content(self) -> bool:
+        """True: null counts as content."""
         return True
 
 
@@ -214,7 +214,7 @@ Outputs = Annotated[list[Assistant | ToolMessage], Meta(min_length=1)]
 
 
 class _BesideMessages(Struct, gc=False, kw_only=True):
-    """What may stand beside messages."""
+    """Optional members beside the messages."""
 
     tools: list[Tool] | None = None
     parallel_tool_calls: bool | None = None
@@ -228,7 +228,7 @@ class Conversation(_BesideMessages, kw_only=True):
 
 
 class PlainChat(_BesideMessages, kw_only=True):
-    """Most examples: nothing but text, in the three common roles."""
+    """Most examples: only text, in the three common roles."""
 
     kind: ClassVar[str] = "plain"
     messages: Annotated[list[PlainSystem | PlainUser | PlainAssistant], Meta(min_length=1)]
@@ -244,7 +244,7 @@ class _Other(Struct, gc=False, kw_only=True):
     """An example that is not a chat; `messages` makes it one."""
 
     absent: ClassVar[type] = UnsetType
-    messages: Given = UNSET
+    messages: Presence = UNSET
 
 
 class Preference(_Other, kw_only=True):
@@ -254,10 +254,10 @@ class Preference(_Other, kw_only=True):
     input: Conversation
     preferred_output: Outputs
     non_preferred_output: Outputs
-    preferred_completion: Given = UNSET
-    non_preferred_completion: Given = UNSET
+    preferred_completion: Presence = UNSET
+    non_preferred_completion: Presence = UNSET
 
-    def others(self) -> tuple[Given, ...]:
+    def others(self) -> tuple[Presence, ...]:
         """Members that would make it another kind of example."""
         return (self.messages, self.preferred_completion, self.non_preferred_completion)
 
@@ -267,14 +267,14 @@ class Preference(_Other, kw_only=True):
 
 
 class OlderPreference(_Other, kw_only=True):
-    """The same with older names."""
+    """A preference with the older names of its outputs."""
 
     kind: ClassVar[str] = "preference"
     input: Conversation
     preferred_completion: Outputs
     non_preferred_completion: Outputs
 
-    def others(self) -> tuple[Given, ...]:
+    def others(self) -> tuple[Presence, ...]:
         """Members that would make it another kind of example."""
         return (self.messages,)
 
@@ -289,13 +289,13 @@ class Completions(_Other, kw_only=True):
     kind: ClassVar[str] = "completions"
     prompt: str
     completion: str
-    input: Given = UNSET
-    preferred_output: Given = UNSET
-    non_preferred_output: Given = UNSET
-    preferred_completion: Given = UNSET
-    non_preferred_completion: Given = UNSET
+    input: Presence = UNSET
+    preferred_output: Presence = UNSET
+    non_preferred_output: Presence = UNSET
+    preferred_completion: Presence = UNSET
+    non_preferred_completion: Presence = UNSET
 
-    def others(self) -> tuple[Given, ...]:
+    def others(self) -> tuple[Presence, ...]:
         """Members that would make it another kind of example."""
         return (
             *(self.messages, self.input, self.preferred_output, self.non_preferred_output),
@@ -305,18 +305,18 @@ class Completions(_Other, kw_only=True):
 
 # --- any object, member by member -----------------------------------------------------------------------------------
 
-_Members = defstruct("_Members", [(name, Given, UNSET) for name in MEMBERS], gc=False)
+_Members = defstruct("_Members", [(name, Presence, UNSET) for name in MEMBERS], gc=False)
 _members = Decoder(_Members)
 _items = Decoder(list[Raw])
-_objects = Decoder(list[Nothing])
+_objects = Decoder(list[AnyObject])
 _scalar = Decoder(str | bool | None)
 
 _INDEX = re.compile(r"\$\[(\d+)\]")
 _DIGITS = 18
 
 
-class _Unread:
-    """An object or a list that is read when a check asks for it."""
+class _LazyValue:
+    """An object or list that is decoded when a check reads it."""
 
     __slots__ = ("_raw",)
 
@@ -338,7 +338,7 @@ class _Unread:
         return "an empty list" if bytes(text[1:]).lstrip().startswith(b"]") else "a list"
 
     def _require_objects(self) -> None:
-        """A large list is held only if all of its items are objects, which are then few (`DENSE_VALUES`)."""
+        """Decode a large list only if all of its items are objects, which are then few (`DENSE_VALUES`)."""
         try:
             _objects.decode(self._raw)
         except ValidationError as error:
@@ -347,7 +347,7 @@ class _Unread:
 
 
 def members(line: bytes | Raw) -> Mapping[str, Any]:
-    """The object's members, as far as the checks read them."""
+    """The members of an object that the checks read."""
     found = _members.decode(line)
     raws = ((name, getattr(found, name)) for name in MEMBERS)
     return {name: _value(raw) for name, raw in raws if raw is not UNSET}
@@ -357,9 +357,9 @@ def _value(raw: Raw) -> object:
     text = memoryview(raw)
     first = text[0]
     if first in b"{[":
-        return _Unread(raw)
+        return _LazyValue(raw)
     if first in b"-0123456789":
-        # Nobody needs the value of a long number.
+        # No check needs the value of a long number.
         digits = bytes(text[:_DIGITS])
         return int(digits) if len(text) < _DIGITS and digits.lstrip(b"-").isdigit() else 0.5
     return _scalar.decode(raw)

@@ -155,7 +155,7 @@ async def test_a_jumped_clock_is_trusted_after_the_quarantine(times: Times) -> N
         assert await sweep(node, said) == []
         times.pass_(HOUR)
     assert await sweep(node, said) == [file.blob_key]
-    assert len(said) == 2 and "believed again" in said[1]
+    assert len(said) == 2 and "trusted again" in said[1]
 
 
 async def test_without_a_quarantine_a_jumped_clock_is_trusted_immediately(times: Times) -> None:

@@ -33,7 +33,7 @@ async def test_projects_take_turns() -> None:
     share, order = FairShare(1), []
 
     async def work(project: str) -> None:
-        async with share.place(project):
+        async with share.slot(project):
             order.append(project)
             await asyncio.sleep(0)
 
@@ -46,7 +46,7 @@ async def test_no_place_is_lost_to_those_who_leave_the_queue() -> None:
 
     async def work(project: str) -> None:
         nonlocal held
-        async with share.place(project):
+        async with share.slot(project):
             held += 1
             assert held <= 2
             await asyncio.sleep(0.001)
@@ -58,5 +58,5 @@ async def test_no_place_is_lost_to_those_who_leave_the_queue() -> None:
         if number % 3:
             tasks[-1 - number].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(5), share.place("x"), share.place("y"):
+    async with asyncio.timeout(5), share.slot("x"), share.slot("y"):
         pass

@@ -77,7 +77,7 @@ class FileHandlers:
         if request.method == "HEAD":
             await list_files(limit=1)  # rejects what GET rejects
             return _response_without_length()
-        turn = self.long_pages.place(principal.project_id) if limit > SHORT_PAGE else nullcontext()
+        turn = self.long_pages.slot(principal.project_id) if limit > SHORT_PAGE else nullcontext()
         async with turn:
             body = await pages.encode_page(await list_files(limit=limit), _to_wire)
         return Response(body, media_type=JSON)

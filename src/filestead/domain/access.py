@@ -1,4 +1,4 @@
-"""API keys: their model, their repository, and who a request with one speaks for."""
+"""API keys: model and repository, and the principal that a key authenticates."""
 
 import hashlib
 import re
@@ -19,22 +19,22 @@ from filestead.domain.errors import (
 )
 
 CACHE_SECONDS = 2.0
-"""How long a running server may go on trusting a key without looking; revocation is effective within this time."""
+"""How long a server caches a valid key; a revocation takes effect within this time."""
 
 CACHE_KEYS = 10_000
 
 MAX_SECRET_CHARACTERS = 7_000
-"""Longest key. Common proxies refuse a header line of more than 8,000 bytes, and Basic authentication adds a third."""
+"""Maximum length of a key. Proxies reject header lines over 8,000 bytes; Basic authentication adds a third."""
 
 MAX_NAME_CHARACTERS = 255
 
-# Controls, lone surrogates, line and paragraph separators; then what reverses the direction of text.
+# Control characters, lone surrogates, line and paragraph separators; then characters that reverse text.
 _UNSHOWABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """A permission of a key."""
 
     READ = "files:read"
     WRITE = "files:write"
@@ -46,7 +46,7 @@ DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the key, and the user, project and organization it belongs to."""
+    """The authenticated party: a key, and the user, project and organization it belongs to."""
 
     key_id: str
     user_id: str
@@ -60,7 +60,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as `keys list` shows it; the secret itself is never stored."""
+    """A key as `keys list` shows it. The secret is never stored."""
 
     id: str
     hint: str
@@ -74,7 +74,7 @@ class Key:
 
 
 class KeyRepository(Protocol):
-    """Keys and whom they belong to."""
+    """Keys and their owners."""
 
     async def create(
         self,
@@ -100,16 +100,16 @@ class KeyRepository(Protocol):
         """Every key, oldest first; those of the same second come in any order."""
 
     async def revoke(self, key_id: str) -> Key:
-        """Revoke a key; again is fine. `KeyNotFound` if there is none."""
+        """Revoke a key, if it is not revoked yet. Raises `KeyNotFound`."""
 
 
 def new_secret() -> str:
-    """A key with 256 random bits, in the shape that OpenAI tools expect."""
+    """A key with 256 random bits, in the format that OpenAI tools expect."""
     return "sk-" + secrets.token_urlsafe(32)
 
 
 def secret_fault(secret: str) -> str | None:
-    """Why a key cannot travel in an `Authorization` header, with the remedy; None if it can.
+    """Why a key cannot be sent in an `Authorization` header, with the remedy; None if it can.
 
     RFC 9110 lets a field value hold blanks, but not at its ends, where every recipient removes them. Bytes beyond ASCII
     are allowed there and have no agreed encoding: the official Python client refuses to send them, Node's sends Latin-1
@@ -129,9 +129,9 @@ def secret_fault(secret: str) -> str | None:
 
 
 def require_name(what: str, name: str) -> None:
-    """`BadName` for the name of an organization, project or user (`what`) that a header or a list cannot show.
+    """Raise `BadName` for the name of an organization, project or user (`what`) that no header or list can show.
 
-    The name of the organization goes out as a response header, and names come in as `OpenAI-Organization` and
+    The name of the organization is sent as a response header, and clients send names in `OpenAI-Organization` and
     `OpenAI-Project`, where blanks at the ends are lost.
     """
     if not name.strip():
@@ -145,14 +145,14 @@ def require_name(what: str, name: str) -> None:
 
 
 def digest_of(secret: str) -> str:
-    """What is stored of a key. SHA-256 is enough for 256 random bits, and lets a key be looked up by its digest."""
+    """The stored form of a key. SHA-256 suffices for 256 random bits, and allows a lookup by digest."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def mask(secret: str) -> str:
-    """What may be shown of a key: the first eight and last four characters, as the hosted service shows them.
+    """The displayable form of a key: its first eight and last four characters, as the hosted service shows it.
 
-    Keys of 16 characters or fewer, which that would give away, show nothing.
+    Keys of 16 characters or fewer are masked completely.
     """
     if len(secret) <= 16:
         return "*" * len(secret)
@@ -165,7 +165,7 @@ def hint_of(secret: str) -> str:
 
 
 class Authenticator:
-    """Finds out who asks. Remembers good keys for `CACHE_SECONDS`, bad ones never."""
+    """Authenticates keys. Caches valid keys for `CACHE_SECONDS`, and never invalid ones."""
 
     def __init__(self, keys: KeyRepository, *, monotonic: Callable[[], float]) -> None:
         self._keys = keys
@@ -177,7 +177,7 @@ class Authenticator:
     ) -> Principal:
         """The principal of a key. Raises `MissingKey`, `UnknownKey`, `OrganizationMismatch`, `ProjectMismatch`.
 
-        `organization` and `project` are what the request says it is for, by id or name; they must be the key's own.
+        `organization` and `project` are those that the request names, by id or name; they must be the key's.
         """
         if not secret:
             raise MissingKey
@@ -205,6 +205,6 @@ class Authenticator:
 
 
 def require(principal: Principal, scope: Scope) -> None:
-    """`MissingScope` unless the key has the scope."""
+    """Raise `MissingScope` unless the key has the scope."""
     if scope not in principal.scopes:
         raise MissingScope(scope)

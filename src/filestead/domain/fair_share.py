@@ -1,4 +1,4 @@
-"""A bounded number of places for expensive work, shared fairly between projects."""
+"""A semaphore for expensive work whose slots are shared fairly between projects."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 
 class FairShare:
-    """Lets `places` pieces of work run at once. Waiting projects take turns, however much each of them asks for."""
+    """Admits `slots` operations at a time. Waiting projects take turns, however many requests each of them has."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, slots: int) -> None:
+        self._free = slots
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def place(self, project_id: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it."""
+    async def slot(self, project_id: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it within the block."""
         if self._free:
             self._free -= 1
         else:
@@ -23,7 +23,7 @@ class FairShare:
         try:
             yield
         finally:
-            self._pass_on()
+            self._release()
 
     async def _wait(self, project_id: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,11 +32,11 @@ class FairShare:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._pass_on()  # the place was given just before the cancellation
+                self._release()  # the slot was granted just before the cancellation
             raise
 
-    def _pass_on(self) -> None:
-        """Give the place to the next project that waits; it then stands behind the others."""
+    def _release(self) -> None:
+        """Grant the slot to the next waiting project, which then goes to the end of the queue."""
         while self._waiting:
             project_id, turns = self._waiting.popitem(last=False)
             turn = turns.popleft()

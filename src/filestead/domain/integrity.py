@@ -1,11 +1,11 @@
-"""What `verify` reports."""
+"""The report of `verify`."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One finding of `verify`. Class A: a promise was broken; B: a leak that a sweep mends; C: cosmetic."""
+    """One finding of `verify`. Class A: a guarantee is violated; B: a leak that a sweep repairs; C: cosmetic."""
 
     invariant: str
     severity: str
@@ -16,7 +16,7 @@ class Violation:
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What `verify` looked at and found."""
+    """What `verify` has checked and found."""
 
     files: int = 0
     bytes: int = 0

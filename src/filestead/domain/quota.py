@@ -1,4 +1,4 @@
-"""What one upload holds of its project's quota while it streams: reserved in steps, a little ahead of its bytes."""
+"""The quota reservation of one upload in progress: extended in steps, ahead of the bytes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from filestead.domain.errors import QuotaExceeded
 
 UNRESERVED_BYTES = 64 * 1024
-"""What an upload may store before any of it is reserved, so that a small one costs no transaction for it."""
+"""Bytes that an upload may store without a reservation, so that a small one needs no transaction for it."""
 MIN_STEP = 1024 * 1024
 MAX_STEP = 16 * 1024 * 1024
 
@@ -28,13 +28,13 @@ def first_step(content_length: int | None) -> int:
 class QuotaReservation:
     """The reservation of one upload.
 
-    A step is as large as what has been received (`MIN_STEP` to `MAX_STEP` bytes), so a slow upload never withholds
-    much from others. The next step is reserved while the bytes of the last one arrive. Where a step does not fit,
-    exactly the bytes at hand are reserved: an upload is refused only if these do not fit.
+    A step is as large as the bytes received so far (`MIN_STEP` to `MAX_STEP`), so a slow upload reserves little. The
+    next step is reserved while the bytes of the last one arrive. If a step does not fit, only the bytes that have
+    arrived are reserved; the upload is rejected if these do not fit.
     """
 
     def __init__(self, reserve: Callable[[int], Awaitable[None]], *, held: int, at_most: int | None) -> None:
-        """`reserve` adds to the reservation or raises; `held` bytes are reserved, and `at_most` can be needed."""
+        """`reserve` extends the reservation or raises; `held` of at most `at_most` bytes are reserved."""
         self._reserve = reserve
         self._held = held
         self._at_most = at_most
@@ -42,7 +42,7 @@ class QuotaReservation:
         self._steps_fit = True
 
     async def cover(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """Pass the chunks on, each one when its bytes are reserved. Raises `QuotaExceeded`."""
+        """Yield each chunk once its bytes are reserved. Raises `QuotaExceeded`."""
         size = 0
         try:
             async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""GCRA for "so many uploads a minute". Times in microseconds; a store keeps one number a user, the arrival time."""
+"""Rate limits per minute by GCRA. Times are in microseconds; the state is one theoretical arrival time."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ PERIOD = 60_000_000
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """What the rate limiter said about one upload. Times in seconds from now."""
+    """The decision of a rate limiter on one request. Times are in seconds from now."""
 
     allowed: bool
     limit: int
@@ -22,13 +22,13 @@ def interval(limit: int) -> int:
 
 
 def allowed(limit: int, arrival: int, now: int) -> RateDecision:
-    """The decision for an upload that moved the theoretical arrival time to `arrival`."""
+    """The decision on an upload that moved the theoretical arrival time to `arrival`."""
     remaining = max(0, (now + PERIOD - arrival) // interval(limit))
     return RateDecision(True, limit, remaining, (arrival - now) / 1e6, 0.0)
 
 
 def refused(limit: int, arrival: int, now: int) -> RateDecision:
-    """The decision for an upload that found the theoretical arrival time at `arrival`, too far ahead."""
+    """The decision on an upload for which the theoretical arrival time `arrival` was too far ahead."""
     wait = arrival + interval(limit) - PERIOD - now
     return RateDecision(False, limit, 0, (arrival - now) / 1e6, max(0, wait) / 1e6)
 

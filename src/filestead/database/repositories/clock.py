@@ -41,9 +41,9 @@ class SqlClock:
             return before, after, read_at
 
         before, after, read_at = await self._database.write(operation)
-        news = self._watch.news(before, after)
+        message = self._watch.log_message(before, after)
         self._watch.remember(after, read_at)
-        return news
+        return message
 
     def _read_state(self, connection: Connection) -> tuple[ClockState | None, ClockState, float]:
         row = self._read(connection).fetchone()
@@ -51,4 +51,4 @@ class SqlClock:
         if row is None:
             raise LookupError("the row of the clock is missing")
         recorded = None if row[1] is None else ClockState(*row[1:])
-        return recorded, self._watch.judge(row[0], recorded), read_at
+        return recorded, self._watch.evaluate(row[0], recorded), read_at

@@ -73,7 +73,7 @@ class UploadDigester:
             work = self._process(block)
             yield block
         await _wait_for(work)
-        if self.checks.held_bytes > INLINE_LINES:
+        if self.checks.buffered_bytes > INLINE_LINES:
             await self._run_line_checks(self.checks.finish)
         else:
             self.checks.finish()
@@ -87,7 +87,7 @@ class UploadDigester:
             self._hash.update(block)
         if self.size <= INLINE_LINES:
             self.checks.feed(block)
-        elif not self.checks.settled:
+        elif not self.checks.complete:
             work.append(self._run_line_checks(self.checks.feed, block, _pause))
         return work
 

@@ -1,4 +1,4 @@
-"""How long a file lives: the range of `expires_after` and the default of batch files."""
+"""Expiry of files: the range of `expires_after`, and the default for batch files."""
 
 from filestead.domain.errors import BadAnchor, BadExpirySeconds, IncompleteExpiry
 from filestead.domain.files.model import ExpiresAfter, Limits
@@ -8,7 +8,7 @@ MAX_SECONDS = 2_592_000
 
 
 def check(expires_after: ExpiresAfter | None) -> None:
-    """Judge what the client sent: both members, the anchor `created_at`, 3,600 to 2,592,000 seconds."""
+    """Require both members, the anchor `created_at`, and 3,600 to 2,592,000 seconds."""
     if expires_after is None:
         return
     if expires_after.anchor is None:

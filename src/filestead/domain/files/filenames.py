@@ -1,4 +1,4 @@
-"""File names are data: kept for display and download, never used as a path."""
+"""File names: data for display and download, never used as paths."""
 
 import re
 import unicodedata
@@ -6,17 +6,17 @@ import unicodedata
 from filestead.domain.errors import BadFilename
 
 MAX_CHARACTERS = 255
-"""Code points, as the name never becomes that of a file on our disk."""
+"""In code points, since no file on disk has this name."""
 
 _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Overrides and isolates, which let `exe.txt` be shown for `txt.exe`. Plain marks (U+200E, U+200F) cannot."""
+"""Overrides and isolates, which display `txt.exe` as `exe.txt`. Plain marks (U+200E, U+200F) cannot."""
 
 _DROPPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, surrogates, and the separators of lines and paragraphs."""
 
 
 def clean(name: str) -> str:
-    """The name as it is kept: no path part, no control characters, 1 to 255 characters.
+    """The name to store: no path, no control characters, 1 to 255 characters.
 
     Some clients send a whole path; the part behind the last slash, of either kind, is the name.
     Raises `BadFilename`.

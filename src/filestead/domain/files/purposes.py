@@ -1,6 +1,6 @@
-"""One table: purpose -> who may set it, which content check it asks for, whether the hosted service hands it out.
+"""The table of purposes: who may set one, the check of its content, and whether the hosted service allows downloads.
 
-Sources: the official description's `CreateFileRequest` and `OpenAIFile`, and recorded answers of the hosted service.
+Sources: `CreateFileRequest` and `OpenAIFile` of the official description, and recorded responses.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class PurposeRule:
     system: bool = False
     """Only a key with the scope `files:system` may create it."""
     hosted_download: bool = True
-    """Whether the hosted service lets such a file be downloaded."""
+    """Whether the hosted service allows such a file to be downloaded."""
 
 
-# The order of the first six is the order in which the hosted service names them in its error message.
+# The first six are in the order of the hosted service's error message.
 RULES: dict[str, PurposeRule] = {
     "fine-tune": PurposeRule(check=ContentCheck.TRAINING),
     "assistants": PurposeRule(check=ContentCheck.EXTENSION, hosted_download=False),
@@ -60,7 +60,7 @@ def require_known(purpose: str) -> str:
 
 
 def size_limit(purpose: str | None, limits: Limits) -> int:
-    """Most bytes of a file of this purpose; the general limit while the purpose is not yet known."""
+    """Maximum size of a file of this purpose in bytes; the general limit while the purpose is unknown."""
     if purpose == "batch":
         return min(limits.max_batch_file_bytes, limits.max_file_bytes)
     return limits.max_file_bytes
@@ -74,7 +74,7 @@ def require_extension(filename: str) -> None:
 
 
 def require_download(purpose: str, *, as_hosted: bool) -> None:
-    """Every purpose may be downloaded, unless the installation refuses what the hosted service refuses."""
+    """Raise `DownloadRefused` if downloads follow the hosted service, which does not allow this purpose."""
     rule = RULES.get(purpose)
     if as_hosted and rule is not None and not rule.hosted_download:
         raise DownloadRefused(purpose)

@@ -1,7 +1,7 @@
-"""What a well-formed request of a batch file is: one that some server could run in one batch with the others.
+"""Requests of batch files: well formed if some server could run them in one batch.
 
-The hosted service's batch runner is narrower: it knows eight endpoints and runs one model in a batch. Parity with it
-is a mode (`hosted`).
+The runner of the hosted service is stricter: it has eight endpoints and runs one model in a batch. The mode `hosted`
+applies its rules.
 """
 
 import re
@@ -12,7 +12,7 @@ from filestead.domain.jsonl.decoders import Decode, Decoders, Undecided
 from filestead.domain.jsonl.members import (
     JsonObject,
     LineFault,
-    given,
+    is_present,
     require_object,
     require_one_of,
     require_text,
@@ -25,7 +25,7 @@ BATCH_ENDPOINTS = (
     *("/v1/images/generations", "/v1/images/edits", "/v1/videos"),
 )
 WITH_MODEL = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
-"""The endpoints that do nothing without a model; a response may name a stored `prompt` instead."""
+"""The endpoints that require a model; a response may name a stored `prompt` instead."""
 MAX_REQUESTS = 50_000
 
 _CLEAN_PATH = re.compile(r"/v1(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+", re.ASCII)
@@ -33,7 +33,7 @@ _PATH = "a path such as '/v1/chat/completions'"
 
 
 class BatchLines:
-    """Requests of a batch: each with an id of its own, all for one endpoint."""
+    """Requests of one file: each with a unique id, all for one endpoint."""
 
     max_lines: ClassVar[int] = MAX_REQUESTS
     built: ClassVar[bool] = False
@@ -46,21 +46,21 @@ class BatchLines:
         self._url: str | None = None
         self._model: str | None = None
 
-    def take(self, requests: Iterable[Any], number: Callable[[], int]) -> None:
-        """Requests as the typed decoder gives them: the types of their members are right, and they do not stream."""
+    def check_decoded(self, requests: Iterable[Any], number: Callable[[], int]) -> None:
+        """Check decoded requests: the types of their members are correct, and they do not stream."""
         for request in requests:
             url, body = request.url, request.body
             if url != self._url and not self._is_endpoint(url):
                 raise Undecided
             if not body.model and self._needs_model(url, prompt=body.has_prompt()):
                 raise Undecided
-            self._require_own_id(number(), request.custom_id)
+            self._require_unique_id(number(), request.custom_id)
             self._require_same(url, body.model or None)
 
     def check(self, number: int, line: JsonObject) -> None:
-        """A request."""
+        """Check one request, member by member."""
         custom_id = require_text(line, "custom_id")
-        self._require_own_id(number, custom_id)
+        self._require_unique_id(number, custom_id)
         if line.get("method") != "POST":
             raise unexpected(line, "method", "'POST'")
         url = self._require_url(line)
@@ -73,7 +73,7 @@ class BatchLines:
             raise fault.within("body") from None
         self._require_same(url, model)
 
-    def _require_own_id(self, number: int, custom_id: str) -> None:
+    def _require_unique_id(self, number: int, custom_id: str) -> None:
         first_seen = self._first_seen.setdefault(hash(custom_id), number)
         if first_seen != number:
             raise LineFault("custom_id", f"is {shown(custom_id)}, as in line {first_seen}; expected one of its own")
@@ -90,7 +90,9 @@ class BatchLines:
         model = body.get("model")
         if isinstance(model, str) and model:
             return model
-        if self._needs_model(url, prompt=given(body, "prompt")) or (model is not None and not isinstance(model, str)):
+        if self._needs_model(url, prompt=is_present(body, "prompt")) or (
+            model is not None and not isinstance(model, str)
+        ):
             raise unexpected(body, "model", "a non-empty string")
         return None
 

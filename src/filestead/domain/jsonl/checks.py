@@ -1,7 +1,7 @@
-"""Check JSONL content while an upload streams: cut blocks into slices of whole lines, and tally faults by content.
+"""Checks of JSONL content while an upload streams: blocks are split into slices of whole lines, and faults counted.
 
-Memory stays constant whatever arrives, and each call of a decoder is short. What a well-formed line of each kind is
-stands in `batch.py`, `training.py` and `evals.py`.
+Memory is bounded, and each call of a decoder is short. `batch.py`, `training.py` and `evals.py` define the well-formed
+lines of each kind of file.
 """
 
 import re
@@ -36,38 +36,38 @@ class LineChecks:
     def __init__(self, decoders: Decoders, contents: Collection[ContentCheck], *, hosted: bool = False) -> None:
         """`hosted` judges batch requests by the rules of the hosted service's runner."""
         self._tallies = {content: Tally(_format(content, decoders, hosted=hosted), decoders) for content in contents}
-        self._open = list(self._tallies.values())
+        self._active = list(self._tallies.values())
         self._pause: Callable[[], object] = _no_pause
         self._number = 1
-        self._partial = bytearray()  # += on it is amortised, so a line in thousands of blocks costs linear time
+        self._partial = bytearray()  # += is amortised, so a line in thousands of blocks costs linear time
         self._long: LongLine | None = None
         self._steps = limits.MAX_STEPS
         self._skipping = False
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing is left to check."""
-        return not self._open
+    def complete(self) -> bool:
+        """Whether no more lines need to be checked."""
+        return not self._active
 
     @property
-    def held_bytes(self) -> int:
-        """How much of an unfinished line is held, and will be judged by `finish`."""
+    def buffered_bytes(self) -> int:
+        """Bytes of an incomplete line that are buffered, which `finish` checks."""
         return len(self._partial)
 
     def feed(self, block: bytes, pause: Callable[[], object] = _no_pause) -> None:
-        """Take the next bytes of the file; `pause` is called between two slices."""
+        """Check the next bytes of the file; `pause` is called between two slices."""
         self._pause = pause
-        position = self._resume(block) if self._partial or self._skipping or self._long else 0
+        position = self._continue_line(block) if self._partial or self._skipping or self._long else 0
         size = len(block)
         window = min(limits.SLICE, limits.MAX_LINE)
-        while self._open and position < size:
+        while self._active and position < size:
             end = block.rfind(b"\n", position, position + window) + 1
             if end:
-                self._judge(block[position:end])
+                self._check_slice(block[position:end])
             else:
-                position = self._pass_blanks(block, position)
+                position = self._skip_blank_lines(block, position)
                 end = block.find(b"\n", position) + 1
-                self._keep(block, position, end - 1 if end else size)
+                self._buffer(block, position, end - 1 if end else size)
                 if not end:
                     return
                 self._end_line()
@@ -76,35 +76,35 @@ class LineChecks:
                 self._pause()
 
     def finish(self) -> None:
-        """The file has ended: a last line without a newline is judged now."""
+        """Check a last line without a newline."""
         self._end_line()
 
     def report(self, content: ContentCheck) -> LineReport:
-        """What was seen, read as `content`; KeyError when it is none of the contents asked for."""
+        """The report for one of the kinds of content that were requested; KeyError for another one."""
         return self._tallies[content].report()
 
-    def _pass_blanks(self, block: bytes, start: int) -> int:
-        # In one step, however many: half a gigabyte of newlines must not cost a turn of the loop each.
+    def _skip_blank_lines(self, block: bytes, start: int) -> int:
+        # In one step, however many there are: half a gigabyte of newlines must not need an iteration each.
         end = _BLANKS.match(block, start).end()  # type: ignore[union-attr]  # it matches everywhere
         self._number += block.count(b"\n", start, end)
         return end
 
-    def _resume(self, block: bytes) -> int:
-        """Go on with the line that an earlier block began; where the next line starts."""
+    def _continue_line(self, block: bytes) -> int:
+        """Continue the line that an earlier block began; returns the start of the next line."""
         newline = block.find(b"\n")
         end = len(block) if newline < 0 else newline
-        self._keep(block, 0, end)
+        self._buffer(block, 0, end)
         if newline < 0:
             return end
         self._end_line()
         return newline + 1
 
-    def _keep(self, block: bytes, start: int, end: int) -> None:
-        """Hold an unfinished line, or judge it as far as it can be judged without holding it."""
-        if start == end or self._skipping or not self._open:
+    def _buffer(self, block: bytes, start: int, end: int) -> None:
+        """Buffer an incomplete line, or check as much of it as is possible without buffering."""
+        if start == end or self._skipping or not self._active:
             return
         if self._long is not None:
-            self._feed_long(block, start, end)
+            self._feed_long_line(block, start, end)
             return
         first = self._partial[0] if self._partial else block[start]
         room = (limits.MAX_LINE + 1 if first == _BRACE else START) - len(self._partial)
@@ -112,20 +112,20 @@ class LineChecks:
         if end - start < room:
             return
         if first == _BRACE:
-            self._begin_long()
-            self._feed_long(block, start + room, end)
+            self._begin_long_line()
+            self._feed_long_line(block, start + room, end)
         else:
-            self._judge_other(NotObject(bytes(self._partial)))
+            self._add_not_object(NotObject(bytes(self._partial)))
             self._partial.clear()
             self._skipping = True
 
-    def _begin_long(self) -> None:
-        """Check the syntax of what is held, and of what follows of the line."""
+    def _begin_long_line(self) -> None:
+        """Check only the syntax of the line: of what is buffered, and of what follows."""
         self._long = LongLine(self._steps)
         held, self._partial = self._partial, bytearray()
-        self._feed_long(held, 0, len(held))
+        self._feed_long_line(held, 0, len(held))
 
-    def _feed_long(self, block: bytes | bytearray, start: int, end: int) -> None:
+    def _feed_long_line(self, block: bytes | bytearray, start: int, end: int) -> None:
         assert self._long is not None
         with memoryview(block) as view:
             for position in range(start, end, limits.SLICE):
@@ -133,22 +133,22 @@ class LineChecks:
                 self._pause()
 
     def _end_line(self) -> None:
-        """The line that was begun ends here."""
+        """Check the line that ends here."""
         if self._partial and self._is_dense():
-            self._begin_long()
+            self._begin_long_line()
         if self._long is not None:
-            self._judge_long(self._long)
+            self._end_long_line(self._long)
             self._long = None
         elif self._partial:
             held, self._partial = bytes(self._partial), bytearray()
-            self._judge(held)
+            self._check_slice(held)
         elif not self._skipping:
             return
         self._skipping = False
         self._number += 1
 
     def _is_dense(self) -> bool:
-        """Whether the line that is held has so many values that to decode it would keep others waiting."""
+        """Whether the buffered line has so many values that decoding it would block other requests."""
         values = 0
         if len(self._partial) > limits.DENSE_BYTES:
             for position in range(0, len(self._partial), limits.SLICE):
@@ -156,27 +156,27 @@ class LineChecks:
                 self._pause()
         return values > limits.DENSE_VALUES
 
-    def _judge_long(self, line: LongLine) -> None:
+    def _end_long_line(self, line: LongLine) -> None:
         fault = line.finish()
         self._steps = line.steps
         if fault is None:
             self._add(lambda tally: tally.add_object(self._number, line.containers))
         else:
-            self._judge_other(NotObject(line.start, fault))
+            self._add_not_object(NotObject(line.start, fault))
 
-    def _judge(self, data: bytes) -> None:
+    def _check_slice(self, data: bytes) -> None:
         for part in slices(data, self._number):
             self._add(partial(Tally.add, part=part))
         self._number += data.count(b"\n")
 
-    def _judge_other(self, other: NotObject) -> None:
-        self._add(lambda tally: tally.add_other(self._number, other))
+    def _add_not_object(self, other: NotObject) -> None:
+        self._add(lambda tally: tally.add_not_object(self._number, other))
 
     def _add(self, add: Callable[[Tally], None]) -> None:
-        for tally in self._open:
+        for tally in self._active:
             add(tally)
-        if any(tally.settled for tally in self._open):
-            self._open = [tally for tally in self._open if not tally.settled]
+        if any(tally.complete for tally in self._active):
+            self._active = [tally for tally in self._active if not tally.complete]
 
 
 def _format(content: ContentCheck, decoders: Decoders, *, hosted: bool) -> LineFormat:

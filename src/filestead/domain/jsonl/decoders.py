@@ -1,7 +1,7 @@
-"""The decoders that the checks of lines are given. Each takes bytes and raises ValueError or RecursionError.
+"""The interface of the decoders of lines. Each accepts bytes and raises ValueError or RecursionError.
 
-A typed decoder refuses each line that it cannot vouch for: what it gives is well formed as far as its type goes. It
-reads JSON strictly, and looks at no more of a line than it must.
+What a typed decoder returns is well formed as far as its type states; it rejects every other line. It reads JSON
+strictly, and skips members that no check reads.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ Decode = Callable[[bytes], Any]
 
 
 class Undecided(ValueError):
-    """A decoded line may have a fault; the checks by members find out."""
+    """A decoded line may have a fault, which the checks by member find."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoders:
-    """Typed decoders of each kind of file, and one that takes any object."""
+    """Typed decoders of each kind of file, and one for any object."""
 
     batch: tuple[Decode, ...]
     training: tuple[Decode, ...]
     evals: tuple[Decode, ...]
     members: Callable[[bytes], JsonObject]
-    """The object's members, as far as the checks read them."""
+    """Returns the members of an object that the checks read."""

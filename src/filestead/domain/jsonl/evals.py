@@ -1,10 +1,10 @@
-"""What a well-formed item of an eval's data source is."""
+"""Items of the data sources of evals."""
 
 import sys
 from typing import ClassVar
 
 from filestead.domain.jsonl.decoders import Decode, Decoders
-from filestead.domain.jsonl.members import JsonObject, check_given, require_object
+from filestead.domain.jsonl.members import JsonObject, check_present, require_object
 
 
 class EvalsLines:
@@ -12,12 +12,12 @@ class EvalsLines:
 
     max_lines: ClassVar[int] = sys.maxsize
     built: ClassVar[bool] = False
-    take: ClassVar[None] = None
+    check_decoded: ClassVar[None] = None
 
     def __init__(self, decoders: Decoders) -> None:
         self.decoders: tuple[Decode, ...] = decoders.evals
 
     def check(self, number: int, line: JsonObject) -> None:
-        """An item, perhaps with the sample of a model."""
+        """Check one item, with or without a sample of a model."""
         require_object(line, "item")
-        check_given(line, {"sample": require_object})
+        check_present(line, {"sample": require_object})

@@ -1,27 +1,27 @@
-"""Bounds of what the checks of one upload look at, hold and repeat."""
+"""Limits of the checks of one upload: what they examine, buffer and repeat."""
 
 SLICE = 64 * 1024
-"""Lines are decoded in slices of at most so many bytes: one call of the decoder is then over within a millisecond."""
+"""Lines are decoded in slices of at most this many bytes, so that a call of the decoder takes at most a millisecond."""
 MAX_LINE = 8 * 1024 * 1024
-"""Of a longer line only the syntax is checked: fine-tuning and batch lines may carry images as data URLs."""
+"""Only the syntax of a longer line is checked: fine-tuning and batch lines may contain images as data URLs."""
 MAX_FAULTS = 1000
-"""A content with so many faulty lines is settled; no more lines are looked at on its behalf."""
+"""Checks of a file end after this many faulty lines."""
 MAX_SLOW_LINES = 100_000
-"""So many lines that the typed decoders cannot judge are judged one by one; then the content is settled as well."""
+"""Checks of a file end after this many lines that no typed decoder accepts."""
 MAX_STEPS = 2_000_000
-"""Steps of Python that the syntax of one file's long lines may take together; text and flat lists take few."""
+"""Maximum parser steps for all long lines of one file; text and flat lists need few."""
 DENSE_BYTES, DENSE_VALUES = 1024 * 1024, 200_000
-"""Of a line of more bytes that has more values only the syntax is checked: a decoder would take too long at once."""
+"""Only the syntax of a line with more bytes and more values is checked: one call of a decoder would take too long."""
 MAX_DEPTH = 1000
-"""Levels of nesting in a line longer than `MAX_LINE`; shorter lines have the decoder's limit, about the same."""
+"""Maximum nesting of a line longer than `MAX_LINE`; the limit of the decoder for shorter ones is about the same."""
 MAX_DIGITS = 4300
 """Python's limit for an integer."""
 MAX_CONTAINERS = 50_000
-"""Most lists and objects of such a line of a fine-tuning file."""
+"""Maximum lists and objects in such a line of a fine-tuning file."""
 LARGE = 256 * 1024
-"""Up to this size everything of a value may be held in memory, whatever it consists of."""
+"""A value up to this size may be decoded as a whole, whatever it contains."""
 
 EXCERPT = 20
-"""Characters of a line's start that a refusal repeats."""
+"""Characters of the start of a line that an error repeats."""
 SHOWN = 40
 """Characters of a user's value that a fault may repeat."""

@@ -1,4 +1,4 @@
-"""A slice of whole lines: where the lines are, which numbers they have, and what makes them hard to decode."""
+"""Slices of whole lines: the lines, their numbers, and what typed decoders cannot read in them."""
 
 import codecs
 import re
@@ -13,7 +13,7 @@ _ENDS = re.compile(rb"\n[ \t\r\n]*+")
 _DIGITS = b"0123456789"
 
 _LONE_SURROGATE = re.compile(
-    # What stands before it, in bounded pieces and escape by escape: a backslash may itself be escaped.
+    # The text before it, in bounded pieces and escape by escape: a backslash may itself be escaped.
     rb"((?:[^\\]++|\\[^u]|\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|\\u(?![dD][89a-fA-F][0-9a-fA-F]{2})|\\\Z){0,2000}+)(?:\\u[dD]([89a-fA-F][0-9a-fA-F]{2}))?",
     re.DOTALL,
@@ -22,21 +22,21 @@ _LONE_WITHOUT_BACKSLASHES = re.compile(
     rb"(?<=\\u)[dD](?:(?=[89aAbB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
     rb"|(?=[c-fC-F][0-9a-fA-F]{2})(?<!\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD]))"
 )
-"""The letter of it that is replaced, where no backslash is escaped: twice as fast."""
+"""Matches the letter to replace, for data without escaped backslashes: twice as fast."""
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+])(?<![eE]-)[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
 
 
 class Slice:
-    """Lines that stand together in a file; blank ones are left out."""
+    """Consecutive lines of a file, without blank ones."""
 
-    def __init__(self, data: bytes, number: int, *, hard: bool = False) -> None:
-        """`data` is whole lines, the first of which has the number `number`."""
-        self.hard = hard
+    def __init__(self, data: bytes, number: int, *, irregular: bool = False) -> None:
+        """`data` is whole lines; `number` is the number of the first. No typed decoder can read an `irregular` one."""
+        self.irregular = irregular
         body = data.strip(BLANKS)
         self.number = number + (data.count(b"\n", 0, data.find(body[:1])) if body and data[0] in BLANKS else 0)
         self.body = body
         self.lines = body.split(b"\n") if body else []
-        # A blank line sorts before all that have something at their beginning.
+        # A blank line sorts before every line that begins with a character of its own.
         self._blank_lines = body != b"" and min(self.lines) < b"!"
         if self._blank_lines:
             self.lines = self._cut(body)
@@ -53,19 +53,19 @@ class Slice:
     def _cut(self, body: bytes) -> list[bytes]:
         return _ENDS.split(body) if self._blank_lines else body.split(b"\n")
 
-    def mend(self) -> bool:
-        """Let `decodable` have no lone surrogate escapes, which strict decoders refuse; whether there were any."""
-        mended = without_lone_surrogates(self.body)
-        if mended == self.body:
+    def replace_lone_surrogates(self) -> bool:
+        """Replace lone surrogate escapes in `decodable`, which strict decoders reject; False if there are none."""
+        replaced = without_lone_surrogates(self.body)
+        if replaced == self.body:
             return False
-        self.decodable = self._cut(mended)
+        self.decodable = self._cut(replaced)
         return True
 
 
 def slices(data: bytes, number: int) -> Iterator[Slice]:
-    """The lines in order; each that a typed decoder does not see through is `hard` and in a slice of its own."""
+    """Yield the lines in order; an irregular line, which typed decoders cannot read, is a slice of its own."""
     while data:
-        spot = _hard_spot(data)
+        spot = _first_irregular_byte(data)
         if spot is None:
             yield Slice(data, number)
             return
@@ -73,13 +73,13 @@ def slices(data: bytes, number: int) -> Iterator[Slice]:
         if start:
             yield Slice(data[:start], number)
         number += data.count(b"\n", 0, start)
-        yield Slice(data[start:end], number, hard=True)
+        yield Slice(data[start:end], number, irregular=True)
         number += 1
         data = data[end:]
 
 
-def _hard_spot(data: bytes) -> int | None:
-    """Where typed decoders would look away: bytes that are not UTF-8, or an integer of very many digits."""
+def _first_irregular_byte(data: bytes) -> int | None:
+    """The first byte that typed decoders would not check: not UTF-8, or of an integer with very many digits."""
     spots = [] if (digits := _long_digits(data)) is None else [digits]
     if not data.isascii():
         try:
@@ -90,7 +90,7 @@ def _hard_spot(data: bytes) -> int | None:
 
 
 def is_utf8(data: bytes, *, cut: bool = False) -> bool:
-    """Whether the bytes are UTF-8; if they are `cut` off, the last character may be."""
+    """Whether the bytes are UTF-8; if they are `cut` off, the last character may be incomplete."""
     if not data.isascii():
         try:
             codecs.utf_8_decode(data, "strict", not cut)
@@ -102,8 +102,8 @@ def is_utf8(data: bytes, *, cut: bool = False) -> bool:
 def without_lone_surrogates(data: bytes) -> bytes:
     r"""JSON in which each escape of half a pair (`\ud83d`) names another character of as many bytes (`\ue83d`).
 
-    Python's reader takes them, and so does the hosted service: they come from text that was cut inside of an emoji.
-    The characters in their place are private ones, so different strings stay different.
+    Python's parser and the hosted service accept them: they come from text that was cut within an emoji. They are
+    replaced by private-use characters, so different strings stay different.
     """
     if rb"\ud" not in data and rb"\uD" not in data:
         return data
@@ -114,26 +114,26 @@ def without_lone_surrogates(data: bytes) -> bytes:
 
 
 def count_values(data: bytes | bytearray, start: int, end: int) -> int:
-    """At least as many as there are values in this part of a line; commas and brackets in strings count too."""
+    """An upper bound of the number of values in this part of a line: commas and brackets in strings count, too."""
     return sum(data.count(sign, start, end) for sign in (b",", b"[", b"{"))
 
 
 def has_long_integer(line: bytes, decode: Callable[[bytes], object]) -> bool:
-    """Whether a line that `decode` takes has an integer of more digits than Python reads (`MAX_DIGITS`)."""
+    """Whether a line that `decode` accepts has an integer of more digits than Python reads (`MAX_DIGITS`)."""
     if _long_digits(line) is None:
         return False
     changed = _LONG_INTEGER.sub(b"x", line)
     if changed == line:
         return False
     try:
-        decode(changed)  # inside of a string the change does no harm
+        decode(changed)  # within a string the change is harmless
     except ValueError:
         return True
     return False
 
 
 def _long_digits(data: bytes) -> int | None:
-    """Where there is a run of more than `MAX_DIGITS` digits; to find it, one byte of so many is looked at."""
+    """The position of a run of more than `MAX_DIGITS` digits; only every `MAX_DIGITS`-th byte is examined first."""
     for position in range(MAX_DIGITS, len(data), MAX_DIGITS + 1):
         if data[position] in _DIGITS:
             before = data[position - MAX_DIGITS : position]

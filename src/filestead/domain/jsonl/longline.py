@@ -1,4 +1,4 @@
-"""The syntax of a line that is too long to be held: read in pieces, with a stack of what is open and nothing else."""
+"""Syntax check of a line that is too long to buffer: reads it in pieces and keeps only a stack of open containers."""
 
 import codecs
 import re
@@ -9,7 +9,7 @@ from filestead.domain.jsonl.syntax import NOT_UTF8, START, TOO_DEEP
 _BLANKS = rb"[ \t\r]*+"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
-# A number must be seen to end: the next piece may go on with it.
+# The end of a number must be visible: the next piece may continue it.
 _NUMBER_ENDS = rb"(?=[ \t\r,\]}])"
 _NUMBER = (
     rb"-?+(?:0|[1-9][0-9]*+)(?:" + _NUMBER_ENDS + rb"|(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+" + _NUMBER_ENDS + rb")"
@@ -17,7 +17,7 @@ _NUMBER = (
 
 
 def _with_containers(values: bytes) -> bytes:
-    """Such values, and lists and objects of them."""
+    """A pattern of such values, and of lists and objects of them."""
     items = values + rb"(?:" + _BLANKS + rb"," + _BLANKS + values + rb")*+"
     member = _STRING + _BLANKS + rb":" + _BLANKS + values
     members = member + rb"(?:" + _BLANKS + rb"," + _BLANKS + member + rb")*+"
@@ -32,21 +32,21 @@ _FLAT = _with_containers(_with_containers(_SCALAR))
 
 _INSIDE_STRING = re.compile(rb'[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+')
 _TOKEN = re.compile(_BLANKS + rb'([{}\[\],:"]|' + _NUMBER + rb"|true|false|null)")
-# What is most frequent comes first: it takes a quarter of the time.
+# The most frequent forms come first, which takes a quarter of the time.
 _MORE_ITEMS = re.compile(rb"(?:,(?:0|[1-9][0-9]*+)(?=[,\]])|,\[\]|,\{\}|" + _BLANKS + rb"," + _BLANKS + _FLAT + rb")*+")
 _MORE_MEMBERS = re.compile(rb"(?:" + _BLANKS + rb"," + _BLANKS + _STRING + _BLANKS + rb":" + _BLANKS + _FLAT + rb")*+")
 _LONGEST_TOKEN = 8192
 
 _VALUE, _ITEM, _NAME, _MORE_NAME, _COLON, _MORE, _DONE = range(7)
-"""What may come next: a value, a value or the end of a list, a name or the end of an object, a name, ..."""
+"""The expected token: a value, a value or the end of a list, a name or the end of an object, a name, ..."""
 _OPEN = {ord("["): ord("]"), ord("{"): ord("}")}
 
 
 class LongLine:
-    """Whether a line is a JSON object, judged while it arrives."""
+    """Checks whether a line is a JSON object while it arrives."""
 
     def __init__(self, steps: int) -> None:
-        """At most `steps` steps are taken; then the line is a fault."""
+        """A line that needs more than `steps` steps is a fault."""
         self.fault: str | None = None
         self.steps = steps
         self.containers = 0
@@ -58,7 +58,7 @@ class LongLine:
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes of the line, at most `SLICE` at a time."""
+        """Check the next bytes of the line, at most `SLICE` at a time."""
         self.start = self.start or piece[:START]
         if self.fault is not None:
             return
@@ -75,13 +75,13 @@ class LongLine:
             self._refuse()
 
     def finish(self) -> str | None:
-        """The line has ended; the fault, if it is no JSON object."""
+        """End the line and return the fault, if it is not a JSON object."""
         if self.fault is None and (self._next != _DONE or self._rest.strip(b" \t\r")):
             self.fault = "it is not valid JSON (it ends before its object does)"
         return self.fault
 
     def _read(self, text: bytes, position: int) -> int:
-        """Read as far as whole tokens go; where they end."""
+        """Read whole tokens and return the position after the last one."""
         while self.fault is None and position < len(text):
             self.steps -= 1
             if self.steps < 0:
@@ -114,13 +114,13 @@ class LongLine:
         found = _TOKEN.match(text, position)
         if found is None:
             rest = text[position:].lstrip(b" \t\r")
-            if len(rest) > _LONGEST_TOKEN or not _may_go_on(rest):
+            if len(rest) > _LONGEST_TOKEN or not _may_continue(rest):
                 self._refuse()
             return None
-        self._take(found[1])
+        self._accept(found[1])
         return found.end()
 
-    def _take(self, token: bytes) -> None:
+    def _accept(self, token: bytes) -> None:
         sign, wanted = token[0], self._next
         if wanted in (_VALUE, _ITEM) and sign not in b"]},:":
             self._begin(sign)
@@ -154,9 +154,9 @@ class LongLine:
         self.fault = self.fault or "it is not valid JSON"
 
 
-_BEGUN = re.compile(rb"(?:-?[0-9.eE+-]*|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z")
+_INCOMPLETE_TOKEN = re.compile(rb"(?:-?[0-9.eE+-]*|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z")
 
 
-def _may_go_on(rest: bytes) -> bool:
-    """Whether the next piece may complete a token."""
-    return _BEGUN.match(rest) is not None
+def _may_continue(rest: bytes) -> bool:
+    """Whether this is the start of a token that the next piece may complete."""
+    return _INCOMPLETE_TOKEN.match(rest) is not None

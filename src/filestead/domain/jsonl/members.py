@@ -1,7 +1,7 @@
 """Checks on the members of a JSON object, with faults that name the member by its path.
 
 An optional member that is null counts as absent: clients dump their models with every member. What is nested in an
-object stays unread (`Unread`) until a check asks for it, so that nothing is built that is not looked at.
+object is decoded (`LazyValue`) only when a check reads it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,9 @@ from filestead.domain.jsonl.limits import SHOWN
 
 JsonObject = Mapping[str, Any]
 Check = Callable[[JsonObject], object]
-"""Raises `LineFault` unless the object is as it should be."""
+"""Raises `LineFault` unless the object is well formed."""
 MemberCheck = Callable[[JsonObject, str], object]
-"""Raises `LineFault` unless the object's member of that name is as it should be."""
+"""Raises `LineFault` unless the member of that name is well formed."""
 
 MEMBERS = (
     *("item", "sample", "custom_id", "method", "url", "body", "model", "stream", "prompt", "completion", "input"),
@@ -25,7 +25,7 @@ MEMBERS = (
 
 
 class LineFault(Exception):
-    """What is wrong with a line: the member, by its path in the line, and the rest of the sentence."""
+    """A fault of a line: the path of the member, and a predicate that completes the sentence."""
 
     def __init__(self, member: str, complaint: str) -> None:
         super().__init__(f"'{member}' {complaint}" if member else complaint)
@@ -33,33 +33,33 @@ class LineFault(Exception):
         self.complaint = complaint
 
     def within(self, holder: str) -> "LineFault":
-        """The same fault, seen from one level further out."""
+        """The same fault with the path from one level further out."""
         return LineFault(f"{holder}.{self.member}" if self.member else holder, self.complaint)
 
 
-class Unread(Protocol):
-    """An object or a list of a line that nobody has read yet."""
+class LazyValue(Protocol):
+    """An object or list that is not decoded yet."""
 
     def read(self) -> JsonObject | Sequence[Any]:
-        """The object's members that are in `MEMBERS`, or the list's items; what is nested in them stays unread.
+        """Decode one level: the members of an object that are in `MEMBERS`, or the items of a list.
 
-        Raises `LineFault` for a list that is too large to be held and has an item that is no object.
+        Raises `LineFault` for a list that is too large to decode and has an item that is not an object.
         """
 
 
 def read(value: object) -> object:
-    """The value, if need be read by one level."""
+    """The value; one level of a lazy value is decoded."""
     reading = getattr(value, "read", None)
     return value if reading is None else reading()
 
 
-def given(holder: JsonObject, name: str) -> bool:
-    """Whether an optional member is there."""
+def is_present(holder: JsonObject, name: str) -> bool:
+    """Whether an optional member is present and not null."""
     return holder.get(name) is not None
 
 
-def check_given(holder: JsonObject, checks: Mapping[str, MemberCheck]) -> None:
-    """The optional members that are there pass their checks."""
+def check_present(holder: JsonObject, checks: Mapping[str, MemberCheck]) -> None:
+    """Check the optional members that are present."""
     for name, check in checks.items():
         if holder.get(name) is not None:
             check(holder, name)

@@ -1,4 +1,4 @@
-"""What was seen of a file under one content."""
+"""The report on the lines of a file, checked as one kind of content."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from filestead.domain.jsonl.syntax import LONG_INTEGER, NOT_UTF8, START, TOO_DEE
 
 @dataclass(frozen=True, slots=True)
 class LineReport:
-    """What was seen of a file under one content; a settled content (`MAX_FAULTS`) sees nothing of the lines after."""
+    """What was seen of a file under one content; a complete content (`MAX_FAULTS`) sees nothing of the lines after."""
 
     lines: int
     """Non-blank lines."""
@@ -41,18 +41,18 @@ class LineFormat(Protocol):
     """Typed decoders, of which each line of a good file suits one; the last that did is tried first."""
 
     @property
-    def take(self) -> Callable[[Iterable[Any], Callable[[], int]], None] | None:
-        """Judge decoded lines; `number()` is the number of the last that was given. None when decoding judges enough.
+    def check_decoded(self) -> Callable[[Iterable[Any], Callable[[], int]], None] | None:
+        """Check decoded lines; `number()` is the number of the last one. None if decoding checks everything.
 
-        `Undecided` sends the last line to `check`; `LineFault` is final.
+        After `Undecided` the last line is passed to `check`; `LineFault` is final.
         """
 
     def check(self, number: int, line: JsonObject) -> None:
-        """Raise `LineFault` unless the line, whose physical number is given, is well formed."""
+        """Raise `LineFault` unless the line, with its physical number, is well formed."""
 
 
 class NotObject(Exception):
-    """A line that is not a JSON object: why, and as much of its start as that takes."""
+    """A line that is not a JSON object: the reason, and as much of its start as an explanation needs."""
 
     def __init__(self, line: bytes, fault: str | None = None) -> None:
         super().__init__(fault)
@@ -61,7 +61,7 @@ class NotObject(Exception):
 
     @property
     def fault(self) -> str:
-        """Why, found out when it is asked for: of 1,000 bad lines only the first is explained."""
+        """The reason, computed on demand: of 1,000 invalid lines only the first is explained."""
         return self._fault or fault_of(self.line)
 
     @property
@@ -71,7 +71,7 @@ class NotObject(Exception):
 
 
 class Tally:
-    """The running report of one content."""
+    """The report of one kind of content, as far as the lines were checked."""
 
     def __init__(self, line_format: LineFormat, decoders: Decoders) -> None:
         self._format = line_format
@@ -83,38 +83,38 @@ class Tally:
         self._faults = 0
         self._slow_lines = 0
         self._first_fault: str | None = None
-        self.settled = False
+        self.complete = False
 
     def add(self, part: Slice) -> None:
-        """Judge the lines of a slice."""
+        """Check the lines of a slice."""
         room = self._format.max_lines - self._lines
-        if part.hard:
+        if part.irregular:
             for index, line in enumerate(part.lines[:room]):
-                self._judge(part.number_of(index), line)
+                self._check_line(part.number_of(index), line)
         else:
-            self._add_easy(part, min(len(part.lines), room))
-        if len(part.lines) > room and not self.settled:
+            self._add_regular(part, min(len(part.lines), room))
+        if len(part.lines) > room and not self.complete:
             self._lines += 1
-            self._blame(part.number_of(room), f"the file has more than {self._format.max_lines:,} requests")
-            self.settled = True
+            self._record_fault(part.number_of(room), f"the file has more than {self._format.max_lines:,} requests")
+            self.complete = True
 
     def add_object(self, number: int, containers: int) -> None:
         """Count a line that is a JSON object with so many lists and objects in it, and too long to be decoded."""
         self._lines += 1
         if self._format.built and containers > limits.MAX_CONTAINERS:
-            self._blame(number, f"it has more than {limits.MAX_CONTAINERS:,} lists and objects")
+            self._record_fault(number, f"it has more than {limits.MAX_CONTAINERS:,} lists and objects")
 
-    def add_other(self, number: int, line: NotObject) -> None:
+    def add_not_object(self, number: int, line: NotObject) -> None:
         """Count a line that is not a JSON object."""
         self._lines += 1
-        self._blame_other(number, line)
+        self._record_not_object(number, line)
 
-    def _add_easy(self, part: Slice, total: int) -> None:
-        """Decode line after line in C for as long as they suit the decoder."""
-        index, lines, mended = 0, iter(part.lines[:total]), False
-        while not self.settled:
+    def _add_regular(self, part: Slice, total: int) -> None:
+        """Decode line after line in C as long as the decoder accepts them."""
+        index, lines, replaced = 0, iter(part.lines[:total]), False
+        while not self.complete:
             try:
-                self._take(part, lines, total)
+                self._check_decoded(part, lines, total)
                 self._lines += total - index
                 return
             except (ValueError, RecursionError) as undecided:
@@ -124,54 +124,54 @@ class Tally:
             bad = total - length_hint(lines) - 1
             self._lines += bad - index
             index = bad
-            if not mended and isinstance(fault, ValueError):
-                mended = True
-                if part.mend():
+            if not replaced and isinstance(fault, ValueError):
+                replaced = True
+                if part.replace_lone_surrogates():
                     lines = iter(part.decodable[index:total])
                     continue
             index += 1
             if isinstance(fault, LineFault):
                 self._lines += 1
-                self._blame(part.number_of(bad), str(fault))
+                self._record_fault(part.number_of(bad), str(fault))
             else:
-                self._judge(part.number_of(bad), part.lines[bad])
+                self._check_line(part.number_of(bad), part.lines[bad])
 
-    def _take(self, part: Slice, lines: Iterator[bytes], total: int) -> None:
+    def _check_decoded(self, part: Slice, lines: Iterator[bytes], total: int) -> None:
         decoded = map(self._decode, lines)
-        if self._format.take is None:
+        if self._format.check_decoded is None:
             deque(decoded, maxlen=0)
         else:
-            self._format.take(decoded, lambda: part.number_of(total - length_hint(lines) - 1))
+            self._format.check_decoded(decoded, lambda: part.number_of(total - length_hint(lines) - 1))
 
-    def _judge(self, number: int, line: bytes) -> None:
-        """Judge one line, whatever it is."""
+    def _check_line(self, number: int, line: bytes) -> None:
+        """Check one line and record its fault."""
         self._lines += 1
         try:
-            self._judge_exactly(number, line)
+            self._check_strictly(number, line)
         except NotObject as other:
-            self._blame_other(number, other)
+            self._record_not_object(number, other)
         except LineFault as fault:
-            self._blame(number, str(fault))
+            self._record_fault(number, str(fault))
 
-    def _judge_exactly(self, number: int, line: bytes) -> None:
+    def _check_strictly(self, number: int, line: bytes) -> None:
         """Raise `NotObject` or `LineFault` unless the line is well formed."""
         if not line.startswith(b"{") or not is_utf8(line):
             raise NotObject(line)
-        if self._suits_a_decoder(number, line):
+        if self._passes_a_decoder(number, line):
             return
         self._slow_lines += 1
-        self.settled |= self._slow_lines > limits.MAX_SLOW_LINES
+        self.complete |= self._slow_lines > limits.MAX_SLOW_LINES
         self._format.check(number, self._read(self._decoders.members, line))
 
-    def _suits_a_decoder(self, number: int, line: bytes) -> bool:
+    def _passes_a_decoder(self, number: int, line: bytes) -> bool:
         decodable = without_lone_surrogates(line)
         for decode in (self._decode, *self._format.decoders):
             try:
                 decoded = decode(decodable)
                 if has_long_integer(decodable, decode):
                     raise NotObject(line, LONG_INTEGER)
-                if self._format.take is not None:
-                    self._format.take((decoded,), lambda: number)
+                if self._format.check_decoded is not None:
+                    self._format.check_decoded((decoded,), lambda: number)
             except (ValueError, RecursionError):
                 continue
             self._decode = decode
@@ -193,11 +193,11 @@ class Tally:
         return value
 
     def report(self) -> LineReport:
-        """What was seen so far."""
+        """The report on the lines so far."""
         details = self._first_fault if self._lines else "The file has no lines."
         more = self._faults - 1
         if more > 0:
-            at_least = "At least " if self.settled else ""
+            at_least = "At least " if self.complete else ""
             details = f"{details} {at_least}{more} more {'line has' if more == 1 else 'lines have'} faults."
         first = self._lines > 0 and self._first_is_object
         if self._not_object is None:
@@ -206,12 +206,12 @@ class Tally:
         problem = explain(number, other.line, other.fault, lines=self._lines)
         return LineReport(self._lines, first, (number, excerpt(other.line)), details, problem, other.utf8)
 
-    def _blame_other(self, number: int, other: NotObject) -> None:
+    def _record_not_object(self, number: int, other: NotObject) -> None:
         self._not_object = self._not_object or (number, other)
         self._first_is_object = self._first_is_object and self._lines > 1
-        self._blame(number, other.fault if self._first_fault is None else "")
+        self._record_fault(number, other.fault if self._first_fault is None else "")
 
-    def _blame(self, number: int, fault: str) -> None:
+    def _record_fault(self, number: int, fault: str) -> None:
         self._faults += 1
         self._first_fault = self._first_fault or f"Line {number}: {fault}."
-        self.settled |= self._faults >= limits.MAX_FAULTS
+        self.complete |= self._faults >= limits.MAX_FAULTS

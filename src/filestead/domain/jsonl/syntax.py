@@ -1,7 +1,7 @@
-"""What keeps a line from being a JSON object, in words for its author.
+"""Explanations of why a line is not a JSON object, for its author.
 
-The typed decoders only say no. Python's own reader says where, in the first bad line if that is not too long, and its
-words are translated: they never reach a user.
+The typed decoders only reject a line. Python's JSON parser locates the fault in the first invalid line, unless that is
+too long. Its messages are replaced by ours and never reach a user.
 """
 
 import json
@@ -17,7 +17,7 @@ LONG_INTEGER = f"it has an integer of more than {MAX_DIGITS:,} digits"
 NO_OBJECT = "it is not a JSON object"
 NOT_UTF8 = "it is not valid JSON (it is not UTF-8)"
 START = 4 * EXCERPT + 1
-"""So much is kept of a line that does not begin as an object: the excerpt, and a byte that shows that there is more."""
+"""Bytes that are kept of a line that does not begin as an object: the excerpt, and one byte to show that it goes on."""
 BOM = b"\xef\xbb\xbf"
 
 _MAGIC = {
@@ -45,11 +45,11 @@ _TRAILING_COMMA = re.compile(r",\s*([}\]])")
 
 
 class _Constant(Exception):
-    """Python's reader has come upon NaN or Infinity."""
+    """Python's parser has found NaN or Infinity."""
 
 
 def explain(number: int, line: bytes, fault: str, *, lines: int) -> str:
-    """The first bad line in one sentence that says what to do, if the line tells; `lines` are all of the file."""
+    """One sentence on the first invalid line, with the remedy if the line shows it; the file has so many `lines`."""
     whole = _explain_file(line, lines) if number == 1 else None
     if whole is None and fault == NO_OBJECT:
         return f"Line {number}: {fault}. Each line must be one, in braces."
@@ -59,7 +59,7 @@ def explain(number: int, line: bytes, fault: str, *, lines: int) -> str:
 
 
 def _explain_file(head: bytes, lines: int) -> str | None:
-    """What the file is instead of JSONL, by its first line, and what to do; None when that does not tell."""
+    """What the file is instead of JSONL, by its first line, and the remedy; None if the line does not show it."""
     if head.startswith(BOM):
         return "The file starts with a byte order mark (BOM); save it as UTF-8 without one."
     for name, start in _WIDE.items():
@@ -83,7 +83,7 @@ def excerpt(line: bytes) -> str:
 
 
 def fault_of(line: bytes) -> str:
-    """Why a line that no decoder takes is no JSON object: the rest of the sentence "Line 1: ..."."""
+    """Why a line that no decoder accepts is not a JSON object; completes the sentence "Line 1: ..."."""
     if line.startswith(BOM):
         return "it starts with a byte order mark"
     if not line.startswith(b"{"):
@@ -107,7 +107,7 @@ def _strict_reason(text: str) -> str:
     except json.JSONDecodeError as error:
         if _is_unfinished(text, error):
             return _UNFINISHED
-        # Where a comma is one too many, some versions of the reader point to it and some behind it.
+        # For a trailing comma, some versions of the parser report its position, others the one after it.
         comma = _TRAILING_COMMA.match(text, text.rfind(",", 0, error.pos + 1))
         if comma and comma.end() > error.pos:
             return _at(text, comma.start(), f"a comma before '{comma[1]}'; remove it")
@@ -134,7 +134,7 @@ def _at(text: str, position: int, reason: str) -> str:
 
 
 def _explained_constant(text: str, constant: str) -> str:
-    # Python's reader does not say where: the first one that stands outside of a string.
+    # Python's parser does not report the position: find the first one outside of a string.
     outside = re.sub(r'"(?:[^"\\]|\\.)*+"', lambda string: " " * len(string[0]), text)
     return _at(text, outside.find(constant), f"{constant}, {_WORDS[constant]}")
 
@@ -170,4 +170,4 @@ _BY_MESSAGE = {
     "Invalid \\escape": "a backslash that begins no escape; double it",
     "Invalid \\u": "an incomplete \\u escape",
 }
-"""The beginnings of the reader's own words, in the words that a user reads."""
+"""Beginnings of the parser's messages, and the text that replaces them."""

@@ -1,6 +1,6 @@
-"""What a well-formed example of a fine-tuning file is: chat, reinforcement, preference or completions.
+"""Examples of fine-tuning files: supervised chat, reinforcement, preference and completions.
 
-The typed decoders judge nearly every line. The checks below judge what they refuse, and name the fault.
+The typed decoders accept nearly every line. The checks below examine the lines that they reject, and name the fault.
 """
 
 import sys
@@ -13,8 +13,8 @@ from filestead.domain.jsonl.members import (
     JsonObject,
     LineFault,
     MemberCheck,
-    check_given,
-    given,
+    check_present,
+    is_present,
     read,
     require_object,
     require_objects,
@@ -32,9 +32,9 @@ SCHEME_LENGTH = max(map(len, IMAGE_SCHEMES))
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 OUTPUT_ROLES = ("assistant", "tool")
 PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
-"""The content parts that a role may use, where it may use more than text."""
+"""The types of content parts of roles that may use more than text."""
 INSTEAD_OF_CONTENT = ("tool_calls", "function_call", "refusal")
-"""With one of these an assistant's message needs no content."""
+"""Members that replace the content of an assistant's message."""
 
 SUPERVISED, REINFORCEMENT, PREFERENCE, COMPLETIONS = "supervised chat", "reinforcement", "preference", "completions"
 _SUPERVISED_ONLY, _REINFORCEMENT_ONLY, _BOTH = (SUPERVISED,), (REINFORCEMENT,), (SUPERVISED, REINFORCEMENT)
@@ -42,7 +42,7 @@ _PREFERENCE_ONLY, _COMPLETIONS_ONLY = (PREFERENCE,), (COMPLETIONS,)
 
 
 class TypedMessage(Protocol):
-    """A message as the typed decoders give it: its role allows the parts, and its other members are well formed."""
+    """A message as decoded: its role allows its parts, and its other members are well formed."""
 
     role: str
     content: Any
@@ -50,7 +50,7 @@ class TypedMessage(Protocol):
 
 
 class TrainingLines:
-    """Examples of a fine-tuning file, all for the same method."""
+    """Examples of one file, all for the same fine-tuning method."""
 
     max_lines: ClassVar[int] = sys.maxsize
     built: ClassVar[bool] = True
@@ -59,8 +59,8 @@ class TrainingLines:
         self.decoders: tuple[Decode, ...] = decoders.training
         self._methods: tuple[str, ...] = ()
 
-    def take(self, examples: Iterable[Any], number: Callable[[], int]) -> None:
-        """Examples as a typed decoder gives them."""
+    def check_decoded(self, examples: Iterable[Any], number: Callable[[], int]) -> None:
+        """Check decoded examples."""
         for example in examples:
             if example.kind != "plain":
                 methods = _typed_methods(example)
@@ -69,14 +69,14 @@ class TrainingLines:
             else:
                 methods = _typed_chat(example.messages)
             if methods is not self._methods and methods != self._methods:
-                self._share(methods)
+                self._narrow_methods(methods)
 
     def check(self, number: int, line: JsonObject) -> None:
-        """An example."""
-        self._share(_methods(line))
+        """Check one example, member by member."""
+        self._narrow_methods(_methods(line))
 
-    def _share(self, methods: tuple[str, ...]) -> None:
-        # Many chat examples suit two methods: a file is mixed only when no single method suits all of its lines.
+    def _narrow_methods(self, methods: tuple[str, ...]) -> None:
+        # Many chat examples suit two methods; a file is mixed only if no method suits all of its lines.
         shared = tuple(method for method in self._methods or methods if method in methods)
         if not shared:
             kind, before = " or ".join(methods), " or ".join(self._methods)
@@ -85,7 +85,7 @@ class TrainingLines:
 
 
 def _typed_methods(example: Any) -> tuple[str, ...]:
-    """The methods of an example that a typed decoder gives; `Undecided` when there may be a fault."""
+    """The methods that suit a decoded example. Raises `Undecided` if it may have a fault."""
     kind = example.kind
     if kind == "chat":
         return _typed_chat(example.messages)
@@ -107,7 +107,7 @@ def _typed_chat(messages: Sequence[TypedMessage], *, any_end: bool = False) -> t
         if content.__class__ is not str:
             if content.__class__ is list:
                 lists.append(content)
-            elif not message.does_without_content():  # type: ignore[attr-defined]
+            elif not message.may_lack_content():  # type: ignore[attr-defined]
                 raise Undecided
         if message.role == "assistant":
             answered = True
@@ -129,7 +129,7 @@ def _typed_images(contents: list[Any]) -> None:
 
 
 def _methods(line: JsonObject) -> tuple[str, ...]:
-    """The methods that an example serves. `messages` is looked for first: beside it, any other member may stand."""
+    """The methods that suit an example. `messages` decides first: any other member may stand beside it."""
     if "messages" in line:
         return _chat(line)
     if "preferred_completion" in line or "non_preferred_completion" in line:
@@ -161,7 +161,7 @@ def _preference(line: JsonObject, *outputs: str) -> tuple[str, ...]:
 
 def _conversation(holder: JsonObject) -> list[JsonObject]:
     messages = require_objects(holder, "messages", _message)
-    check_given(holder, _BESIDE_MESSAGES)
+    check_present(holder, _OPTIONAL_BESIDE_MESSAGES)
     contents = [content for message in messages if isinstance(content := read(message.get("content")), list)]
     images = sum(read(part)["type"] == "image_url" for content in contents for part in content)  # type: ignore[index]
     if images > MAX_IMAGES:
@@ -177,20 +177,20 @@ def _output_message(message: JsonObject) -> None:
 def _message(message: JsonObject) -> None:
     role = require_one_of(message, "role", ROLES)
     if role == "assistant":
-        check_given(message, _BESIDE_ASSISTANT_CONTENT)
+        check_present(message, _OPTIONAL_OF_ASSISTANT)
     elif role == "tool":
         require_text(message, "tool_call_id")
     elif role == "function":
         require_text(message, "name")
-    if not isinstance(message.get("content"), str) and not _does_without_content(message, role):
+    if not isinstance(message.get("content"), str) and not _may_lack_content(message, role):
         _parts(message, PARTS.get(role, ("text",)))
 
 
-def _does_without_content(message: JsonObject, role: str) -> bool:
-    if given(message, "content"):
+def _may_lack_content(message: JsonObject, role: str) -> bool:
+    if is_present(message, "content"):
         return False
     if role == "assistant":
-        return any(given(message, name) for name in INSTEAD_OF_CONTENT)
+        return any(is_present(message, name) for name in INSTEAD_OF_CONTENT)
     return role == "function" and "content" in message
 
 
@@ -255,12 +255,12 @@ def _boolean(holder: JsonObject, name: str) -> None:
         raise unexpected(holder, name, "true or false")
 
 
-_BESIDE_MESSAGES: dict[str, MemberCheck] = {
+_OPTIONAL_BESIDE_MESSAGES: dict[str, MemberCheck] = {
     "tools": partial(require_objects, check=_tool, least=0),
     "parallel_tool_calls": _boolean,
     "functions": partial(require_objects, check=_named, most=MAX_FUNCTIONS),
 }
-_BESIDE_ASSISTANT_CONTENT: dict[str, MemberCheck] = {
+_OPTIONAL_OF_ASSISTANT: dict[str, MemberCheck] = {
     "tool_calls": partial(require_objects, check=_tool_call),
     "function_call": partial(require_object, check=_function_call),
     "refusal": require_string,
