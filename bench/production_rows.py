@@ -29,7 +29,7 @@ from bench.plan import Bench
 from bench.production import Production, production
 from bench.report import Row
 from bench.requests import KIB, form, listed, require_all, turns, upload_for
-from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.listing import FileListing
 from filestead.domain.clock import ClockWatch

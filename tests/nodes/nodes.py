@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from filestead.blobs.keys import new_key
-from filestead.database.engines.postgres import PostgresDatabase
+from filestead.database.engines.postgres.database import PostgresDatabase
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.domain.access import DEFAULT_SCOPES, Principal

@@ -13,8 +13,8 @@ import pytest
 from filestead.blobs.keys import new_key
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
-from filestead.database.engines import postgres
-from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.postgres import database as postgres
+from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
 from filestead.domain.errors import DatabaseUnavailable, FileNotFound, OutcomeUnknown, StorageFailed

@@ -12,8 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from filestead.database import schema
-from filestead.database.engines import postgres_server
-from filestead.database.engines.postgres import PostgresDatabase, translate_postgres_errors
+from filestead.database.engines.postgres import server as postgres_server
+from filestead.database.engines.postgres.database import PostgresDatabase, translate_postgres_errors
 from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart, DatabaseUnavailable, StorageFailed, StorageFull

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from filestead.database.engines.postgres import PostgresDatabase
+from filestead.database.engines.postgres.database import PostgresDatabase
 from filestead.database.engines.statements import Statement, json_array
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements

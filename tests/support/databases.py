@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from filestead.database import schema
-from filestead.database.engines.postgres import PostgresDatabase, connect, connection_parameters
+from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Database

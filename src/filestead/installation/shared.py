@@ -40,7 +40,7 @@ class SharedInstallation:
             raise CannotStart("`shared` is the installation of FILESTEAD_DATABASE_URL, which is not set")
         self._settings = settings
         self._url = settings.database_url.get_secret_value()
-        self._server = _postgres_module("postgres_server")
+        self._server = _postgres_module("server")
 
     def is_locked(self) -> bool:
         """Never: any number of nodes may serve it."""
@@ -104,7 +104,7 @@ class SharedInstallation:
         """Connect to the database and the blob store."""
         with self._server.maintenance_connection(self._url) as connection:
             schema.require_head(connection)
-        driver = _postgres_module("postgres")
+        driver = _postgres_module("database")
         database = driver.PostgresDatabase(
             self._url,
             connections=self._settings.database_connections,
@@ -134,7 +134,7 @@ class SharedInstallation:
 def _postgres_module(name: str) -> ModuleType:
     """A module that needs the extra."""
     try:
-        return importlib.import_module(f"filestead.database.engines.{name}")
+        return importlib.import_module(f"filestead.database.engines.postgres.{name}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "psycopg":
             raise

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from filestead import settings as table
+from filestead import settings
 from filestead.cli.terminal.progress import progress_bar
 from filestead.domain.errors import CannotStart
 from filestead.domain.files.verify import verify
@@ -44,17 +44,17 @@ def copy(
     no_progress
         Draw no progress bar.
     """
-    settings = table.load()
-    here, there = _installation(settings, source), _installation(settings, target)
+    loaded = settings.load()
+    here, there = _installation(loaded, source), _installation(loaded, target)
     if here.location == there.location:
         raise CannotStart("--from and --to name the same installation")
     return asyncio.run(_copy(here, there, watched=not no_progress))
 
 
-def _installation(settings: Settings, name: str) -> Installation:
+def _installation(loaded: Settings, name: str) -> Installation:
     if name == SHARED:
-        return SharedInstallation(settings)
-    return EmbeddedInstallation(settings.model_copy(update={"data_dir": Path(name), "blob_url": None}))
+        return SharedInstallation(loaded)
+    return EmbeddedInstallation(loaded.model_copy(update={"data_dir": Path(name), "blob_url": None}))
 
 
 async def _copy(source: Installation, target: Installation, *, watched: bool) -> int:

@@ -3,9 +3,9 @@
 import http.client
 import sys
 
-from filestead import settings as table
+from filestead import settings
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 def healthcheck(*, host: str | None = None, port: str | None = None) -> int:
@@ -18,15 +18,15 @@ def healthcheck(*, host: str | None = None, port: str | None = None) -> int:
     port
         The port that it listens on (FILESTEAD_PORT).
     """
-    settings = table.load(host=host, port=port)
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    connection = http.client.HTTPConnection(address, settings.port, timeout=PATIENCE_SECONDS)
+    loaded = settings.load(host=host, port=port)
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(loaded.host, loaded.host)  # noqa: S104
+    connection = http.client.HTTPConnection(address, loaded.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()
         body = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        print(f"no answer from {address} port {settings.port}: {error}", file=sys.stderr)
+        print(f"no answer from {address} port {loaded.port}: {error}", file=sys.stderr)
         return 1
     finally:
         connection.close()

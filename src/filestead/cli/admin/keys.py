@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from filestead import installation
-from filestead import settings as table
+from filestead import installation, settings
 from filestead.domain import access
 from filestead.domain.access import Key, Scope
 from filestead.installation import Backends
@@ -106,7 +105,7 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
 
 
 def _opened(data_dir: str | None, *, create: bool = False) -> "contextlib.closing[Backends]":
-    found = installation.from_settings(table.load(data_dir=data_dir))
+    found = installation.from_settings(settings.load(data_dir=data_dir))
     return contextlib.closing(found.open_for_command(create=create))
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from filestead import installation
-from filestead import settings as table
+from filestead import installation, settings
 
 
 def migrate(*, wait: Annotated[float, Parameter(negative="")] = 0) -> int:
@@ -19,5 +18,5 @@ def migrate(*, wait: Annotated[float, Parameter(negative="")] = 0) -> int:
     wait
         Seconds to wait for the database and the store to come up.
     """
-    print(installation.from_settings(table.load()).migrate(wait_seconds=wait))
+    print(installation.from_settings(settings.load()).migrate(wait_seconds=wait))
     return 0

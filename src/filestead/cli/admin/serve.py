@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from filestead import settings as table
+from filestead import settings
 from filestead.cli.terminal.signals import exit_on_ctrl_c
 from filestead.server.run import serve as run
 
@@ -26,7 +26,7 @@ def serve(**flags: Any) -> None:
     """
     # A KeyboardInterrupt is lost when it comes in a finalizer or a callback, and the server would not end.
     signal.signal(signal.SIGINT, lambda *_: exit_on_ctrl_c())
-    run(table.load(**flags))
+    run(settings.load(**flags))
 
 
 def _flags() -> inspect.Signature:
@@ -37,11 +37,11 @@ def _flags() -> inspect.Signature:
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
-                bool | None if table.is_switch(name) else str | None,
+                bool | None if settings.is_switch(name) else str | None,
                 Parameter(help=help_text, show_default=False, negative=""),
             ],
         )
-        for name, help_text in table.flags()
+        for name, help_text in settings.flags()
     ]
     return inspect.Signature(parameters)
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from filestead import installation
-from filestead import settings as table
+from filestead import installation, settings
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.files.verify import find_orphans
 
@@ -33,7 +32,7 @@ def sweep(
     """
 
     async def run() -> int:
-        found = installation.from_settings(table.load(data_dir=data_dir))
+        found = installation.from_settings(settings.load(data_dir=data_dir))
         with contextlib.closing(found.open_for_command()) as backends:
             removed = await Sweeper(backends.files, backends.blobs).sweep()
             for key in await find_orphans(backends.files, backends.blobs) if orphans else []:

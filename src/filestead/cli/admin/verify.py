@@ -8,8 +8,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from filestead import installation
-from filestead import settings as table
+from filestead import installation, settings
 from filestead.domain.files.verify import verify as run_verify
 from filestead.domain.integrity import VerifyReport
 from filestead.installation import COMMAND_TIMEOUT_SECONDS
@@ -38,7 +37,7 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
             print(f"\r{report.files} files, {report.bytes} bytes, {report.blobs} blobs", end="", file=sys.stderr)
 
     async def run() -> VerifyReport:
-        found = installation.from_settings(table.load(data_dir=data_dir))
+        found = installation.from_settings(settings.load(data_dir=data_dir))
         with contextlib.closing(found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)) as backends:
             return await run_verify(backends.files, backends.blobs, deep=deep, progress=progress)
 

@@ -20,7 +20,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.database.engines.ballast import Ballast
-from filestead.database.engines.jobs import Job, deliver_outcomes
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 
@@ -65,24 +65,24 @@ def maintenance_connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _run_job(job: Job, connection: Connection) -> None:
+def _run_operation(queued: QueuedOperation, connection: Connection) -> None:
     try:
         with translate_sqlite_errors():
-            job.result = job.operation(connection)
+            queued.result = queued.operation(connection)
     except Exception as error:
-        job.error = error
+        queued.error = error
 
 
 class _SqliteWorker:
-    """A thread with a connection that runs jobs in groups."""
+    """A thread with a connection that runs operations in groups."""
 
     def __init__(self, name: str, connection: Callable[[], sqlite3.Connection]) -> None:
         self._open = connection
         self._connection = connection()
-        self._thread = threading.Thread(target=self._process_jobs, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._process_operations, name=name, daemon=True)
 
-    def start(self, jobs: "queue.SimpleQueue[Job | None]", *, group: int) -> None:
-        self._jobs = jobs
+    def start(self, target: "queue.SimpleQueue[QueuedOperation | None]", *, group: int) -> None:
+        self._queue = target
         self._group = group
         self._thread.start()
 
@@ -90,26 +90,26 @@ class _SqliteWorker:
         self._thread.join()
         self._connection.close()
 
-    def _process_jobs(self) -> None:
-        while (first := self._jobs.get()) is not None:
+    def _process_operations(self) -> None:
+        while (first := self._queue.get()) is not None:
             group = [first]
             with contextlib.suppress(queue.Empty):
                 while len(group) < self._group:
-                    job = self._jobs.get_nowait()
-                    if job is None:
-                        self._jobs.put(None)
+                    queued = self._queue.get_nowait()
+                    if queued is None:
+                        self._queue.put(None)
                         break
-                    group.append(job)
+                    group.append(queued)
             self.run(group)
             deliver_outcomes(group)
 
-    def run(self, group: list[Job]) -> None:
-        for job in group:
-            _run_job(job, self._connection)
+    def run(self, group: list[QueuedOperation]) -> None:
+        for queued in group:
+            _run_operation(queued, self._connection)
 
 
 class _SqliteWriter(_SqliteWorker):
-    """The thread that writes: a group is one transaction, a job one savepoint."""
+    """The thread that writes: a group is one transaction, an operation one savepoint."""
 
     def __init__(self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast) -> None:
         super().__init__(name, connection)
@@ -119,35 +119,35 @@ class _SqliteWriter(_SqliteWorker):
         super().join()
         self._ballast.close()
 
-    def run(self, group: list[Job]) -> None:
+    def run(self, group: list[QueuedOperation]) -> None:
         self._commit(group)
-        if any(isinstance(job.error, StorageFull) for job in group) and self._ballast.release():
+        if any(isinstance(queued.error, StorageFull) for queued in group) and self._ballast.release():
             # A group that failed on a full disk was rolled back completely, so it can be run again.
-            for job in group:
-                job.error = None
+            for queued in group:
+                queued.error = None
             self._commit(group)
         else:
             self._ballast.allocate()
 
-    def _commit(self, group: list[Job]) -> None:
+    def _commit(self, group: list[QueuedOperation]) -> None:
         connection = self._connection
         try:
             with translate_sqlite_errors():
                 connection.execute("BEGIN IMMEDIATE")
-                for job in group:
-                    connection.execute("SAVEPOINT job")
-                    _run_job(job, connection)
-                    if job.error is not None:
+                for queued in group:
+                    connection.execute("SAVEPOINT operation")
+                    _run_operation(queued, connection)
+                    if queued.error is not None:
                         # A full disk fails the whole group; SQLite may already have rolled it back.
-                        if isinstance(job.error, StorageFull) or not connection.in_transaction:
-                            raise job.error
-                        connection.execute("ROLLBACK TO job")
-                    connection.execute("RELEASE job")
+                        if isinstance(queued.error, StorageFull) or not connection.in_transaction:
+                            raise queued.error
+                        connection.execute("ROLLBACK TO operation")
+                    connection.execute("RELEASE operation")
                 connection.execute("COMMIT")
         except DomainError as error:
             self._reopen_connection()
-            for job in group:
-                job.error = error
+            for queued in group:
+                queued.error = error
 
     def _reopen_connection(self) -> None:
         """A failed sync is final: the file handle that reported it is not used again."""
@@ -166,10 +166,10 @@ class SqliteDatabase:
             with translate_sqlite_errors():
                 return connect(path, clock)
 
-        self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
         self._writer = _SqliteWriter("filestead-writer", connection, Ballast(path.with_name("ballast")))
-        self._long_reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._long_reads: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
         self._readers = [_SqliteWorker(f"filestead-reader-{n}", connection) for n in range(READERS)]
         self._long_reader = _SqliteWorker("filestead-long-reader", connection)
         self._writer.start(self._writes, group=GROUP_SIZE)
@@ -185,10 +185,12 @@ class SqliteDatabase:
         """Run an operation as one durable transaction, on the writer's connection."""
         return await self._submit(self._writes, operation)
 
-    async def _submit(self, jobs: "queue.SimpleQueue[Job | None]", operation: Callable[[Connection], T]) -> T:
-        job = Job(operation)
-        jobs.put(job)
-        result: T = await job.future
+    async def _submit(
+        self, target: "queue.SimpleQueue[QueuedOperation | None]", operation: Callable[[Connection], T]
+    ) -> T:
+        queued = QueuedOperation(operation)
+        target.put(queued)
+        result: T = await queued.future
         return result
 
     def close(self) -> None:

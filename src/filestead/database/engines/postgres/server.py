@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from filestead.database.engines.postgres import (
+from filestead.database.engines.postgres.database import (
     PostgresConnection,
     connect,
     connection_parameters,

@@ -8,7 +8,7 @@ from typing import Any
 from filestead.database.engines.statements import Connection
 
 
-class Job:
+class QueuedOperation:
     """An operation, and the future (of some event loop) that waits for its outcome."""
 
     __slots__ = ("error", "future", "loop", "operation", "result")
@@ -30,16 +30,16 @@ class Job:
             self.future.set_result(self.result)
 
 
-def deliver_outcomes(jobs: Iterable[Job]) -> None:
+def deliver_outcomes(operations: Iterable[QueuedOperation]) -> None:
     """Deliver outcomes from a thread, with one call per loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-    for job in jobs:
-        by_loop.setdefault(job.loop, []).append(job)
+    by_loop: dict[asyncio.AbstractEventLoop, list[QueuedOperation]] = {}
+    for queued in operations:
+        by_loop.setdefault(queued.loop, []).append(queued)
     for loop, same_loop in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits for the outcome
             loop.call_soon_threadsafe(_resolve_all, same_loop)
 
 
-def _resolve_all(jobs: list[Job]) -> None:
-    for job in jobs:
-        job.resolve()
+def _resolve_all(operations: list[QueuedOperation]) -> None:
+    for queued in operations:
+        queued.resolve()

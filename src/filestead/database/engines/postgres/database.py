@@ -5,9 +5,9 @@ READ COMMITTED transaction; each statement of a read is a transaction of its own
 serialization conflict, or loses its connection before COMMIT, is retried a few times; a connection lost during COMMIT
 raises `OutcomeUnknown`. Works behind PgBouncer with transaction pooling: nothing is prepared in the server, and no
 setting outlasts a transaction.
-Limits: the server bounds statements and lock waits (`BEGIN`). `OPERATION_TIMEOUT_SECONDS` bounds the whole operation in
-the client, also when the server or the network is silent. A job waits `QUEUE_TIMEOUT_SECONDS` for a connection, in a
-bounded queue.
+Limits: the server bounds statements and lock waits (`BEGIN`). `OPERATION_TIMEOUT_SECONDS` bounds the whole operation
+in the client, also when the server or the network is silent. An operation waits `QUEUE_TIMEOUT_SECONDS` for a
+connection, in a bounded queue.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from filestead.database.engines.jobs import Job, deliver_outcomes
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import (
     CannotStart,
@@ -132,7 +132,7 @@ def connect(parameters: dict[str, Any]) -> PostgresConnection:
     return connection
 
 
-class _DeadlineJob(Job):
+class _OperationWithDeadline(QueuedOperation):
     """An operation with a deadline. Either a worker thread or the queue timeout claims it, whichever comes first."""
 
     __slots__ = ("_claimed", "commits", "deadline", "writes")
@@ -145,11 +145,11 @@ class _DeadlineJob(Job):
         self._claimed = threading.Lock()
 
     def try_claim(self) -> bool:
-        """Claim the job; False if it is claimed already."""
+        """Claim the queued; False if it is claimed already."""
         return self._claimed.acquire(blocking=False)
 
     def on_queue_timeout(self) -> None:
-        """Fail the job if it still waits for a connection; otherwise wait for its deadline."""
+        """Fail the queued if it still waits for a connection; otherwise wait for its deadline."""
         if self.try_claim():
             self.error = DatabaseUnavailable("every connection to the database is busy")
             self.resolve()
@@ -157,7 +157,7 @@ class _DeadlineJob(Job):
             self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._on_deadline)
 
     def _on_deadline(self) -> None:
-        """Fail the job: its thread is blocked where no deadline applies (name resolution), or is cleaning up."""
+        """Fail the queued: its thread is blocked where no deadline applies (name resolution), or is cleaning up."""
         if not self.future.done():
             reason = "the database does not respond in time"
             self.future.set_exception(OutcomeUnknown(reason) if self.commits else DatabaseUnavailable(reason))
@@ -166,44 +166,46 @@ class _DeadlineJob(Job):
 class _PostgresWorker:
     """A thread with its own connection, which is opened on demand and closed when it fails."""
 
-    def __init__(self, name: str, jobs: "queue.Queue[_DeadlineJob | None]", parameters: dict[str, Any]) -> None:
-        self._jobs = jobs
+    def __init__(
+        self, name: str, operations: "queue.Queue[_OperationWithDeadline | None]", parameters: dict[str, Any]
+    ) -> None:
+        self._queue = operations
         self._parameters = parameters
         self._connection: PostgresConnection | None = None
         self._connect_failed = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._process_jobs, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._process_operations, name=name, daemon=True)
         self._thread.start()
 
     def join(self) -> None:
         self._closing.set()
         self._thread.join()
 
-    def _process_jobs(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if job.try_claim() and not job.future.cancelled():
-                self._run_job(job)
-                deliver_outcomes([job])
+    def _process_operations(self) -> None:
+        while (queued := self._queue.get()) is not None:
+            if queued.try_claim() and not queued.future.cancelled():
+                self._run_operation(queued)
+                deliver_outcomes([queued])
                 if self._connect_failed:
                     self._closing.wait(RECONNECT_PAUSE_SECONDS)  # let other workers try; do not flood the server
         self._close_connection()
 
-    def _run_job(self, job: _DeadlineJob) -> None:
+    def _run_operation(self, queued: _OperationWithDeadline) -> None:
         for _ in range(MAX_ATTEMPTS):
-            job.error, job.commits = None, False
+            queued.error, queued.commits = None, False
             try:
                 with translate_postgres_errors():
-                    job.result = self._attempt(job)
+                    queued.result = self._attempt(queued)
             except Exception as error:
-                job.error = error
-                if _is_retryable(error) and monotonic() + MIN_RETRY_SECONDS < job.deadline:
+                queued.error = error
+                if _is_retryable(error) and monotonic() + MIN_RETRY_SECONDS < queued.deadline:
                     continue
             return
 
-    def _attempt(self, job: _DeadlineJob) -> Any:
-        connection = self._open_connection(job.deadline)
+    def _attempt(self, queued: _OperationWithDeadline) -> Any:
+        connection = self._open_connection(queued.deadline)
         try:
-            return _run_transaction(connection, job) if job.writes else job.operation(connection)
+            return _run_transaction(connection, queued) if queued.writes else queued.operation(connection)
         except BaseException as error:
             if not _reset_connection(connection, error):
                 self._close_connection()
@@ -227,13 +229,13 @@ class _PostgresWorker:
             self._connection = None
 
 
-def _run_transaction(connection: PostgresConnection, job: _DeadlineJob) -> Any:
+def _run_transaction(connection: PostgresConnection, queued: _OperationWithDeadline) -> Any:
     connection.execute(BEGIN)
-    result = job.operation(connection)
+    result = queued.operation(connection)
     # In this order: `_on_deadline`, which comes after the deadline, must know of a COMMIT that is still to be sent.
-    job.commits = True
-    if monotonic() >= job.deadline:
-        job.commits = False
+    queued.commits = True
+    if monotonic() >= queued.deadline:
+        queued.commits = False
         raise DatabaseUnavailable("the database was too slow")
     try:
         done = connection.execute("COMMIT").statusmessage
@@ -285,8 +287,10 @@ class PostgresDatabase:
         """`operation_timeout` bounds an operation; commands that read all rows need a longer one."""
         parameters = connection_parameters(url)
         self._operation_timeout = operation_timeout
-        self._jobs: queue.Queue[_DeadlineJob | None] = queue.Queue(QUEUE_SIZE)
-        self._workers = [_PostgresWorker(f"filestead-postgres-{n}", self._jobs, parameters) for n in range(connections)]
+        self._queue: queue.Queue[_OperationWithDeadline | None] = queue.Queue(QUEUE_SIZE)
+        self._workers = [
+            _PostgresWorker(f"filestead-postgres-{n}", self._queue, parameters) for n in range(connections)
+        ]
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run a read-only operation, one transaction per statement. `long` is ignored: there are enough connections."""
@@ -297,14 +301,14 @@ class PostgresDatabase:
         return await self._submit(operation, writes=True)
 
     async def _submit(self, operation: Callable[[Connection], T], *, writes: bool) -> T:
-        job = _DeadlineJob(operation, monotonic() + self._operation_timeout, writes=writes)
+        queued = _OperationWithDeadline(operation, monotonic() + self._operation_timeout, writes=writes)
         try:
-            self._jobs.put_nowait(job)
+            self._queue.put_nowait(queued)
         except queue.Full:
             raise DatabaseUnavailable(f"{QUEUE_SIZE} operations are waiting for the database") from None
-        timer = job.loop.call_later(QUEUE_TIMEOUT_SECONDS, job.on_queue_timeout)
+        timer = queued.loop.call_later(QUEUE_TIMEOUT_SECONDS, queued.on_queue_timeout)
         try:
-            result: T = await job.future
+            result: T = await queued.future
             return result
         finally:
             timer.cancel()
@@ -312,6 +316,6 @@ class PostgresDatabase:
     def close(self) -> None:
         """Finish the queued operations and close every connection."""
         for _ in self._workers:
-            self._jobs.put(None)
+            self._queue.put(None)
         for worker in self._workers:
             worker.join()

@@ -1,0 +1,1 @@
+"""PostgreSQL: `database` runs operations, `server` checks the server and serializes migrations."""
