@@ -1,12 +1,15 @@
 """The profile of a run, and fixtures that every test may use."""
 
+import functools
 import os
 import signal
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpcore2
 import pytest
 
 from tests.support import installations
@@ -65,6 +68,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(f"{sum(left_out.values())} tests of the embedded installation were left out")
         for reason, count in left_out.items():
             terminalreporter.line(f"{count}: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Every new HTTP client reads the certificates of the system, for 20 ms, and hardly any test uses TLS."""
+
+    @functools.cache
+    def read(trust_env: bool, *variables: str | None) -> ssl.SSLContext:
+        return httpcore2._ssl.default_ssl_context(_trust_env=trust_env)
+
+    def shared(*, _trust_env: bool = True) -> ssl.SSLContext:
+        return read(_trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", shared)
+        yield
 
 
 @pytest.fixture(scope="module")

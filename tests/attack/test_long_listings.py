@@ -65,8 +65,9 @@ def p99_of_single_files(server: Server, file_id: str) -> float:
         assert (response.status, len(response.read())) and response.status == 200
         took.append(time.perf_counter() - began)
         time.sleep(0.002)
-    print(f"p50 {statistics.median(took) * 1000:.1f} ms, max {max(took) * 1000:.1f} ms")
-    return statistics.quantiles(took, n=100)[98]
+    p99 = statistics.quantiles(took, n=100)[98]
+    print(f"p50 {statistics.median(took) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, max {max(took) * 1000:.1f} ms")
+    return p99
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +88,8 @@ def many_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
 def test_long_listings_do_not_delay_other_requests(many_files: tuple[Server, str], method: str, path: str) -> None:
     server, file_id = many_files
     with listers(server, method, path):
-        # The least of three: the machine may have been busy with something else.
-        worst = min(p99_of_single_files(server, file_id) for _ in range(3))
-    print(f"{method} {path}: p99 {worst * 1000:.1f} ms")
-    assert worst <= WORST_P99
+        # One of three: the machine may have been busy with something else.
+        assert any(p99_of_single_files(server, file_id) <= WORST_P99 for _ in range(3))
 
 
 @pytest.mark.embedded("its rows are made in SQLite")

@@ -13,7 +13,7 @@ import httpx2
 from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, wait_until_quiet
 from tests.support.servers import Server
 
-CYCLES = int(os.environ.get("CRASH_CYCLES", "20"))
+CYCLES = int(os.environ.get("CRASH_CYCLES", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().getrandbits(32)
 THREADS = 6
 LARGEST = 4 * 2**20

@@ -5,6 +5,7 @@ import itertools
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ class Fleet:
         self._folder = folder
         self._settings = {"uploads_per_minute": 0, **settings}
         self.nodes: list[Server | None] = [None] * size
-        for number in range(size):
-            self.start(number)
+        with ThreadPoolExecutor(size) as pool:
+            list(pool.map(self.start, range(size)))
 
     def start(self, number: int) -> Server:
         node = Server(self._folder / f"node{number}", place=self.place, **self._settings)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,12 @@ def silent(server: PostgresServer | SeaweedServer) -> Iterator[None]:
         resume()
 
 
+def are_unavailable(*asks: Callable[[], httpx2.Response]) -> None:
+    """Each of them, when all are made at once: a node without answers keeps every one of them for seconds."""
+    with ThreadPoolExecutor(len(asks)) as pool:
+        list(pool.map(is_unavailable, asks))
+
+
 def is_unavailable(ask: Callable[[], httpx2.Response]) -> None:
     started = time.monotonic()
     response = ask()
@@ -95,10 +102,14 @@ def test_a_node_without_its_database_reports_unavailable_and_recovers(
 ) -> None:
     client, file_id = node.server.client, node.upload().json()["id"]
     with end(node.postgres):
-        for path in ("/files", f"/files/{file_id}", f"/files/{file_id}/content"):
-            is_unavailable(lambda path=path: client.get(path, timeout=60))  # type: ignore[misc]
-        is_unavailable(lambda: client.delete(f"/files/{file_id}", timeout=60))
-        is_unavailable(node.upload)
+        are_unavailable(
+            lambda: client.get("/files", timeout=60),
+            lambda: client.get(f"/files/{file_id}", timeout=60),
+            lambda: client.get(f"/files/{file_id}/content", timeout=60),
+            lambda: client.delete(f"/files/{file_id}", timeout=60),
+            node.upload,
+        )
+        is_unavailable(node.upload)  # also the next one
         unready = node.ready()
         assert unready.status_code == 503
         assert "Not ready: the database is unavailable." in unready.text
@@ -113,8 +124,7 @@ def test_a_node_without_its_blob_store_reports_unavailable_and_recovers(
 ) -> None:
     client, file_id = node.server.client, node.upload().json()["id"]
     with end(node.seaweed):
-        is_unavailable(lambda: client.get(f"/files/{file_id}/content", timeout=60))
-        is_unavailable(node.upload)
+        are_unavailable(lambda: client.get(f"/files/{file_id}/content", timeout=60), node.upload)
         unready = node.ready()
         assert unready.status_code == 503
         assert "Not ready: the blob store is unavailable." in unready.text
