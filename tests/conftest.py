@@ -29,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "embedded(reason): about a data directory, left out with --profile shared")
+    config.addinivalue_line(
+        "markers", "embedded(reason): about a data directory or no installation at all, left out with --profile shared"
+    )
     config.addinivalue_line("markers", "torture: takes long, and runs only with FILESTEAD_TORTURE=1 (`make torture`)")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell's background jobs ignore Ctrl-C, and so would every program under test.
@@ -65,7 +67,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if left_out := config.stash[LEFT_OUT]:
-        terminalreporter.section(f"{sum(left_out.values())} tests of the embedded installation were left out")
+        terminalreporter.section(f"{sum(left_out.values())} tests that PostgreSQL and S3 do not concern were left out")
         for reason, count in left_out.items():
             terminalreporter.line(f"{count}: {reason}")
 

@@ -11,6 +11,8 @@ from filestead.server.http1.limits import ConnectionLimits
 
 from .raw_http import TIMEOUT, Client, RawServer, request, serve
 
+pytestmark = pytest.mark.embedded("connections to an application of the test, which stores nothing")
+
 Connect = Callable[..., Client]
 IDLE_SECONDS = admission.MIN_IDLE_SECONDS + 0.2
 GATE = request(line=b"GET /gate HTTP/1.1")

@@ -13,6 +13,8 @@ from filestead.server.http1.lingering import LingeringLimits
 
 from .raw_http import CHUNKED, Client, RawServer, request, serve
 
+pytestmark = pytest.mark.embedded("connections to an application of the test, which stores nothing")
+
 Connect = Callable[..., Client]
 RESPONDED_EARLY = request(b"Content-Length: 1000000000", line=b"POST /early HTTP/1.1")
 AUTHENTICATED = request(b"Content-Length: 1000000000", line=b"POST /authenticated HTTP/1.1")

@@ -32,6 +32,8 @@ from .raw_http import (
     serve,
 )
 
+pytestmark = pytest.mark.embedded("connections to an application of the test, which stores nothing")
+
 Connect = Callable[..., Client]
 
 

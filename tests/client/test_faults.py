@@ -27,6 +27,8 @@ from tests.client.any_client import AnyClient, partial_files_in
 from tests.client.proxy import Fault, Proxy, raw_response
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.embedded("about the client, behind a proxy that makes the faults")
+
 CONTENT = os.urandom(900_001)
 SIZE = len(CONTENT)
 AT_ONCE = "Retry-After: 0"

@@ -11,6 +11,8 @@ import pytest
 from tests.client.any_client import KINDS
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.embedded("about the client alone")
+
 MIB = 2**20
 IMPORT_SECONDS = 0.150
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.embedded("about the client alone")
+
 GOOD = """
 import io
 from collections.abc import AsyncIterator, Iterator

@@ -175,6 +175,6 @@ def slowly(job: Job) -> Any:
         connection.sendall(_head(job, body))
         for number, piece in enumerate(_framed(job, body)):
             connection.sendall(piece)
-            if number % 16 == 0:
+            if number % 8 == 0:
                 time.sleep(0.03)
         return _read_answer(connection.recv)
