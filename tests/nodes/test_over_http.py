@@ -37,9 +37,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield made
 
 
+FILES = 200
+
+
 def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet) -> None:
     one, other = two.alive
-    ids = [one.upload(b"%d" % number)["id"] for number in range(500)]
+    ids = [one.upload(b"%d" % number)["id"] for number in range(FILES)]
     together = threading.Barrier(2)
 
     def delete_all(node: Server) -> list[int]:
@@ -51,7 +54,7 @@ def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet) -
 
     with ThreadPoolExecutor(2) as pool:
         statuses = list(zip(*pool.map(delete_all, (one, other)), strict=True))
-    assert [sorted(pair) for pair in statuses] == [[200, 404]] * 500
+    assert [sorted(pair) for pair in statuses] == [[200, 404]] * FILES
     assert len(set(statuses)) == 2, "both nodes win now and then"
     assert two.place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(0, 0)]
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from filestead.blobs.keys import new_key
-from filestead.blobs.s3 import bucket, reads
+from filestead.blobs.s3 import bucket, incomplete, reads
 from filestead.blobs.s3.bucket import Bucket
 from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, DomainError, StorageFailed, StorageFull, StoreUnavailable
@@ -141,6 +141,8 @@ async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blob
 async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shortened: the driver has 13 seconds for a part of 8 MiB, and 5 for a small object.
     monkeypatch.setattr(bucket, "WRITE_SECONDS", 3)
+    monkeypatch.setattr(bucket, "RESPONSE_SECONDS", 2)
+    monkeypatch.setattr(incomplete, "REQUEST_SECONDS", 2)
     blobs = place.store()
     blobs.open("inst-test", fresh=True)
     place.proxy.plan = always(Fault(hang=True), lambda request: request.is_part or size == SMALL)
@@ -234,8 +236,8 @@ READ_FAULTS = {
 async def test_a_broken_read_never_ends_cleanly(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "IDLE_SECONDS", 2)
-    monkeypatch.setattr(reads, "RESPONSE_SECONDS", 2)
+    monkeypatch.setattr(reads, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(reads, "RESPONSE_SECONDS", 1)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = always(READ_FAULTS[name], lambda request: request.reads)
@@ -248,7 +250,7 @@ async def test_a_broken_read_never_ends_cleanly(
 
     with pytest.raises((StoreUnavailable, StorageFailed)):
         await download()
-    assert time.monotonic() - started <= 9
+    assert time.monotonic() - started <= 7
     assert data.startswith(got)
 
 
@@ -256,7 +258,7 @@ async def test_a_broken_read_never_ends_cleanly(
 async def test_a_read_that_breaks_once_goes_on(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "IDLE_SECONDS", 2)
+    monkeypatch.setattr(reads, "IDLE_SECONDS", 1)
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
     place.proxy.plan = once(READ_FAULTS[name], lambda request: request.reads)
