@@ -49,7 +49,7 @@ def list_files(server: Server, key: str, forwarded: str | None = None) -> httpx2
 
 
 def list_files_repeatedly(server: Server, count: int, forwarded: str | None = None) -> list[httpx2.Response]:
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(48) as pool:
         return list(
             pool.map(lambda number: list_files(server, f"sk-wrong-{number}-0123456789", forwarded), range(count))
         )

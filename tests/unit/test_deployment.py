@@ -308,17 +308,18 @@ def test_a_missing_driver_is_named(database: OnServers, driver: str, extra: str)
 # --- two nodes behind the proxy ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def nodes(tmp_path: Path, database: OnServers) -> Iterator[tuple[Server, Server]]:
-    assert run(["migrate"], database.variables()).returncode == 0
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    folder = tmp_path_factory.mktemp("nodes")
+    place = OnServers(shared_postgres(), shared_server(), f"proxied-{os.getpid()}")
     with (
-        Server(tmp_path / "node-1", env=database.variables(), cors_origins=PAGE) as one,
-        Server(tmp_path / "node-2", env=database.variables(), cors_origins=PAGE) as other,
+        Server(folder / "node-1", place=place, cors_origins=PAGE) as one,
+        Server(folder / "node-2", place=place, cors_origins=PAGE) as other,
     ):
         yield one, other
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(nodes: tuple[Server, Server]) -> Iterator[int]:
     """The port of nginx with our configuration, but for names and places."""
     nginx = tool("nginx")
@@ -347,7 +348,7 @@ def proxy(nodes: tuple[Server, Server]) -> Iterator[int]:
             process.wait(timeout=30)
 
 
-def test_an_upload_streams_through_the_proxy(proxy: int, nodes: tuple[Server, Server], database: OnServers) -> None:
+def test_an_upload_streams_through_the_proxy(proxy: int, nodes: tuple[Server, Server]) -> None:
     half = os.urandom(15_000_000)
     head = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--b\r\n'
     head += b'Content-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
@@ -360,7 +361,7 @@ def test_an_upload_streams_through_the_proxy(proxy: int, nodes: tuple[Server, Se
     with socket.create_connection(("127.0.0.1", proxy), timeout=60) as connection:
         connection.sendall(request.encode() + head + half)
         waiting = time.monotonic() + 30
-        while not database.staged():  # a proxy that collects the body first has shown nothing to the node yet
+        while not nodes[0].place.staged():  # a proxy that collects the body first has shown nothing to the node yet
             assert time.monotonic() < waiting, "the body does not stream"
             time.sleep(0.02)
         connection.sendall(half + tail)
@@ -385,6 +386,7 @@ def test_the_longest_name_comes_back_through_the_proxy(proxy: int, nodes: tuple[
 
 
 def test_the_proxy_goes_on_with_one_node(proxy: int, nodes: tuple[Server, Server]) -> None:
+    """The last test of the two: one does not come back."""
     client = nodes[1].client
     nodes[0].kill()
     for _ in range(4):
