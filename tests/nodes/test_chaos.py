@@ -23,7 +23,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import SeaweedServer, require
 from tests.support.servers import KEY, run_command
 
-CYCLES = int(os.environ.get("CHAOS_CYCLES", "2"))
+CYCLES = int(os.environ.get("CHAOS_CYCLES", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().getrandbits(32)
 NODES = 3
 THREADS = 6

@@ -63,6 +63,7 @@ class SeaweedServer:
             "master.telemetry": "false",
             "master.volumeSizeLimitMB": 512,
             "master.electionTimeout": "1s",  # a restart waits for it
+            "master.peers": "none",  # an only master; looking for others takes up to seven seconds
             "volume.port": volume,
             "volume.port.grpc": volume_grpc,
             "volume.max": 64,
