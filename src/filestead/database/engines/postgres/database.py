@@ -145,11 +145,11 @@ class _OperationWithDeadline(QueuedOperation):
         self._claimed = threading.Lock()
 
     def try_claim(self) -> bool:
-        """Claim the queued; False if it is claimed already."""
+        """Claim the operation; False if it is claimed already."""
         return self._claimed.acquire(blocking=False)
 
     def on_queue_timeout(self) -> None:
-        """Fail the queued if it still waits for a connection; otherwise wait for its deadline."""
+        """Fail the operation if it still waits for a connection; otherwise wait for its deadline."""
         if self.try_claim():
             self.error = DatabaseUnavailable("every connection to the database is busy")
             self.resolve()
@@ -157,7 +157,7 @@ class _OperationWithDeadline(QueuedOperation):
             self.loop.call_later(self.deadline + GRACE_SECONDS - monotonic(), self._on_deadline)
 
     def _on_deadline(self) -> None:
-        """Fail the queued: its thread is blocked where no deadline applies (name resolution), or is cleaning up."""
+        """Fail the operation: its thread is blocked where no deadline applies (name resolution), or is cleaning up."""
         if not self.future.done():
             reason = "the database does not respond in time"
             self.future.set_exception(OutcomeUnknown(reason) if self.commits else DatabaseUnavailable(reason))
