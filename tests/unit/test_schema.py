@@ -51,7 +51,7 @@ def test_a_migration_is_all_or_nothing(tmp_path: Path) -> None:
         migrate_to(connection, revision)
         whole[revision] = names(connection)
     found = set()
-    for allowed in {*range(0, statements, 3), statements - 1}:
+    for allowed in range(statements):
         path = tmp_path / f"{allowed}.db"
         connection = connect(path, time.time)
         _fail_after(connection, allowed)

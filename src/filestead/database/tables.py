@@ -31,6 +31,9 @@ organizations = sa.Table(
     sa.Column("id", Text, primary_key=True),
     sa.Column("name", Text, nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column(
+        "attach_arrival_us", sa.BigInteger, nullable=False, server_default="0", comment="GCRA state of attached files"
+    ),
 )
 
 projects = sa.Table(
@@ -139,6 +142,130 @@ clock = sa.Table(
     sa.Column("jumped_us", sa.BigInteger, comment="the proven time of the jump; null while the clock is believed"),
 )
 
+# Work that outlives a request, see `domain.jobs`. A row is removed in the transaction of its effect.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("subject", Text, nullable=False),
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_us", sa.BigInteger, comment="when it may be claimed; null for a dead letter"),
+    sa.Column("token", Text, comment="of the claim; null while it waits"),
+    sa.Column("error", Text, comment="of the last attempt"),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("died_us", sa.BigInteger),
+    sa.UniqueConstraint("kind", "subject"),
+    sa.CheckConstraint("(due_us IS NULL) = (died_us IS NOT NULL)", name="dead_or_due"),
+    sqlite_autoincrement=True,
+)
+
+# When each project was last served by a worker, so that projects take turns.
+job_turns = sa.Table(
+    "job_turns",
+    metadata,
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("served_us", sa.BigInteger, nullable=False),
+)
+
+vector_stores = sa.Table(
+    "vector_stores",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True, comment="order of creation, never shown"),
+    sa.Column("id", Text, nullable=False, unique=True),
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("name", Text),
+    sa.Column("description", Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("last_active_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_after_days", sa.Integer),
+    sa.Column("metadata", Text, nullable=False, server_default="{}", comment="JSON"),
+    sqlite_autoincrement=True,
+)
+
+file_batches = sa.Table(
+    "file_batches",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column(
+        "vector_store_id", Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# Files attached to vector stores. A row disappears with its file or its store.
+vector_store_files = sa.Table(
+    "vector_store_files",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True, comment="the number of the attachment"),
+    sa.Column("vector_store_id", Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("file_id", Text, sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("file_batch_id", Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, comment="of the file"),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("error_code", Text),
+    sa.Column("error_message", Text),
+    sa.Column("usage_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("chunk_tokens", sa.Integer, nullable=False),
+    sa.Column("chunk_overlap_tokens", sa.Integer, nullable=False),
+    sa.Column("attributes", Text, nullable=False, server_default="{}", comment="JSON"),
+    sa.UniqueConstraint("vector_store_id", "file_id"),
+    sqlite_autoincrement=True,
+)
+
+# Attachments whose rows are gone, recorded by a trigger: the sweep deletes their chunks.
+detached_files = sa.Table(
+    "detached_files",
+    metadata,
+    sa.Column("attachment", Sequence, primary_key=True, autoincrement=False),
+)
+
+# What follows belongs to an attachment or a segment by its number, without a foreign key: deleting a file stays quick,
+# and the sweep deletes what is left. That number is in the upper bits of `id`, above `PART_BITS`.
+PART_BITS = 20
+
+vector_store_chunks = sa.Table(
+    "vector_store_chunks",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="attachment and ordinal"),
+    sa.Column("text", Text, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False, comment="characters that repeat the end of the chunk before"),
+    sa.Column("tokens", sa.Integer, nullable=False),
+)
+
+# Index segments (see `search/`): immutable, and merged into larger ones.
+index_segments = sa.Table(
+    "index_segments",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("vector_store_id", Text, nullable=False, index=True),
+    sa.Column("state", Text, nullable=False, comment="building, ready or garbage"),
+    sa.Column("built_by", Text, comment="token of the job that writes the blocks of a building one"),
+    sa.Column("level", sa.Integer, nullable=False),
+    sa.Column("chunks", sa.BigInteger, nullable=False),
+    sa.Column("total_length", sa.BigInteger, nullable=False, comment="terms of all chunks"),
+    sa.Column("buckets", sa.Integer, nullable=False),
+    sa.CheckConstraint("state IN ('building', 'ready', 'garbage')", name="state_known"),
+    sqlite_autoincrement=True,
+)
+
+index_postings = sa.Table(
+    "index_postings",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="segment and bucket"),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+index_documents = sa.Table(
+    "index_documents",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="segment and block"),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
 leased = blobs.c.lease_until_us.is_not(None)
 expiring = files.c.expires_at.is_not(None)
 sa.Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgresql_where=leased)
@@ -147,3 +274,25 @@ sa.Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.create
 sa.Index("files_by_expiry", files.c.expires_at, sqlite_where=expiring, postgresql_where=expiring)
 sa.Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)
 sa.Index("file_tombstones_by_end", file_tombstones.c.kept_until_us)
+in_batch = vector_store_files.c.file_batch_id.is_not(None)
+sa.Index("jobs_by_turn", jobs.c.project_id, jobs.c.due_us)
+sa.Index("vector_stores_by_project", vector_stores.c.project_id, vector_stores.c.seq)
+sa.Index("vector_store_files_by_store", vector_store_files.c.vector_store_id, vector_store_files.c.seq)
+# Covers the counts and the usage of a store.
+sa.Index(
+    "vector_store_files_by_status",
+    vector_store_files.c.vector_store_id,
+    vector_store_files.c.status,
+    vector_store_files.c.seq,
+    vector_store_files.c.expires_at,
+    vector_store_files.c.usage_bytes,
+)
+sa.Index(
+    "vector_store_files_by_batch",
+    vector_store_files.c.file_batch_id,
+    vector_store_files.c.seq,
+    sqlite_where=in_batch,
+    postgresql_where=in_batch,
+)
+not_ready = index_segments.c.state != "ready"
+sa.Index("index_segments_not_ready", index_segments.c.id, sqlite_where=not_ready, postgresql_where=not_ready)

@@ -198,6 +198,81 @@ class RateLimited(DomainError):
         self.decision = decision
 
 
+class AttachRateLimited(RateLimited):
+    """Too many files attached to vector stores by this organization."""
+
+
+# --- vector stores --------------------------------------------------------------------------------------------------
+
+
+class VectorStoreNotFound(DomainError):
+    """No such vector store in this project."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(f"no vector store {store_id}")
+        self.store_id = store_id
+
+
+class VectorStoreExpired(DomainError):
+    """The vector store has expired: it can be retrieved and deleted, but not used."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(f"vector store {store_id} has expired")
+        self.store_id = store_id
+
+
+class AttachedFileNotFound(DomainError):
+    """The file is not attached to this vector store, or no longer visible."""
+
+    def __init__(self, store_id: str, file_id: str) -> None:
+        super().__init__(f"no file {file_id} in vector store {store_id}")
+        self.store_id = store_id
+        self.file_id = file_id
+
+
+class FileBatchNotFound(DomainError):
+    """No such file batch in this vector store."""
+
+    def __init__(self, store_id: str, batch_id: str) -> None:
+        super().__init__(f"no file batch {batch_id} in vector store {store_id}")
+        self.store_id = store_id
+        self.batch_id = batch_id
+
+
+class FilesNotAttachable(DomainError):
+    """Files that are to be attached do not exist in this project."""
+
+    def __init__(self, file_ids: list[str]) -> None:
+        super().__init__(f"no files {file_ids}")
+        self.file_ids = file_ids
+
+
+class UnsupportedFileType(DomainError):
+    """The text of files with this extension cannot be extracted; `extension` has a dot, or is "none"."""
+
+    def __init__(self, file_id: str, extension: str) -> None:
+        super().__init__(f"file {file_id} has the extension {extension}")
+        self.file_id = file_id
+        self.extension = extension
+
+
+class ItemCursorNotFound(DomainError):
+    """The `after` or `before` of a listing is not in it."""
+
+    def __init__(self, param: str, item_id: str) -> None:
+        super().__init__(f"no {item_id} to list {param}")
+        self.param = param
+        self.item_id = item_id
+
+
+class JobLost(DomainError):
+    """The lease of a job has expired and another worker may have it: nothing of the effect was committed."""
+
+
+class SegmentsChanged(DomainError):
+    """Index segments were merged while a search read them; the search can be repeated."""
+
+
 # --- storage --------------------------------------------------------------------------------------------------------
 
 

@@ -27,9 +27,12 @@ def allowed(limit: int, arrival: int, now: int) -> RateDecision:
     return RateDecision(True, limit, remaining, (arrival - now) / 1e6, 0.0)
 
 
-def refused(limit: int, arrival: int, now: int) -> RateDecision:
-    """The decision on an upload for which the theoretical arrival time `arrival` was too far ahead."""
-    wait = arrival + interval(limit) - PERIOD - now
+def refused(limit: int, arrival: int, now: int, *, cost: int | None = None) -> RateDecision:
+    """The decision on an upload for which the theoretical arrival time `arrival` was too far ahead.
+
+    `cost` is what the request would have added to the arrival time; the interval of one upload by default.
+    """
+    wait = arrival + (interval(limit) if cost is None else cost) - PERIOD - now
     return RateDecision(False, limit, 0, (arrival - now) / 1e6, max(0, wait) / 1e6)
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, cast, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -93,8 +93,13 @@ def text_array_param(name: str) -> Any:
     return select(func.json_texts(bindparam(name, type_=Text)).table_valued("value").c.value)
 
 
-def json_array(values: Iterable[str]) -> str:
-    """The value of a parameter of `text_array_param`."""
+def int_array_param(name: str) -> Any:
+    """A parameter for `in_` that is any number of integers; its value is a `json_array`."""
+    return select(cast(func.json_texts(bindparam(name, type_=Text)).table_valued("value").c.value, BigInteger))
+
+
+def json_array(values: Iterable[str | int]) -> str:
+    """The value of a parameter of `text_array_param` or `int_array_param`."""
     return json.dumps(list(values))
 
 

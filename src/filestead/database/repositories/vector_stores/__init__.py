@@ -1,0 +1,1 @@
+"""Vector stores in SQL: stores, attached files, file batches, index; entries are `repository` and `index`."""

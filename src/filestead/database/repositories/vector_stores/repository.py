@@ -1,0 +1,351 @@
+"""Vector stores, attached files and file batches: `VectorStoreRepository` in SQL.
+
+A store's counts and usage are read from its attached files, so that a deleted or expired file is never counted.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, delete, insert, select, true, update
+
+from filestead.database.engines.statements import (
+    Connection,
+    Database,
+    Statement,
+    int_param,
+    json_array,
+    now,
+    text_array_param,
+)
+from filestead.database.repositories.jobs import JobQueue
+from filestead.database.repositories.vector_stores.attaching import Attaching
+from filestead.database.repositories.vector_stores.listing import Listing
+from filestead.database.repositories.vector_stores.rows import (
+    EXPIRED,
+    FILE_COLUMNS,
+    STORE_COLUMNS,
+    attached,
+    counts_query,
+    encode,
+    in_project,
+    stores,
+    to_attached_file,
+    to_counts,
+    to_store,
+    unexpired,
+)
+from filestead.database.tables import file_batches, vector_store_chunks, vector_store_files, vector_stores
+from filestead.domain.errors import (
+    AttachedFileNotFound,
+    FileBatchNotFound,
+    VectorStoreExpired,
+    VectorStoreNotFound,
+)
+from filestead.domain.jobs import JobKind
+from filestead.domain.rate_limit import RateDecision
+from filestead.domain.vector_stores.model import (
+    AttachedFile,
+    Attributes,
+    FileBatch,
+    IndexStatus,
+    ItemPage,
+    NewAttachment,
+    NewStore,
+    PageRequest,
+    StoreChanges,
+    StoredChunk,
+    VectorStore,
+)
+
+
+class SqlVectorStoreRepository:
+    """See `VectorStoreRepository` for the contract."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect = database.dialect
+        compiled = partial(Statement, dialect=dialect)
+        self._queue = JobQueue(dialect)
+        self._attaching = Attaching(dialect, self._queue)
+        texts = ("project_id", "name", "description", "metadata")
+        self._insert = compiled(
+            insert(vector_stores).values(
+                **{name: bindparam(name) for name in texts},
+                id=bindparam("store_id"),
+                created_at=now(),
+                last_active_at=now(),
+                expires_after_days=int_param("expires_after_days"),
+            )
+        )
+        self._get = compiled(select(*STORE_COLUMNS).where(in_project()))
+        self._touch = compiled(update(vector_stores).where(in_project(), EXPIRED == 0).values(last_active_at=now()))
+        self._update = compiled(
+            update(vector_stores)
+            .where(in_project(), EXPIRED == 0)
+            .values(
+                name=case((bindparam("set_name") == 1, bindparam("name")), else_=stores.name),
+                expires_after_days=case(
+                    (int_param("set_expires") == 1, int_param("expires_after_days")), else_=stores.expires_after_days
+                ),
+                metadata=case((bindparam("set_metadata") == 1, bindparam("metadata")), else_=stores.metadata),
+            )
+        )
+        self._delete = compiled(delete(vector_stores).where(in_project()))
+        self._counts = compiled(
+            counts_query(attached.vector_store_id).where(attached.vector_store_id.in_(text_array_param("ids")))
+        )
+        in_store = attached.vector_store_id == bindparam("store_id")
+        one = and_(in_store, attached.file_id == bindparam("file_id"), unexpired())
+        in_batch = attached.file_batch_id == bindparam("batch_id")
+        self._get_file = compiled(select(*FILE_COLUMNS).where(one))
+        self._update_file = compiled(update(vector_store_files).where(one).values(attributes=bindparam("attributes")))
+        self._detach = compiled(delete(vector_store_files).where(one).returning(attached.seq))
+        self._batch = compiled(
+            select(file_batches.c.created_at, file_batches.c.cancelled).where(
+                file_batches.c.id == bindparam("batch_id"), file_batches.c.vector_store_id == bindparam("store_id")
+            )
+        )
+        self._batch_counts = compiled(counts_query().where(in_batch))
+        self._cancel_files = compiled(
+            update(vector_store_files)
+            .where(in_batch, attached.status == IndexStatus.IN_PROGRESS.value)
+            .values(status=IndexStatus.CANCELLED.value)
+            .returning(attached.seq)
+        )
+        self._cancel = compiled(
+            update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=true())
+        )
+        chunks = vector_store_chunks.c
+        self._chunks = compiled(
+            select(chunks.text, chunks.overlap, chunks.tokens)
+            .join(vector_store_files, attached.seq == chunks.attachment)
+            .where(one, attached.status == IndexStatus.COMPLETED.value)
+            .order_by(chunks.ordinal)
+        )
+        self._store_pages = Listing(
+            dialect, STORE_COLUMNS, stores.seq, stores.id, stores.project_id == bindparam("project_id")
+        )
+        self._file_pages = Listing(
+            dialect,
+            FILE_COLUMNS,
+            attached.seq,
+            attached.file_id,
+            in_store,
+            unexpired(),
+            (("status", attached.status == bindparam("status")), ("batch_id", in_batch)),
+        )
+
+    async def create(
+        self, project_id: str, organization_id: str, new: NewStore, files: Sequence[NewAttachment], *, rate: int
+    ) -> VectorStore:
+        """Create a store and attach files."""
+
+        def operation(connection: Connection) -> VectorStore:
+            self._insert(
+                connection,
+                store_id=new.id,
+                project_id=project_id,
+                name=new.name,
+                description=new.description,
+                metadata=encode(new.metadata),
+                expires_after_days=new.expires_after_days,
+            )
+            self._attaching.attach(connection, project_id, organization_id, new.id, files, rate=rate, batch_id=None)
+            return self._require_store(connection, project_id, new.id)
+
+        return await self._database.write(operation)
+
+    async def get(self, project_id: str, store_id: str) -> VectorStore:
+        """The store, expired or not."""
+        return await self._database.read(lambda connection: self._require_store(connection, project_id, store_id))
+
+    async def page(self, project_id: str, request: PageRequest) -> ItemPage[VectorStore]:
+        """Stores in the order of creation."""
+        return await self._database.read(
+            lambda connection: self._store_pages.page(
+                connection, request, lambda rows: self._with_counts(connection, rows), project_id=project_id
+            )
+        )
+
+    async def update(self, project_id: str, store_id: str, changes: StoreChanges) -> VectorStore:
+        """Change a store."""
+
+        def operation(connection: Connection) -> VectorStore:
+            changed = self._update(
+                connection,
+                project_id=project_id,
+                store_id=store_id,
+                name=changes.name,
+                set_name=int(changes.set_name),
+                expires_after_days=changes.expires_after_days,
+                set_expires=int(changes.set_expires_after),
+                metadata=encode(changes.metadata or {}),
+                set_metadata=int(changes.metadata is not None),
+            )
+            if not changed.rowcount:
+                self._reject(connection, project_id, store_id)
+            return self._require_store(connection, project_id, store_id)
+
+        return await self._database.write(operation)
+
+    async def delete(self, project_id: str, store_id: str) -> None:
+        """Delete a store and detach its files."""
+
+        def operation(connection: Connection) -> None:
+            if not self._delete(connection, project_id=project_id, store_id=store_id).rowcount:
+                raise VectorStoreNotFound(store_id)
+
+        await self._database.write(operation)
+
+    async def touch(self, project_id: str, store_id: str) -> None:
+        """Record activity."""
+        await self._database.write(lambda connection: self._lock_usable(connection, project_id, store_id))
+
+    async def attach(
+        self,
+        project_id: str,
+        organization_id: str,
+        store_id: str,
+        files: Sequence[NewAttachment],
+        *,
+        rate: int,
+        batch_id: str | None = None,
+    ) -> RateDecision:
+        """Attach files and add their jobs."""
+
+        def operation(connection: Connection) -> RateDecision:
+            self._lock_usable(connection, project_id, store_id)
+            return self._attaching.attach(
+                connection, project_id, organization_id, store_id, files, rate=rate, batch_id=batch_id
+            )
+
+        return await self._database.write(operation)
+
+    async def get_file(self, project_id: str, store_id: str, file_id: str) -> AttachedFile:
+        """An attached file."""
+        return await self._database.read(
+            lambda connection: self._require_file(connection, project_id, store_id, file_id)
+        )
+
+    async def page_files(
+        self,
+        project_id: str,
+        store_id: str,
+        request: PageRequest,
+        *,
+        status: IndexStatus | None = None,
+        batch_id: str | None = None,
+    ) -> ItemPage[AttachedFile]:
+        """Attached files in the order of attachment."""
+
+        def operation(connection: Connection) -> ItemPage[AttachedFile]:
+            self._require_store_row(connection, project_id, store_id)
+            if batch_id is not None:
+                self._require_batch(connection, store_id, batch_id)
+            return self._file_pages.page(
+                connection,
+                request,
+                lambda rows: [to_attached_file(row) for row in rows],
+                store_id=store_id,
+                status=None if status is None else status.value,
+                batch_id=batch_id,
+            )
+
+        return await self._database.read(operation)
+
+    async def update_file(self, project_id: str, store_id: str, file_id: str, attributes: Attributes) -> AttachedFile:
+        """Replace the attributes of an attached file."""
+
+        def operation(connection: Connection) -> AttachedFile:
+            self._lock_usable(connection, project_id, store_id)
+            self._update_file(connection, store_id=store_id, file_id=file_id, attributes=encode(attributes))
+            return self._require_file(connection, project_id, store_id, file_id)
+
+        return await self._database.write(operation)
+
+    async def detach(self, project_id: str, store_id: str, file_id: str) -> None:
+        """Detach a file."""
+
+        def operation(connection: Connection) -> None:
+            self._require_store_row(connection, project_id, store_id)
+            row = self._detach(connection, store_id=store_id, file_id=file_id).fetchone()
+            if row is None:
+                raise AttachedFileNotFound(store_id, file_id)
+            self._queue.remove(connection, JobKind.INDEX, [str(row[0])])
+
+        await self._database.write(operation)
+
+    async def get_batch(self, project_id: str, store_id: str, batch_id: str) -> FileBatch:
+        """A file batch."""
+
+        def operation(connection: Connection) -> FileBatch:
+            self._require_store_row(connection, project_id, store_id)
+            return self._require_batch(connection, store_id, batch_id)
+
+        return await self._database.read(operation)
+
+    async def cancel_batch(self, project_id: str, store_id: str, batch_id: str) -> FileBatch:
+        """Cancel the files of a batch that are in progress."""
+
+        def operation(connection: Connection) -> FileBatch:
+            self._require_store_row(connection, project_id, store_id)
+            self._require_batch(connection, store_id, batch_id)
+            cancelled = self._cancel_files(connection, batch_id=batch_id).fetchall()
+            if cancelled:
+                self._cancel(connection, batch_id=batch_id)
+                self._queue.remove(connection, JobKind.INDEX, [str(seq) for (seq,) in cancelled])
+            return self._require_batch(connection, store_id, batch_id)
+
+        return await self._database.write(operation)
+
+    async def text(self, project_id: str, store_id: str, file_id: str) -> list[StoredChunk]:
+        """The chunks of an attached file in order."""
+
+        def operation(connection: Connection) -> list[StoredChunk]:
+            self._require_file(connection, project_id, store_id, file_id)
+            rows = self._chunks(connection, store_id=store_id, file_id=file_id).fetchall()
+            return [StoredChunk(*row) for row in rows]
+
+        return await self._database.read(operation, long=True)
+
+    def _lock_usable(self, connection: Connection, project_id: str, store_id: str) -> None:
+        """Record activity of a store and lock its row, or raise `VectorStoreNotFound` or `VectorStoreExpired`."""
+        if not self._touch(connection, project_id=project_id, store_id=store_id).rowcount:
+            self._reject(connection, project_id, store_id)
+
+    def _reject(self, connection: Connection, project_id: str, store_id: str) -> None:
+        self._require_store_row(connection, project_id, store_id)
+        raise VectorStoreExpired(store_id)
+
+    def _require_store_row(self, connection: Connection, project_id: str, store_id: str) -> tuple[Any, ...]:
+        row = self._get(connection, project_id=project_id, store_id=store_id).fetchone()
+        if row is None:
+            raise VectorStoreNotFound(store_id)
+        return row
+
+    def _require_store(self, connection: Connection, project_id: str, store_id: str) -> VectorStore:
+        return self._with_counts(connection, [self._require_store_row(connection, project_id, store_id)])[0]
+
+    def _with_counts(self, connection: Connection, rows: list[tuple[Any, ...]]) -> list[VectorStore]:
+        ids = json_array(str(row[0]) for row in rows)
+        found = sorted(self._counts(connection, ids=ids).fetchall(), key=itemgetter(0))
+        counts = {store_id: [row[1:] for row in group] for store_id, group in groupby(found, key=itemgetter(0))}
+        return [to_store(row, counts.get(row[0], [])) for row in rows]
+
+    def _require_file(self, connection: Connection, project_id: str, store_id: str, file_id: str) -> AttachedFile:
+        self._require_store_row(connection, project_id, store_id)
+        row = self._get_file(connection, store_id=store_id, file_id=file_id).fetchone()
+        if row is None:
+            raise AttachedFileNotFound(store_id, file_id)
+        return to_attached_file(row)
+
+    def _require_batch(self, connection: Connection, store_id: str, batch_id: str) -> FileBatch:
+        row = self._batch(connection, store_id=store_id, batch_id=batch_id).fetchone()
+        if row is None:
+            raise FileBatchNotFound(store_id, batch_id)
+        created_at, cancelled = row
+        counts = to_counts(self._batch_counts(connection, batch_id=batch_id).fetchall())
+        return FileBatch(batch_id, store_id, created_at, bool(cancelled), counts)

@@ -1,0 +1,89 @@
+"""Work that outlives a request: durable jobs, claimed under a lease by a worker of any node.
+
+A job is a row of the table `jobs`. It is added in the transaction of the change that needs it, and removed in the
+transaction of its effect, so that a crash at any point loses no job and repeats no effect.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+LEASE_SECONDS = 60
+"""How long a claimed job belongs to its worker without a heartbeat."""
+
+MAX_ATTEMPTS = 5
+"""Attempts, including those that ended with the death of the worker. Then the job goes to the dead letters."""
+
+RETRY_SECONDS = (1, 5, 30, 120)
+"""Delay before the second, third ... attempt, each with up to 50 % of jitter."""
+
+
+class JobKind(StrEnum):
+    """What a job does; its subject is the key of a row."""
+
+    INDEX = "index"
+    """Index an attached file; the subject is the number of the attachment."""
+    MERGE = "merge"
+    """Merge index segments of a vector store; the subject is the id of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that a worker has claimed."""
+
+    id: int
+    kind: JobKind
+    subject: str
+    project_id: str
+    attempts: int
+    """Attempts so far, with this one."""
+    token: str
+    """Identifies this claim: an effect is committed only while the row still has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job that is not tried again."""
+
+    id: int
+    kind: str
+    subject: str
+    project_id: str
+    attempts: int
+    error: str
+    died_at: int
+
+
+class JobRepository(Protocol):
+    """Rows of jobs. Leases and delays use the database's clock; errors as in `FileRepository`."""
+
+    async def claim(self, kinds: Sequence[JobKind], *, token: str, lease_seconds: int, limit: int) -> list[Job]:
+        """Claim up to `limit` jobs that are due, or whose lease has expired; each job goes to one caller.
+
+        `token` is a fresh one for each call.
+
+        Projects take turns: the project that was served least recently comes first, one job at a time. Within a
+        project the job that has been due longest comes first.
+        """
+
+    async def renew(self, jobs: Sequence[Job], *, lease_seconds: int) -> set[int]:
+        """Extend the leases; returns the ids of the jobs that the callers still hold."""
+
+    async def retry(self, job: Job, error: str, *, delay_seconds: float) -> None:
+        """End this attempt; the job is due again after the delay. Without effect if the lease was lost."""
+
+    async def bury(self, job: Job, error: str) -> None:
+        """Move the job to the dead letters. Without effect if the lease was lost."""
+
+    async def finish(self, job: Job) -> None:
+        """Remove a job that has no effect to commit. Without effect if the lease was lost."""
+
+    async def release(self, jobs: Sequence[Job]) -> None:
+        """Give claimed jobs back, due at once and without counting the attempt: at the shutdown of a worker."""
+
+    async def release_leases(self) -> int:
+        """End every lease. Only for an installation that no worker uses."""
+
+    async def dead(self, limit: int) -> list[DeadJob]:
+        """The latest dead letters."""

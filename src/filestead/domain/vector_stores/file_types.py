@@ -1,0 +1,26 @@
+"""Which files can be indexed, and how an attached file fails.
+
+Source: the supported files of file search, and recorded `last_error` texts of the hosted service.
+"""
+
+from pathlib import PurePosixPath
+
+from filestead.domain.vector_stores.model import IndexingError
+
+_CODE = ("c", "cpp", "cs", "css", "go", "java", "js", "json", "php", "py", "rb", "sh", "tex", "ts")
+EXTENSIONS = frozenset(f".{name}" for name in (*_CODE, "docx", "html", "md", "pdf", "pptx", "txt"))
+"""Extensions whose text can be extracted. `.doc`, which the hosted service has too, is not among them."""
+
+UNSUPPORTED_FILE = IndexingError("unsupported_file", "The file type is not supported.")
+UNPARSABLE_FILE = IndexingError("invalid_file", "The file could not be parsed.")
+TOO_LARGE_FILE = IndexingError("invalid_file", "The file could not be parsed because it is too large.")
+EMPTY_FILE = IndexingError("invalid_file", "The file could not be parsed because it is empty.")
+SERVER_ERROR = IndexingError("server_error", "An internal error occurred.")
+
+
+def unsupported_extension(filename: str) -> str | None:
+    """Return the extension if files with it cannot be indexed, "none" for a name without one; None if they can."""
+    extension = PurePosixPath(filename).suffix.lower()
+    if extension in EXTENSIONS:
+        return None
+    return extension or "none"
