@@ -99,6 +99,31 @@ class Settings(BaseSettings):
     uploads_per_minute: int = _setting(
         1000, "uploads per minute", "Upload rate of one user; 0 means no limit.", ge=0, le=1_000_000
     )
+    attached_files_per_minute: int = _setting(
+        2000,
+        "files per minute",
+        "Rate at which one organization attaches files to vector stores; 0 means no limit.",
+        ge=0,
+        le=1_000_000,
+    )
+    role: Literal["all", "api", "worker"] = _setting(
+        "all",
+        "mode",
+        "What this server does: `api` serves requests, `worker` runs jobs such as indexing (and serves only health "
+        "checks), `all` does both.",
+    )
+    indexing_processes: int = _setting(
+        1, "processes", "Files that one server process indexes at a time, each in a process of its own.", ge=1, le=64
+    )
+    max_indexed_tokens: int = _setting(
+        2_000_000, "tokens", "Maximum size of the text of a file in a vector store.", ge=1_000, le=50_000_000
+    )
+    indexing_memory: ByteSize = _setting(
+        ByteSize(256 * MIB), "bytes", "Maximum memory for indexing one file; a file that needs more fails.", ge=64 * MIB
+    )
+    indexing_seconds: float = _setting(
+        300.0, "seconds", "Maximum time for indexing one file; a file that needs more fails.", gt=0
+    )
     validation: Literal["openai", "advise", "strict", "hosted"] = _setting(
         "advise",
         "mode",

@@ -11,7 +11,10 @@ from filestead.api import files, openapi, service
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import json_response
+from filestead.api.vector_stores import openapi as vector_stores
+from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.domain.access import Scope
+from filestead.wire import vector_stores as vs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Handlers:
     """The handlers of all resources."""
 
     files: files.FileHandlers
+    vector_stores: VectorStoreHandlers
     service: service.ServiceHandlers
 
 
@@ -40,6 +44,54 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
     Operation("GET", "/v1/files/{file_id}/content", Scope.READ, lambda to: to.files.download, "Files", "downloadFile",
         "Download the content", files.DOWNLOAD_RESPONSES, errors=(404, 412, 416),
         parameters=files.DOWNLOAD_PARAMETERS),
+    Operation("GET", "/v1/vector_stores", Scope.READ, lambda to: to.vector_stores.list,
+        "Vector stores", "listVectorStores", "List vector stores",
+        {200: json_response("A page of vector stores.", vs.ListVectorStores)}, errors=(404,), parameters=vector_stores.LIST_PARAMETERS),
+    Operation("POST", "/v1/vector_stores", Scope.WRITE, lambda to: to.vector_stores.create,
+        "Vector stores", "createVectorStore", "Create a vector store",
+        {200: json_response("The vector store.", vs.VectorStore)}, errors=(404,), request_body=vector_stores.NEW_STORE),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}", Scope.READ, lambda to: to.vector_stores.retrieve,
+        "Vector stores", "getVectorStore", "Retrieve a vector store",
+        {200: json_response("The vector store.", vs.VectorStore)}, errors=(404,)),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}", Scope.WRITE, lambda to: to.vector_stores.update,
+        "Vector stores", "modifyVectorStore", "Change a vector store",
+        {200: json_response("The vector store.", vs.VectorStore)}, errors=(404,), request_body=vector_stores.STORE_CHANGES),
+    Operation("DELETE", "/v1/vector_stores/{vector_store_id}", Scope.WRITE, lambda to: to.vector_stores.delete,
+        "Vector stores", "deleteVectorStore", "Delete a vector store",
+        {200: json_response("Deleted.", vs.Deleted)}, errors=(404,)),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}/search", Scope.READ, lambda to: to.vector_stores.search,
+        "Vector stores", "searchVectorStore", "Search a vector store",
+        {200: json_response("What was found.", vs.SearchResultsPage)}, errors=(404,), request_body=vector_stores.SEARCH),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}/files", Scope.READ, lambda to: to.vector_stores.list_files,
+        "Vector stores", "listVectorStoreFiles", "List the files of a vector store",
+        {200: json_response("A page of files.", vs.ListVectorStoreFiles)}, errors=(404,), parameters=vector_stores.FILE_LIST_PARAMETERS),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}/files", Scope.WRITE, lambda to: to.vector_stores.attach_file,
+        "Vector stores", "createVectorStoreFile", "Attach a file",
+        {200: json_response("The attached file.", vs.VectorStoreFile)}, errors=(404,), request_body=vector_stores.NEW_FILE),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}/files/{file_id}", Scope.READ, lambda to: to.vector_stores.retrieve_file,
+        "Vector stores", "getVectorStoreFile", "Retrieve an attached file",
+        {200: json_response("The attached file.", vs.VectorStoreFile)}, errors=(404,)),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}/files/{file_id}", Scope.WRITE, lambda to: to.vector_stores.update_file,
+        "Vector stores", "updateVectorStoreFileAttributes", "Change the attributes of an attached file",
+        {200: json_response("The attached file.", vs.VectorStoreFile)}, errors=(404,), request_body=vector_stores.NEW_ATTRIBUTES),
+    Operation("DELETE", "/v1/vector_stores/{vector_store_id}/files/{file_id}", Scope.WRITE, lambda to: to.vector_stores.detach_file,
+        "Vector stores", "deleteVectorStoreFile", "Detach a file",
+        {200: json_response("Detached.", vs.Deleted)}, errors=(404,)),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}/files/{file_id}/content", Scope.READ, lambda to: to.vector_stores.file_content,
+        "Vector stores", "retrieveVectorStoreFileContent", "Retrieve the text of an attached file",
+        {200: json_response("The text.", vs.FileContentPage)}, errors=(404,)),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}/file_batches", Scope.WRITE, lambda to: to.vector_stores.create_batch,
+        "Vector stores", "createVectorStoreFileBatch", "Attach files together",
+        {200: json_response("The file batch.", vs.FileBatch)}, errors=(404,), request_body=vector_stores.NEW_BATCH),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}/file_batches/{batch_id}", Scope.READ, lambda to: to.vector_stores.retrieve_batch,
+        "Vector stores", "getVectorStoreFileBatch", "Retrieve a file batch",
+        {200: json_response("The file batch.", vs.FileBatch)}, errors=(404,)),
+    Operation("POST", "/v1/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel", Scope.WRITE, lambda to: to.vector_stores.cancel_batch,
+        "Vector stores", "cancelVectorStoreFileBatch", "Cancel a file batch",
+        {200: json_response("The file batch.", vs.FileBatch)}, errors=(404,)),
+    Operation("GET", "/v1/vector_stores/{vector_store_id}/file_batches/{batch_id}/files", Scope.READ, lambda to: to.vector_stores.list_batch_files,
+        "Vector stores", "listFilesInVectorStoreBatch", "List the files of a batch",
+        {200: json_response("A page of files.", vs.ListVectorStoreFiles)}, errors=(404,), parameters=vector_stores.FILE_LIST_PARAMETERS),
     Operation("GET", "/", PUBLIC, lambda to: to.service.about, "Operations", "about", "What this server is", ABOUT),
     Operation("GET", "/v1", PUBLIC, lambda to: to.service.about, "Operations", "aboutV1", "What this server is", ABOUT,
         aliases=("/v1/",)),
@@ -56,4 +108,4 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 @functools.cache
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
-    return openapi.build_document(OPERATIONS, {**files.SCHEMAS, **service.SCHEMAS})
+    return openapi.build_document(OPERATIONS, {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS})

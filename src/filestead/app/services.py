@@ -16,9 +16,15 @@ from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
 from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
+from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
+from filestead.domain.vector_stores.search import Search
+from filestead.domain.vector_stores.service import VectorStores
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
+from filestead.worker.indexing import IndexHandler
+from filestead.worker.merging import MergeHandler
+from filestead.worker.worker import Handler, Worker
 
 log = logging.getLogger("filestead")
 

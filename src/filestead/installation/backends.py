@@ -10,12 +10,17 @@ from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.files.repository import SqlFileRepository
+from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
 from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
+from filestead.domain.jobs import JobRepository
+from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +35,9 @@ class Backends:
 
     files: FileRepository
     keys: KeyRepository
+    jobs: JobRepository
+    vector_stores: VectorStoreRepository
+    index: IndexRepository
     blobs: HealthCheckedBlobs
     tables: TableCopier
     close: Callable[[], None]
@@ -47,6 +55,9 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
     return Backends(
         SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
         SqlKeyRepository(database, new_id),
+        SqlJobRepository(database),
+        SqlVectorStoreRepository(database),
+        SqlIndexRepository(database),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
         close,

@@ -104,11 +104,12 @@ class EmbeddedInstallation:
             return f"the embedded installation in {self._directory} has the schema of this version"
 
     def bootstrap(self, key_file: Path | None = None) -> str | None:
-        """End all leases, since no upload can be under way, and create the initial key."""
+        """End all leases, since no upload and no job can be under way, and create the initial key."""
 
         async def run() -> str | None:
             with contextlib.closing(self.open()) as backends:
                 await backends.files.release_leases()
+                await backends.jobs.release_leases()
                 return await create_initial_key(backends.keys, self._settings, key_file)
 
         return asyncio.run(run())

@@ -161,6 +161,35 @@ def _rate_limited(error: errors.RateLimited) -> ErrorResponse:
     )
 
 
+def _attach_rate_limited(error: errors.AttachRateLimited) -> ErrorResponse:
+    decision = error.decision
+    return ErrorResponse(
+        429,
+        f"Rate limit reached for files attached to vector stores: Limit {decision.limit} / min. "
+        f"Please try again in {_format_duration(decision.retry_after)}.",
+        None,
+        "rate_limit_exceeded",
+        "requests",
+        rate_limit_headers(decision),
+    )
+
+
+def _unsupported_file_type(error: errors.UnsupportedFileType) -> ErrorResponse:
+    return ErrorResponse(
+        400,
+        f"Files with extensions [{error.extension}] are not supported for retrieval. "
+        "See https://platform.openai.com/docs/assistants/tools/file-search/supported-files",
+        "file_ids",
+        "unsupported_file",
+    )
+
+
+def _files_not_attachable(error: errors.FilesNotAttachable) -> ErrorResponse:
+    shown = ", ".join(f"'{file_id}'" for file_id in error.file_ids[:5])
+    more = f" and {len(error.file_ids) - 5} more" if len(error.file_ids) > 5 else ""
+    return ErrorResponse(404, f"No file found with id {shown}{more}. Nothing was attached.", "file_ids")
+
+
 def _unavailable(_: errors.StoreUnavailable) -> ErrorResponse:
     return ErrorResponse(
         503,
@@ -232,6 +261,26 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
     ),
     errors.QuotaExceeded: _quota_exceeded,
     errors.RateLimited: _rate_limited,
+    errors.AttachRateLimited: _attach_rate_limited,
+    errors.VectorStoreNotFound: lambda error: ErrorResponse(
+        404, f"No vector store found with id '{error.store_id}'.", "vector_store_id"
+    ),
+    errors.VectorStoreExpired: lambda error: ErrorResponse(
+        400, f"Vector store '{error.store_id}' has expired", "vector_store_id"
+    ),
+    errors.AttachedFileNotFound: lambda error: ErrorResponse(
+        404, f"No file found with id '{error.file_id}' in vector store '{error.store_id}'.", "file_id"
+    ),
+    errors.FileBatchNotFound: lambda error: ErrorResponse(
+        404, f"No file batch found with id '{error.batch_id}' in vector store '{error.store_id}'.", "batch_id"
+    ),
+    errors.FilesNotAttachable: _files_not_attachable,
+    errors.UnsupportedFileType: _unsupported_file_type,
+    errors.ItemCursorNotFound: lambda error: ErrorResponse(
+        404, f"No item found with id '{error.item_id}' in this list.", error.param
+    ),
+    errors.JobLost: lambda _: INTERNAL_ERROR,
+    errors.SegmentsChanged: lambda _: INTERNAL_ERROR,
     errors.StorageFull: lambda _: ErrorResponse(
         507,
         "The server has no disk space left for this file; nothing was stored. Delete files or ask the operator for "

@@ -1,0 +1,162 @@
+"""What the OpenAPI document says of vector stores."""
+
+from typing import Any
+
+from filestead.api.http.routing import JSON
+from filestead.api.openapi import Schemas, query_parameter
+from filestead.api.vector_stores import parsing
+from filestead.api.vector_stores.handlers import STATUSES
+from filestead.wire import vector_stores as wire
+
+STATUS = {"status": {"enum": list(STATUSES)}}
+
+SCHEMAS: Schemas = {
+    wire.VectorStore: {"status": {"enum": ["in_progress", "completed", "expired"]}},
+    wire.VectorStoreFile: STATUS,
+    wire.FileBatch: STATUS,
+    wire.ListVectorStores: {},
+    wire.ListVectorStoreFiles: {},
+    wire.Deleted: {"object": {"enum": ["vector_store.deleted", "vector_store.file.deleted"]}},
+    wire.FileContentPage: {},
+    wire.SearchResultsPage: {},
+}
+
+LIST_PARAMETERS = [
+    query_parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": parsing.MAX_LIMIT, "default": 20}, "Items on a page."
+    ),
+    query_parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "By the time of creation."),
+    query_parameter("after", {"type": "string"}, "The id behind which the page starts."),
+    query_parameter("before", {"type": "string"}, "The id in front of which the page ends."),
+]
+FILE_LIST_PARAMETERS = [
+    *LIST_PARAMETERS,
+    query_parameter("filter", {"enum": list(STATUSES)}, "Only files with this status."),
+]
+
+TEXT: dict[str, Any] = {"type": "string"}
+EXPIRES_AFTER: dict[str, Any] = {
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "required": ["anchor", "days"],
+    "properties": {
+        "anchor": {"enum": ["last_active_at"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_EXPIRY_DAYS},
+    },
+}
+METADATA: dict[str, Any] = {
+    "type": ["object", "null"],
+    "maxProperties": 16,
+    "propertyNames": {"maxLength": 64},
+    "additionalProperties": {"type": "string", "maxLength": 512},
+}
+ATTRIBUTES: dict[str, Any] = {
+    **METADATA,
+    "additionalProperties": {
+        "oneOf": [{"type": "string", "maxLength": 512}, {"type": "number"}, {"type": "boolean"}]
+    },
+}
+CHUNKING: dict[str, Any] = {
+    "oneOf": [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["type"],
+            "properties": {"type": {"const": "auto"}},
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["type", "static"],
+            "properties": {
+                "type": {"const": "static"},
+                "static": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["max_chunk_size_tokens", "chunk_overlap_tokens"],
+                    "properties": {
+                        "max_chunk_size_tokens": {
+                            "type": "integer",
+                            "minimum": parsing.MIN_CHUNK_TOKENS,
+                            "maximum": parsing.MAX_CHUNK_TOKENS,
+                        },
+                        "chunk_overlap_tokens": {"type": "integer", "minimum": 0},
+                    },
+                },
+            },
+        },
+    ]
+}
+FILE_ID = {"type": "string", "pattern": "^file"}
+_NEW_FILE = {"file_id": FILE_ID, "chunking_strategy": CHUNKING, "attributes": ATTRIBUTES}
+
+
+def _body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        **({"required": list(required)} if required else {}),
+    }
+    return {"required": bool(required), "content": {JSON: {"schema": schema}}}
+
+
+NEW_STORE = _body(
+    {
+        "file_ids": {"type": "array", "maxItems": parsing.MAX_FILES_AT_CREATION, "items": FILE_ID},
+        "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
+        "description": {**TEXT, "maxLength": parsing.MAX_DESCRIPTION_CHARACTERS},
+        "expires_after": EXPIRES_AFTER,
+        "chunking_strategy": CHUNKING,
+        "metadata": METADATA,
+    }
+)
+STORE_CHANGES = _body(
+    {
+        "name": {"type": ["string", "null"], "maxLength": parsing.MAX_NAME_CHARACTERS},
+        "expires_after": EXPIRES_AFTER,
+        "metadata": METADATA,
+    }
+)
+NEW_FILE = _body(_NEW_FILE, "file_id")
+NEW_ATTRIBUTES = _body({"attributes": ATTRIBUTES}, "attributes")
+NEW_BATCH = _body(
+    {
+        "file_ids": {"type": "array", "minItems": 1, "maxItems": parsing.MAX_BATCH_FILES, "items": FILE_ID},
+        "files": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": parsing.MAX_BATCH_FILES,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["file_id"],
+                "properties": _NEW_FILE,
+            },
+        },
+        "chunking_strategy": CHUNKING,
+        "attributes": ATTRIBUTES,
+    }
+)
+SEARCH = _body(
+    {
+        "query": {
+            "oneOf": [
+                {"type": "string", "maxLength": parsing.MAX_QUERY_CHARACTERS},
+                {"type": "array", "minItems": 1, "maxItems": parsing.MAX_QUERIES, "items": {"type": "string"}},
+            ]
+        },
+        "rewrite_query": {"type": "boolean"},
+        "max_num_results": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_RESULTS, "default": 10},
+        "filters": {"type": "object", "description": "A comparison, or a compound of filters."},
+        "ranking_options": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "ranker": {"enum": list(parsing.RANKERS)},
+                "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+            },
+        },
+    },
+    "query",
+)

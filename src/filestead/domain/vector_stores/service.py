@@ -1,0 +1,138 @@
+"""Operations on vector stores, attached files and file batches. Search is in `search.py`, indexing in `indexing.py`."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from filestead.domain.access import Principal
+from filestead.domain.rate_limit import RateDecision
+from filestead.domain.vector_stores.interfaces import VectorStoreRepository
+from filestead.domain.vector_stores.model import (
+    AttachedFile,
+    Attributes,
+    FileBatch,
+    IndexStatus,
+    ItemPage,
+    NewAttachment,
+    NewStore,
+    PageRequest,
+    StoreChanges,
+    VectorStore,
+)
+
+
+class NewStoreForm(NamedTuple):
+    """What a client says of a vector store to create."""
+
+    name: str | None
+    description: str | None
+    expires_after_days: int | None
+    metadata: dict[str, str]
+
+
+class VectorStores:
+    """The operations of one installation; errors are those of the repository."""
+
+    def __init__(
+        self,
+        repository: VectorStoreRepository,
+        *,
+        new_id: Callable[[str], str],
+        attached_files_per_minute: int,
+        added: Callable[[], None],
+    ) -> None:
+        """`added` is called when jobs were added, so that a worker of this process need not wait for its next poll."""
+        self._repository = repository
+        self._new_id = new_id
+        self._rate = attached_files_per_minute
+        self._added = added
+
+    async def create(self, principal: Principal, form: NewStoreForm, files: Sequence[NewAttachment]) -> VectorStore:
+        """Create a store and attach files, all or nothing."""
+        new = NewStore(self._new_id("vs_"), *form)
+        store = await self._repository.create(
+            principal.project_id, principal.organization_id, new, files, rate=self._rate
+        )
+        if files:
+            self._added()
+        return store
+
+    async def get(self, principal: Principal, store_id: str) -> VectorStore:
+        """Return a store of the principal's project."""
+        return await self._repository.get(principal.project_id, store_id)
+
+    async def list(self, principal: Principal, request: PageRequest) -> ItemPage[VectorStore]:
+        """Return a page of the project's stores."""
+        return await self._repository.page(principal.project_id, request)
+
+    async def update(self, principal: Principal, store_id: str, changes: StoreChanges) -> VectorStore:
+        """Change a store."""
+        return await self._repository.update(principal.project_id, store_id, changes)
+
+    async def delete(self, principal: Principal, store_id: str) -> None:
+        """Delete a store; its files stay."""
+        await self._repository.delete(principal.project_id, store_id)
+
+    async def attach(
+        self, principal: Principal, store_id: str, attachment: NewAttachment
+    ) -> tuple[AttachedFile, RateDecision]:
+        """Attach a file."""
+        rate = await self._attach(principal, store_id, [attachment], None)
+        return await self.get_file(principal, store_id, attachment.file_id), rate
+
+    async def create_batch(
+        self, principal: Principal, store_id: str, files: Sequence[NewAttachment]
+    ) -> tuple[FileBatch, RateDecision]:
+        """Attach files together."""
+        batch_id = self._new_id("vsfb_")
+        rate = await self._attach(principal, store_id, files, batch_id)
+        return await self.get_batch(principal, store_id, batch_id), rate
+
+    async def _attach(
+        self, principal: Principal, store_id: str, files: Sequence[NewAttachment], batch_id: str | None
+    ) -> RateDecision:
+        rate = await self._repository.attach(
+            principal.project_id, principal.organization_id, store_id, files, rate=self._rate, batch_id=batch_id
+        )
+        self._added()
+        return rate
+
+    async def get_file(self, principal: Principal, store_id: str, file_id: str) -> AttachedFile:
+        """Return an attached file."""
+        return await self._repository.get_file(principal.project_id, store_id, file_id)
+
+    async def list_files(
+        self,
+        principal: Principal,
+        store_id: str,
+        request: PageRequest,
+        *,
+        status: IndexStatus | None = None,
+        batch_id: str | None = None,
+    ) -> ItemPage[AttachedFile]:
+        """Return a page of the files of a store or batch."""
+        return await self._repository.page_files(
+            principal.project_id, store_id, request, status=status, batch_id=batch_id
+        )
+
+    async def update_file(
+        self, principal: Principal, store_id: str, file_id: str, attributes: Attributes
+    ) -> AttachedFile:
+        """Replace the attributes of an attached file."""
+        return await self._repository.update_file(principal.project_id, store_id, file_id, attributes)
+
+    async def detach(self, principal: Principal, store_id: str, file_id: str) -> None:
+        """Detach a file; the file itself stays."""
+        await self._repository.detach(principal.project_id, store_id, file_id)
+
+    async def text(self, principal: Principal, store_id: str, file_id: str) -> str:
+        """Return the text that was extracted from a file; empty unless it is completed."""
+        chunks = await self._repository.text(principal.project_id, store_id, file_id)
+        return "".join(chunk.text[chunk.overlap :] for chunk in chunks)
+
+    async def get_batch(self, principal: Principal, store_id: str, batch_id: str) -> FileBatch:
+        """Return a file batch."""
+        return await self._repository.get_batch(principal.project_id, store_id, batch_id)
+
+    async def cancel_batch(self, principal: Principal, store_id: str, batch_id: str) -> FileBatch:
+        """Cancel the files of a batch that are in progress."""
+        return await self._repository.cancel_batch(principal.project_id, store_id, batch_id)

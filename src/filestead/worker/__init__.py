@@ -1,0 +1,1 @@
+"""Workers: claim durable jobs, keep their leases, and run the handler of each kind."""

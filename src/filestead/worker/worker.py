@@ -1,0 +1,142 @@
+"""The claim loop of a process, and the heartbeat of the jobs that it holds.
+
+A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are given
+back. A failure is retried with growing delays; after `MAX_ATTEMPTS` the job goes to the dead letters.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from filestead.domain.errors import DomainError, JobLost
+from filestead.domain.jobs import LEASE_SECONDS, MAX_ATTEMPTS, RETRY_SECONDS, Job, JobKind, JobRepository
+
+log = logging.getLogger("filestead")
+
+POLL_SECONDS = 1.0
+"""How soon a job of another process is found; those of this process wake the worker."""
+
+
+class Handler(Protocol):
+    """What a kind of job does."""
+
+    async def run(self, job: Job) -> None:
+        """Do the work, commit its effect and finish the job, in one transaction."""
+
+    async def give_up(self, job: Job, error: str) -> None:
+        """Record for the user that the work has failed for good. Called before the job goes to the dead letters."""
+
+
+class Worker:
+    """Runs up to `slots` jobs at a time."""
+
+    def __init__(
+        self, jobs: JobRepository, handlers: Mapping[JobKind, Handler], *, slots: int, new_token: Callable[[], str]
+    ) -> None:
+        self._jobs = jobs
+        self._handlers = handlers
+        self._slots = slots
+        self._new_token = new_token
+        self._wake = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Job] = {}
+
+    def wake(self) -> None:
+        """Look for jobs now: one was added by this process."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and run jobs until cancelled."""
+        heartbeat = asyncio.create_task(self._keep_leases())
+        try:
+            while True:
+                self._wake.clear()
+                claimed = await self._claim()
+                if claimed and len(self._running) < self._slots:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+        finally:
+            heartbeat.cancel()
+            await asyncio.shield(self._stop())
+
+    async def _claim(self) -> int:
+        free = self._slots - len(self._running)
+        if free <= 0:
+            return 0
+        try:
+            jobs = await self._jobs.claim(
+                list(self._handlers), token=self._new_token(), lease_seconds=LEASE_SECONDS, limit=free
+            )
+        except DomainError as error:
+            log.warning("no jobs can be claimed now: %s", error)
+            return 0
+        for job in jobs:
+            task = asyncio.create_task(self._run_job(job))
+            self._running[task] = job
+            task.add_done_callback(self._ended)
+        return len(jobs)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._wake.set()
+
+    async def _stop(self) -> None:
+        """Cancel the jobs in progress and give them back."""
+        jobs = list(self._running.values())
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(DomainError):
+            await self._jobs.release(jobs)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 4)
+            held = dict(self._running)
+            if not held:
+                continue
+            try:
+                kept = await self._jobs.renew(list(held.values()), lease_seconds=LEASE_SECONDS)
+            except DomainError as error:
+                log.warning("the leases of %d jobs were not renewed: %s", len(held), error)
+                continue
+            for task, job in held.items():
+                if job.id not in kept:
+                    task.cancel()
+
+    async def _run_job(self, job: Job) -> None:
+        handler = self._handlers[job.kind]
+        try:
+            if job.attempts > MAX_ATTEMPTS:  # the last attempts have ended with their workers
+                await self._give_up(handler, job, "its workers died during every attempt")
+                return
+            await handler.run(job)
+        except JobLost:
+            log.info("job %d (%s) went to another worker", job.id, job.kind)
+        except Exception as error:
+            await self._failed(handler, job, error)
+
+    async def _failed(self, handler: Handler, job: Job, error: Exception) -> None:
+        if isinstance(error, DomainError):
+            log.warning("job %d (%s %s) failed: %s", job.id, job.kind, job.subject, error)
+        else:
+            log.exception("job %d (%s %s) failed", job.id, job.kind, job.subject)
+        text = f"{type(error).__name__}: {error}"
+        try:
+            if job.attempts >= MAX_ATTEMPTS:
+                await self._give_up(handler, job, text)
+                return
+            delay = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
+            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))  # noqa: S311
+        except DomainError as failure:
+            log.warning("job %d waits for the end of its lease: %s", job.id, failure)
+
+    async def _give_up(self, handler: Handler, job: Job, error: str) -> None:
+        log.error("job %d (%s %s) is given up after %d attempts: %s", job.id, job.kind, job.subject, job.attempts, error)
+        with contextlib.suppress(JobLost):
+            await handler.give_up(job, error)
+        await self._jobs.bury(job, error)
