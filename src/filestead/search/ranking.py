@@ -1,0 +1,237 @@
+"""BM25 ranking of the chunks of a set of segments.
+
+The contribution of a term with frequency f in a chunk of length l (Robertson and Zaragoza, 2009):
+
+    idf * f * (K1 + 1) / (f + K1 * (1 - B + B * l / average length)),   idf = ln(1 + (N - df + 0.5) / (df + 0.5))
+
+N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops
+them. The same chunks get the same scores however they are grouped into segments, bit by bit: terms are added in one
+order, in float64.
+
+Steps of a search, of which the caller does the reading:
+
+    queries = [query_terms(text) for text in texts]
+    fetched = ...                                     # the buckets `needed_buckets(queries, segments)`
+    for query in queries:
+        for candidates in rank(query, segments, fetched, fetch_blocks): ...    # until enough are visible
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filestead.search.analysis import terms
+from filestead.search.documents import BLOCK_ROWS, decode_block
+from filestead.search.encoding import DamagedSegment, bucket_of, term_hash
+from filestead.search.postings import Bucket, PostingList
+
+K1 = 2.0
+B = 0.75
+MAX_QUERY_TERMS = 256
+"""Distinct terms of a query; what follows is ignored."""
+
+FIRST_BATCH = 64
+GROWTH = 4
+
+
+class SegmentStatistics(NamedTuple):
+    """What the ranking must know of a segment; `id` is the caller's."""
+
+    id: int
+    chunks: int
+    length: int
+    """Sum of the lengths of the chunks, in terms."""
+    buckets: int
+
+
+class Part(NamedTuple):
+    """A bucket or a document block of a segment."""
+
+    segment: int
+    number: int
+
+
+class Candidate(NamedTuple):
+    """A chunk that contains a term of the query."""
+
+    attachment: int
+    ordinal: int
+    score: float
+    """Within 0..1, see `normalised`."""
+
+
+Query: TypeAlias = Mapping[int, int]
+"""Hash of a term -> how often the query contains it."""
+
+FetchBlocks: TypeAlias = Callable[[Collection[Part]], Mapping[Part, bytes]]
+"""Reads document blocks."""
+
+
+def query_terms(text: str) -> Query:
+    """The terms of a query. Empty if it has nothing but stop words: it finds nothing."""
+    counted = Counter(terms(text))
+    return {term_hash(term): count for term, count in list(counted.items())[:MAX_QUERY_TERMS]}
+
+
+def needed_buckets(queries: Iterable[Query], segments: Sequence[SegmentStatistics]) -> set[Part]:
+    """The buckets that `rank` needs for these queries."""
+    hashes = {hashed for query in queries for hashed in query}
+    return {Part(segment.id, bucket_of(hashed, segment.buckets)) for segment in segments for hashed in hashes}
+
+
+def normalised(score: float, weight: float) -> float:
+    """A BM25 score as a number within 0..1 that says how much of the query a chunk covers.
+
+    `weight` is the sum of the idf of the query's words, those that no chunk contains included. It is the score of a
+    chunk of average length that has every word once; a chunk with every word countless times approaches `weight * (K1
+    + 1)`. With x = score / weight and M = K1 + 1, the result is x / (x + 1) * (M + 1) / M: it rises strictly with the
+    score, and is
+
+    - 0.67 for a chunk of average length with every word once,
+    - 0.44 for one with half of the words, by their weight, once,
+    - 1 in the limit.
+
+    So a threshold means the same for short and long queries and for small and large stores. A bare score, or its
+    share of the best hit's, would not: the best hit would pass every threshold, even if it shares one common word
+    with the query.
+    """
+    share = score / weight
+    return min(1.0, share / (share + 1) * (K1 + 2) / (K1 + 1))
+
+
+def rank(
+    query: Query,
+    segments: Sequence[SegmentStatistics],
+    fetched: Mapping[Part, bytes],
+    fetch_blocks: FetchBlocks,
+    first_batch: int = FIRST_BATCH,
+) -> Iterator[list[Candidate]]:
+    """Yield all chunks that contain a term of the query, best first, in batches that grow by `GROWTH`.
+
+    Args:
+        query: what `query_terms` returned.
+        segments: all segments of the store.
+        fetched: the buckets that `needed_buckets` names, and perhaps others.
+        fetch_blocks: reads document blocks; called once for each batch, when it is asked for.
+        first_batch: size of the first batch.
+
+    Yields:
+        Candidates by score, descending; equal scores by attachment and ordinal, ascending.
+
+    Raises:
+        DamagedSegment: a bucket or a document block is damaged.
+    """
+    hits = _score(query, segments, fetched)
+    size = first_batch
+    while len(hits.chunks):
+        chosen = hits.best(size)
+        yield hits.take(chosen, size, fetch_blocks)
+        size *= GROWTH
+
+
+@dataclass(slots=True)
+class _Hits:
+    """Chunks that are not yet yielded, numbered over all segments: the first of a segment is `bases[segment]`."""
+
+    chunks: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    weight: float
+    segments: Sequence[SegmentStatistics]
+    bases: NDArray[np.int64]
+
+    def best(self, size: int) -> NDArray[np.int64]:
+        """Positions in `chunks`: those of the best `size` and some more.
+
+        Of equal scores at the end, it has the first `size` of each segment. No others of the segment can be among the
+        best: within a segment, chunk numbers ascend with (attachment, ordinal).
+        """
+        if len(self.chunks) <= size:
+            return np.arange(len(self.chunks))
+        threshold = np.partition(self.scores, len(self.scores) - size)[len(self.scores) - size]
+        above = np.flatnonzero(self.scores > threshold)
+        equal = np.flatnonzero(self.scores == threshold)
+        cuts = np.searchsorted(self.chunks[equal], self.bases[1:])
+        first = [of_segment[: size - len(above)] for of_segment in np.split(equal, cuts)]
+        return np.concatenate((above, *first))
+
+    def take(self, chosen: NDArray[np.int64], size: int, fetch_blocks: FetchBlocks) -> list[Candidate]:
+        """Remove the best `size` of the chosen ones, and return them in their order."""
+        attachments, ordinals = self._resolve(self.chunks[chosen], fetch_blocks)
+        scores = self.scores[chosen]
+        order = np.lexsort((ordinals, attachments, -scores))[:size]
+        remaining = np.ones(len(self.chunks), np.bool_)
+        remaining[chosen[order]] = False
+        self.chunks = self.chunks[remaining]
+        self.scores = self.scores[remaining]
+        rows = zip(attachments[order].tolist(), ordinals[order].tolist(), scores[order].tolist(), strict=True)
+        return [Candidate(attachment, ordinal, normalised(score, self.weight)) for attachment, ordinal, score in rows]
+
+    def _resolve(
+        self, chunks: NDArray[np.int64], fetch_blocks: FetchBlocks
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Attachment and ordinal of each chunk, from the document blocks."""
+        of_segments = np.searchsorted(self.bases, chunks, side="right") - 1
+        numbers = (chunks - self.bases[of_segments]).tolist()
+        rows = [
+            (Part(self.segments[position].id, number // BLOCK_ROWS), number % BLOCK_ROWS)
+            for position, number in zip(of_segments.tolist(), numbers, strict=True)
+        ]
+        wanted = {part for part, _ in rows}
+        fetched = fetch_blocks(wanted)
+        blocks = {part: decode_block(_found(fetched, part)) for part in wanted}
+        attachments = np.empty(len(rows), np.int64)
+        ordinals = np.empty(len(rows), np.int32)
+        for position, (part, row) in enumerate(rows):
+            block = blocks[part]
+            if row >= len(block.attachments):
+                raise DamagedSegment(f"document block {part.number} of segment {part.segment} has no row {row}")
+            attachments[position] = block.attachments[row]
+            ordinals[position] = block.ordinals[row]
+        return attachments, ordinals
+
+
+def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping[Part, bytes]) -> _Hits:
+    bases = np.cumsum([0, *(segment.chunks for segment in segments)])
+    chunks, length = int(bases[-1]), sum(segment.length for segment in segments)
+    average = max(length, 1) / max(chunks, 1)
+    scores = np.zeros(chunks)
+    weight = 0.0
+    decoded = {part: Bucket(_found(fetched, part)) for part in needed_buckets([query], segments)}
+    for hashed, repeated in sorted(query.items()):
+        found = [
+            (position, postings)
+            for position, segment in enumerate(segments)
+            if (postings := decoded[Part(segment.id, bucket_of(hashed, segment.buckets))].find(hashed)) is not None
+        ]
+        frequency = sum(len(postings.chunks) for _, postings in found)
+        term_weight = repeated * math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5))
+        weight += term_weight
+        for position, postings in found:
+            if int(postings.chunks[-1]) >= segments[position].chunks:
+                raise DamagedSegment(f"a posting of segment {segments[position].id} is beyond its last chunk")
+            scores[bases[position] :][postings.chunks] += _contributions(postings, term_weight, average)
+    hits = np.flatnonzero(scores)
+    return _Hits(hits, scores[hits], weight, segments, bases[:-1])
+
+
+def _contributions(postings: PostingList, weight: float, average: float) -> NDArray[np.float64]:
+    """What a term adds to the score of each chunk that contains it."""
+    frequencies = postings.frequencies.astype(np.float64)
+    denominators = postings.lengths * (K1 * B / average)
+    denominators += K1 * (1 - B)
+    denominators += frequencies
+    frequencies *= weight * (K1 + 1)
+    frequencies /= denominators
+    return frequencies
+
+
+def _found(fetched: Mapping[Part, bytes], part: Part) -> bytes:
+    try:
+        return fetched[part]
+    except KeyError:
+        raise DamagedSegment(f"part {part.number} of segment {part.segment} is missing") from None
