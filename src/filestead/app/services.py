@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +19,21 @@ from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
-from filestead.domain.vector_stores.search import Search
+from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
 from filestead.installation import Backends, new_id
+from filestead.sandbox.limits import Limits as SandboxLimits
+from filestead.sandbox.pool import SandboxPool
 from filestead.settings import Settings
-from filestead.worker.indexing import IndexHandler
+from filestead.worker.indexing import PREPARE, TASK, IndexHandler
 from filestead.worker.merging import MergeHandler
 from filestead.worker.worker import Handler, Worker
 
 log = logging.getLogger("filestead")
 
 HASH_THREADS = 4
+SEARCH_THREADS = 2
+DETACHED_PER_SWEEP = 1_000
 
 
 class Services:
@@ -49,8 +54,41 @@ class Services:
             run_in_thread=_run_on(self._hash_threads),
             run_line_checks=_run_on(self._line_thread),
         )
+        self._pool: SandboxPool | None = None
+        self.worker: Worker | None = None
+        if settings.role != "api":
+            self._pool = _build_pool(settings)
+            self.worker = self._build_worker(settings, self._pool)
+        self.vector_stores = VectorStores(
+            backends.vector_stores,
+            new_id=new_id,
+            attached_files_per_minute=settings.attached_files_per_minute,
+            added=self.worker.wake if self.worker is not None else lambda: None,
+        )
+        self._search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="filestead-search")
+        self.search = Search(
+            backends.vector_stores,
+            backends.index,
+            _ranker,
+            run_in_thread=_run_on(self._search_threads),
+        )
         self._sweeper = Sweeper(backends.files, backends.blobs)
         self._sweep_seconds = settings.sweep_seconds
+
+    def _build_worker(self, settings: Settings, pool: SandboxPool) -> Worker:
+        backends = self._backends
+        handlers: dict[JobKind, Handler] = {
+            JobKind.INDEX: IndexHandler(
+                backends.index,
+                backends.jobs,
+                lambda file: self.files.read(file, 0, file.bytes),
+                pool,
+                max_tokens=settings.max_indexed_tokens,
+            ),
+            JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
+        }
+        slots = settings.indexing_processes + 1  # one more reads and stores while the others are in the sandbox
+        return Worker(backends.jobs, handlers, slots=slots, new_token=lambda: new_id(""))
 
     async def find_unavailable_component(self) -> str | None:
         """Return the component without which uploads fail now, and log the reason; None if there is none."""
@@ -64,22 +102,47 @@ class Services:
             return "the blob store"
         return None
 
+    async def _sweep_index(self) -> None:
+        while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
+            pass
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
+            asyncio.create_task(_repeat(self._sweep_seconds, self._sweep_index)),
         ]
+        if self.worker is not None:
+            background_tasks.append(asyncio.create_task(self.worker.run()))
         try:
             yield
         finally:
             for task in background_tasks:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)
+            if self._pool is not None:
+                await self._pool.__aexit__(None, None, None)
+            self._search_threads.shutdown()
             self._hash_threads.shutdown()
             self._line_thread.shutdown()
             self._backends.close()
+
+
+def _build_pool(settings: Settings) -> SandboxPool:
+    limits = SandboxLimits(
+        memory_bytes=int(settings.indexing_memory),
+        cpu_seconds=int(settings.indexing_seconds) + 1,
+        wall_seconds=settings.indexing_seconds,
+    )
+    return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=PREPARE)
+
+
+def _ranker() -> Ranker:
+    """The ranking of the search, which is loaded by the first one: numpy takes 20 MB."""
+    ranking: Ranker = importlib.import_module("filestead.search.ranking")  # type: ignore[assignment]
+    return ranking
 
 
 def _limits(settings: Settings) -> Limits:

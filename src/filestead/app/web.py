@@ -15,9 +15,10 @@ from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
 from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware, new_request_id
-from filestead.api.http.routing import build_routes
+from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
+from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.app.services import Services
 from filestead.installation import Backends
 from filestead.settings import Settings
@@ -26,13 +27,15 @@ from filestead.settings import Settings
 def build(settings: Settings, backends: Backends) -> ASGIApp:
     """Build the application on open backends; it closes them when it shuts down."""
     services = Services(settings, backends)
+    body_limits = BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds)
     handlers = Handlers(
         FileHandlers(
             services.files,
-            BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds),
+            body_limits,
             UploadSlots(settings.max_uploads, settings.uploads_per_project),
             backends.direct_downloads if settings.download_redirect else None,
         ),
+        VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         ServiceHandlers(services.find_unavailable_component, build_openapi),
     )
     authenticator = RequestAuthenticator(
@@ -46,7 +49,8 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         async with services.running():
             yield
 
-    routes = build_routes(OPERATIONS, handlers, authenticator)
+    served = [each for each in OPERATIONS if settings.role != "worker" or each.access == PUBLIC]
+    routes = build_routes(served, handlers, authenticator)
     app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 

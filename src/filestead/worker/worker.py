@@ -1,7 +1,7 @@
 """The claim loop of a process, and the heartbeat of the jobs that it holds.
 
-A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are given
-back. A failure is retried with growing delays; after `MAX_ATTEMPTS` the job goes to the dead letters.
+A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are
+given back. A failure is retried with growing delays; after `MAX_ATTEMPTS` the job goes to the dead letters.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Handler(Protocol):
         """Do the work, commit its effect and finish the job, in one transaction."""
 
     async def give_up(self, job: Job, error: str) -> None:
-        """Record for the user that the work has failed for good. Called before the job goes to the dead letters."""
+        """Record for the user that the work has failed for good, and move the job to the dead letters."""
 
 
 class Worker:
@@ -131,12 +131,13 @@ class Worker:
                 await self._give_up(handler, job, text)
                 return
             delay = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
-            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))  # noqa: S311
+            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))
         except DomainError as failure:
             log.warning("job %d waits for the end of its lease: %s", job.id, failure)
 
     async def _give_up(self, handler: Handler, job: Job, error: str) -> None:
-        log.error("job %d (%s %s) is given up after %d attempts: %s", job.id, job.kind, job.subject, job.attempts, error)
+        log.error(
+            "job %d (%s %s) is given up after %d attempts: %s", job.id, job.kind, job.subject, job.attempts, error
+        )
         with contextlib.suppress(JobLost):
             await handler.give_up(job, error)
-        await self._jobs.bury(job, error)

@@ -96,7 +96,9 @@ class VectorStoreHandlers:
     async def update_file(self, request: Request, principal: Principal) -> Response:
         """POST /v1/vector_stores/{vector_store_id}/files/{file_id}."""
         attributes = parsing.new_attributes(await self._read(request))
-        attached = await self.stores.update_file(principal, parsing.store_id(request), parsing.path_file_id(request), attributes)
+        attached = await self.stores.update_file(
+            principal, parsing.store_id(request), parsing.path_file_id(request), attributes
+        )
         return _respond(file_to_wire(attached))
 
     async def detach_file(self, request: Request, principal: Principal) -> Response:

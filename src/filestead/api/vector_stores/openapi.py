@@ -52,9 +52,7 @@ METADATA: dict[str, Any] = {
 }
 ATTRIBUTES: dict[str, Any] = {
     **METADATA,
-    "additionalProperties": {
-        "oneOf": [{"type": "string", "maxLength": 512}, {"type": "number"}, {"type": "boolean"}]
-    },
+    "additionalProperties": {"oneOf": [{"type": "string", "maxLength": 512}, {"type": "number"}, {"type": "boolean"}]},
 }
 CHUNKING: dict[str, Any] = {
     "oneOf": [

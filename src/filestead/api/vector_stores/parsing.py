@@ -23,8 +23,6 @@ MAX_EXPIRY_DAYS = 365
 RANKERS = ("none", "auto", "default-2024-11-15")
 
 
-
-
 def _require_prefix(param: str, value: str, prefix: str, shown: str) -> str:
     if not value.startswith(prefix):
         message = f"Invalid '{param}': '{value[:64]}'. Expected an ID that begins with '{shown}'."
@@ -151,8 +149,6 @@ def search_query(body: JsonObject) -> SearchQuery:
         options.finish()
     body.finish()
     return SearchQuery(tuple(texts), limit or 10, threshold, None if filters is None else parse_filter(filters))
-
-
 
 
 def new_store(body: JsonObject) -> tuple[NewStoreForm, list[NewAttachment]]:

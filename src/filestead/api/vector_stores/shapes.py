@@ -9,7 +9,6 @@ from filestead.wire import vector_stores as wire
 T = TypeVar("T")
 
 
-
 def page_to_wire(page: ItemPage[T], shape: Callable[..., Any], to_wire: Callable[[T], Any]) -> Any:
     """Build a list of a page; `shape` is the list, `to_wire` builds an item."""
     data = [to_wire(item) for item in page.items]

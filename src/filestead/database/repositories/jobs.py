@@ -3,6 +3,7 @@
 Other repositories use `JobQueue` to add a job in the transaction of its cause, and remove it in that of its effect.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -42,6 +43,10 @@ class JobQueue:
         )
         held = and_(jobs.c.id == int_param("id"), jobs.c.token == bindparam("token"))
         self._finish = Statement(delete(jobs).where(held), dialect)
+        self._bury = Statement(
+            update(jobs).where(held).values(token=null(), due_us=null(), died_us=now_us(), error=bindparam("error")),
+            dialect,
+        )
         self._held = Statement(select(jobs.c.id).where(held).with_for_update(), dialect)
         self._remove = Statement(
             delete(jobs).where(jobs.c.kind == bindparam("kind"), jobs.c.subject.in_(text_array_param("subjects"))),
@@ -55,6 +60,11 @@ class JobQueue:
     def finish(self, connection: Connection, job: Job) -> None:
         """Remove a job whose effect this transaction commits. Raises `JobLost` if its lease was lost."""
         if not self._finish(connection, id=job.id, token=job.token).rowcount:
+            raise JobLost
+
+    def bury(self, connection: Connection, job: Job, error: str) -> None:
+        """Move the job to the dead letters. Raises `JobLost` if its lease was lost."""
+        if not self._bury(connection, id=job.id, token=job.token, error=error[:MAX_ERROR_CHARACTERS]).rowcount:
             raise JobLost
 
     def require_held(self, connection: Connection, job: Job) -> None:
@@ -73,6 +83,7 @@ class SqlJobRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
         dialect = database.dialect
+        self._queue = JobQueue(dialect)
         compiled = partial(Statement, dialect=dialect)
         due = jobs.c.due_us <= now_us()
         kinds = jobs.c.kind.in_(text_array_param("kinds"))
@@ -184,8 +195,8 @@ class SqlJobRepository:
 
     async def bury(self, job: Job, error: str) -> None:
         """Move the job to the dead letters."""
-        values = {"id": job.id, "token": job.token, "error": error[:MAX_ERROR_CHARACTERS]}
-        await self._database.write(lambda connection: self._bury(connection, **values).rowcount)
+        with contextlib.suppress(JobLost):
+            await self._database.write(lambda connection: self._queue.bury(connection, job, error))
 
     async def finish(self, job: Job) -> None:
         """Remove a job that has no effect to commit."""

@@ -52,7 +52,10 @@ class VectorStoreRepository(Protocol):
         """Delete a store and detach its files. Raises `VectorStoreNotFound`."""
 
     async def touch(self, project_id: str, store_id: str) -> None:
-        """Record activity, which postpones the expiry. Raises `VectorStoreNotFound`, `VectorStoreExpired`."""
+        """Record activity, to the minute, which postpones the expiry.
+
+        Raises `VectorStoreNotFound`, `VectorStoreExpired`.
+        """
 
     async def attach(
         self,
@@ -117,8 +120,10 @@ class IndexRepository(Protocol):
     async def complete_file(self, job: Job, task: IndexTask, segment: SegmentData, *, usage_bytes: int) -> None:
         """Add the segment, set the file to `completed` and finish the job. Raises `JobLost`."""
 
-    async def fail_file(self, job: Job, task: IndexTask, error: IndexingError) -> None:
-        """Set the file to `failed` and finish the job. Raises `JobLost`."""
+    async def fail_file(
+        self, job: Job, task: IndexTask, error: IndexingError, *, dead_letter: str | None = None
+    ) -> None:
+        """Set the file to `failed` and finish the job, or keep it as a dead letter. Raises `JobLost`."""
 
     async def segments(self, store_id: str) -> list[SegmentInfo]:
         """Return the segments of a store."""
@@ -131,6 +136,9 @@ class IndexRepository(Protocol):
 
     async def searchable(self, store_id: str, attachments: Sequence[int]) -> dict[int, SearchableFile]:
         """Return those of the attachments that are completed, attached, and whose file is visible, now."""
+
+    async def attached(self, store_id: str) -> list[int]:
+        """Return the attachments of a store: what merges keep."""
 
     async def chunk_texts(self, chunks: Sequence[ChunkRef]) -> dict[ChunkRef, str]:
         """Return the texts of chunks that are still stored."""

@@ -192,25 +192,26 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class SegmentData:
-    """An index segment as it is stored; `search/` defines the formats of the blocks."""
+    """An index segment as it is stored; `search/` defines the formats of its parts."""
 
     chunks: int
-    total_length: int
+    length: int
     """Terms of all chunks."""
-    postings: Sequence[bytes]
-    """One block for each bucket of terms."""
+    postings: int
+    """Pairs of a term and a chunk that contains it."""
+    buckets: Sequence[bytes]
     documents: Sequence[bytes]
-    """Blocks that map the numbers of chunks to (attachment, ordinal)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentInfo:
-    """What a search knows of a segment before it reads blocks."""
+    """What a search knows of a segment before it reads parts."""
 
     id: int
     level: int
     chunks: int
-    total_length: int
+    length: int
+    postings: int
     buckets: int
 
 

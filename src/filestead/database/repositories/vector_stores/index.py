@@ -51,7 +51,7 @@ from filestead.domain.vector_stores.model import (
 MERGE_FAN_IN = 16
 """Segments of one level that are merged into one of the next."""
 
-MAX_MERGED_CHUNKS = 200_000
+MAX_MERGED_CHUNKS = 65_536
 """Segments are not merged beyond this size, so that a merge stays short."""
 
 TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -108,6 +108,7 @@ class SqlIndexRepository:
                 is_visible(),
             )
         )
+        self._attached = compiled(select(attached.seq).where(attached.vector_store_id == bindparam("store_id")))
         self._detached = compiled(
             select(detached_files.c.attachment).limit(int_param("limit")).with_for_update(skip_locked=True)
         )
@@ -162,8 +163,10 @@ class SqlIndexRepository:
 
         await self._database.write(operation)
 
-    async def fail_file(self, job: Job, task: IndexTask, error: IndexingError) -> None:
-        """Set the file to `failed` and finish the job."""
+    async def fail_file(
+        self, job: Job, task: IndexTask, error: IndexingError, *, dead_letter: str | None = None
+    ) -> None:
+        """Set the file to `failed` and finish the job, or keep it as a dead letter."""
 
         def operation(connection: Connection) -> None:
             self._end(
@@ -174,7 +177,10 @@ class SqlIndexRepository:
                 error_code=error.code,
                 error_message=error.message,
             )
-            self._queue.finish(connection, job)
+            if dead_letter is None:
+                self._queue.finish(connection, job)
+            else:
+                self._queue.bury(connection, job, dead_letter)
             self._delete_chunks(connection, first=part_id(task.attachment, 0), end=part_id(task.attachment + 1, 0))
 
         await self._database.write(operation)
@@ -233,6 +239,13 @@ class SqlIndexRepository:
         )
         return {seq: SearchableFile(file_id, name, json.loads(text)) for seq, file_id, name, text in rows}
 
+    async def attached(self, store_id: str) -> list[int]:
+        """The attachments of a store."""
+        rows = await self._database.read(
+            lambda connection: self._attached(connection, store_id=store_id).fetchall(), long=True
+        )
+        return [seq for (seq,) in rows]
+
     async def chunk_texts(self, chunks: Sequence[ChunkRef]) -> dict[ChunkRef, str]:
         """The texts of chunks that are still stored."""
         ids = json_array(part_id(*chunk) for chunk in chunks)
@@ -286,12 +299,12 @@ class _SegmentStatements:
         segments, table = index_segments.c, index_segments
         in_store = segments.vector_store_id == bindparam("store_id")
         self._ready = compiled(
-            select(segments.id, segments.level, segments.chunks, segments.total_length, segments.buckets)
+            select(segments.id, segments.level, segments.chunks, segments.length, segments.postings, segments.buckets)
             .where(in_store, segments.state == READY)
             .order_by(segments.id)
         )
         texts = ("state", "built_by")
-        numbers = ("level", "chunks", "total_length", "buckets")
+        numbers = ("level", "chunks", "length", "postings", "buckets")
         self._add = compiled(
             insert(table)
             .values(
@@ -364,8 +377,9 @@ class _SegmentStatements:
             built_by=built_by,
             level=level,
             chunks=segment.chunks,
-            total_length=segment.total_length,
-            buckets=len(segment.postings),
+            length=segment.length,
+            postings=segment.postings,
+            buckets=len(segment.buckets),
         ).fetchone()
         return int(require_row(row)[0])
 
@@ -426,7 +440,7 @@ def _first_parts(column: ColumnElement[int]) -> Select[Any]:
 
 def _blocks(segment: SegmentData) -> Iterator[tuple[bool, int, bytes]]:
     """(whether it is of postings, number, data) of each block."""
-    yield from ((True, number, data) for number, data in enumerate(segment.postings))
+    yield from ((True, number, data) for number, data in enumerate(segment.buckets))
     yield from ((False, number, data) for number, data in enumerate(segment.documents))
 
 

@@ -60,6 +60,9 @@ from filestead.domain.vector_stores.model import (
     VectorStore,
 )
 
+ACTIVITY_SECONDS = 60
+"""Activity within so many seconds after the last one is not recorded again."""
+
 
 class SqlVectorStoreRepository:
     """See `VectorStoreRepository` for the contract."""
@@ -81,6 +84,7 @@ class SqlVectorStoreRepository:
             )
         )
         self._get = compiled(select(*STORE_COLUMNS).where(in_project()))
+        self._get_activity = compiled(select(now() - stores.last_active_at, EXPIRED).where(in_project()))
         self._touch = compiled(update(vector_stores).where(in_project(), EXPIRED == 0).values(last_active_at=now()))
         self._update = compiled(
             update(vector_stores)
@@ -201,8 +205,16 @@ class SqlVectorStoreRepository:
         await self._database.write(operation)
 
     async def touch(self, project_id: str, store_id: str) -> None:
-        """Record activity."""
-        await self._database.write(lambda connection: self._lock_usable(connection, project_id, store_id))
+        """Record activity, if the last one is not recent: a search should not wait for a disk."""
+
+        def is_recent(connection: Connection) -> bool:
+            row = self._get_activity(connection, project_id=project_id, store_id=store_id).fetchone()
+            if row is None:
+                raise VectorStoreNotFound(store_id)
+            return bool(row[0] < ACTIVITY_SECONDS and not row[1])
+
+        if not await self._database.read(is_recent):
+            await self._database.write(lambda connection: self._lock_usable(connection, project_id, store_id))
 
     async def attach(
         self,

@@ -1,0 +1,144 @@
+"""Jobs that index an attached file: its content goes to a sandbox, and chunks and segment to the database."""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from filestead.domain.errors import BlobNotFound
+from filestead.domain.files.model import File
+from filestead.domain.jobs import Job, JobRepository
+from filestead.domain.vector_stores.file_types import (
+    EMPTY_FILE,
+    SERVER_ERROR,
+    TOO_LARGE_FILE,
+    UNPARSABLE_FILE,
+    UNSUPPORTED_FILE,
+    unsupported_extension,
+)
+from filestead.domain.vector_stores.interfaces import IndexRepository
+from filestead.domain.vector_stores.model import IndexingError, IndexTask, SegmentData, StoredChunk
+from filestead.sandbox.errors import Failure, TaskFailed, TaskRejected
+from filestead.sandbox.pool import SandboxPool
+
+BYTES_PER_CHUNK = 1_024
+"""What a chunk adds to `usage_bytes` beside its text, as recorded from the hosted service."""
+
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+"""Content up to this size is not written to a temporary file on its way to the sandbox."""
+
+TASK = "filestead.worker.index_document:index_document"
+PREPARE = "filestead.worker.index_document:prepare"
+
+ReadContent = Callable[[File], AsyncIterator[bytes]]
+
+
+class IndexHandler:
+    """Runs jobs of the kind `index`."""
+
+    def __init__(
+        self,
+        index: IndexRepository,
+        jobs: JobRepository,
+        read: ReadContent,
+        pool: SandboxPool,
+        *,
+        max_tokens: int,
+        folder: Path | None = None,
+    ) -> None:
+        """`read` yields the content of a file; large content is kept in `folder` while it is indexed."""
+        self._index = index
+        self._jobs = jobs
+        self._read = read
+        self._pool = pool
+        self._max_tokens = max_tokens
+        self._folder = folder
+
+    async def run(self, job: Job) -> None:
+        """Index the file. It fails for good if its content is the reason; other failures are raised for a retry."""
+        task = await self._index.index_task(job)
+        if task is None:
+            await self._jobs.finish(job)
+            return
+        error = await self._run(job, task)
+        if error is not None:
+            await self._index.fail_file(job, task, error)
+
+    async def give_up(self, job: Job, error: str) -> None:
+        """Let the file fail, and keep the job as a dead letter."""
+        task = await self._index.index_task(job)
+        if task is None:
+            await self._jobs.finish(job)
+        else:
+            await self._index.fail_file(job, task, SERVER_ERROR, dead_letter=error)
+
+    async def _run(self, job: Job, task: IndexTask) -> IndexingError | None:
+        if unsupported_extension(task.file.filename) is not None:
+            return UNSUPPORTED_FILE
+        if task.file.bytes == 0:
+            return EMPTY_FILE
+        try:
+            async with self._content(task.file) as descriptor:
+                await self._index_content(job, task, descriptor)
+        except BlobNotFound:
+            if await self._index.index_task(job) is not None:
+                raise
+            await self._jobs.finish(job)  # the file was deleted meanwhile
+        except TaskRejected as rejected:
+            return IndexingError(rejected.kind, rejected.message)
+        except TaskFailed as failed:
+            return TOO_LARGE_FILE if failed.reason is Failure.OUTPUT else UNPARSABLE_FILE
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _content(self, file: File) -> AsyncIterator[int]:
+        """The content as an open file without a name: in memory if it is small."""
+        if file.bytes <= IN_MEMORY_BYTES:
+            descriptor = os.memfd_create("filestead-content", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile(dir=self._folder) as temporary:
+                descriptor = os.dup(temporary.fileno())
+        try:
+            async with contextlib.aclosing(self._read(file)) as blocks:  # type: ignore[type-var]
+                async for block in blocks:
+                    await _write(descriptor, block)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    async def _index_content(self, job: Job, task: IndexTask, descriptor: int) -> None:
+        from filestead.worker import index_document  # noqa: PLC0415 - loads numpy, which only workers need
+
+        arguments = index_document.Arguments(
+            task.attachment,
+            task.file.filename,
+            task.chunking.max_tokens,
+            task.chunking.overlap_tokens,
+            self._max_tokens,
+        )
+        stored = 0
+        async with self._pool.run(descriptor, asdict(arguments)) as frames:
+            async for frame in frames:
+                kind, payload = frame[:1], memoryview(frame)[1:]
+                if kind == index_document.CHUNKS:
+                    rows = msgspec.msgpack.decode(payload, type=list[index_document.ChunkRow])
+                    chunks = [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
+                    await self._index.add_chunks(job, task, stored, chunks)
+                    stored += len(chunks)
+                else:
+                    parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
+        segment = SegmentData(parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents)
+        usage = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
+        await self._index.complete_file(job, task, segment, usage_bytes=usage)
+
+
+async def _write(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        written = await asyncio.to_thread(os.write, descriptor, view)
+        view = view[written:]
