@@ -141,7 +141,7 @@ def _build_pool(settings: Settings) -> SandboxPool:
 
 def _ranker() -> Ranker:
     """The ranking of the search, which is loaded by the first one: numpy takes 20 MB."""
-    ranking: Ranker = importlib.import_module("filestead.search.ranking")  # type: ignore[assignment]
+    ranking: Ranker = importlib.import_module("filestead.search.ranking")
     return ranking
 
 

@@ -37,7 +37,7 @@ from filestead.database.repositories.vector_stores.rows import (
     to_store,
     unexpired,
 )
-from filestead.database.tables import file_batches, vector_store_chunks, vector_store_files, vector_stores
+from filestead.database.tables import PART_BITS, file_batches, vector_store_chunks, vector_store_files, vector_stores
 from filestead.domain.errors import (
     AttachedFileNotFound,
     FileBatchNotFound,
@@ -122,12 +122,12 @@ class SqlVectorStoreRepository:
         self._cancel = compiled(
             update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=true())
         )
-        chunks = vector_store_chunks.c
+        chunks, first_chunk = vector_store_chunks.c, attached.seq * (1 << PART_BITS)
         self._chunks = compiled(
             select(chunks.text, chunks.overlap, chunks.tokens)
-            .join(vector_store_files, attached.seq == chunks.attachment)
+            .join(vector_store_files, chunks.id.between(first_chunk, first_chunk + ((1 << PART_BITS) - 1)))
             .where(one, attached.status == IndexStatus.COMPLETED.value)
-            .order_by(chunks.ordinal)
+            .order_by(chunks.id)
         )
         self._store_pages = Listing(
             dialect, STORE_COLUMNS, stores.seq, stores.id, stores.project_id == bindparam("project_id")
