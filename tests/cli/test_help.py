@@ -97,10 +97,13 @@ def test_the_server_half_has_its_help(bare: CommandLine) -> None:
     [
         ("serve", "Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL"),
         ("keys create", "Its id, which keys revoke takes, goes to standard error."),
-        ("verify", "Exit status: 0 all is well, 1 cosmetic findings, 2 leaks that a sweep mends, 3 a broken promise"),
-        ("sweep", "A running server does so by itself."),
+        (
+            "verify",
+            "Exit status: 0 no findings, 1 cosmetic findings, 2 leaks that a sweep repairs, 3 a violated guarantee",
+        ),
+        ("sweep", "A running server does so itself."),
         ("migrate", "Any number may run at once"),
-        ("copy", "Nobody may serve either meanwhile."),
+        ("copy", "Stop the servers of both before."),
         ("healthcheck", "exit status 0 if it can, 1 if not"),
     ],
 )

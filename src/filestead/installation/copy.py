@@ -1,7 +1,8 @@
-"""Copying an installation, rows, keys and bytes, to another: from a data directory to PostgreSQL and S3, or back.
+"""Copying an installation to another: from a data directory to PostgreSQL and S3, or back.
 
-Of a page of files the ledger hears first; then come the bytes, compared with the digest of their upload on the way;
-then the files, in one transaction. So what is visible is whole, and a copy that was cut off goes on where it was.
+For each page of files, the blobs are recorded as pending; then the contents are copied and compared with the digests
+of their uploads; then the files are published in one transaction. So a visible file is complete, and an interrupted
+copy can continue.
 """
 
 import asyncio
@@ -18,22 +19,22 @@ from filestead.domain.files.sweep import Sweeper
 from filestead.installation.backends import Backends
 
 PAGE = 50
-"""Files, and so how many a copy that was cut off brings again at most."""
+"""Files per page: an interrupted copy repeats at most so many."""
 
-AT_ONCE = 4
+CONCURRENT_BLOBS = 4
 LEASE_SECONDS = LONGEST_LEASE_SECONDS
-"""A page may take hours; what a copy that nobody resumes has left goes after a day."""
+"""A page may take hours. Blobs of a copy that is not continued are swept after a day."""
 
 Progress = Callable[[int, int | None], None]
 
 
 class CopyFailed(DomainError):
-    """The copy cannot go on; the target holds no more than whole files."""
+    """The copy cannot continue; every file in the target is complete."""
 
 
 @dataclass(slots=True)
 class Copied:
-    """How far a copy is."""
+    """Progress of a copy."""
 
     files: int = 0
     bytes: int = 0
@@ -41,8 +42,8 @@ class Copied:
 
 
 async def copy(source: Backends, target: Backends, *, progress: Progress = lambda done, total: None) -> Copied:
-    """Make the target the same as the source; nobody may be serving either. Raises `CopyFailed`, `CannotStart`."""
-    gone = await _no_longer_there(source, target)
+    """Make the target equal to the source. Neither may be served. Raises `CopyFailed`, `CannotStart`."""
+    gone = await _deleted_since(source, target)
     for table in TABLES_BEFORE_FILES:
         await _copy_table(source, target, table)
     copied = Copied()
@@ -55,15 +56,15 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
             await target.files.delete(file["project_id"], file["id"])
-    for table in TABLES_AFTER_FILES:  # which include what the source remembers of the files that are gone
+    for table in TABLES_AFTER_FILES:  # they include the tombstones of deleted files
         await _copy_table(source, target, table)
     await Sweeper(target.files, target.blobs).sweep()
     return copied
 
 
-async def _no_longer_there(source: Backends, target: Backends) -> list[Row]:
-    """Files that an earlier copy brought over and that the source has lost since. `CannotStart` for any other's."""
-    for table in TABLES_BEFORE_FILES:  # of which nothing is ever removed
+async def _deleted_since(source: Backends, target: Backends) -> list[Row]:
+    """Files of an earlier copy that the source has deleted since. `CannotStart` if the target has files of its own."""
+    for table in TABLES_BEFORE_FILES:  # from which no row is ever deleted
         async for page in _pages(target, table):
             if len(await source.tables.matching_rows(table, page)) < len(page):
                 raise CannotStart(
@@ -107,18 +108,18 @@ async def _copy_page(
     source: Backends, target: Backends, page: list[Row], copied: Copied, report: Callable[[], None]
 ) -> None:
     states = await target.files.blob_states([row["blob_key"] for row in page])
-    lane = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENT_BLOBS)
 
     async def is_there(row: Row) -> bool:
-        async with lane:
+        async with slots:
             return (
                 states.get(row["blob_key"]) is BlobState.LIVE
                 and await target.blobs.size(row["blob_key"]) == row["bytes"]
             )
 
-    async def bring(row: Row) -> None:
-        async with lane:
-            if row["blob_key"] in states:  # a copy that was cut off may have left anything
+    async def transfer(row: Row) -> None:
+        async with slots:
+            if row["blob_key"] in states:  # an interrupted copy may have left part of it
                 await target.blobs.delete(row["blob_key"])
             await _copy_blob(source, target, row, copied, report)
 
@@ -129,7 +130,7 @@ async def _copy_page(
     try:
         async with asyncio.TaskGroup() as tasks:
             for row in missing:
-                tasks.create_task(bring(row))
+                tasks.create_task(transfer(row))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     await target.tables.publish(page)

@@ -1,4 +1,4 @@
-"""`filestead copy`: from one machine to many nodes, and back."""
+"""`filestead copy`: copies an installation from one machine to many nodes, or back."""
 
 import asyncio
 import contextlib
@@ -29,20 +29,20 @@ def copy(
     target: Annotated[str, Parameter(name="--to")],
     no_progress: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Copy an installation with its rows, keys and bytes; ids and keys stay valid. Nobody may serve either meanwhile.
+    """Copy an installation: rows, keys and file contents. IDs and keys stay valid. Stop the servers of both before.
 
-    A copy that was cut off goes on where it was when the command is run again; one that is complete takes over what
-    has changed in the source since. Every byte is compared with the digest of its upload, and the target is verified
-    at the end. Files that have expired stay behind.
+    If the copy is interrupted, run the command again to continue it. If it is complete, the command copies what has
+    changed in the source since. All contents are compared with the digests of their uploads, and the target is
+    verified at the end. Expired files are not copied.
 
     Parameters
     ----------
     source
-        A data directory, or `shared` for what FILESTEAD_DATABASE_URL and FILESTEAD_BLOB_URL name.
+        A data directory, or `shared` for the installation that FILESTEAD_DATABASE_URL and FILESTEAD_BLOB_URL name.
     target
-        The same; a data directory is made, a database must have been migrated (`filestead migrate`).
+        The same. A data directory is created; a database must have been migrated (`filestead migrate`).
     no_progress
-        Draw no progress bar.
+        Do not show a progress bar.
     """
     loaded = settings.load()
     here, there = _installation(loaded, source), _installation(loaded, target)

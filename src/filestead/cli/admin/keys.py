@@ -39,11 +39,11 @@ def create(
     Parameters
     ----------
     project
-        The project whose files the key sees; made if it does not exist.
+        The project of the key; created if it does not exist.
     organization
-        The organization of the project; made if it does not exist.
+        The organization of the project; created if it does not exist.
     user
-        Whose key it is; the upload rate is limited per user. Default: the key is a user of its own.
+        The user of the key; the upload rate is limited per user. Default: a new user for this key.
     scope
         What the key may do; repeat for several. `files:system` may create output purposes (for batch runners and
         trainers).
@@ -80,7 +80,7 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
     Parameters
     ----------
     json
-        One JSON object a line.
+        Print one JSON object per line.
     data_dir
         The data directory (FILESTEAD_DATA_DIR).
     """

@@ -14,8 +14,8 @@ from filestead.server.run import serve as run
 def serve(**flags: Any) -> None:
     """Serve the OpenAI Files API.
 
-    On an empty data directory this makes an installation and its first key, which is printed once on a terminal. Where
-    standard output is not a terminal, it is in the file `first-key` of the data directory, unless --print-key is given.
+    In an empty data directory, this creates an installation and its first key, which is printed once if standard output
+    is a terminal. Otherwise it is written to the file `first-key` in the data directory, unless --print-key is given.
 
     Exit status: 0 after SIGTERM, 1 for an unusable command line, 78 if a setting or the data directory is wrong. Ctrl-C
     ends the server as SIGINT does.

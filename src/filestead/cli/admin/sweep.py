@@ -1,4 +1,4 @@
-"""`filestead sweep`: removes what nothing refers to any more."""
+"""`filestead sweep`: deletes contents that no file refers to."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ def sweep(
     json: Annotated[bool, Parameter(negative="")] = False,
     data_dir: str | None = None,
 ) -> int:
-    """Remove the bytes of expired files, deleted files and broken uploads now. A running server does so by itself.
+    """Delete the contents of expired files, deleted files and interrupted uploads now. A running server does so itself.
 
     Parameters
     ----------
     orphans
-        Also remove blobs that the database does not know, as after restoring an older database. Look at what `verify`
-        lists first.
+        Also delete blobs without a row in the database, which an older database leaves after it was restored. Check
+        the findings of `verify` first.
     json
         Print the count as JSON.
     data_dir

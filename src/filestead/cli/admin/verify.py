@@ -1,4 +1,4 @@
-"""`filestead verify` and `filestead sweep`: looking after an installation."""
+"""`filestead verify`: checks an installation."""
 
 import asyncio
 import contextlib
@@ -18,16 +18,16 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 
 def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = None) -> int:
-    """Check that every file has its bytes and that nothing is left over. Changes nothing; a server may be running.
+    """Check that every file has its content, and that there is no garbage. Read-only; a server may be running.
 
-    Exit status: 0 all is well, 1 cosmetic findings, 2 leaks that a sweep mends, 3 a broken promise (class A).
+    Exit status: 0 no findings, 1 cosmetic findings, 2 leaks that a sweep repairs, 3 a violated guarantee (class A).
 
     Parameters
     ----------
     deep
-        Also read every byte and compare its SHA-256.
+        Also read all contents and compare their SHA-256.
     json
-        One JSON object a finding, and one with the sums at the end.
+        Print one JSON object for each finding, and one with the totals at the end.
     data_dir
         The data directory (FILESTEAD_DATA_DIR).
     """
