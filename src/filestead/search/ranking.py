@@ -6,8 +6,8 @@ The contribution of a term with frequency f in a chunk of length l (Robertson an
 
 N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops them.
 
-The same chunks are ranked alike however they are grouped into segments: terms are added in one order, in float64. Chunks
-are compared by the sum as float32, so that sums of equal terms in different order are equal.
+The same chunks are ranked alike however they are grouped into segments: terms are added in one order, in float64.
+Scores are compared as float32, so that sums of equal terms in different order are equal.
 
 Steps of a search, of which the caller does the reading:
 
