@@ -25,6 +25,7 @@ from bench.production_bytes import measure_large_uploads, measure_objects
 from bench.production_rows import measure_most_rows, measure_requests, measure_rows
 from bench.report import Row
 from bench.requests import measure_get, measure_small_uploads
+from bench.search import measure_search
 from bench.transfers import measure_download, measure_upload
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,6 +52,7 @@ MEASURES = {
     "memory": Measure(measure_memory, ("curl",)),
     "lines": Measure(measure_lines, ("curl",)),
     "listing": Measure(measure_listing),
+    "search": Measure(measure_search),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

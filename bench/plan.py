@@ -41,6 +41,9 @@ class Plan:
     many_files: int
     most_files: int
     pages: int
+    few_chunks: int
+    many_chunks: int
+    """Chunks of a vector store."""
     lines_bytes: int
     """Size of the files whose lines are checked."""
     judged: bool
@@ -59,6 +62,8 @@ FULL = Plan(
     many_files=1_000_000,
     most_files=10_000_000,
     pages=60,
+    few_chunks=100_000,
+    many_chunks=1_000_000,
     lines_bytes=64 * MIB,
     judged=True,
 )
@@ -74,6 +79,8 @@ QUICK = Plan(
     many_files=20_000,
     most_files=50_000,
     pages=10,
+    few_chunks=5_000,
+    many_chunks=20_000,
     lines_bytes=4 * MIB,
     judged=False,
 )

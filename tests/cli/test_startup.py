@@ -18,7 +18,18 @@ from tests.cli.commandline import CommandLine
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("sqlalchemy", "starlette", "uvicorn", "pydantic", "pydantic_settings", "cyclopts", "alembic", "rich")
+HEAVY = (
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "pydantic_settings",
+    "cyclopts",
+    "alembic",
+    "rich",
+    "numpy",
+    "Stemmer",
+)
 SELDOM = ("yaml", "pygjson")
 RUN = "import sys; sys.argv[0] = 'filestead'; from filestead.cli.main import run; code = run(sys.argv[1:]); "
 LOADED = RUN + "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"

@@ -34,8 +34,8 @@ def check(kind: int, data: bytes) -> None:
     """
     if len(data) < HEADER_BYTES:
         raise DamagedSegment(f"a part of an index segment has {len(data)} bytes, fewer than its header")
-    version, found_kind, _, checksum = _HEADER.unpack_from(data)
-    if version != VERSION or found_kind != kind:
+    version, found_kind, zero, checksum = _HEADER.unpack_from(data)
+    if (version, found_kind, zero) != (VERSION, kind, 0):
         raise DamagedSegment(f"expected kind {kind} of version {VERSION}, found kind {found_kind} of version {version}")
     if zlib.crc32(memoryview(data)[HEADER_BYTES:]) != checksum:
         raise DamagedSegment(f"a part of an index segment ({len(data)} bytes) does not match its checksum")

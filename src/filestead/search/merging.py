@@ -37,7 +37,7 @@ class MergeStep:
 
 
 class Merge:
-    """A merge of segments into a new one, without the chunks that are not kept.
+    """A merge of segments, at least one, into a new one, without the chunks that are not kept.
 
     Raises `DamagedSegment` if the documents do not match the counts, or, from `run`, if a bucket is damaged.
     """

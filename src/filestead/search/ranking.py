@@ -4,9 +4,10 @@ The contribution of a term with frequency f in a chunk of length l (Robertson an
 
     idf * f * (K1 + 1) / (f + K1 * (1 - B + B * l / average length)),   idf = ln(1 + (N - df + 0.5) / (df + 0.5))
 
-N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops
-them. The same chunks get the same scores however they are grouped into segments, bit by bit: terms are added in one
-order, in float64.
+N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops them.
+
+The same chunks are ranked alike however they are grouped into segments: terms are added in one order, in float64.
+Scores are compared as float32, so that sums of equal terms in different order are equal.
 
 Steps of a search, of which the caller does the reading:
 
@@ -126,50 +127,51 @@ def rank(
     Raises:
         DamagedSegment: a bucket or a document block is damaged.
     """
-    hits = _score(query, segments, fetched)
+    scores = _score(query, segments, fetched)
     size = first_batch
-    while len(hits.chunks):
-        chosen = hits.best(size)
-        yield hits.take(chosen, size, fetch_blocks)
+    while candidates := scores.take(size, fetch_blocks):
+        yield candidates
         size *= GROWTH
 
 
-@dataclass(slots=True)
-class _Hits:
-    """Chunks that are not yet yielded, numbered over all segments: the first of a segment is `bases[segment]`."""
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """The score of every chunk; 0 for those that were taken or contain no term of the query.
 
-    chunks: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    Chunks are numbered over all segments: the first of segment n is `bases[n]`.
+    """
+
+    scores: NDArray[np.float32]
     weight: float
     segments: Sequence[SegmentStatistics]
     bases: NDArray[np.int64]
 
-    def best(self, size: int) -> NDArray[np.int64]:
-        """Positions in `chunks`: those of the best `size` and some more.
+    def take(self, size: int, fetch_blocks: FetchBlocks) -> list[Candidate]:
+        """Take the best `size` chunks, in their order; fewer if no more have a score."""
+        chunks = self._best(size)
+        if not len(chunks):
+            return []
+        attachments, ordinals = self._resolve(chunks, fetch_blocks)
+        scores = self.scores[chunks]
+        order = np.lexsort((ordinals, attachments, -scores))[:size]
+        self.scores[chunks[order]] = 0
+        rows = zip(attachments[order].tolist(), ordinals[order].tolist(), scores[order].tolist(), strict=True)
+        return [Candidate(attachment, ordinal, normalised(score, self.weight)) for attachment, ordinal, score in rows]
+
+    def _best(self, size: int) -> NDArray[np.int64]:
+        """The best `size` chunks and some more.
 
         Of equal scores at the end, it has the first `size` of each segment. No others of the segment can be among the
         best: within a segment, chunk numbers ascend with (attachment, ordinal).
         """
-        if len(self.chunks) <= size:
-            return np.arange(len(self.chunks))
-        threshold = np.partition(self.scores, len(self.scores) - size)[len(self.scores) - size]
+        last = len(self.scores) - size
+        threshold = np.partition(self.scores, last)[last] if last > 0 else 0.0
         above = np.flatnonzero(self.scores > threshold)
+        if threshold == 0:
+            return above
         equal = np.flatnonzero(self.scores == threshold)
-        cuts = np.searchsorted(self.chunks[equal], self.bases[1:])
-        first = [of_segment[: size - len(above)] for of_segment in np.split(equal, cuts)]
-        return np.concatenate((above, *first))
-
-    def take(self, chosen: NDArray[np.int64], size: int, fetch_blocks: FetchBlocks) -> list[Candidate]:
-        """Remove the best `size` of the chosen ones, and return them in their order."""
-        attachments, ordinals = self._resolve(self.chunks[chosen], fetch_blocks)
-        scores = self.scores[chosen]
-        order = np.lexsort((ordinals, attachments, -scores))[:size]
-        remaining = np.ones(len(self.chunks), np.bool_)
-        remaining[chosen[order]] = False
-        self.chunks = self.chunks[remaining]
-        self.scores = self.scores[remaining]
-        rows = zip(attachments[order].tolist(), ordinals[order].tolist(), scores[order].tolist(), strict=True)
-        return [Candidate(attachment, ordinal, normalised(score, self.weight)) for attachment, ordinal, score in rows]
+        of_segments = np.split(equal, np.searchsorted(equal, self.bases[1:]))
+        return np.concatenate((above, *(chunks[: size - len(above)] for chunks in of_segments)))
 
     def _resolve(
         self, chunks: NDArray[np.int64], fetch_blocks: FetchBlocks
@@ -195,7 +197,7 @@ class _Hits:
         return attachments, ordinals
 
 
-def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping[Part, bytes]) -> _Hits:
+def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping[Part, bytes]) -> _Scores:
     bases = np.cumsum([0, *(segment.chunks for segment in segments)])
     chunks, length = int(bases[-1]), sum(segment.length for segment in segments)
     average = max(length, 1) / max(chunks, 1)
@@ -215,8 +217,7 @@ def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping
             if int(postings.chunks[-1]) >= segments[position].chunks:
                 raise DamagedSegment(f"a posting of segment {segments[position].id} is beyond its last chunk")
             scores[bases[position] :][postings.chunks] += _contributions(postings, term_weight, average)
-    hits = np.flatnonzero(scores)
-    return _Hits(hits, scores[hits], weight, segments, bases[:-1])
+    return _Scores(scores.astype(np.float32), weight, segments, bases[:-1])
 
 
 def _contributions(postings: PostingList, weight: float, average: float) -> NDArray[np.float64]:
