@@ -25,6 +25,12 @@ def document() -> Iterator[BinaryIO]:
         yield file
 
 
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[SandboxPool]:
+    async with pool_of("prepare") as running:
+        yield running
+
+
 @contextlib.asynccontextmanager
 async def pool_of(prepare: str | None = None, *, size: int = 2, limits: Limits = LIMITS) -> AsyncIterator[SandboxPool]:
     name = prepare and f"tests.sandbox.tasks:{prepare}"

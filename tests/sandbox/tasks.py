@@ -7,7 +7,6 @@ import platform
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -134,10 +133,14 @@ def small_allocations(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     yield b""
 
 
+_MUCH = b"x" * (1 << 19)
+
+
 def print_much(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     for _ in range(1024):
-        sys.stdout.write("x" * (1 << 20))
-        sys.stderr.write("x" * (1 << 20))
+        os.write(2, _MUCH)
+        os.write(1, _MUCH)
+    print("x" * (1 << 20))
     yield b"printed"
 
 

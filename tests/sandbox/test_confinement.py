@@ -15,6 +15,7 @@ import pytest
 
 from filestead.sandbox import seccomp
 from filestead.sandbox.errors import Failure, TaskFailed
+from filestead.sandbox.pool import SandboxPool
 from tests.sandbox.conftest import LIMITS, MIB, outcome, pool_of, wait_until_gone
 from tests.sandbox.tasks import ORDINARY
 
@@ -82,10 +83,9 @@ async def test_the_standard_library_reaches_nothing(
     ],
 )
 async def test_native_code_reaches_nothing_either(
-    document: BinaryIO, name: str, number: int, arguments: list[object]
+    pool: SandboxPool, document: BinaryIO, name: str, number: int, arguments: list[object]
 ) -> None:
-    async with pool_of() as pool:
-        assert await outcome(pool, document, "syscall", number=number, **{"with": arguments}) == b"-1", name
+    assert await outcome(pool, document, "syscall", number=number, **{"with": arguments}) == b"-1", name
 
 
 @pytest.mark.parametrize("way", [None, "without_privileges"])
@@ -175,6 +175,7 @@ def test_tasks_end_with_their_parent() -> None:
     program = """
 import asyncio, tempfile, psutil, sys
 sys.path.insert(0, sys.argv[1])
+from filestead.sandbox.pool import SandboxPool
 from tests.sandbox.conftest import pool_of
 async def main():
     with tempfile.TemporaryFile() as file:

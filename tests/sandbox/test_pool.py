@@ -28,31 +28,30 @@ async def failure_of(
     return failed.value.reason
 
 
-async def test_results_arrive_in_order_and_the_input_stays_as_it_was(document: BinaryIO) -> None:
+async def test_results_arrive_in_order_and_the_input_stays_as_it_was(pool: SandboxPool, document: BinaryIO) -> None:
     document.seek(5000)
-    async with pool_of() as pool:
-        async with pool.run(document.fileno(), {"do": "echo"}) as results:
-            frames = [frame async for frame in results]
-            assert [frame async for frame in results] == []
-        assert frames == [b"0123456789" * 100] * 10
-        assert results.usage is not None and results.usage.cpu_seconds < 5 and results.usage.max_rss > MIB
+    async with pool.run(document.fileno(), {"do": "echo"}) as results:
+        frames = [frame async for frame in results]
+        assert [frame async for frame in results] == []
+    assert frames == [b"0123456789" * 100] * 10
+    assert results.usage is not None and results.usage.cpu_seconds < 5 and results.usage.max_rss > MIB
     assert document.tell() == 5000
 
 
 @pytest.mark.parametrize("value", [None, {"name": "日本語 🎉", "n": 1}, "x" * 50_000])
-async def test_arguments_are_carried_by_json(document: BinaryIO, value: object) -> None:
-    async with pool_of() as pool:
-        assert ast.literal_eval((await outcome(pool, document, "arguments", value=value)).decode()) == value
+async def test_arguments_are_carried_by_json(pool: SandboxPool, document: BinaryIO, value: object) -> None:
+    assert ast.literal_eval((await outcome(pool, document, "arguments", value=value)).decode()) == value
 
 
-async def test_arguments_have_a_limit(document: BinaryIO) -> None:
-    async with pool_of() as pool:
-        with pytest.raises(ValueError, match="65536"):
-            await outcome(pool, document, "arguments", value="x" * 65_536)
+async def test_arguments_have_a_limit(pool: SandboxPool, document: BinaryIO) -> None:
+    with pytest.raises(ValueError, match="65536"):
+        await outcome(pool, document, "arguments", value="x" * 65_536)
 
 
-async def test_a_declared_exception_is_a_rejection_after_the_results_before_it(document: BinaryIO) -> None:
-    async with pool_of() as pool, pool.run(document.fileno(), {"do": "reject"}) as results:
+async def test_a_declared_exception_is_a_rejection_after_the_results_before_it(
+    pool: SandboxPool, document: BinaryIO
+) -> None:
+    async with pool.run(document.fileno(), {"do": "reject"}) as results:
         assert await anext(results) == b"before"
         with pytest.raises(TaskRejected) as rejected:
             await anext(results)
@@ -74,10 +73,11 @@ async def test_a_declared_exception_is_a_rejection_after_the_results_before_it(d
         ("forge", {"hex": "03000000020a0a"}, Failure.OUTPUT),
     ],
 )
-async def test_failures(document: BinaryIO, do: str, more: dict[str, object], reason: Failure) -> None:
-    async with pool_of() as pool:
-        assert await failure_of(pool, document, do, **more) is reason
-        assert await outcome(pool, document, "echo") == b"0123456789" * 1000
+async def test_failures(
+    pool: SandboxPool, document: BinaryIO, do: str, more: dict[str, object], reason: Failure
+) -> None:
+    assert await failure_of(pool, document, do, **more) is reason
+    assert await outcome(pool, document, "echo") == b"0123456789" * 1000
 
 
 async def test_a_task_that_hangs_and_one_that_computes_forever_end_within_their_time(document: BinaryIO) -> None:
@@ -93,34 +93,32 @@ async def test_a_task_that_hangs_and_one_that_computes_forever_end_within_their_
         assert loop.time() - begun < 15
 
 
-async def test_the_time_of_a_slow_reader_is_not_the_time_of_the_task(document: BinaryIO) -> None:
-    async with pool_of() as pool, pool.run(document.fileno(), {"do": "echo"}, Limits(wall_seconds=1)) as results:
+async def test_the_time_of_a_slow_reader_is_not_the_time_of_the_task(pool: SandboxPool, document: BinaryIO) -> None:
+    async with pool.run(document.fileno(), {"do": "echo"}, Limits(wall_seconds=1)) as results:
         assert await anext(results)
         await asyncio.sleep(1.2)
         assert len([frame async for frame in results]) == 9
 
 
-async def test_much_output_to_nowhere_does_no_harm(document: BinaryIO) -> None:
-    async with pool_of() as pool:
-        assert await outcome(pool, document, "print_much") == b"printed"
+async def test_much_output_to_nowhere_does_no_harm(pool: SandboxPool, document: BinaryIO) -> None:
+    assert await outcome(pool, document, "print_much") == b"printed"
 
 
 async def test_a_process_that_stays_after_its_last_frame_is_killed(
-    document: BinaryIO, monkeypatch: pytest.MonkeyPatch
+    pool: SandboxPool, document: BinaryIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results_module, "EXIT_SECONDS", 0.2)
-    async with pool_of() as pool, pool.run(document.fileno(), {"do": "stay"}) as results:
+    async with pool.run(document.fileno(), {"do": "stay"}) as results:
         assert [frame async for frame in results] == []
         assert results.usage is not None and os.WTERMSIG(results.usage.status) == signal.SIGKILL
 
 
-async def test_a_block_that_ends_early_kills_the_process(document: BinaryIO) -> None:
-    async with pool_of() as pool:
-        server = psutil.Process(pool.server_pid)
-        async with pool.run(document.fileno(), {"do": "hang"}) as results:
-            assert await anext(results) == b"begun"
-            assert len(server.children()) == 1
-        assert server.children() == []
+async def test_a_block_that_ends_early_kills_the_process(pool: SandboxPool, document: BinaryIO) -> None:
+    server = psutil.Process(pool.server_pid)
+    async with pool.run(document.fileno(), {"do": "hang"}) as results:
+        assert await anext(results) == b"begun"
+        assert len(server.children()) == 1
+    assert server.children() == []
 
 
 @pytest.mark.parametrize("do", ["hang", "spin"])
@@ -194,30 +192,29 @@ async def test_a_server_that_cannot_start_says_why(task: str, prepare: str | Non
     assert open_descriptors() == before
 
 
-async def test_prepare_runs_once_and_before_the_tasks(document: BinaryIO) -> None:
-    async with pool_of("prepare") as pool:
-        seen = {(await outcome(pool, document, "identity")).decode() for _ in range(3)}
+async def test_prepare_runs_once_and_before_the_tasks(pool: SandboxPool, document: BinaryIO) -> None:
+    seen = {(await outcome(pool, document, "identity")).decode() for _ in range(3)}
     assert all(ast.literal_eval(each)[3] == ["once"] for each in seen)
     assert len({ast.literal_eval(each)[2] for each in seen}) == 3
 
 
-async def test_the_pool_limits_the_number_of_processes(document: BinaryIO) -> None:
-    async with pool_of(size=2) as pool:
-        server = psutil.Process(pool.server_pid)
-        tasks = [asyncio.create_task(outcome(pool, document, "hang", Limits(wall_seconds=0.4))) for _ in range(4)]
-        most = 0
-        while not all(task.done() for task in tasks):
-            most = max(most, len(server.children()))
-            await asyncio.sleep(0.02)
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def test_the_pool_limits_the_number_of_processes(pool: SandboxPool, document: BinaryIO) -> None:
+    server = psutil.Process(pool.server_pid)
+    tasks = [asyncio.create_task(outcome(pool, document, "hang", Limits(wall_seconds=0.4))) for _ in range(4)]
+    most = 0
+    while not all(task.done() for task in tasks):
+        most = max(most, len(server.children()))
+        await asyncio.sleep(0.02)
+    await asyncio.gather(*tasks, return_exceptions=True)
     assert most == 2
 
 
-async def test_an_input_that_is_open_for_writing_is_read_only_in_the_task(document: BinaryIO) -> None:
-    async with pool_of() as pool:
-        assert await failure_of(pool, document, "write_input") is Failure.ERROR
-        document.seek(0)
-        assert document.read() == b"0123456789" * 1000
+async def test_an_input_that_is_open_for_writing_is_read_only_in_the_task(
+    pool: SandboxPool, document: BinaryIO
+) -> None:
+    assert await failure_of(pool, document, "write_input") is Failure.ERROR
+    document.seek(0)
+    assert document.read() == b"0123456789" * 1000
 
 
 async def work_500_times() -> None:
