@@ -1,16 +1,18 @@
 """Tasks for the tests of the sandbox: well-behaved and hostile."""
 
+import contextlib
 import ctypes
 import os
+import platform
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from filestead.sandbox import linux, seccomp
 from filestead.sandbox.tasks import rejects
 
 PREPARED: list[str] = []
@@ -32,45 +34,46 @@ def prepare_with_threads() -> None:
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
 
-def reach(what: str, where: str) -> None:
-    """Try one forbidden act by the standard library."""
-    if what == "open":
-        open(where).read()
-    elif what == "os.open":
-        os.open(where, os.O_RDONLY)
-    elif what == "write":
-        open(where, "w").write("x")
-    elif what == "listdir":
-        os.listdir(where)
-    elif what == "socket":
-        socket.socket().connect(("127.0.0.1", int(where)))
-    elif what == "unix":
-        socket.socketpair()
-    elif what == "fork":
-        os.fork()
-    elif what == "subprocess":
-        subprocess.run([where], check=True)
-    elif what == "exec":
-        os.execv(where, [where])
-    elif what == "thread":
-        threading.Thread(target=print).start()
-    elif what == "kill":
-        os.kill(int(where), signal.SIGKILL)
-    elif what == "ctypes":
-        ctypes.CDLL(None).getpid()
-    elif what == "import":
-        __import__(where)
-    elif what == "unlink":
-        os.unlink(where)
+def open_file(where: str) -> None:
+    with open(where) as file:
+        file.read()
 
 
-GETPID = ctypes.CDLL(None, use_errno=True)
+def write_file(where: str) -> None:
+    with open(where, "w") as file:
+        file.write("x")
 
 
-def system_call(number: int, *arguments: Any) -> tuple[int, int]:
-    """Past the audit hook, as native code would: returns the result and errno."""
-    result = GETPID.syscall(number, *arguments)
-    return result, ctypes.get_errno()
+def fork(_: str) -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def start_thread(_: str) -> None:
+    threading.Thread(target=time.sleep, args=(0,)).start()
+
+
+ACTS = {
+    "open": open_file,
+    "os.open": lambda where: os.open(where, os.O_RDONLY),
+    "write": write_file,
+    "listdir": os.listdir,
+    "socket": lambda where: socket.create_connection(("127.0.0.1", int(where))),
+    "udp": lambda where: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", int(where))),
+    "unix": lambda _: socket.socketpair(),
+    "fork": fork,
+    "subprocess": lambda where: subprocess.run([where], check=True),
+    "exec": lambda where: os.execv(where, [where]),
+    "thread": start_thread,
+    "kill": lambda where: os.kill(int(where), signal.SIGKILL),
+    "import": __import__,
+    "unlink": os.unlink,
+}
+"""Forbidden acts, by the standard library."""
+
+LIBC = ctypes.CDLL(None)
+SYSTEM_CALL = LIBC.syscall
+PATH = ctypes.create_string_buffer(b"/etc/passwd")
 
 
 @rejects(Declared)
@@ -89,11 +92,11 @@ def act(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
         raise ValueError("undeclared")
     elif do == "reach":
         yield b"begun"
-        reach(arguments["what"], arguments["where"])
+        ACTS[arguments["what"]](arguments["where"])
         yield b"reached"
     elif do == "syscall":
-        path = ctypes.create_string_buffer(b"/etc/passwd")
-        yield repr(system_call(arguments["number"], *[path if a == "path" else a for a in arguments["with"]])).encode()
+        # Past the audit hook, as native code would.
+        yield str(SYSTEM_CALL(arguments["number"], *[PATH if a == "path" else a for a in arguments["with"]])).encode()
     else:
         yield from HOSTILE[do](file, arguments)
 
@@ -130,10 +133,14 @@ def small_allocations(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     yield b""
 
 
+_MUCH = b"x" * (1 << 19)
+
+
 def print_much(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     for _ in range(1024):
-        sys.stdout.write("x" * (1 << 20))
-        sys.stderr.write("x" * (1 << 20))
+        os.write(2, _MUCH)
+        os.write(1, _MUCH)
+    print("x" * (1 << 20))
     yield b"printed"
 
 
@@ -150,23 +157,14 @@ def one_large_frame(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
 def forge(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     """Write bytes that are no frames to the results."""
     for descriptor in range(3, 64):
-        try:
+        with contextlib.suppress(OSError):
             os.write(descriptor, bytes.fromhex(arguments["hex"]))
-        except OSError:
-            pass
     yield b""
 
 
 def crash(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     yield b"begun"
-    ctypes_string_at(0)
-
-
-def ctypes_string_at(address: int) -> None:
-    _STRING_AT(address, 1)
-
-
-_STRING_AT = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_int)(ctypes._string_at_addr)  # type: ignore[attr-defined]
+    os.abort()
 
 
 def leave(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
@@ -207,8 +205,43 @@ def write_input(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
     yield str(os.write(file.fileno(), b"x")).encode()
 
 
+def fork_by_number(file: BinaryIO, arguments: Any) -> Iterator[bytes]:
+    """Fork by the system call itself."""
+    clone = {"x86_64": 57, "aarch64": 220}[platform.machine()]
+    child = SYSTEM_CALL(clone, *([] if clone == 57 else [17, 0, 0, 0, 0]))
+    while child == 0:
+        time.sleep(60)
+    yield repr(child).encode()
+
+
 HOSTILE = {
     function.__name__: function
-    for function in (hang, spin, stubborn_spin, allocate, small_allocations, print_much, yield_much, one_large_frame)
-    + (forge, crash, leave, stay, inherited, identity, write_input)
+    for function in (
+        *(hang, spin, stubborn_spin, allocate, small_allocations, print_much, yield_much, one_large_frame),
+        *(forge, crash, leave, stay, inherited, identity, write_input, fork_by_number),
+    )
 }
+
+
+def without_filter() -> None:
+    """Let the fork server be one on a system without seccomp, or inside a container that forbids it."""
+    seccomp.program = lambda machine=None: None
+
+
+def without_privileges() -> None:
+    """Let the fork server be one of an ordinary user; if it is one already, nothing changes."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(ORDINARY, ORDINARY, ORDINARY)
+        os.setresuid(ORDINARY, ORDINARY, ORDINARY)
+        LIBC.prctl(4, 1, 0, 0, 0)  # as after the start of a program: its files in /proc are its own
+
+
+def without_anything() -> None:
+    """Let the fork server be one of root in a container that has no capability, namespace or filter."""
+    without_filter()
+    linux.may_drop_user = lambda: False
+    linux.leave_network = lambda: False
+
+
+ORDINARY = 12345

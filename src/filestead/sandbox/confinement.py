@@ -20,8 +20,8 @@ _REFUSED_PREFIXES = ("socket.", "subprocess.", "os.", "ctypes.", "shutil.", "tem
 
 def confine(limits: Limits, server: int, *, drop_user: bool, program: bytes | None) -> None:
     """Confine this process, a child of the process `server`. Ends it if the server has ended."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as adjustment:
-        adjustment.write("1000")
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as adjustment:
+        adjustment.write(b"1000")
     _set_limits(limits)
     if drop_user:
         with contextlib.suppress(OSError):  # a user namespace may not have this ID

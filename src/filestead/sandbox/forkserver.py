@@ -13,6 +13,7 @@ from filestead.sandbox.errors import SandboxUnavailable
 from filestead.sandbox.limits import Limits
 
 START_SECONDS = 60.0
+CLOSE_SECONDS = 2.0
 SEND_ATTEMPTS = 1_000
 SEND_INTERVAL = 0.01
 ARGUMENTS_CHARACTERS = 64 * 1024
@@ -181,7 +182,12 @@ class ForkServer:
             self._tasks.clear()
 
     async def close(self) -> None:
-        """Kill the server and all tasks, and wait for its end."""
-        self.abort()
+        """End the server, which kills all tasks and waits for their ends; kill it if it does not end in time."""
+        self._on_closed()
         self._control.close()
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self.abort()
+            await self._process.wait()

@@ -61,8 +61,8 @@ def may_drop_user() -> bool:
     if os.geteuid() != 0:
         return False
     try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
+        with open("/proc/self/status", "rb") as status:
+            effective = next(int(line.split()[1], 16) for line in status if line.startswith(b"CapEff"))
     except (OSError, StopIteration):
         return False
     return all(effective >> capability & 1 for capability in (_CAP_KILL, _CAP_SETGID, _CAP_SETUID))
@@ -70,7 +70,7 @@ def may_drop_user() -> bool:
 
 def address_space() -> int:
     """Return the size of this process in bytes."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
+    with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 

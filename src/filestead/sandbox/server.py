@@ -86,8 +86,10 @@ class _Server:
                 self._reap()
             if self._control.fileno() in ready and not self._receive():
                 break
-        for task in self._children:
-            self._kill(task)
+        for pid in self._children.values():
+            _kill_group(pid)
+        for pid in self._children.values():
+            os.waitpid(pid, 0)
 
     def _receive(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)

@@ -31,6 +31,8 @@ class Package:
         try:
             self._archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise unparsable(f"zip: {error}") from None
         self._inflated = 0
 
@@ -53,6 +55,8 @@ class Package:
                     size += len(block)
                     self._check(part, size, len(block), info.compress_size)
                     yield block
+            if size != info.file_size:
+                raise unparsable(f"{part}: {size} bytes, but {info.file_size} are claimed")
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise unparsable(f"{part}: {error}") from None
 
