@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from filestead.domain.errors import InvalidFilter
 from filestead.domain.vector_stores.filters import (
     MAX_COMPARISONS,
     MAX_DEPTH,
     MAX_LIST,
-    InvalidFilter,
     parse_filter,
 )
 

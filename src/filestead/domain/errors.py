@@ -265,6 +265,15 @@ class ItemCursorNotFound(DomainError):
         self.item_id = item_id
 
 
+class InvalidFilter(DomainError):
+    """Not a filter; `param` is the path of the invalid member, `message` says what is allowed."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(f"{param}: {message}")
+        self.param = param
+        self.message = message
+
+
 class JobLost(DomainError):
     """The lease of a job has expired and another worker may have it: nothing of the effect was committed."""
 

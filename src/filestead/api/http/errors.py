@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from filestead import wire
 from filestead.domain import errors
-from filestead.domain.vector_stores import filters
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -280,7 +279,7 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
     errors.ItemCursorNotFound: lambda error: ErrorResponse(
         404, f"No item found with id '{error.item_id}' in this list.", error.param
     ),
-    filters.InvalidFilter: lambda error: ErrorResponse(400, error.message, error.param, "invalid_value"),
+    errors.InvalidFilter: lambda error: ErrorResponse(400, error.message, error.param, "invalid_value"),
     errors.JobLost: lambda _: INTERNAL_ERROR,
     errors.SegmentsChanged: lambda _: INTERNAL_ERROR,
     errors.StorageFull: lambda _: ErrorResponse(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from filestead.domain.errors import DomainError
+from filestead.domain.errors import InvalidFilter
 
 MAX_DEPTH = 8
 """Compound filters within one another."""
@@ -29,15 +29,6 @@ Values: TypeAlias = frozenset[tuple[type, Value]]
 """Values with the types by which they compare."""
 
 Attributes: TypeAlias = Mapping[str, Value]
-
-
-class InvalidFilter(DomainError):
-    """Not a filter; `param` is the path of the invalid member, `message` says what is allowed."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(f"{param}: {message}")
-        self.param = param
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
