@@ -61,6 +61,17 @@ def test_a_small_segment() -> None:
     assert documents.lengths.tolist() == [3, 0, 1]
 
 
+def test_the_hashes_of_many_terms_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = [[f"w{number}", f"w{number + 1}"] for number in range(50)]
+    expected = segment_of(*chunks)
+    monkeypatch.setattr("filestead.search.segments._CACHED_HASHES", 5)
+    builder = SegmentBuilder()
+    for ordinal, terms in enumerate(chunks):
+        builder.add(7, ordinal, terms)
+        assert len(builder._known) <= 5
+    assert builder.build() == expected
+
+
 def test_an_empty_segment() -> None:
     segment = segment_of()
     assert segment.counts.chunks == segment.counts.postings == 0

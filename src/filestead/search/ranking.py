@@ -6,8 +6,8 @@ The contribution of a term with frequency f in a chunk of length l (Robertson an
 
 N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops them.
 
-The same chunks are ranked alike however they are grouped into segments: terms are added in one order, in float64.
-Scores are compared as float32, so that sums of equal terms in different order are equal.
+The same chunks are ranked alike however they are grouped into segments: the terms of a query are added in its order, in
+float64. Scores are compared as float32, so that sums of equal terms in different order are equal.
 
 Steps of a search, of which the caller does the reading:
 
@@ -204,7 +204,7 @@ def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping
     scores = np.zeros(chunks)
     weight = 0.0
     decoded = {part: Bucket(_found(fetched, part)) for part in needed_buckets([query], segments)}
-    for hashed, repeated in sorted(query.items()):
+    for hashed, repeated in query.items():
         found = [
             (position, postings)
             for position, segment in enumerate(segments)
