@@ -46,7 +46,7 @@ def measure_search(bench: Bench, _: Nginx | None) -> list[Row]:
         Row(measure=f"merge to {_count(bench.plan.many_chunks)} chunks", unit="chunks/s", ours=[merge_rate]),
         Row(measure="memory of the merge", unit="MiB", ours=[growth], goal=Goal(300)),
         Row(measure=f"rank {_count(bench.plan.few_chunks)} chunks, p50", unit="ms", ours=_latency(few), goal=Goal(8)),
-        Row(measure=f"the same in {MANY_SEGMENTS} segments", unit="ms", ours=_latency(split), goal=Goal(8)),
+        Row(measure=f"the same in {MANY_SEGMENTS} segments", unit="ms", ours=_latency(split)),
         Row(
             measure=f"rank {_count(bench.plan.many_chunks)} chunks, p50", unit="ms", ours=_latency(many), goal=Goal(32)
         ),
@@ -67,7 +67,7 @@ def _quality(bench: Bench) -> Iterator[Row]:
 
 def _analysis() -> list[float]:
     """Megabytes of text a second, with a character outside ASCII, in three rounds."""
-    text = " ".join(_words(random.Random(1), 400_000)) + " naïve"
+    text = " ".join(_words(random.Random(1), 400_000, 30_000)) + " naïve"
     rounds = []
     for _ in range(3):
         started = time.perf_counter()
@@ -76,9 +76,9 @@ def _analysis() -> list[float]:
     return rounds
 
 
-def _words(rng: random.Random, count: int) -> list[str]:
+def _words(rng: random.Random, count: int, vocabulary: int = VOCABULARY) -> list[str]:
     """Words whose frequency falls with their rank as in English (Zipf)."""
-    return [f"w{int(VOCABULARY ** rng.random())}" for _ in range(count)]
+    return [f"w{int(vocabulary ** rng.random())}" for _ in range(count)]
 
 
 def _build(chunks: int) -> tuple[Segment, float]:
