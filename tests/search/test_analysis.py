@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from filestead.search import analysis
 from filestead.search.analysis import terms
 
 
@@ -56,9 +57,10 @@ def test_a_text_of_one_word_takes_no_longer_than_others(unit: str) -> None:
 
 
 def test_many_different_words_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filestead.search.analysis._CACHED_WORDS", 10)
+    monkeypatch.setattr(analysis, "_CACHED_WORDS", 10)
     words = [f"w{number}" for number in range(100)]
     assert terms(" ".join(words)) == words
+    assert len(analysis._of_this_thread().known) <= 10
 
 
 def test_threads_do_not_share_a_stemmer() -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, permutations
 
 import numpy as np
 import pytest
@@ -216,8 +216,17 @@ def test_a_merge_refuses_documents_and_postings_that_do_not_match() -> None:
 
 
 def test_sums_of_equal_terms_in_another_order_are_equal() -> None:
-    counts = [(1, 2, 3), (3, 2, 1), (2, 3, 1), (1, 3, 2), (3, 1, 2), (2, 1, 3)]
-    chunks = [Chunk(-n, 0, ("a",) * a + ("b",) * b + ("c",) * c) for n, (a, b, c) in enumerate(counts)]
-    found = Index([segment_of(chunks)]).search(query_of(["a", "b", "c"]))
-    assert [hit.attachment for hit in found] == [-5, -4, -3, -2, -1, 0]
+    words = "abcde"
+    chunks = [
+        Chunk(-number, 0, tuple(chain.from_iterable([word] * n for word, n in zip(words, counts, strict=True))))
+        for number, counts in enumerate(permutations([1, 2, 3, 5, 8]))
+    ]
+    found = Index([segment_of(chunks)]).search(query_of(words))
+    assert [hit.attachment for hit in found] == list(range(-119, 1))
     assert len({hit.score for hit in found}) == 1
+
+
+def test_equal_chunks_of_one_attachment_are_ordered_by_ordinal_across_segments() -> None:
+    segments = [segment_of([Chunk(1, ordinal, ("a",))]) for ordinal in (2, 0, 1)]
+    found = Index(segments).search(query_of(["a"]))
+    assert [hit.ordinal for hit in found] == [0, 1, 2]

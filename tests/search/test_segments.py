@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filestead.search.documents import BLOCK_ROWS, decode_block, decode_blocks
-from filestead.search.encoding import DamagedSegment, bucket_of, term_hash
+from filestead.search.encoding import DOCUMENTS, POSTINGS, DamagedSegment, bucket_of, seal, term_hash
 from filestead.search.postings import Bucket, Postings, encode
 from filestead.search.segments import BUCKET_BYTES, Segment, SegmentBuilder
 
@@ -59,6 +59,17 @@ def test_a_small_segment() -> None:
     assert documents.attachments.tolist() == [7, 7, 7]
     assert documents.ordinals.tolist() == [0, 1, 2]
     assert documents.lengths.tolist() == [3, 0, 1]
+
+
+def test_the_hashes_of_many_terms_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = [[f"w{number}", f"w{number + 1}"] for number in range(50)]
+    expected = segment_of(*chunks)
+    monkeypatch.setattr("filestead.search.segments._CACHED_HASHES", 5)
+    builder = SegmentBuilder()
+    for ordinal, terms in enumerate(chunks):
+        builder.add(7, ordinal, terms)
+        assert len(builder._known) <= 5
+    assert builder.build() == expected
 
 
 def test_an_empty_segment() -> None:
@@ -143,6 +154,18 @@ def test_every_damaged_byte_is_found(part: str) -> None:
             read(data[:position])
     with pytest.raises(DamagedSegment):
         read(data + b"\0")
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(23), bytes(25), b"\1" + bytes(23)])
+def test_a_bucket_of_the_wrong_size_is_found_though_its_checksum_is_right(payload: bytes) -> None:
+    with pytest.raises(DamagedSegment, match="a bucket of"):
+        Bucket(seal(POSTINGS, payload))
+    assert Bucket(seal(POSTINGS, bytes(24))).find(0) is None
+
+
+def test_a_block_of_the_wrong_size_is_found_though_its_checksum_is_right() -> None:
+    with pytest.raises(DamagedSegment, match="a document block of"):
+        decode_block(seal(DOCUMENTS, bytes(15)))
 
 
 def test_a_bucket_is_no_document_block() -> None:

@@ -145,9 +145,8 @@ def _renumbered(
     if len(postings.chunks) and int(postings.chunks.max()) >= len(numbers):
         raise DamagedSegment(f"a posting of a chunk that is not one of the {len(numbers)} of its segment")
     chunks = numbers[postings.chunks]
-    inside = (postings.hashes >= least) & (
-        postings.hashes <= greatest
-    )  # several steps read the bucket of a small source
+    # Several steps read the bucket of a small source.
+    inside = (postings.hashes >= least) & (postings.hashes <= greatest)
     chosen = (chunks != _DROPPED) & np.repeat(inside, postings.counts)
     terms = np.repeat(np.searchsorted(hashes, postings.hashes), postings.counts)
     return terms[chosen], chunks[chosen], postings.frequencies[chosen], postings.lengths[chosen]

@@ -13,8 +13,9 @@ A posting takes 4 bytes for a frequent term and 5 to 7 for others, a term 16. A 
 which changes what the term contributes to a score by less than 1 %; a length above 65,535 as 65,535.
 """
 
+import struct
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +34,12 @@ POSTING_BYTES = 5.5
 TERM_BYTES = 16
 
 _GROUPS = (np.uint8, np.uint16, np.uint32)
-_COUNTS_BYTES = 4 * 2 * len(_GROUPS)
+_COUNTS = struct.Struct("<6I")
+_FIRST_COLUMN = HEADER_BYTES + _COUNTS.size
+_HASH, _FIRST, _COUNT, _WIDE_GAP, _MEDIUM_GAP, _LENGTH, _NARROW_GAP, _FREQUENCY = range(8)
+"""Columns in the order of the bytes."""
+_TYPES = [np.dtype(kind) for kind in ("<u8", "<u4", "<u4", "<u4", "<u2", "<u2", "u1", "u1")]
+_GAPS = (_NARROW_GAP, _MEDIUM_GAP, _WIDE_GAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,54 +99,70 @@ def encode(postings: Postings) -> bytes:
 class Bucket:
     """The bytes of a bucket, checked, read without copies. Raises `DamagedSegment` if they are not whole."""
 
-    __slots__ = ("_counts", "_firsts", "_frequencies", "_gaps", "_group_terms", "_lengths", "hashes")
+    __slots__ = ("_counts", "_data", "_gap_counts", "_offsets", "_term_counts", "_terms")
 
     def __init__(self, data: bytes) -> None:
         check(POSTINGS, data)
-        if len(data) < HEADER_BYTES + _COUNTS_BYTES:
+        if len(data) < _FIRST_COLUMN:
             raise DamagedSegment(f"a bucket of {len(data)} bytes")
-        counts = np.frombuffer(data, "<u4", 6, HEADER_BYTES)
-        self._group_terms = [int(count) for count in counts[:3]]
-        narrow, medium, wide = (int(count) for count in counts[3:])
-        terms, postings = sum(self._group_terms), narrow + medium + wide
-        layout = [("<u8", terms), ("<u4", terms), ("<u4", terms), ("<u4", wide), ("<u2", medium), ("<u2", postings)]
-        layout += [("u1", narrow), ("u1", postings)]
-        columns: list[NDArray[Any]] = []
-        offset = HEADER_BYTES + _COUNTS_BYTES
-        if len(data) != offset + 16 * terms + 4 * wide + 2 * medium + narrow + 3 * postings:
+        counts = _COUNTS.unpack_from(data, HEADER_BYTES)
+        narrow, medium, wide = self._gap_counts = counts[3:]
+        self._term_counts = counts[:3]
+        self._terms = terms = sum(self._term_counts)
+        postings = narrow + medium + wide
+        sizes = (8 * terms, 4 * terms, 4 * terms, 4 * wide, 2 * medium, 2 * postings, narrow, postings)
+        self._offsets = list(accumulate(sizes, initial=_FIRST_COLUMN))
+        if len(data) != self._offsets.pop():
             raise DamagedSegment(f"a bucket of {len(data)} bytes whose header says otherwise")
-        for kind, count in layout:
-            columns.append(np.frombuffer(data, kind, count, offset))
-            offset += columns[-1].nbytes
-        self.hashes: Hashes = columns[0]
-        self._firsts, self._counts, wide_gaps, medium_gaps, self._lengths, narrow_gaps, self._frequencies = columns[1:]
-        self._gaps = (narrow_gaps, medium_gaps, wide_gaps)
+        self._data = data
+        self._counts = self._column(_COUNT, 0, terms)
 
     def find(self, hashed: int) -> PostingList | None:
         """The postings of a term, or None if no chunk contains it."""
-        (found,) = np.nonzero(self.hashes == np.uint64(hashed))
-        if not len(found):
+        term = self._position(hashed)
+        if term is None:
             return None
-        term = int(found[0])
         start = int(self._counts[:term].sum())
         count = int(self._counts[term])
-        group, before = 0, term
-        start_of_gaps = start
-        while before >= self._group_terms[group]:
-            before -= self._group_terms[group]
-            start_of_gaps -= len(self._gaps[group])
+        group, before, start_of_gaps = 0, term, start
+        while before >= self._term_counts[group]:
+            before -= self._term_counts[group]
+            start_of_gaps -= self._gap_counts[group]
             group += 1
-        chunks = np.cumsum(self._gaps[group][start_of_gaps : start_of_gaps + count], dtype=np.uint32)
-        chunks += self._firsts[term]
-        postings = slice(start, start + count)
-        return PostingList(chunks, self._frequencies[postings], self._lengths[postings])
+        chunks = np.cumsum(self._column(_GAPS[group], start_of_gaps, count), dtype=np.uint32)
+        chunks += self._column(_FIRST, term, 1)
+        return PostingList(
+            chunks,
+            self._column(_FREQUENCY, start, count),
+            self._column(_LENGTH, start, count),
+        )
 
     def all(self) -> Postings:
         """The postings of all terms."""
         counts = self._counts.astype(np.int64)
-        sums = np.cumsum(np.concatenate(self._gaps), dtype=np.uint32)  # modulo 2**32, and so are the differences
-        chunks = sums + np.repeat(self._firsts - sums[_starts(counts)], counts)
-        return Postings(self.hashes, counts, chunks, self._frequencies, self._lengths)
+        gaps = [self._column(gap, 0, count) for gap, count in zip(_GAPS, self._gap_counts, strict=True)]
+        sums = np.cumsum(np.concatenate(gaps), dtype=np.uint32)  # modulo 2**32, and so are the differences
+        firsts = self._column(_FIRST, 0, self._terms)
+        return Postings(
+            self._column(_HASH, 0, self._terms),
+            counts,
+            sums + np.repeat(firsts - sums[_starts(counts)], counts),
+            self._column(_FREQUENCY, 0, len(sums)),
+            self._column(_LENGTH, 0, len(sums)),
+        )
+
+    def _position(self, hashed: int) -> int | None:
+        wanted = hashed.to_bytes(8, "little")
+        start, end = self._offsets[_HASH], self._offsets[_HASH + 1]
+        at = self._data.find(wanted, start, end)
+        while at >= 0 and (at - start) % 8:  # the bytes of two neighbours
+            at = self._data.find(wanted, at + 1, end)
+        return (at - start) // 8 if at >= 0 else None
+
+    def _column(self, column: int, first: int, count: int) -> NDArray[Any]:
+        """`count` values of a column from the one at `first` on."""
+        kind = _TYPES[column]
+        return np.frombuffer(self._data, kind, count, self._offsets[column] + first * kind.itemsize)
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,8 +6,8 @@ The contribution of a term with frequency f in a chunk of length l (Robertson an
 
 N, the average length and df are sums over the given segments, in which detached chunks count until a merge drops them.
 
-The same chunks are ranked alike however they are grouped into segments: terms are added in one order, in float64.
-Scores are compared as float32, so that sums of equal terms in different order are equal.
+The same chunks are ranked alike however they are grouped into segments: the terms of a query are added in its order, in
+float64. Scores are compared as float32, so that sums of equal terms in different order are equal.
 
 Steps of a search, of which the caller does the reading:
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from filestead.search.analysis import terms
 from filestead.search.documents import BLOCK_ROWS, decode_block
 from filestead.search.encoding import DamagedSegment, bucket_of, term_hash
-from filestead.search.postings import Bucket, PostingList
+from filestead.search.postings import Bucket, Frequencies, Lengths, PostingList
 
 K1 = 2.0
 B = 0.75
@@ -203,32 +203,44 @@ def _score(query: Query, segments: Sequence[SegmentStatistics], fetched: Mapping
     average = max(length, 1) / max(chunks, 1)
     scores = np.zeros(chunks)
     weight = 0.0
-    decoded = {part: Bucket(_found(fetched, part)) for part in needed_buckets([query], segments)}
-    for hashed, repeated in sorted(query.items()):
-        found = [
-            (position, postings)
-            for position, segment in enumerate(segments)
-            if (postings := decoded[Part(segment.id, bucket_of(hashed, segment.buckets))].find(hashed)) is not None
-        ]
-        frequency = sum(len(postings.chunks) for _, postings in found)
+    buckets = {part: Bucket(_found(fetched, part)) for part in needed_buckets([query], segments)}
+    for hashed, repeated in query.items():
+        found = list(_posting_lists(hashed, segments, buckets, bases.tolist()))
+        frequency = sum(len(postings.chunks) for postings, _ in found)
         term_weight = repeated * math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5))
         weight += term_weight
-        for position, postings in found:
-            if int(postings.chunks[-1]) >= segments[position].chunks:
-                raise DamagedSegment(f"a posting of segment {segments[position].id} is beyond its last chunk")
-            scores[bases[position] :][postings.chunks] += _contributions(postings, term_weight, average)
+        if found:
+            numbers = np.concatenate([postings.chunks + np.int64(base) for postings, base in found])
+            scores[numbers] += _contributions(
+                np.concatenate([postings.frequencies for postings, _ in found]),
+                np.concatenate([postings.lengths for postings, _ in found]),
+                term_weight,
+                average,
+            )
     return _Scores(scores.astype(np.float32), weight, segments, bases[:-1])
 
 
-def _contributions(postings: PostingList, weight: float, average: float) -> NDArray[np.float64]:
+def _posting_lists(
+    hashed: int, segments: Sequence[SegmentStatistics], buckets: Mapping[Part, Bucket], bases: Sequence[int]
+) -> Iterator[tuple[PostingList, int]]:
+    """The postings of a term in each segment that has it, and the number of the segment's first chunk."""
+    for segment, base in zip(segments, bases, strict=False):
+        postings = buckets[Part(segment.id, bucket_of(hashed, segment.buckets))].find(hashed)
+        if postings is not None:
+            if int(postings.chunks[-1]) >= segment.chunks:
+                raise DamagedSegment(f"a posting of segment {segment.id} is beyond its last chunk")
+            yield postings, base
+
+
+def _contributions(frequencies: Frequencies, lengths: Lengths, weight: float, average: float) -> NDArray[np.float64]:
     """What a term adds to the score of each chunk that contains it."""
-    frequencies = postings.frequencies.astype(np.float64)
-    denominators = postings.lengths * (K1 * B / average)
+    numerators = frequencies.astype(np.float64)
+    denominators = lengths * (K1 * B / average)
     denominators += K1 * (1 - B)
-    denominators += frequencies
-    frequencies *= weight * (K1 + 1)
-    frequencies /= denominators
-    return frequencies
+    denominators += numerators
+    numerators *= weight * (K1 + 1)
+    numerators /= denominators
+    return numerators
 
 
 def _found(fetched: Mapping[Part, bytes], part: Part) -> bytes:
