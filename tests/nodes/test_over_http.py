@@ -16,7 +16,7 @@ import pytest
 from openai import OpenAI
 
 from filestead.blobs.keys import new_key
-from filestead.database.engines.postgres import OPERATION_TIMEOUT_SECONDS
+from filestead.database.engines.postgres.database import OPERATION_TIMEOUT_SECONDS
 from tests.crash.harness import wait_until
 from tests.nodes.fleet import Balancer, Fleet, fleet
 from tests.support.databases import shared_postgres

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from filestead.blobs.keys import new_key
-from filestead.database.engines.postgres import PostgresDatabase
+from filestead.database.engines.postgres.database import PostgresDatabase
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.files.sweep import BATCH
 from filestead.installation import new_id
