@@ -80,7 +80,8 @@ def with_size(content: bytes, name: bytes, size: int) -> bytes:
 
 
 def bomb(size: int) -> bytes:
-    return docx(paragraph("a" * size))
+    """Empty paragraphs, of this many bytes."""
+    return docx("<w:p/>" * (size // 6))
 
 
 def many_members() -> bytes:
@@ -168,7 +169,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes | Iterator[bytes]], set[str]]] 
     "quadratic entities in DOCX": ("a.docx", lambda: docx(paragraph("&l0;" * 50_000), prolog=QUADRATIC), {PARSE}),
     "external entity in DOCX": ("a.docx", lambda: docx(paragraph("&l0;"), prolog=EXTERNAL), {PARSE}),
     "billion laughs in PPTX": ("a.pptx", lambda: pptx({"s.xml": shape("&l9;")}, prolog=LAUGHS), {PARSE}),
-    "deep XML": ("a.docx", lambda: docx("<w:p>" * 100_000), {PARSE}),
+    "deep XML": ("a.docx", lambda: docx("<w:p>" * 100_000 + paragraph("x") + "</w:p>" * 100_000), {PARSE}),
     "an endless XML tag": ("a.docx", lambda: docx(f"<w:p w:x='{'ab' * 4_000_000}'/>"), {PARSE}),
     "XML with a million attributes": (
         "a.docx",

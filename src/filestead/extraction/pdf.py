@@ -12,6 +12,9 @@ import pypdf
 
 from filestead.extraction.errors import unparsable
 
+PAGES_IN_MEMORY = 16
+"""The parser keeps every object it has read; after this number of pages they are dropped, and shared ones read again."""
+
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about each damaged object
 
 
@@ -20,7 +23,8 @@ def extract(file: BinaryIO) -> Iterator[str]:
     reader = pypdf.PdfReader(file)
     if reader.is_encrypted and not reader.decrypt(""):
         raise unparsable("encrypted")
-    for page in reader.pages:
+    for number, page in enumerate(reader.pages, 1):
         yield page.extract_text()
         yield "\n\n"
-        reader.resolved_objects.clear()
+        if number % PAGES_IN_MEMORY == 0:
+            reader.resolved_objects.clear()
