@@ -13,9 +13,9 @@ import pypdf
 from filestead.extraction.errors import unparsable
 
 PAGES_IN_MEMORY = 16
-"""The parser keeps every object it has read; after this number of pages they are dropped, and shared ones read again."""
+"""The parser keeps each object it has read; after this many pages they are dropped, and shared ones are read again."""
 
-logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about each damaged object
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about damaged objects
 
 
 def extract(file: BinaryIO) -> Iterator[str]:
