@@ -3,6 +3,7 @@
 import errno
 import io
 
+import pypdf
 import pytest
 
 from filestead.extraction.errors import InvalidFile, Reason, UnsupportedFile
@@ -83,6 +84,11 @@ def test_a_disk_that_fails_is_not_the_fault_of_the_file() -> None:
     for filename in ("a.txt", "a.html", "a.docx", "a.pdf"):
         with pytest.raises(OSError, match="input/output"):
             list(extract_text(Failing(b"x" * 1000), filename))
+
+
+def test_what_a_database_cannot_store_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filestead.extraction.extract.FORMATS", {"x": lambda file: iter(["a\0b", "\ud83d", "c\udfff"])})
+    assert text_of(b"", "a.x") == "a\ufffdb\ufffdc\ufffd"
 
 
 # --- plain text -----------------------------------------------------------------------------------------------------
@@ -251,9 +257,20 @@ def test_pdf() -> None:
     assert [page.strip() for page in text.split("\n\n") if page.strip()] == ["First page\nsecond line", "Größe", "last"]
 
 
-def test_a_pdf_with_a_password_cannot_be_parsed_and_one_without_is_read() -> None:
-    import pypdf
+def test_a_pdf_is_not_kept_in_memory_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[pypdf.PdfReader] = []
 
+    def opened(file: io.BytesIO) -> pypdf.PdfReader:
+        readers.append(pypdf_reader(file))
+        return readers[0]
+
+    pypdf_reader = pypdf.PdfReader
+    monkeypatch.setattr(pypdf, "PdfReader", opened)
+    kept = [len(readers[0].resolved_objects) for _ in extract_text(io.BytesIO(pdf(["x"] * 100)), "a.pdf")]
+    assert max(kept[100:]) < 50
+
+
+def test_a_pdf_with_a_password_cannot_be_parsed_and_one_without_is_read() -> None:
     for password, expected in (("secret", None), ("", "readable")):
         writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(["readable"])))
         writer.encrypt(password, "owner", algorithm="RC4-128")

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.anyio
 
 MIB = 1024 * 1024
 LIMITS = Limits(memory_bytes=256 * MIB, cpu_seconds=60, wall_seconds=120)
+SMALL = Limits(memory_bytes=48 * MIB, cpu_seconds=60, wall_seconds=120)
+"""Far below the 256 MiB of the default; the resident size alone would not show memory that the server left free."""
 SHORT = Limits(memory_bytes=256 * MIB, cpu_seconds=3, wall_seconds=30)
 PARENT_BYTES = 48 * MIB
 PARSE, EMPTY, LARGE = (reason.value for reason in (Reason.PARSE, Reason.EMPTY, Reason.TOO_LARGE))
@@ -80,7 +82,8 @@ def with_size(content: bytes, name: bytes, size: int) -> bytes:
 
 
 def bomb(size: int) -> bytes:
-    return docx(paragraph("a" * size))
+    """Empty paragraphs, of this many bytes."""
+    return docx("<w:p/>" * (size // 6))
 
 
 def many_members() -> bytes:
@@ -162,13 +165,13 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes | Iterator[bytes]], set[str]]] 
         {"outer\n"},
     ),
     "a claim of 2 GB": ("a.docx", lambda: with_size(docx(paragraph("x")), b"word/document.xml", 2**31), {LARGE}),
-    "a claim of 200 MB": ("a.docx", lambda: with_size(docx(paragraph("x")), b"word/document.xml", 2 * 10**8), {PARSE}),
+    "a claim of 7 MB": ("a.docx", lambda: with_size(docx(paragraph("x")), b"word/document.xml", 7 * 10**6), {PARSE}),
     "a claim of less": ("a.docx", lambda: with_size(docx(paragraph("x" * 999)), b"word/document.xml", 5), {PARSE}),
     "billion laughs in DOCX": ("a.docx", lambda: docx(paragraph("&l9;"), prolog=LAUGHS), {PARSE}),
     "quadratic entities in DOCX": ("a.docx", lambda: docx(paragraph("&l0;" * 50_000), prolog=QUADRATIC), {PARSE}),
     "external entity in DOCX": ("a.docx", lambda: docx(paragraph("&l0;"), prolog=EXTERNAL), {PARSE}),
     "billion laughs in PPTX": ("a.pptx", lambda: pptx({"s.xml": shape("&l9;")}, prolog=LAUGHS), {PARSE}),
-    "deep XML": ("a.docx", lambda: docx("<w:p>" * 100_000), {PARSE}),
+    "deep XML": ("a.docx", lambda: docx("<w:p>" * 100_000 + paragraph("x") + "</w:p>" * 100_000), {PARSE}),
     "an endless XML tag": ("a.docx", lambda: docx(f"<w:p w:x='{'ab' * 4_000_000}'/>"), {PARSE}),
     "XML with a million attributes": (
         "a.docx",
@@ -223,39 +226,31 @@ def large_text() -> Iterator[bytes]:
 
 
 async def test_a_text_of_100_mb_takes_constant_memory(pool: SandboxPool) -> None:
-    _, idle = await run(pool, [b"x"], "a.txt")
-    found, usage = await run(pool, large_text(), "a.txt", max_tokens=10**9, count=True)
+    found, _ = await run(pool, large_text(), "a.txt", SMALL, max_tokens=10**9, count=True)
     assert found[0][1] > 20_000_000  # type: ignore[operator]
-    assert usage.max_rss - idle.max_rss < 256 * MIB
     assert await outcome(pool, large_text(), "a.txt") == LARGE
 
 
 async def test_a_line_of_100_mb_without_white_space_takes_constant_memory(pool: SandboxPool) -> None:
-    _, idle = await run(pool, [b"x"], "a.txt")
-    found, usage = await run(pool, (b"a" * MIB for _ in range(96)), "a.txt", max_tokens=10**9, count=True)
+    found, _ = await run(pool, (b"a" * MIB for _ in range(96)), "a.txt", SMALL, max_tokens=10**9, count=True)
     assert found[0][2] == 96 * MIB
-    assert usage.max_rss - idle.max_rss < 256 * MIB
     assert await outcome(pool, (b"a" * MIB for _ in range(96)), "a.txt") == LARGE
 
 
 async def test_a_pdf_of_500_pages_is_read_within_the_memory(pool: SandboxPool) -> None:
     lines = "\n".join(f"Line {line} of a page, with words to fill it up to its margin" for line in range(40))
-    _, idle = await run(pool, [pdf(["x"])], "a.pdf")
     content = pdf([f"Page {number}\n{lines}" for number in range(500)])
-    found, usage = await run(pool, [content], "a.pdf", count=True)
+    found, _ = await run(pool, [content], "a.pdf", SMALL, count=True)
     assert found[0][1] > 200_000  # type: ignore[operator]
-    assert usage.max_rss - idle.max_rss < 256 * MIB
 
 
 async def test_a_document_of_many_mb_is_streamed(pool: SandboxPool) -> None:
-    _, idle = await run(pool, [docx(paragraph("x"))], "a.docx")
     body = "".join(
         paragraph(f"Paragraph {number} with some words that differ {number * 7919 % 10007}")
         for number in range(200_000)
     )
-    found, usage = await run(pool, [docx(body)], "a.docx", max_tokens=10**8, count=True)
+    found, _ = await run(pool, [docx(body)], "a.docx", SMALL, max_tokens=10**8, count=True)
     assert found[0][1] > 2_000_000  # type: ignore[operator]
-    assert usage.max_rss - idle.max_rss < 64 * MIB
 
 
 async def test_rejections_carry_the_code_and_the_text_of_last_error(pool: SandboxPool) -> None:

@@ -229,8 +229,8 @@ def without_filter() -> None:
 
 
 def without_privileges() -> None:
-    """Let the fork server be one of an ordinary user; if it is one already, nothing changes."""
-    if os.geteuid() == 0:
+    """Let the fork server be one of an ordinary user; nothing changes if it is one, or cannot become one."""
+    if linux.may_drop_user():
         os.setgroups([])
         os.setresgid(ORDINARY, ORDINARY, ORDINARY)
         os.setresuid(ORDINARY, ORDINARY, ORDINARY)

@@ -12,7 +12,10 @@ import pypdf
 
 from filestead.extraction.errors import unparsable
 
-logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about each damaged object
+PAGES_IN_MEMORY = 16
+"""The parser keeps each object it has read; after this many pages they are dropped, and shared ones are read again."""
+
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about damaged objects
 
 
 def extract(file: BinaryIO) -> Iterator[str]:
@@ -20,7 +23,8 @@ def extract(file: BinaryIO) -> Iterator[str]:
     reader = pypdf.PdfReader(file)
     if reader.is_encrypted and not reader.decrypt(""):
         raise unparsable("encrypted")
-    for page in reader.pages:
+    for number, page in enumerate(reader.pages, 1):
         yield page.extract_text()
         yield "\n\n"
-        reader.resolved_objects.clear()
+        if number % PAGES_IN_MEMORY == 0:
+            reader.resolved_objects.clear()

@@ -56,6 +56,6 @@ def _set_limits(limits: Limits) -> None:
             resource.setrlimit(limit, (min(soft, maximum), min(hard, maximum)))
 
 
-def _refuse(event: str, _arguments: object) -> None:
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
     if event in _REFUSED_EVENTS or event.startswith(_REFUSED_PREFIXES):
-        raise PermissionError(f"the sandbox refuses {event}")
+        raise PermissionError(f"the sandbox refuses {event} {arguments!r:.200}")

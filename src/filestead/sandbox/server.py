@@ -31,8 +31,11 @@ def main(descriptor: int) -> None:
     """Serve the parent at the other end of a socket."""
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
+    received = control.recv(MESSAGE_BYTES)
+    if not received:  # the parent has ended
+        return
     try:
-        first = json.loads(control.recv(MESSAGE_BYTES))
+        first = json.loads(received)
         function = _prepare(first["task"], first["prepare"])
     except BaseException as error:
         control.send(json.dumps({"error": "".join(traceback.format_exception(error))[-8_000:]}).encode())

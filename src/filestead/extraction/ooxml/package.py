@@ -34,7 +34,7 @@ class Package:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise unparsable(f"zip: {error}") from None
-        self._inflated = 0
+        self._claimed = 0
 
     def __contains__(self, part: str) -> bool:
         return part in self._archive.NameToInfo
@@ -46,26 +46,25 @@ class Package:
             raise unparsable(f"no part {part}")
         if info.compress_type not in _METHODS or info.flag_bits & 1:
             raise unparsable(f"{part}: compression or encryption of the zip member")
-        if info.file_size > PART_BYTES:
-            raise InvalidFile(Reason.TOO_LARGE, f"{part}: {info.file_size} bytes")
+        self._check_claims(info)
         size = 0
         try:
             with self._archive.open(info) as member:
                 while block := member.read(BLOCK_BYTES):
                     size += len(block)
-                    self._check(part, size, len(block), info.compress_size)
                     yield block
-            if size != info.file_size:
-                raise unparsable(f"{part}: {size} bytes, but {info.file_size} are claimed")
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise unparsable(f"{part}: {error}") from None
+        if size != info.file_size:
+            raise unparsable(f"{part}: {size} bytes, but {info.file_size} are claimed")
 
-    def _check(self, part: str, size: int, block: int, packed: int) -> None:
-        self._inflated += block
-        if size > PART_BYTES or self._inflated > DOCUMENT_BYTES:
-            raise InvalidFile(Reason.TOO_LARGE, f"{part}: more than {size} bytes")
-        if size > RATIO_FROM and size > packed * RATIO:
-            raise InvalidFile(Reason.TOO_LARGE, f"{part}: compressed more than {RATIO} to 1")
+    def _check_claims(self, info: zipfile.ZipInfo) -> None:
+        """Check the claimed sizes; the archive reader never yields more bytes than a member claims."""
+        self._claimed += info.file_size
+        if info.file_size > PART_BYTES or self._claimed > DOCUMENT_BYTES:
+            raise InvalidFile(Reason.TOO_LARGE, f"{info.filename}: {info.file_size} bytes")
+        if info.file_size > RATIO_FROM and info.file_size > info.compress_size * RATIO:
+            raise InvalidFile(Reason.TOO_LARGE, f"{info.filename}: compressed more than {RATIO} to 1")
 
     def relationships(self, part: str) -> dict[str, tuple[str, str]]:
         """Return ID -> (last segment of the type, part) of the internal relationships; "" is the package itself."""
