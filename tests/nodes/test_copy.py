@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
-from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES
+from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES, VECTOR_STORE_TABLES
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
@@ -31,7 +31,7 @@ from tests.support.servers import Server
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
 KEY = "sk-copied-0123456789"
-TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES)
+TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES, *VECTOR_STORE_TABLES)
 _numbers = itertools.count()
 
 
@@ -217,6 +217,10 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
         assert source.run("keys", "revoke", identity).returncode == 0
         assert server.client.get("/files", headers={"Authorization": f"Bearer {revoked}"}).status_code == 401
         listed = server.client.get("/files").json()
+        store = searchable(server, [file["id"] for file in files if file["filename"].endswith(".txt")])
+        stored = server.client.get(f"/vector_stores/{store}").json()
+        found = server.client.post(f"/vector_stores/{store}/search", json={"query": "number small"}).json()
+        assert len(found["data"]) == 6
     done = copy(source, target)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
@@ -238,12 +242,48 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
         research = server.client.get("/files", headers={"Authorization": f"Bearer {other}"})
         assert (research.status_code, research.json()["data"]) == (200, [])
         assert server.client.post("/files", **repeated).json() == bound
+        assert server.client.get(f"/vector_stores/{store}").json() == stored
+        assert server.client.post(f"/vector_stores/{store}/search", json={"query": "number small"}).json() == found
         new = server.upload(b"after the copy")
         assert [file["id"] for file in server.client.get("/files").json()["data"]][:1] == [new["id"]]
         oldest_first = server.client.get("/files", params={"order": "asc", "limit": 1000}).json()["data"]
         assert oldest_first[-1]["id"] == new["id"]
     ranks = {row["id"]: row["seq"] for row in target.rows()["files"]}
     assert ranks.pop(new["id"]) > max(*ranks.values(), deleted_rank := len(contents) + 3), deleted_rank
+
+
+def searchable(server: Server, file_ids: list[str]) -> str:
+    """A vector store of these files, when they are indexed."""
+    store: str = server.client.post("/vector_stores", json={"file_ids": file_ids}).json()["id"]
+    deadline = time.monotonic() + 30
+    while server.client.get(f"/vector_stores/{store}").json()["status"] == "in_progress":
+        assert time.monotonic() < deadline, "the files are not indexed"
+        time.sleep(0.1)
+    return store
+
+
+def test_copying_again_replaces_vector_stores(short_way: Way) -> None:
+    """What was detached, deleted or added in the source since is so in the target; an unfinished job goes on there."""
+    source, target = short_way
+    with source.serve() as server:
+        ids = [server.upload(f"text {number}".encode(), name=f"{number}.txt")["id"] for number in range(3)]
+        first, gone = searchable(server, ids[:2]), searchable(server, ids)
+    assert copy(source, target).returncode == 0
+    with source.serve(role="api") as server:
+        assert server.client.delete(f"/vector_stores/{gone}").status_code == 200
+        assert server.client.delete(f"/vector_stores/{first}/files/{ids[0]}").status_code == 200
+        assert server.client.post(f"/vector_stores/{first}/files", json={"file_id": ids[2]}).status_code == 200
+    assert copy(source, target).returncode == 0
+    assert_same(source, target)
+    with target.serve(key=None) as server:
+        deadline = time.monotonic() + 30
+        while (store := server.client.get(f"/vector_stores/{first}").json())["status"] == "in_progress":
+            assert time.monotonic() < deadline, "the job of the source was not done"
+            time.sleep(0.1)
+        assert store["file_counts"]["completed"] == 2
+        found = server.client.post(f"/vector_stores/{first}/search", json={"query": "text"}).json()["data"]
+        assert {result["filename"] for result in found} == {"1.txt", "2.txt"}
+        assert server.client.get(f"/vector_stores/{gone}").status_code == 404
 
 
 def test_many_small_files_take_bounded_time(short_way: Way) -> None:

@@ -39,7 +39,7 @@ async def multiply(place: OnServers) -> None:
                 status for status, _ in stores.map(lambda name: place.seaweed.send("PUT", name, body=b"x"), objects)
             } == {200}
         await tables.publish(more)
-        await tables.finalize(more[-1]["seq"])
+        await tables.finalize({"files": more[-1]["seq"]})
 
 
 def test_later_sweeps_finish_the_work_of_a_killed_one(tmp_path: Path) -> None:

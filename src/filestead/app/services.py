@@ -33,6 +33,7 @@ log = logging.getLogger("filestead")
 
 HASH_THREADS = 4
 SEARCH_THREADS = 2
+JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
 
 
@@ -87,7 +88,8 @@ class Services:
             ),
             JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
         }
-        slots = settings.indexing_processes + 1  # one more reads and stores while the others are in the sandbox
+        # While some are in the sandbox, others are read and stored; the database commits those together.
+        slots = JOBS_PER_PROCESS * settings.indexing_processes
         return Worker(backends.jobs, handlers, slots=slots, new_token=lambda: new_id(""))
 
     async def find_unavailable_component(self) -> str | None:

@@ -192,7 +192,7 @@ file_batches = sa.Table(
         "vector_store_id", Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False, index=True
     ),
     sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("cancelled", sa.Integer, nullable=False, server_default="0", comment="0 or 1"),
 )
 
 # Files attached to vector stores. A row disappears with its file or its store.

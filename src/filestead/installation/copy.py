@@ -11,7 +11,13 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES, Row
+from filestead.database.repositories.table_copier import (
+    SEQUENCES,
+    TABLES_AFTER_FILES,
+    TABLES_BEFORE_FILES,
+    VECTOR_STORE_TABLES,
+    Row,
+)
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -20,6 +26,9 @@ from filestead.installation.backends import Backends
 
 PAGE = 50
 """Files per page: an interrupted copy repeats at most so many."""
+
+ROWS = 200
+"""Rows of vector stores that are copied at once."""
 
 CONCURRENT_BLOBS = 4
 LEASE_SECONDS = LONGEST_LEASE_SECONDS
@@ -52,7 +61,8 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     while page := await source.tables.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
         after = page[-1]
-    await target.tables.finalize(await source.tables.last_seq())
+    await _copy_vector_stores(source, target)
+    await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
             await target.files.delete(file["project_id"], file["id"])
@@ -72,7 +82,7 @@ async def _deleted_since(source: Backends, target: Backends) -> list[Row]:
                     "nothing but an earlier copy of the same source"
                 )
     gone: list[Row] = []
-    own = await target.tables.last_seq() > await source.tables.last_seq()
+    own = await target.tables.last_number() > await source.tables.last_number()
     async for page in _pages(target, "files"):
         there = {row["seq"]: row["id"] for row in await source.tables.matching_rows("files", page)}
         gone += [row for row in page if row["seq"] not in there]
@@ -95,6 +105,26 @@ async def _pages(backends: Backends, table: str) -> AsyncIterator[list[Row]]:
 async def _copy_table(source: Backends, target: Backends, table: str) -> None:
     async for page in _pages(source, table):
         await target.tables.write(table, page)
+
+
+async def _copy_vector_stores(source: Backends, target: Backends) -> None:
+    """Copy rows of vector stores, their index and the jobs anew: they may have changed in any way since the last copy.
+
+    Claims of jobs are not copied: no worker runs.
+    """
+    for table in ("detached_files", *reversed(VECTOR_STORE_TABLES), "detached_files"):
+        await target.tables.clear(table)
+    for table in VECTOR_STORE_TABLES:
+        after: Row | None = None
+        while page := await _rows(source, table, after):
+            after = page[-1]
+            await target.tables.write(table, [row | {"token": None} for row in page] if table == "jobs" else page)
+
+
+async def _rows(source: Backends, table: str, after: Row | None) -> list[Row]:
+    if table == "vector_store_files":
+        return await source.tables.attached_files(after, ROWS)
+    return await source.tables.rows(table, after, ROWS)
 
 
 async def _total(source: Backends) -> int:

@@ -3,8 +3,10 @@
 Results, each a frame that begins with its kind: batches of chunks while they come, and in the end the segment.
 """
 
+import io
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 import msgspec
@@ -55,9 +57,12 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def prepare() -> None:
-    """Load what the task needs, once in the fork server."""
+    """Load what the task needs, once in the fork server: the task itself cannot import anything."""
     preload()
-    terms("The first call loads the stemmer.")
+    sample = Arguments(1, "sample.txt", 100, 50, 1_000)
+    deque(
+        index_document(io.BytesIO(b"A sample, of which each step loads what it needs. " * 50), asdict(sample)), maxlen=0
+    )
 
 
 @rejects(ExtractionError)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -26,8 +27,13 @@ from filestead.domain.vector_stores.model import IndexingError, IndexTask, Segme
 from filestead.sandbox.errors import Failure, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
 
+log = logging.getLogger("filestead")
+
 BYTES_PER_CHUNK = 1_024
 """What a chunk adds to `usage_bytes` beside its text, as recorded from the hosted service."""
+
+CHUNKS_PER_TRANSACTION = 500
+"""Most files have fewer: they are stored in one transaction."""
 
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 """Content up to this size is not written to a temporary file on its way to the sandbox."""
@@ -92,7 +98,8 @@ class IndexHandler:
         except TaskRejected as rejected:
             return IndexingError(rejected.kind, rejected.message)
         except TaskFailed as failed:
-            return TOO_LARGE_FILE if failed.reason is Failure.OUTPUT else UNPARSABLE_FILE
+            log.info("%s cannot be indexed: %s", task.file.id, failed)
+            return TOO_LARGE_FILE if failed.reason in (Failure.OUTPUT, Failure.MEMORY) else UNPARSABLE_FILE
         return None
 
     @contextlib.asynccontextmanager
@@ -122,19 +129,22 @@ class IndexHandler:
             self._max_tokens,
         )
         stored = 0
+        chunks: list[StoredChunk] = []
         async with self._pool.run(descriptor, asdict(arguments)) as frames:
             async for frame in frames:
                 kind, payload = frame[:1], memoryview(frame)[1:]
                 if kind == index_document.CHUNKS:
                     rows = msgspec.msgpack.decode(payload, type=list[index_document.ChunkRow])
-                    chunks = [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
-                    await self._index.add_chunks(job, task, stored, chunks)
-                    stored += len(chunks)
+                    chunks += [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
+                    if len(chunks) >= CHUNKS_PER_TRANSACTION:
+                        await self._index.add_chunks(job, task, stored, chunks)
+                        stored += len(chunks)
+                        chunks = []
                 else:
                     parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
         segment = SegmentData(parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents)
         usage = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
-        await self._index.complete_file(job, task, segment, usage_bytes=usage)
+        await self._index.complete_file(job, task, segment, usage_bytes=usage, start=stored, chunks=chunks)
 
 
 async def _write(descriptor: int, block: bytes) -> None:

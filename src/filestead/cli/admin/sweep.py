@@ -11,6 +11,8 @@ from filestead import installation, settings
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.files.verify import find_orphans
 
+DETACHED_PER_SWEEP = 1_000
+
 
 def sweep(
     *,
@@ -18,7 +20,7 @@ def sweep(
     json: Annotated[bool, Parameter(negative="")] = False,
     data_dir: str | None = None,
 ) -> int:
-    """Delete the contents of expired files, deleted files and interrupted uploads now. A running server does so itself.
+    """Delete the contents of expired and deleted files and of interrupted uploads now. A running server does so itself.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def sweep(
         found = installation.from_settings(settings.load(data_dir=data_dir))
         with contextlib.closing(found.open_for_command()) as backends:
             removed = await Sweeper(backends.files, backends.blobs).sweep()
+            while await backends.index.delete_detached(DETACHED_PER_SWEEP):
+                pass
             for key in await find_orphans(backends.files, backends.blobs) if orphans else []:
                 await backends.blobs.delete(key)
                 removed += 1

@@ -2,12 +2,25 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Dialect, Executable, and_, exists, func, or_, select
+from sqlalchemy import Dialect, Executable, Text, and_, cast, exists, func, or_, select
 from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
 from filestead.database.repositories.clock import proven_us
-from filestead.database.tables import LIVE, blobs, files, projects
+from filestead.database.tables import (
+    LIVE,
+    PART_BITS,
+    blobs,
+    detached_files,
+    files,
+    index_documents,
+    index_postings,
+    index_segments,
+    jobs,
+    projects,
+    vector_store_chunks,
+    vector_store_files,
+)
 from filestead.domain.integrity import Violation
 
 EXPIRY_GRACE_SECONDS = 900
@@ -80,4 +93,43 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "run `filestead sweep`",
             select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US),
         ),
+        *_vector_store_checks(),
     ]
+
+
+def _vector_store_checks() -> list[tuple[str, str, str, str, Executable]]:
+    attached, chunks, segments = vector_store_files.c, vector_store_chunks.c, index_segments.c
+    has_job = exists().where(jobs.c.kind == "index", jobs.c.subject == cast(attached.seq, Text))
+    wholes = select((chunks.id // (1 << PART_BITS)).label("attachment")).distinct().subquery()
+    orphaned = and_(
+        ~exists().where(attached.seq == wholes.c.attachment),
+        ~exists().where(detached_files.c.attachment == wholes.c.attachment),
+    )
+    found: list[tuple[str, str, str, str, Executable]] = [
+        (
+            "I-22",
+            "A",
+            "the attached file is in progress, but there is no job that indexes it",
+            "detach the file and attach it again, and report this",
+            select(attached.vector_store_id + "/" + attached.file_id).where(attached.status == "in_progress", ~has_job),
+        ),
+        (
+            "I-23",
+            "B",
+            "chunks of a file that is not attached to a vector store were not swept",
+            "report this",
+            select(wholes.c.attachment).where(orphaned),
+        ),
+    ]
+    for parts in (index_postings, index_documents):
+        whole = select((parts.c.id // (1 << PART_BITS)).label("segment")).distinct().subquery()
+        found.append(
+            (
+                "I-24",
+                "B",
+                "parts of an index segment that does not exist were not swept",
+                "report this",
+                select(whole.c.segment).where(~exists().where(segments.id == whole.c.segment)),
+            )
+        )
+    return found

@@ -1,6 +1,6 @@
 """Reads and writes whole tables, to copy an installation to another database. Ids, keys and order are preserved."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,20 +16,32 @@ TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-# The position of the newest file ever published, even if it was deleted.
-_LAST_SEQ = {
-    "sqlite": "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'",
-    "postgresql": "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('files', 'seq')::regclass), 0)",
+VECTOR_STORE_TABLES = (
+    *("vector_stores", "file_batches", "vector_store_files", "vector_store_chunks", "index_segments"),
+    *("index_postings", "index_documents", "jobs"),
+)
+"""Tables of vector stores and of jobs, in the order of their references."""
+
+SEQUENCES = {"files": "seq", "vector_stores": "seq", "vector_store_files": "seq", "index_segments": "id", "jobs": "id"}
+"""Tables whose rows are numbered; a number is never given twice."""
+
+# The highest number ever given, even if the row was deleted.
+_LAST_NUMBER = {
+    "sqlite": "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '{table}'",
+    "postgresql": (
+        "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('{table}', '{column}')::regclass), 0)"
+    ),
 }
 _CONTINUE_AFTER = {
     "sqlite": (
-        "DELETE FROM sqlite_sequence WHERE name = 'files'",
-        "INSERT INTO sqlite_sequence (name, seq) VALUES ('files', :last_seq)",
+        "DELETE FROM sqlite_sequence WHERE name = '{table}'",
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('{table}', :last)",
     ),
     "postgresql": (
-        "SELECT setval(pg_get_serial_sequence('files', 'seq'), greatest(%(last_seq)s::bigint, 1), %(last_seq)s > 0)",
+        "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), greatest(%(last)s::bigint, 1), %(last)s > 0)",
     ),
 }
+_ROWS_PER_DELETE = 1_000
 
 
 class TableCopier:
@@ -57,9 +69,15 @@ class TableCopier:
         statement = sa.select(*columns).where(key.in_([sa.bindparam(name, type_=key.type) for name in names]))
         return await self._read_rows(statement, dict(zip(names, (row[key.name] for row in rows), strict=True)))
 
-    async def last_seq(self) -> int:
-        """The highest `seq` that a file was ever given."""
-        sql = _LAST_SEQ[self._database.dialect.name]
+    async def attached_files(self, after: Row | None, limit: int) -> list[Row]:
+        """As `rows` of `vector_store_files`, without those of expired files."""
+        table = metadata.tables["vector_store_files"]
+        unexpired = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > proven_us() // 1_000_000)
+        return await self._page(table, sa.select(table).where(unexpired), after, limit)
+
+    async def last_number(self, table: str = "files") -> int:
+        """The highest number that a row of one of `SEQUENCES` was ever given."""
+        sql = _LAST_NUMBER[self._database.dialect.name].format(table=table, column=SEQUENCES[table])
         row = await self._database.read(lambda connection: connection.execute(sql, {}).fetchone())
         return int(row[0]) if row else 0
 
@@ -94,8 +112,17 @@ class TableCopier:
         ledger = [_blob_row(row, LIVE) for row in rows]
         await self._write_all(self._upsert(blobs, ledger), self._upsert(files, rows))
 
-    async def finalize(self, last_seq: int) -> None:
-        """Set the usage of the projects to the sum of their files, and number new files after `last_seq`."""
+    async def clear(self, table: str) -> None:
+        """Delete all rows, in several transactions."""
+        found = metadata.tables[table]
+        key = _key_columns(found)
+        some = sa.select(*key).limit(_ROWS_PER_DELETE)
+        delete = Statement(sa.delete(found).where(sa.tuple_(*key).in_(some)), self._database.dialect)
+        while await self._database.write(lambda connection: delete(connection).rowcount):
+            pass
+
+    async def finalize(self, last_numbers: Mapping[str, int]) -> None:
+        """Set the usage of the projects to the sum of their files, and number new rows of tables after these."""
         used = sa.func.coalesce(
             sa.select(sa.func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(),
             sa.literal_column("0"),
@@ -105,8 +132,9 @@ class TableCopier:
         steps = _CONTINUE_AFTER[self._database.dialect.name]
 
         def operation(connection: Connection) -> None:
-            for sql in steps:
-                connection.execute(sql, {"last_seq": last_seq})
+            for table, last in last_numbers.items():
+                for sql in steps:
+                    connection.execute(sql.format(table=table, column=SEQUENCES[table]), {"last": last})
 
         await self._database.write(operation)
 

@@ -117,8 +117,20 @@ class IndexRepository(Protocol):
     async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
         """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`."""
 
-    async def complete_file(self, job: Job, task: IndexTask, segment: SegmentData, *, usage_bytes: int) -> None:
-        """Add the segment, set the file to `completed` and finish the job. Raises `JobLost`."""
+    async def complete_file(
+        self,
+        job: Job,
+        task: IndexTask,
+        segment: SegmentData,
+        *,
+        usage_bytes: int,
+        start: int = 0,
+        chunks: Sequence[StoredChunk] = (),
+    ) -> None:
+        """Store the last chunks, from the ordinal `start` on, add the segment, and set the file to `completed`.
+
+        The job is finished in the same transaction. Raises `JobLost`.
+        """
 
     async def fail_file(
         self, job: Job, task: IndexTask, error: IndexingError, *, dead_letter: str | None = None

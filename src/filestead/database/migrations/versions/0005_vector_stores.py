@@ -92,7 +92,7 @@ def _create_vector_stores() -> None:
         sa.Column("id", Text, primary_key=True),
         _store_column(),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("cancelled", sa.Integer, nullable=False, server_default="0"),
     )
     op.create_index("ix_file_batches_vector_store_id", "file_batches", ["vector_store_id"])
     op.create_table(

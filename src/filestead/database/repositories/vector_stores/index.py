@@ -129,20 +129,34 @@ class SqlIndexRepository:
 
     async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
         """Store chunks from the ordinal `start` on, replacing those of an earlier attempt."""
-        first, end = part_id(task.attachment, start), part_id(task.attachment + 1, 0)
 
         def operation(connection: Connection) -> None:
             self._queue.require_held(connection, job)
-            self._delete_chunks(connection, first=first, end=end)
-            for number, chunk in enumerate(chunks):
-                self._insert_chunk(
-                    connection, id=first + number, text=chunk.text, overlap=chunk.overlap, tokens=chunk.tokens
-                )
+            self._replace_chunks(connection, task, start, chunks)
 
         await self._database.write(operation)
 
-    async def complete_file(self, job: Job, task: IndexTask, segment: SegmentData, *, usage_bytes: int) -> None:
-        """Add the segment, set the file to `completed` and finish the job."""
+    def _replace_chunks(
+        self, connection: Connection, task: IndexTask, start: int, chunks: Sequence[StoredChunk]
+    ) -> None:
+        first, end = part_id(task.attachment, start), part_id(task.attachment + 1, 0)
+        self._delete_chunks(connection, first=first, end=end)
+        for number, chunk in enumerate(chunks):
+            self._insert_chunk(
+                connection, id=first + number, text=chunk.text, overlap=chunk.overlap, tokens=chunk.tokens
+            )
+
+    async def complete_file(
+        self,
+        job: Job,
+        task: IndexTask,
+        segment: SegmentData,
+        *,
+        usage_bytes: int,
+        start: int = 0,
+        chunks: Sequence[StoredChunk] = (),
+    ) -> None:
+        """Store the last chunks, add the segment, set the file to `completed` and finish the job."""
         built = await self._build(job, task.vector_store_id, segment, level=0)
 
         def operation(connection: Connection) -> None:
@@ -157,6 +171,7 @@ class SqlIndexRepository:
             self._queue.finish(connection, job)
             if not ended.rowcount:
                 return  # detached or cancelled meanwhile: the sweep deletes the chunks
+            self._replace_chunks(connection, task, start, chunks)
             self._segments.publish(connection, task.vector_store_id, segment, level=0, built=built)
             if self._segments.to_merge(connection, task.vector_store_id):
                 self._queue.add(connection, JobKind.MERGE, task.vector_store_id, job.project_id)

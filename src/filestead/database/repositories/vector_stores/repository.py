@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, true, update
+from sqlalchemy import and_, bindparam, case, delete, insert, select, update
 
 from filestead.database.engines.statements import (
     Connection,
@@ -120,7 +120,7 @@ class SqlVectorStoreRepository:
             .returning(attached.seq)
         )
         self._cancel = compiled(
-            update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=true())
+            update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=1)
         )
         chunks, first_chunk = vector_store_chunks.c, attached.seq * (1 << PART_BITS)
         self._chunks = compiled(
