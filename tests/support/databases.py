@@ -13,10 +13,15 @@ from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.files.repository import SqlFileRepository
+from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.files.interfaces import FileRepository
+from filestead.domain.jobs import JobRepository
+from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.installation import new_id
 from tests.support.pgbouncer import shared_pgbouncer
 from tests.support.postgres import PostgresServer
@@ -53,6 +58,9 @@ class Rows:
     keys: KeyRepository
     clock: Clock
     tables: TableCopier
+    jobs: JobRepository
+    stores: VectorStoreRepository
+    index: IndexRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
@@ -76,7 +84,15 @@ class Rows:
 
 
 def over(database: Database, clock: Clock) -> Rows:
-    return Rows(SqlFileRepository(database), SqlKeyRepository(database, new_id), clock, TableCopier(database))
+    return Rows(
+        SqlFileRepository(database),
+        SqlKeyRepository(database, new_id),
+        clock,
+        TableCopier(database),
+        SqlJobRepository(database),
+        SqlVectorStoreRepository(database),
+        SqlIndexRepository(database),
+    )
 
 
 @contextmanager

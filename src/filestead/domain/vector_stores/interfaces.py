@@ -164,4 +164,8 @@ class IndexRepository(Protocol):
         """Replace segments by their merge and finish the job. Raises `JobLost`, `SegmentsChanged`."""
 
     async def delete_detached(self, limit: int) -> int:
-        """Delete up to `limit` chunks, segments and blocks that belong to nothing any more; returns their number."""
+        """Delete chunks of up to `limit` detached files, and all segments that belong to nothing any more.
+
+        Files of expired stores are detached first, by the proven clock; the store itself stays. Returns a number
+        that is 0 if nothing was left to delete.
+        """

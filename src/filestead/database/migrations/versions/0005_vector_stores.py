@@ -11,11 +11,11 @@ Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 # The row of an attachment disappears by a cascade, which tells nobody: the trigger records what is left to delete.
 SQLITE_TRIGGER = """
 CREATE TRIGGER vector_store_files_detached AFTER DELETE ON vector_store_files
-BEGIN INSERT INTO detached_files (attachment) VALUES (OLD.seq); END
+BEGIN INSERT OR IGNORE INTO detached_files (attachment) VALUES (OLD.seq); END
 """
 POSTGRES_FUNCTION = """
 CREATE FUNCTION filestead_detached() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN INSERT INTO detached_files (attachment) VALUES (OLD.seq); RETURN NULL; END
+BEGIN INSERT INTO detached_files (attachment) VALUES (OLD.seq) ON CONFLICT DO NOTHING; RETURN NULL; END
 $$
 """
 POSTGRES_TRIGGER = """

@@ -19,9 +19,10 @@ from filestead.database.engines.statements import (
     int_param,
     json_array,
 )
+from filestead.database.repositories.clock import proven_us
 from filestead.database.repositories.files.rows import FILE_COLUMNS, is_visible, require_row
 from filestead.database.repositories.jobs import JobQueue
-from filestead.database.repositories.vector_stores.rows import attached, stores
+from filestead.database.repositories.vector_stores.rows import DAY_SECONDS, attached, stores
 from filestead.database.tables import (
     PART_BITS,
     detached_files,
@@ -32,6 +33,7 @@ from filestead.database.tables import (
     jobs,
     vector_store_chunks,
     vector_store_files,
+    vector_stores,
 )
 from filestead.domain.errors import SegmentsChanged
 from filestead.domain.files.model import File
@@ -112,6 +114,17 @@ class SqlIndexRepository:
         self._detached = compiled(
             select(detached_files.c.attachment).limit(int_param("limit")).with_for_update(skip_locked=True)
         )
+        expired = and_(
+            stores.expires_after_days.is_not(None),
+            stores.last_active_at + stores.expires_after_days * DAY_SECONDS <= proven_us() // 1_000_000,
+        )
+        of_expired = (
+            select(attached.seq)
+            .join(vector_stores, stores.id == attached.vector_store_id)
+            .where(expired)
+            .limit(int_param("limit"))
+        )
+        self._detach_of_expired = compiled(delete(vector_store_files).where(attached.seq.in_(of_expired)))
         self._forget_detached = compiled(
             delete(detached_files).where(detached_files.c.attachment.in_(int_array_param("ids")))
         )
@@ -290,9 +303,10 @@ class SqlIndexRepository:
         await self._database.write(operation)
 
     async def delete_detached(self, limit: int) -> int:
-        """Delete chunks, segments and blocks that belong to nothing any more."""
+        """Detach files of expired stores; delete chunks, segments and blocks that belong to nothing any more."""
 
         def chunks(connection: Connection) -> int:
+            self._detach_of_expired(connection, limit=limit)
             ids = [row[0] for row in self._detached(connection, limit=limit).fetchall()]
             for attachment in ids:
                 self._delete_chunks(connection, first=part_id(attachment, 0), end=part_id(attachment + 1, 0))
