@@ -51,10 +51,10 @@ def serve(settings: Settings) -> None:
             log.warning(
                 "running as root: a vulnerability in the server would give root access; run it as a separate user"
             )
+        # Until uvicorn or the supervisor handles the signal, and when uvicorn raises it again after its shutdown.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         print(banner(settings, listener.getsockname()[1], new_key, key_file if key_file_exists else None), flush=True)
         if settings.workers == 1:
-            # uvicorn raises the signal again after its graceful shutdown: terminate what is still running then.
-            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
             run_worker(settings, listener)
         else:
             Supervisor(settings.workers, lambda: run_worker(settings, listener)).run()
