@@ -103,6 +103,21 @@ const checks = {
     assert.match(error.message, /'x' is not one of \['fine-tune', 'assistants', 'batch',/);
   },
 
+  async vector_store_helpers() {
+    const store = await client.vectorStores.create({ name: "node" });
+    const cats = await client.vectorStores.files.uploadAndPoll(
+      store.id, await toFile(Buffer.from("Cats hunt mice."), "cats.txt"), { pollIntervalMs: 100 },
+    );
+    assert.equal(cats.status, "completed");
+    const files = [await toFile(Buffer.from("Dogs bark."), "dogs.md"), await toFile(Buffer.from("{}x"), "x.pdf")];
+    const batch = await client.vectorStores.fileBatches.uploadAndPoll(store.id, { files }, { pollIntervalMs: 100 });
+    assert.deepEqual([batch.file_counts.completed, batch.file_counts.failed], [1, 1]);
+    const found = await client.vectorStores.search(store.id, { query: "mouse hunting" });
+    assert.deepEqual(found.data.map((each) => each.filename), ["cats.txt"]);
+    await client.files.delete(cats.id);
+    assert.deepEqual((await client.vectorStores.search(store.id, { query: "mice" })).data, []);
+  },
+
   async wrong_key_and_wrong_project() {
     const stranger = new OpenAI({ apiKey: "sk-wrong-wrong-wrong-1234", maxRetries: 0 });
     const error = await failure(() => stranger.files.list());
