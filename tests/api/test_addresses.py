@@ -23,9 +23,8 @@ def test_the_root_says_what_this_is_without_a_key(server: Server, path: str, met
 
 
 SERVED = (
-    "This server is Filestead and stores files: it serves GET/POST /v1/files, DELETE/GET /v1/files/{file_id}, "
-    "GET /v1/files/{file_id}/content. It runs no models: there are no chat completions, responses, embeddings or "
-    "images here."
+    "This server is Filestead: it serves /v1/files and /v1/vector_stores, as /openapi.json describes. It runs no "
+    "models: there are no chat completions, responses, embeddings or images here."
 )
 
 
@@ -35,7 +34,8 @@ SERVED = (
         ("POST", "/v1/chat/completions", ""),
         ("POST", "/chat/completions", ""),
         ("GET", "/v1/models", ""),
-        ("GET", "/v1/vector_stores/vs_1/files", ""),
+        ("GET", "/v1/vector_stores/vs_1/nope", ""),
+        ("GET", "/vector_stores", "Did you forget /v1? There is /v1/vector_stores here. "),
         ("GET", "/v1/files/a/b", ""),
         ("GET", "/docs", ""),
         ("GET", "/metrics", ""),

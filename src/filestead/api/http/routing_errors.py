@@ -26,7 +26,7 @@ def routing_error_response(error: HTTPException, scope: Scope) -> ErrorResponse:
         hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
         return ErrorResponse(405, f"Not allowed to {method} on {shown}. {hint}", headers=error.headers or {})
     routes: Sequence[BaseRoute] = scope["router"].routes
-    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_operations(routes), NO_MODELS]
+    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_resources(routes), NO_MODELS]
     return ErrorResponse(404, " ".join(filter(None, sentences)), code="unknown_url")
 
 
@@ -51,11 +51,8 @@ def _candidate_paths(path: str) -> Iterator[str]:
         yield f"/{rest}"
 
 
-def _list_operations(routes: Sequence[BaseRoute]) -> str:
-    """List the operations under /v1 for the message."""
-    operations = [
-        f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
-        for route in routes
-        if isinstance(route, Route) and route.path.startswith("/v1/") and route.path != "/v1/"
-    ]
-    return f"This server is Filestead and stores files: it serves {', '.join(operations)}."
+def _list_resources(routes: Sequence[BaseRoute]) -> str:
+    """List the resources under /v1 for the message."""
+    paths = [route.path for route in routes if isinstance(route, Route) and route.path.startswith("/v1/")]
+    resources = sorted({f"/v1/{path.split('/')[2]}" for path in paths if path != "/v1/"})
+    return f"This server is Filestead: it serves {' and '.join(resources)}, as /openapi.json describes."
