@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,19 @@ from tests.support.servers import Server, run_command
 
 MIB = 2**20
 FILES, ONE, CONTENT = "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/content"
+STORES, STORE = "/v1/vector_stores", "/v1/vector_stores/{vector_store_id}"
+ATTACHED, BATCHES = f"{STORE}/files", f"{STORE}/file_batches"
+BATCH = f"{BATCHES}/{{batch_id}}"
+OF_STORES = [
+    *(("GET", STORES), ("POST", STORES), ("GET", STORE), ("POST", STORE), ("DELETE", STORE)),
+    *(("POST", f"{STORE}/search"), ("GET", ATTACHED), ("POST", ATTACHED), ("GET", f"{ATTACHED}/{{file_id}}")),
+    *(("POST", f"{ATTACHED}/{{file_id}}"), ("DELETE", f"{ATTACHED}/{{file_id}}")),
+    *(("GET", f"{ATTACHED}/{{file_id}}/content"), ("POST", BATCHES), ("GET", BATCH), ("POST", f"{BATCH}/cancel")),
+    ("GET", f"{BATCH}/files"),
+]
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
+    *OF_STORES,
     *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
     *(("GET", "/"), ("GET", "/v1")),
 ]
@@ -131,9 +143,22 @@ class Scene:
             scene.ids["data"] = scene.upload(b"data", name="naïve.txt", purpose="user_data")
             scene.ids["evals"] = scene.upload(b'{"item": {}}\n', name="a.jsonl", purpose="evals")
             scene.ids["faulty"] = scene.upload(b'{"messages": 1}\n', name="a.jsonl", purpose="fine-tune")
+            scene.ids |= scene.searchable_store()
             staging = broken.data_dir / "staging"
             staging.rename(staging.with_name("elsewhere"))
             yield scene
+
+    def searchable_store(self) -> dict[str, str]:
+        """The ids of a vector store with an indexed file, and of its batch."""
+        text = self.upload(b"some text", "a.txt", purpose="assistants")
+        store = json_request(self, "POST", STORES, {"name": "s", "metadata": {"k": "v"}}).json["id"]
+        body = {"file_ids": [text], "attributes": {"year": 2024}}
+        batch = json_request(self, "POST", f"{STORES}/{store}/file_batches", body).json["id"]
+        deadline = time.monotonic() + 30
+        while get(self, f"{STORES}/{store}").json["status"] == "in_progress":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return {"vector_store_id": store, "file_id": text, "batch_id": batch}
 
     def upload(self, content: bytes, name: str = "a.bin", **fields: str) -> str:
         if "expires_after__seconds" in fields:
@@ -145,6 +170,10 @@ class Scene:
 
 def post(scene: Scene, body: bytes, *headers: str) -> Answer:
     return ask(scene.well, "POST", FILES, *(headers or (FORM,)), body=body)
+
+
+def json_request(scene: Scene, method: str, target: str, body: Any) -> Answer:
+    return ask(scene.well, method, target, "Content-Type: application/json", body=json.dumps(body).encode())
 
 
 def get(scene: Scene, target: str, *headers: str) -> Answer:
@@ -238,7 +267,77 @@ def _one(method: str, file: str, status: int) -> Kind:
     return Kind(method, path, status, lambda scene: ask(scene.well, method, f"{FILES}/{scene.ids.get(file, file)}"))
 
 
+def _of_store(method: str, path: str, status: int, body: Any = None, *, query: str = "", **ids: str) -> Kind:
+    def make(scene: Scene) -> Answer:
+        known = {**scene.ids, **ids}
+        target = path.format(**known) + query.format(**known)
+        if method == "GET":
+            return get(scene, target)
+        text = json.dumps({} if body is None else body).replace("{file_id}", known["file_id"])
+        return json_request(scene, method, target, json.loads(text))
+
+    return Kind(method, path, status, make)
+
+
+def deleted_store(scene: Scene) -> Answer:
+    store = json_request(scene, "POST", STORES, {}).json["id"]
+    return ask(scene.well, "DELETE", f"{STORES}/{store}")
+
+
+def detached(scene: Scene) -> Answer:
+    store = json_request(scene, "POST", STORES, {"file_ids": [scene.ids["file_id"]]}).json["id"]
+    return ask(scene.well, "DELETE", f"{STORES}/{store}/files/{scene.ids['file_id']}")
+
+
+def _known(path: str) -> dict[str, Any]:
+    """A valid body for a POST to a path."""
+    bodies: dict[str, Any] = {f"{STORE}/search": {"query": "text"}, f"{ATTACHED}/{{file_id}}": {"attributes": {}}}
+    bodies |= {ATTACHED: {"file_id": "file-x"}, BATCHES: {"file_ids": ["file-x"]}}
+    found: dict[str, Any] = bodies.get(path, {})
+    return found
+
+
+OF_STORE_KINDS = {
+    "stores": _of_store("GET", STORES, 200),
+    "stores, none": _of_store("GET", STORES, 200, query="?after={vector_store_id}&limit=1"),
+    "stores, unknown cursor": _of_store("GET", STORES, 404, query="?after=vs_nope"),
+    "new store": _of_store(
+        "POST", STORES, 200, {"name": None, "expires_after": {"anchor": "last_active_at", "days": 1}}
+    ),
+    "new store, unknown member": _of_store("POST", STORES, 400, {"nope": 1}),
+    "new store, unknown file": _of_store("POST", STORES, 404, {"file_ids": ["file-nope"]}),
+    **{
+        f"POST {path}, endless body": _of_store("POST", path, 413, "x" * 17 * MIB)
+        for path in (STORES, STORE, f"{STORE}/search", ATTACHED, f"{ATTACHED}/{{file_id}}", BATCHES)
+    },
+    "store": _of_store("GET", STORE, 200),
+    "changed store": _of_store("POST", STORE, 200, {"name": "s"}),
+    "deleted store": Kind("DELETE", STORE, 200, deleted_store),
+    "search": _of_store("POST", f"{STORE}/search", 200, {"query": "text"}),
+    "search, nothing found": _of_store("POST", f"{STORE}/search", 200, {"query": ["nope"]}),
+    "search, bad filter": _of_store("POST", f"{STORE}/search", 400, {"query": "x", "filters": {}}),
+    "attached files": _of_store("GET", ATTACHED, 200),
+    "attached files, bad status": _of_store("GET", ATTACHED, 400, query="?filter=x"),
+    "attached files, none": _of_store("GET", ATTACHED, 200, query="?filter=failed"),
+    "attach": _of_store("POST", ATTACHED, 200, {"file_id": "{file_id}"}),
+    "attached file": _of_store("GET", f"{ATTACHED}/{{file_id}}", 200),
+    "attached file, unknown": _of_store("GET", f"{ATTACHED}/{{file_id}}", 404, file_id="file-nope"),
+    "new attributes": _of_store("POST", f"{ATTACHED}/{{file_id}}", 200, {"attributes": {"year": 2024}}),
+    "detached file": Kind("DELETE", f"{ATTACHED}/{{file_id}}", 200, detached),
+    "text of a file": _of_store("GET", f"{ATTACHED}/{{file_id}}/content", 200),
+    "new batch": _of_store("POST", BATCHES, 200, {"file_ids": ["{file_id}"]}),
+    "batch": _of_store("GET", BATCH, 200),
+    "cancelled batch": _of_store("POST", f"{BATCH}/cancel", 200),
+    "files of a batch": _of_store("GET", f"{BATCH}/files", 200),
+    **{
+        f"{method} {path}, unknown": _of_store(method, path, 404, _known(path), vector_store_id="vs_nope")
+        for method, path in OF_STORES
+        if path != STORES
+    },
+}
+
 KINDS: dict[str, Kind] = {
+    **OF_STORE_KINDS,
     "list": _listing(""),
     "list, cut": _listing("limit=1&order=asc"),
     "list, empty": _listing("purpose=batch_output"),
@@ -308,7 +407,7 @@ KINDS: dict[str, Kind] = {
 
 
 def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.replace("{file_id}", "file-x")
+    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x")
     requests = {
         "no HTTP": (400, head(method, target, "no header")),
         "head too slow": (408, head(method, target)[:-4]),
@@ -321,7 +420,7 @@ def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
 
 def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.replace("{file_id}", "file-x")
+    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x")
     requests: dict[str, dict[str, Any]] = {
         "no key": {"key": None},
         "wrong key": {"key": "sk-wrong-wrong-wrong-1234"},

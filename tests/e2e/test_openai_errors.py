@@ -43,7 +43,7 @@ def test_no_file_has_a_slash_in_its_id(client: OpenAI, file_id: str) -> None:
 
 
 def test_a_chat_is_told_that_there_are_no_models_here(client: OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match=r"This server is Filestead and stores files.* It runs no models"):
+    with pytest.raises(openai.NotFoundError, match=r"This server is Filestead: it serves .* It runs no models"):
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
 
 
