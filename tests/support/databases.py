@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filestead.database import schema
 from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
-from filestead.database.engines.statements import Database
+from filestead.database.engines.statements import Connection, Database
 from filestead.database.repositories.files.repository import SqlFileRepository
+from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.files.interfaces import FileRepository
+from filestead.domain.jobs import JobRepository
+from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.installation import new_id
 from tests.support.pgbouncer import shared_pgbouncer
 from tests.support.postgres import PostgresServer
@@ -53,7 +59,20 @@ class Rows:
     keys: KeyRepository
     clock: Clock
     tables: TableCopier
+    jobs: JobRepository
+    vector_stores: VectorStoreRepository
+    index: IndexRepository
+    database: Database
     principals: dict[str, Principal] = field(default_factory=dict)
+
+    async def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement without parameters; returns its rows, if it has any."""
+
+        def operation(connection: Connection) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(sql, {})
+            return cursor.fetchall() if getattr(cursor, "description", None) else []
+
+        return await self.database.write(operation)
 
     async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
         """A principal of the named project; the same name gives the same principal."""
@@ -76,7 +95,16 @@ class Rows:
 
 
 def over(database: Database, clock: Clock) -> Rows:
-    return Rows(SqlFileRepository(database), SqlKeyRepository(database, new_id), clock, TableCopier(database))
+    return Rows(
+        SqlFileRepository(database),
+        SqlKeyRepository(database, new_id),
+        clock,
+        TableCopier(database),
+        SqlJobRepository(database),
+        SqlVectorStoreRepository(database),
+        SqlIndexRepository(database),
+        database,
+    )
 
 
 @contextmanager
