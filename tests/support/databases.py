@@ -131,6 +131,12 @@ BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {
     "pgbouncer": functools.partial(on_postgres, pooled=True),
 }
 
+
+def deadlocks(rows: Rows) -> int:
+    """How many deadlocks the server has found so far; the repositories try again, so that no caller sees them."""
+    return shared_postgres().log.count("deadlock detected") if rows.database.dialect.name == "postgresql" else 0
+
+
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count()
 

@@ -172,8 +172,8 @@ class SqlIndexRepository:
         usage_bytes: int = 0,
         error: IndexingError | None = None,
     ) -> None:
-        """Set the final status. Raises `JobLost` if the file was detached or cancelled, which removes the job, too."""
-        ended = self._end(
+        """Set the final status. A file that was detached or cancelled has none, and no job that could be finished."""
+        self._end(
             connection,
             attachment=task.attachment,
             new_status=status.value,
@@ -181,8 +181,6 @@ class SqlIndexRepository:
             error_code=error.code if error else None,
             error_message=error.message if error else None,
         )
-        if not ended.rowcount:
-            raise JobLost
 
     async def _build(self, job: Job, store_id: str, segment: SegmentData, *, level: int) -> int | None:
         """Write the blocks of a large segment ahead of its publication; None for a small one."""
