@@ -28,7 +28,7 @@ from tests.conformance.attachments import (
     make_store,
 )
 from tests.conformance.test_file_repository import add
-from tests.support.databases import Rows, deadlocks
+from tests.support.databases import Rows, deadlocks, slow_detaching
 
 pytestmark = pytest.mark.anyio
 
@@ -232,13 +232,14 @@ async def test_attaching_races_with_deleting_the_store_and_with_the_cascades_of_
 
 async def test_files_that_expire_together_race_with_deleting_their_stores_and_cancelling_batches(rows: Rows) -> None:
     who = await rows.principal()
-    ids = await add_files(rows, who, 400)
-    await rows.run("UPDATE files SET expires_at = 1700000010 - seq / 100")
+    ids = await add_files(rows, who, 40)
+    await rows.run("UPDATE files SET expires_at = 1700000010 - seq / 10")
     stores = [await make_store(rows, who) for _ in range(8)]
     for number, store_id in enumerate(stores):  # so that no two orders agree by chance
         await attach(rows, who, store_id, *ids[:: 1 if number % 2 else -1], batch_id=f"vsfb_{number}")
     await rows.run("UPDATE vector_store_files SET expires_at = 1700000010")
     rows.clock.pass_(20)
+    await slow_detaching(rows)
     await race(
         rows,
         *(rows.files.claim_garbage(lease_seconds=60, limit=9) for _ in range(2)),

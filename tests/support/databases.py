@@ -137,6 +137,18 @@ def deadlocks(rows: Rows) -> int:
     return shared_postgres().log.count("deadlock detected") if rows.database.dialect.name == "postgresql" else 0
 
 
+async def slow_detaching(rows: Rows) -> None:
+    """Let attachments be deleted and changed one by one, with a pause, so that other transactions come in between."""
+    if rows.database.dialect.name == "postgresql":
+        await rows.run(
+            "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_sleep(0.002); RETURN coalesce(NEW, OLD); END'"
+        )
+        await rows.run(
+            "CREATE TRIGGER pause BEFORE DELETE OR UPDATE ON vector_store_files FOR EACH ROW EXECUTE FUNCTION pause()"
+        )
+
+
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count()
 
