@@ -9,9 +9,9 @@ from typing import Any
 from tests.crash.harness import wait_until_quiet
 from tests.support.servers import Server, run_command
 
-CYCLES = int(os.environ.get("CRASH_CYCLES", "5"))
+CYCLES = int(os.environ.get("CRASH_CYCLES", "4"))
 SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().getrandbits(32)
-FILES = 60
+FILES = 240
 WORDS = 2_500
 """Several chunks a file, so that there is something to do half."""
 
@@ -37,7 +37,7 @@ def test_kills_while_files_are_indexed(tmp_path: Path) -> None:
         ids = [server.upload(text(number), name=f"{number}.txt")["id"] for number in range(FILES)]
         store = server.client.post("/vector_stores", json={"file_ids": ids}).json()["id"]
         detached = ids[0]
-        time.sleep(3.5)  # until the first files are in the sandbox
+        time.sleep(3)  # until the first files are in the sandbox
         server.kill()
     interrupted = 0
     for _ in range(CYCLES):
@@ -45,12 +45,12 @@ def test_kills_while_files_are_indexed(tmp_path: Path) -> None:
             counts = store_of(server, store)["file_counts"]
             assert counts["total"] == counts["completed"] + counts["in_progress"]
             interrupted += counts["in_progress"] > 0
-            time.sleep(dice.uniform(0.3, 4.5))
+            time.sleep(dice.uniform(2.2, 4.0))
             server.kill()
     assert interrupted, "no kill came while files were in progress"
     with Server(data, **settings()) as server:
         assert server.client.delete(f"/files/{detached}").status_code == 200
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (found := store_of(server, store))["status"] == "in_progress":
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
@@ -61,7 +61,7 @@ def test_kills_while_files_are_indexed(tmp_path: Path) -> None:
             "cancelled": 0,
             "total": FILES - 1,
         }
-        for number in range(FILES):
+        for number in range(0, FILES, 4):
             body = {"query": f"unique{number}", "max_num_results": 50}
             results = server.client.post(f"/vector_stores/{store}/search", json=body).json()["data"]
             expected = [] if number == 0 else [f"{number}.txt"]

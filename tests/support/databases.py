@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filestead.database import schema
 from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
-from filestead.database.engines.statements import Database
+from filestead.database.engines.statements import Connection, Database
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -59,9 +60,19 @@ class Rows:
     clock: Clock
     tables: TableCopier
     jobs: JobRepository
-    stores: VectorStoreRepository
+    vector_stores: VectorStoreRepository
     index: IndexRepository
+    database: Database
     principals: dict[str, Principal] = field(default_factory=dict)
+
+    async def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement without parameters; returns its rows, if it has any."""
+
+        def operation(connection: Connection) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(sql, {})
+            return cursor.fetchall() if getattr(cursor, "description", None) else []
+
+        return await self.database.write(operation)
 
     async def principal(self, project: str = "one", *, organization: str = "default", user: str = "ada") -> Principal:
         """A principal of the named project; the same name gives the same principal."""
@@ -92,6 +103,7 @@ def over(database: Database, clock: Clock) -> Rows:
         SqlJobRepository(database),
         SqlVectorStoreRepository(database),
         SqlIndexRepository(database),
+        database,
     )
 
 
@@ -118,6 +130,24 @@ BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {
     "postgres": on_postgres,
     "pgbouncer": functools.partial(on_postgres, pooled=True),
 }
+
+
+def deadlocks(rows: Rows) -> int:
+    """How many deadlocks the server has found so far; the repositories try again, so that no caller sees them."""
+    return shared_postgres().log.count("deadlock detected") if rows.database.dialect.name == "postgresql" else 0
+
+
+async def slow_detaching(rows: Rows) -> None:
+    """Let attachments be deleted and changed one by one, with a pause, so that other transactions come in between."""
+    if rows.database.dialect.name == "postgresql":
+        await rows.run(
+            "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_sleep(0.002); RETURN coalesce(NEW, OLD); END'"
+        )
+        await rows.run(
+            "CREATE TRIGGER pause BEFORE DELETE OR UPDATE ON vector_store_files FOR EACH ROW EXECUTE FUNCTION pause()"
+        )
+
 
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count()

@@ -180,6 +180,7 @@ vector_stores = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("last_active_at", sa.BigInteger, nullable=False),
     sa.Column("expires_after_days", sa.Integer),
+    sa.Column("expires_at", sa.BigInteger, comment="by the last activity"),
     sa.Column("metadata", Text, nullable=False, server_default="{}", comment="JSON"),
     sqlite_autoincrement=True,
 )
@@ -216,7 +217,8 @@ vector_store_files = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Attachments whose rows are gone, recorded by a trigger: the sweep deletes their chunks.
+# Attachments whose chunks the sweep deletes: cancelled ones, and those whose rows are gone.
+# A trigger records the latter, and deletes their jobs.
 detached_files = sa.Table(
     "detached_files",
     metadata,
@@ -276,7 +278,12 @@ sa.Index("files_by_expiry", files.c.expires_at, sqlite_where=expiring, postgresq
 sa.Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)
 sa.Index("file_tombstones_by_end", file_tombstones.c.kept_until_us)
 in_batch = vector_store_files.c.file_batch_id.is_not(None)
-sa.Index("jobs_by_turn", jobs.c.project_id, jobs.c.due_us)
+claimed, dead = jobs.c.token.is_not(None), jobs.c.died_us.is_not(None)
+sa.Index("jobs_by_turn", jobs.c.project_id, jobs.c.due_us, jobs.c.id)
+sa.Index("jobs_by_token", jobs.c.token, sqlite_where=claimed, postgresql_where=claimed)
+sa.Index("jobs_dead", jobs.c.died_us, jobs.c.id, sqlite_where=dead, postgresql_where=dead)
+ending = vector_stores.c.expires_at.is_not(None)
+sa.Index("vector_stores_by_expiry", vector_stores.c.expires_at, sqlite_where=ending, postgresql_where=ending)
 sa.Index("vector_stores_by_project", vector_stores.c.project_id, vector_stores.c.seq)
 sa.Index("vector_store_files_by_store", vector_store_files.c.vector_store_id, vector_store_files.c.seq)
 # Covers the counts and the usage of a store.

@@ -275,7 +275,10 @@ class InvalidFilter(DomainError):
 
 
 class JobLost(DomainError):
-    """The lease of a job has expired and another worker may have it: nothing of the effect was committed."""
+    """The claim on a job has ended, and nothing of the effect was committed.
+
+    Its lease has expired and another worker may have it, or the job is gone with what it was for.
+    """
 
 
 class SegmentsChanged(DomainError):

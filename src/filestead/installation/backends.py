@@ -52,12 +52,13 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         database.close()
         blobs.close()
 
+    watch = ClockWatch(settings.sweep_quarantine)
     return Backends(
-        SqlFileRepository(database, ClockWatch(settings.sweep_quarantine)),
+        SqlFileRepository(database, watch),
         SqlKeyRepository(database, new_id),
         SqlJobRepository(database),
         SqlVectorStoreRepository(database),
-        SqlIndexRepository(database),
+        SqlIndexRepository(database, watch),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
         close,

@@ -4,10 +4,26 @@ Other repositories use `JobQueue` to add a job in the transaction of its cause, 
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
-from sqlalchemy import Dialect, and_, bindparam, delete, exists, func, null, select, update
+from sqlalchemy import (
+    Dialect,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import (
@@ -19,28 +35,25 @@ from filestead.database.engines.statements import (
     now_us,
     text_array_param,
 )
-from filestead.database.tables import job_turns, jobs, projects
+from filestead.database.tables import job_turns, jobs
 from filestead.domain.errors import JobLost
 from filestead.domain.jobs import DeadJob, Job, JobKind
 
 MAX_ERROR_CHARACTERS = 2_000
+
+PROJECTS_PER_CLAIM = 64
+
+REVIVE_SECONDS = 3_600
+"""How long a dead letter keeps a new job for its subject from being added."""
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class JobQueue:
     """Statements on jobs, for use within a transaction of another repository."""
 
     def __init__(self, dialect: Dialect) -> None:
-        on_conflict = (sqlite.insert if dialect.name == "sqlite" else postgresql.insert)(jobs)
-        self._add = Statement(
-            on_conflict.values(
-                kind=bindparam("kind"),
-                subject=bindparam("subject"),
-                project_id=bindparam("project_id"),
-                due_us=now_us(),
-                created_us=now_us(),
-            ).on_conflict_do_nothing(index_elements=["kind", "subject"]),
-            dialect,
-        )
+        self._add = Statement(_insert_or_revive(dialect), dialect)
         held = and_(jobs.c.id == int_param("id"), jobs.c.token == bindparam("token"))
         self._finish = Statement(delete(jobs).where(held), dialect)
         self._bury = Statement(
@@ -54,7 +67,7 @@ class JobQueue:
         )
 
     def add(self, connection: Connection, kind: JobKind, subject: str, project_id: str) -> None:
-        """Add a job that is due now, unless there is one for the subject."""
+        """Add a job that is due now, unless there is one for the subject; a dead letter is one for a while."""
         self._add(connection, kind=kind.value, subject=subject, project_id=project_id)
 
     def finish(self, connection: Connection, job: Job) -> None:
@@ -77,6 +90,60 @@ class JobQueue:
         self._remove(connection, kind=kind.value, subjects=json_array(subjects))
 
 
+class _ClaimStatements:
+    """Statements that find and claim jobs of some kinds."""
+
+    def __init__(self, dialect: Dialect, kinds: Sequence[JobKind]) -> None:
+        waiting = jobs.alias("waiting")
+        due = and_(
+            waiting.c.due_us <= now_us(), or_(false(), *(waiting.c.kind == literal(kind.value) for kind in kinds))
+        )
+        # From project to project by the index, past the jobs of each: there may be very many.
+        first = select(func.min(jobs.c.project_id).label("project_id")).cte("holders", recursive=True)
+        later = select(func.min(jobs.c.project_id)).where(jobs.c.project_id > first.c.project_id).scalar_subquery()
+        holders = first.union_all(select(later).where(first.c.project_id.is_not(None)))
+        served = func.coalesce(job_turns.c.served_us, 0)
+        self.waiting = Statement(
+            select(holders.c.project_id, served)
+            .join(job_turns, job_turns.c.project_id == holders.c.project_id, isouter=True)
+            .where(exists().where(waiting.c.project_id == holders.c.project_id, due))
+            .order_by(served, holders.c.project_id)
+            .limit(int_param("limit")),
+            dialect,
+        )
+        oldest = (
+            select(waiting.c.id)
+            .where(waiting.c.project_id == bindparam("project_id"), due)
+            .order_by(waiting.c.due_us, waiting.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        self.claim = Statement(
+            update(jobs)
+            .where(jobs.c.id == oldest.scalar_subquery())
+            .values(attempts=jobs.c.attempts + 1, token=bindparam("new_token"), due_us=now_us() + int_param("lease_us"))
+            .returning(jobs.c.id, jobs.c.kind, jobs.c.subject, jobs.c.project_id, jobs.c.attempts, jobs.c.token),
+            dialect,
+        )
+
+
+def _insert_or_revive(dialect: Dialect) -> Any:
+    """Insert a job, or try a dead one again. Waits for a transaction that is finishing a job of the subject."""
+    new = _INSERTS[dialect.name](jobs).values(
+        kind=bindparam("kind"),
+        subject=bindparam("subject"),
+        project_id=bindparam("project_id"),
+        due_us=now_us(),
+        created_us=now_us(),
+    )
+    columns = {"due_us": new.excluded.due_us, "died_us": null(), "error": null(), "attempts": literal_column("0")}
+    return new.on_conflict_do_update(
+        index_elements=["kind", "subject"],
+        set_=columns,
+        where=jobs.c.died_us <= now_us() - literal_column(str(REVIVE_SECONDS * 1_000_000)),
+    )
+
+
 class SqlJobRepository:
     """See `JobRepository` for the contract."""
 
@@ -85,32 +152,12 @@ class SqlJobRepository:
         dialect = database.dialect
         self._queue = JobQueue(dialect)
         compiled = partial(Statement, dialect=dialect)
-        due = jobs.c.due_us <= now_us()
-        kinds = jobs.c.kind.in_(text_array_param("kinds"))
         held = and_(jobs.c.id == int_param("id"), jobs.c.token == bindparam("token"))
-        served = select(job_turns.c.served_us).where(job_turns.c.project_id == projects.c.id)
-        self._turns = compiled(
-            select(projects.c.id)
-            .where(exists().where(jobs.c.project_id == projects.c.id, due, kinds))
-            .order_by(func.coalesce(served.scalar_subquery(), 0), projects.c.id)
-            .limit(int_param("limit"))
-        )
-        next_job = (
-            select(jobs.c.id)
-            .where(jobs.c.project_id == bindparam("project_id"), due, kinds)
-            .order_by(jobs.c.due_us, jobs.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        self._claim = compiled(
-            update(jobs)
-            .where(jobs.c.id.in_(next_job))
-            .values(attempts=jobs.c.attempts + 1, token=bindparam("new_token"), due_us=now_us() + int_param("lease_us"))
-            .returning(jobs.c.id, jobs.c.kind, jobs.c.subject, jobs.c.project_id, jobs.c.attempts, jobs.c.token)
-        )
-        turn = (sqlite.insert if dialect.name == "sqlite" else postgresql.insert)(job_turns)
+        self._claims: dict[tuple[JobKind, ...], _ClaimStatements] = {}
+        self._now = compiled(select(null(), now_us()))
+        turn = _INSERTS[dialect.name](job_turns)
         self._serve = compiled(
-            turn.values(project_id=bindparam("project_id"), served_us=now_us()).on_conflict_do_update(
+            turn.values(project_id=bindparam("project_id"), served_us=int_param("served_us")).on_conflict_do_update(
                 index_elements=["project_id"], set_={"served_us": turn.excluded.served_us}
             )
         )
@@ -120,10 +167,6 @@ class SqlJobRepository:
             .where(held)
             .values(token=null(), due_us=now_us() + int_param("delay_us"), error=bindparam("error"))
         )
-        self._bury = compiled(
-            update(jobs).where(held).values(token=null(), due_us=null(), died_us=now_us(), error=bindparam("error"))
-        )
-        self._finish = compiled(delete(jobs).where(held))
         self._release = compiled(
             update(jobs).where(held).values(token=null(), due_us=now_us(), attempts=jobs.c.attempts - 1)
         )
@@ -146,52 +189,52 @@ class SqlJobRepository:
 
     async def claim(self, kinds: Sequence[JobKind], *, token: str, lease_seconds: int, limit: int) -> list[Job]:
         """Claim jobs; projects take turns."""
+        statements = self._claim_statements(kinds)
 
         def operation(connection: Connection) -> list[Job]:
+            waiting = statements.waiting(connection, limit=max(limit, PROJECTS_PER_CLAIM)).fetchall()
+            turns = deque(project_id for project_id, _ in waiting)
             claimed: list[Job] = []
-            wanted = json_array(kinds)
-            while len(claimed) < limit:
-                turns = self._turns(connection, kinds=wanted, limit=limit - len(claimed)).fetchall()
-                before = len(claimed)
-                for (project_id,) in turns:
-                    row = self._claim(
-                        connection,
-                        project_id=project_id,
-                        kinds=wanted,
-                        new_token=f"{token}:{len(claimed)}",
-                        lease_us=lease_seconds * 1_000_000,
-                    ).fetchone()
-                    if row is not None:
-                        self._serve(connection, project_id=project_id)
-                        claimed.append(Job(row[0], JobKind(row[1]), *row[2:]))
-                if len(claimed) == before:
-                    break
+            last: dict[str, int] = {}
+            while turns and len(claimed) < limit:
+                project_id = turns.popleft()
+                row = statements.claim(
+                    connection,
+                    project_id=project_id,
+                    new_token=f"{token}:{len(claimed)}",
+                    lease_us=lease_seconds * 1_000_000,
+                ).fetchone()
+                if row is not None:
+                    claimed.append(Job(row[0], JobKind(row[1]), *row[2:]))
+                    last[project_id] = len(claimed)
+                    turns.append(project_id)
+            # Later than the turn of any project that waits, also if the clock has been set back.
+            start = max(served for _, served in [*self._now(connection).fetchall(), *waiting])
+            for project_id, position in sorted(last.items()):
+                self._serve(connection, project_id=project_id, served_us=start + position)
             return claimed
 
         # Idle workers poll: a read costs no sync and takes no lock.
-        if not await self._database.read(
-            lambda connection: self._turns(connection, kinds=json_array(kinds), limit=1).fetchall()
-        ):
+        if not await self._database.read(lambda connection: statements.waiting(connection, limit=1).fetchall()):
             return []
         return await self._database.write(operation)
 
+    def _claim_statements(self, kinds: Sequence[JobKind]) -> "_ClaimStatements":
+        key = tuple(sorted(set(kinds)))
+        if key not in self._claims:
+            self._claims[key] = _ClaimStatements(self._database.dialect, key)
+        return self._claims[key]
+
     async def renew(self, jobs: Sequence[Job], *, lease_seconds: int) -> set[int]:
         """Extend the leases of the jobs that are still held."""
-
-        def operation(connection: Connection) -> set[int]:
-            return {
-                job.id
-                for job in sorted(jobs, key=lambda job: job.id)
-                if self._renew(connection, id=job.id, token=job.token, lease_us=lease_seconds * 1_000_000).rowcount
-            }
-
-        return await self._database.write(operation)
+        # Each in a transaction of its own: effects that are being committed lock jobs, too, in an order of their own.
+        values = {"lease_us": lease_seconds * 1_000_000}
+        return {job.id for job in jobs if await self._change(self._renew, job, **values)}
 
     async def retry(self, job: Job, error: str, *, delay_seconds: float) -> None:
         """End this attempt; the job is due again after the delay."""
-        values = {"id": job.id, "token": job.token, "error": error[:MAX_ERROR_CHARACTERS]}
-        delay_us = int(delay_seconds * 1e6)
-        await self._database.write(lambda connection: self._retry(connection, delay_us=delay_us, **values).rowcount)
+        text, delay_us = error[:MAX_ERROR_CHARACTERS], int(delay_seconds * 1e6)
+        await self._change(self._retry, job, delay_us=delay_us, error=text)
 
     async def bury(self, job: Job, error: str) -> None:
         """Move the job to the dead letters."""
@@ -200,16 +243,21 @@ class SqlJobRepository:
 
     async def finish(self, job: Job) -> None:
         """Remove a job that has no effect to commit."""
-        await self._database.write(lambda connection: self._finish(connection, id=job.id, token=job.token).rowcount)
+        with contextlib.suppress(JobLost):
+            await self._database.write(lambda connection: self._queue.finish(connection, job))
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give claimed jobs back."""
+        for job in jobs:
+            await self._change(self._release, job)
 
-        def operation(connection: Connection) -> None:
-            for job in sorted(jobs, key=lambda job: job.id):
-                self._release(connection, id=job.id, token=job.token)
+    async def _change(self, statement: Statement, job: Job, **values: object) -> bool:
+        """Run a statement on a job; False if its lease was lost."""
 
-        await self._database.write(operation)
+        def operation(connection: Connection) -> bool:
+            return bool(statement(connection, id=job.id, token=job.token, **values).rowcount)
+
+        return await self._database.write(operation)
 
     async def release_leases(self) -> int:
         """End every lease."""

@@ -109,10 +109,13 @@ class VectorStoreRepository(Protocol):
 
 
 class IndexRepository(Protocol):
-    """What indexing writes and search reads."""
+    """What indexing writes and search reads. A file that is detached, cancelled or deleted loses its job at once."""
 
     async def index_task(self, job: Job) -> IndexTask | None:
-        """Return what to index; None if the file was detached, cancelled or indexed meanwhile."""
+        """Return what to index; None if the file was detached, cancelled or indexed meanwhile.
+
+        A file that has expired is indexed as long as it is not deleted: the clock may be wrong.
+        """
 
     async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
         """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`."""
@@ -164,8 +167,8 @@ class IndexRepository(Protocol):
         """Replace segments by their merge and finish the job. Raises `JobLost`, `SegmentsChanged`."""
 
     async def delete_detached(self, limit: int) -> int:
-        """Delete chunks of up to `limit` detached files, and all segments that belong to nothing any more.
+        """Detach files of expired vector stores; delete chunks, segments and blocks that belong to nothing any more.
 
-        Files of expired stores are detached first, by the proven clock; the store itself stays. Returns a number
-        that is 0 if nothing was left to delete.
+        At most about `limit` rows in all, in short transactions; returns their number, 0 if nothing is left to do. The
+        proven time decides which stores have expired (see `domain.clock`); they stay, empty, until they are deleted.
         """

@@ -8,14 +8,19 @@ down_revision = "0004"
 
 Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-# The row of an attachment disappears by a cascade, which tells nobody: the trigger records what is left to delete.
-SQLITE_TRIGGER = """
-CREATE TRIGGER vector_store_files_detached AFTER DELETE ON vector_store_files
-BEGIN INSERT OR IGNORE INTO detached_files (attachment) VALUES (OLD.seq); END
+# The row of an attachment disappears by a cascade, which tells nobody: the trigger ends its job, so that no worker adds
+# chunks any more, and records what is left to delete. A cancelled one may be recorded already.
+DETACHED = """
+DELETE FROM jobs WHERE kind = 'index' AND subject = CAST(OLD.seq AS TEXT);
+INSERT INTO detached_files (attachment) VALUES (OLD.seq) ON CONFLICT DO NOTHING;
 """
-POSTGRES_FUNCTION = """
+SQLITE_TRIGGER = f"""
+CREATE TRIGGER vector_store_files_detached AFTER DELETE ON vector_store_files
+BEGIN {DETACHED} END
+"""
+POSTGRES_FUNCTION = f"""
 CREATE FUNCTION filestead_detached() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN INSERT INTO detached_files (attachment) VALUES (OLD.seq) ON CONFLICT DO NOTHING; RETURN NULL; END
+BEGIN {DETACHED} RETURN NULL; END
 $$
 """
 POSTGRES_TRIGGER = """
@@ -64,7 +69,10 @@ def _create_jobs() -> None:
         sa.CheckConstraint("(due_us IS NULL) = (died_us IS NOT NULL)", name="dead_or_due"),
         sqlite_autoincrement=True,
     )
-    op.create_index("jobs_by_turn", "jobs", ["project_id", "due_us"])
+    op.create_index("jobs_by_turn", "jobs", ["project_id", "due_us", "id"])
+    for name, columns, column in (("jobs_by_token", ["token"], "token"), ("jobs_dead", ["died_us", "id"], "died_us")):
+        given = sa.text(f"{column} IS NOT NULL")
+        op.create_index(name, "jobs", columns, sqlite_where=given, postgresql_where=given)
     op.create_table(
         "job_turns",
         sa.Column("project_id", Text, sa.ForeignKey("projects.id"), primary_key=True),
@@ -83,8 +91,13 @@ def _create_vector_stores() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("last_active_at", sa.BigInteger, nullable=False),
         sa.Column("expires_after_days", sa.Integer),
+        sa.Column("expires_at", sa.BigInteger),
         sa.Column("metadata", Text, nullable=False, server_default="{}"),
         sqlite_autoincrement=True,
+    )
+    ending = sa.text("expires_at IS NOT NULL")
+    op.create_index(
+        "vector_stores_by_expiry", "vector_stores", ["expires_at"], sqlite_where=ending, postgresql_where=ending
     )
     op.create_index("vector_stores_by_project", "vector_stores", ["project_id", "seq"])
     op.create_table(

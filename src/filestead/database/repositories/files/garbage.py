@@ -52,6 +52,7 @@ class Garbage:
         if rows:
             keys = json_array(row[2] for row in rows)
             self._listing.add_tombstones(connection, proven_us=proven_us, keys=keys)
+            self._files.lock_attachments_by_blobs(connection, keys=keys)
             self._files.delete_by_blobs(connection, keys=keys)
             self._blobs.mark_all_for_deletion(connection, keys=keys)
         return sum_by_project(row[:2] for row in rows)

@@ -2,7 +2,8 @@
 
 Any number of nodes may run them concurrently. A statement sees what was committed before the statement began, not
 before the transaction began; so rows that must not change in between are locked before they are read. Rows are locked
-in one order, so that no deadlock arises: users, files, blobs, tombstones, organizations, projects, idempotency keys.
+in one order, so that no deadlock arises: users, files, attached files, jobs, blobs, tombstones, organizations,
+projects, idempotency keys.
 """
 
 from collections import Counter
@@ -92,6 +93,7 @@ class SqlFileRepository:
         """Make the file invisible and mark its blob for deletion."""
 
         def operation(connection: Connection) -> File:
+            self._files.lock_attachments(connection, project_id=project_id, id=file_id)
             row = self._files.delete(connection, project_id=project_id, id=file_id).fetchone()
             if row is None:
                 raise FileNotFound(file_id)

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Dialect, and_, bindparam, delete, func, insert, or_, select
 
-from filestead.database.engines.statements import Statement, int_param, now, text_array_param
-from filestead.database.tables import files, projects
+from filestead.database.engines.statements import RowLock, Statement, int_param, now, text_array_param
+from filestead.database.tables import files, projects, vector_store_files
 
 FILE_COLUMNS = (
     *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
@@ -60,6 +60,14 @@ class FileStatements:
             .returning(*FILE_COLUMNS)
         )
         self.get = compiled(select(*FILE_COLUMNS).where(visible_in_project()))
+        # Their attachments to vector stores are deleted with them. These are locked by number, as everywhere, so that
+        # no deadlock arises; the files come first, so that none is attached meanwhile.
+        doomed = select(files.c.id).where(visible_in_project()).with_for_update().cte("doomed")
+        attached = vector_store_files.c
+        by_number = select(attached.seq).order_by(attached.seq)
+        self.lock_attachments = RowLock(by_number.where(attached.file_id.in_(select(doomed.c.id))), dialect)
+        expired = select(files.c.id).where(files.c.blob_key.in_(text_array_param("keys")))
+        self.lock_attachments_by_blobs = RowLock(by_number.where(attached.file_id.in_(expired)), dialect)
         self.delete = compiled(delete(files).where(visible_in_project()).returning(*FILE_COLUMNS, files.c.seq))
         # Waits for rows that another sweep is deleting: the bytes it releases count, too.
         self.expired = compiled(

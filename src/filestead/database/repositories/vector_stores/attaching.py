@@ -1,6 +1,6 @@
 """Attaching files to a vector store, within the caller's transaction.
 
-Rows are locked in this order: the store, files, attached files, jobs, the organization.
+Rows are locked in this order: the store, files, attached files by number, jobs, the organization.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,10 @@ class Attaching:
                 attached.status,
                 attached.chunk_tokens,
                 attached.chunk_overlap_tokens,
-            ).where(in_store, attached.file_id.in_(ids))
+            )
+            .where(in_store, attached.file_id.in_(ids))
+            .order_by(attached.seq)
+            .with_for_update()
         )
         self._renew = compiled(
             update(table)
@@ -168,7 +171,6 @@ class Attaching:
             self._renew(connection, seq=seq, attributes=encode(attachment.attributes), batch_id=batch_id)
             return True
         self._delete(connection, seq=seq)
-        self._queue.remove(connection, JobKind.INDEX, [str(seq)])
         return False
 
     def _add(

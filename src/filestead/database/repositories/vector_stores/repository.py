@@ -14,7 +14,9 @@ from sqlalchemy import and_, bindparam, case, delete, insert, select, update
 from filestead.database.engines.statements import (
     Connection,
     Database,
+    RowLock,
     Statement,
+    int_array_param,
     int_param,
     json_array,
     now,
@@ -24,6 +26,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
 from filestead.database.repositories.vector_stores.listing import Listing
 from filestead.database.repositories.vector_stores.rows import (
+    DAY_SECONDS,
     EXPIRED,
     FILE_COLUMNS,
     STORE_COLUMNS,
@@ -37,7 +40,15 @@ from filestead.database.repositories.vector_stores.rows import (
     to_store,
     unexpired,
 )
-from filestead.database.tables import PART_BITS, file_batches, vector_store_chunks, vector_store_files, vector_stores
+from filestead.database.repositories.vector_stores.segments import SegmentStatements
+from filestead.database.tables import (
+    PART_BITS,
+    detached_files,
+    file_batches,
+    vector_store_chunks,
+    vector_store_files,
+    vector_stores,
+)
 from filestead.domain.errors import (
     AttachedFileNotFound,
     FileBatchNotFound,
@@ -72,6 +83,7 @@ class SqlVectorStoreRepository:
         dialect = database.dialect
         compiled = partial(Statement, dialect=dialect)
         self._queue = JobQueue(dialect)
+        self._segments = SegmentStatements(dialect)
         self._attaching = Attaching(dialect, self._queue)
         texts = ("project_id", "name", "description", "metadata")
         self._insert = compiled(
@@ -81,11 +93,16 @@ class SqlVectorStoreRepository:
                 created_at=now(),
                 last_active_at=now(),
                 expires_after_days=int_param("expires_after_days"),
+                expires_at=now() + int_param("expires_after_days") * DAY_SECONDS,  # null times anything is null
             )
         )
         self._get = compiled(select(*STORE_COLUMNS).where(in_project()))
         self._get_activity = compiled(select(now() - stores.last_active_at, EXPIRED).where(in_project()))
-        self._touch = compiled(update(vector_stores).where(in_project(), EXPIRED == 0).values(last_active_at=now()))
+        self._touch = compiled(
+            update(vector_stores)
+            .where(in_project(), EXPIRED == 0)
+            .values(last_active_at=now(), expires_at=now() + stores.expires_after_days * DAY_SECONDS)
+        )
         self._update = compiled(
             update(vector_stores)
             .where(in_project(), EXPIRED == 0)
@@ -94,16 +111,26 @@ class SqlVectorStoreRepository:
                 expires_after_days=case(
                     (int_param("set_expires") == 1, int_param("expires_after_days")), else_=stores.expires_after_days
                 ),
+                expires_at=case(
+                    (
+                        int_param("set_expires") == 1,
+                        stores.last_active_at + int_param("expires_after_days") * DAY_SECONDS,
+                    ),
+                    else_=stores.expires_at,
+                ),
                 metadata=case((bindparam("set_metadata") == 1, bindparam("metadata")), else_=stores.metadata),
             )
         )
         self._delete = compiled(delete(vector_stores).where(in_project()))
+        self._lock_store = RowLock(select(stores.id).where(in_project()), dialect)
         self._counts = compiled(
             counts_query(attached.vector_store_id).where(attached.vector_store_id.in_(text_array_param("ids")))
         )
         in_store = attached.vector_store_id == bindparam("store_id")
         one = and_(in_store, attached.file_id == bindparam("file_id"), unexpired())
         in_batch = attached.file_batch_id == bindparam("batch_id")
+        # Attached files are locked by number, by whatever deletes or changes more than one: no deadlock arises.
+        self._lock_files = RowLock(select(attached.seq).where(in_store).order_by(attached.seq), dialect)
         self._get_file = compiled(select(*FILE_COLUMNS).where(one))
         self._update_file = compiled(update(vector_store_files).where(one).values(attributes=bindparam("attributes")))
         self._detach = compiled(delete(vector_store_files).where(one).returning(attached.seq))
@@ -113,12 +140,17 @@ class SqlVectorStoreRepository:
             )
         )
         self._batch_counts = compiled(counts_query().where(in_batch))
-        self._cancel_files = compiled(
-            update(vector_store_files)
+        self._in_progress = compiled(
+            select(attached.seq)
             .where(in_batch, attached.status == IndexStatus.IN_PROGRESS.value)
-            .values(status=IndexStatus.CANCELLED.value)
-            .returning(attached.seq)
+            .order_by(attached.seq)
+            .with_for_update()
         )
+        listed = int_array_param("ids")
+        self._cancel_files = compiled(
+            update(vector_store_files).where(attached.seq.in_(listed)).values(status=IndexStatus.CANCELLED.value)
+        )
+        self._forget_chunks = compiled(insert(detached_files).from_select(["attachment"], listed))
         self._cancel = compiled(
             update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=1)
         )
@@ -199,8 +231,13 @@ class SqlVectorStoreRepository:
         """Delete a store and detach its files."""
 
         def operation(connection: Connection) -> None:
+            self._lock_store(connection, project_id=project_id, store_id=store_id)
+            self._require_store_row(connection, project_id, store_id)
+            self._lock_files(connection, store_id=store_id)
             if not self._delete(connection, project_id=project_id, store_id=store_id).rowcount:
                 raise VectorStoreNotFound(store_id)
+            self._queue.remove(connection, JobKind.MERGE, [store_id])
+            self._segments.discard_all(connection, store_id)
 
         await self._database.write(operation)
 
@@ -286,7 +323,6 @@ class SqlVectorStoreRepository:
             row = self._detach(connection, store_id=store_id, file_id=file_id).fetchone()
             if row is None:
                 raise AttachedFileNotFound(store_id, file_id)
-            self._queue.remove(connection, JobKind.INDEX, [str(row[0])])
 
         await self._database.write(operation)
 
@@ -305,10 +341,12 @@ class SqlVectorStoreRepository:
         def operation(connection: Connection) -> FileBatch:
             self._require_store_row(connection, project_id, store_id)
             self._require_batch(connection, store_id, batch_id)
-            cancelled = self._cancel_files(connection, batch_id=batch_id).fetchall()
-            if cancelled:
+            found = [seq for (seq,) in self._in_progress(connection, batch_id=batch_id).fetchall()]
+            if found:
+                self._cancel_files(connection, ids=json_array(found))
                 self._cancel(connection, batch_id=batch_id)
-                self._queue.remove(connection, JobKind.INDEX, [str(seq) for (seq,) in cancelled])
+                self._queue.remove(connection, JobKind.INDEX, map(str, found))
+                self._forget_chunks(connection, ids=json_array(found))
             return self._require_batch(connection, store_id, batch_id)
 
         return await self._database.write(operation)

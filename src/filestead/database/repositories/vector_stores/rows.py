@@ -21,16 +21,7 @@ DAY_SECONDS = 86_400
 
 stores, attached = vector_stores.c, vector_store_files.c
 
-EXPIRED = case(
-    (
-        and_(
-            stores.expires_after_days.is_not(None),
-            stores.last_active_at + stores.expires_after_days * DAY_SECONDS <= now(),
-        ),
-        1,
-    ),
-    else_=0,
-)
+EXPIRED = case((stores.expires_at <= now(), 1), else_=0)
 
 STORE_COLUMNS = (
     stores.id,

@@ -1,0 +1,101 @@
+"""What is left of detached files, of expired vector stores and of old index segments: removed step by step.
+
+Each step is one short transaction. Stores are emptied by the proven time, since it cannot be undone; until then their
+expiry only forbids their use.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from sqlalchemy import Dialect, bindparam, delete, exists, or_, select
+
+from filestead.database.engines.statements import Connection, Statement, int_array_param, int_param, json_array
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.jobs import JobQueue
+from filestead.database.repositories.vector_stores.parts import in_range, range_of
+from filestead.database.repositories.vector_stores.rows import attached, stores
+from filestead.database.repositories.vector_stores.segments import READY, SegmentStatements
+from filestead.database.tables import (
+    detached_files,
+    index_segments,
+    vector_store_chunks,
+    vector_store_files,
+    vector_stores,
+)
+from filestead.domain.jobs import JobKind
+
+ROWS_PER_STEP = 1_000
+BLOCKS_PER_STEP = 256
+"""About 4 MiB."""
+
+Step = Callable[[Connection, int], int]
+
+
+class Sweeping:
+    """Statements of the sweep; a step takes the largest number of rows and returns how many it has deleted."""
+
+    def __init__(self, dialect: Dialect, clock: SqlClock, queue: JobQueue, segments: SegmentStatements) -> None:
+        compiled = partial(Statement, dialect=dialect)
+        self._clock = clock
+        self._queue = queue
+        self._segments = segments
+        not_empty = or_(
+            exists().where(attached.vector_store_id == stores.id),
+            exists().where(index_segments.c.vector_store_id == stores.id, index_segments.c.state == READY),
+        )
+        self._expired = compiled(
+            select(stores.id)
+            .where(stores.expires_at <= int_param("proven_us") // 1_000_000, not_empty)
+            .order_by(stores.expires_at)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=vector_stores)
+        )
+        self._of_store = compiled(
+            select(attached.seq)
+            .where(attached.vector_store_id == bindparam("store_id"))
+            .order_by(attached.seq)
+            .limit(int_param("limit"))
+            .with_for_update()
+        )
+        self._detach = compiled(delete(vector_store_files).where(attached.seq.in_(int_array_param("ids"))))
+        self._detached = compiled(
+            select(detached_files.c.attachment).limit(int_param("limit")).with_for_update(skip_locked=True)
+        )
+        chunks = vector_store_chunks.c
+        self._delete_chunks = compiled(
+            delete(vector_store_chunks).where(
+                chunks.id.in_(select(chunks.id).where(in_range(chunks.id)).limit(int_param("limit")))
+            )
+        )
+        self._forget = compiled(delete(detached_files).where(detached_files.c.attachment.in_(int_array_param("ids"))))
+
+    def steps(self) -> Iterator[tuple[Step, int]]:
+        """The steps in order, and their largest numbers of rows; each is repeated until it returns 0."""
+        yield self.detach_expired, ROWS_PER_STEP
+        yield self.delete_chunks, ROWS_PER_STEP
+        yield lambda connection, _: self._segments.abandon(connection), ROWS_PER_STEP
+        yield self._segments.delete_garbage, BLOCKS_PER_STEP
+
+    def detach_expired(self, connection: Connection, limit: int) -> int:
+        """Detach files of one expired store, and discard its index once it has none."""
+        row = self._expired(connection, proven_us=self._clock.proven_us(connection)).fetchone()
+        if row is None:
+            return 0
+        store_id = row[0]
+        found = [seq for (seq,) in self._of_store(connection, store_id=store_id, limit=limit).fetchall()]
+        self._detach(connection, ids=json_array(found))
+        if len(found) < limit:
+            self._queue.remove(connection, JobKind.MERGE, [store_id])
+            self._segments.discard_all(connection, store_id)
+        return max(1, len(found))
+
+    def delete_chunks(self, connection: Connection, limit: int) -> int:
+        """Delete chunks of detached files; a file is done with once it has none."""
+        left, done = limit, []
+        for (attachment,) in self._detached(connection, limit=limit).fetchall():
+            left -= self._delete_chunks(connection, **range_of(attachment), limit=left).rowcount
+            if left <= 0:
+                break
+            done.append(attachment)
+        self._forget(connection, ids=json_array(done))
+        return limit - left + len(done)
