@@ -27,6 +27,7 @@ from bench.report import Row
 from bench.requests import measure_get, measure_small_uploads
 from bench.search import measure_search
 from bench.transfers import measure_download, measure_upload
+from bench.vector_stores import measure_vector_stores
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT_SECONDS = 40 * 60
@@ -53,6 +54,7 @@ MEASURES = {
     "lines": Measure(measure_lines, ("curl",)),
     "listing": Measure(measure_listing),
     "search": Measure(measure_search),
+    "vector-stores": Measure(measure_vector_stores),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

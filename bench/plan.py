@@ -44,6 +44,7 @@ class Plan:
     few_chunks: int
     many_chunks: int
     """Chunks of a vector store."""
+    indexed_files: int
     lines_bytes: int
     """Size of the files whose lines are checked."""
     judged: bool
@@ -64,6 +65,7 @@ FULL = Plan(
     pages=60,
     few_chunks=100_000,
     many_chunks=1_000_000,
+    indexed_files=1_500,
     lines_bytes=64 * MIB,
     judged=True,
 )
@@ -81,6 +83,7 @@ QUICK = Plan(
     pages=10,
     few_chunks=5_000,
     many_chunks=20_000,
+    indexed_files=60,
     lines_bytes=4 * MIB,
     judged=False,
 )

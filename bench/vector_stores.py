@@ -1,0 +1,125 @@
+"""Vector stores over HTTP: how fast files are indexed, what a search takes, and what others notice of either."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+
+from bench.nginx import Nginx
+from bench.plan import Bench
+from bench.report import Goal, Row
+from tests.support.servers import Server
+
+FILE_BYTES = 8 * 1024
+VOCABULARY = 30_000
+QUERIES = 60
+SMALL_STORE_FILES = 250
+CHUNKS_OF_A_FILE = 250
+"""Of the large files: chunks of 800 tokens that overlap by 400."""
+
+
+def measure_vector_stores(bench: Bench, _: Nginx | None) -> list[Row]:
+    """The figures of one node with the default settings, but for the rates."""
+    dice = random.Random(1)
+    words = [f"{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz', k=dice.randint(3, 9)))}" for _ in range(VOCABULARY)]
+    weights = [1 / (rank + 3) for rank in range(VOCABULARY)]
+
+    def text(size: int) -> bytes:
+        return " ".join(dice.choices(words, weights, k=size // 6)).encode()
+
+    with Server(bench.directory / "vector-stores", uploads_per_minute=0, attached_files_per_minute=0) as server:
+        client = server.client
+        bench.progress("vector stores: index small files")
+        warm_up = [_upload(client, text(FILE_BYTES)) for _ in range(5)]
+        _index(client, warm_up)
+        ids = [_upload(client, text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
+        store, seconds = _index(client, ids)
+        queries = [" ".join(dice.choices(words[50:5_000], k=4)) for _ in range(QUERIES)]
+        small, _ = _index(client, ids[:SMALL_STORE_FILES])
+        alone = _latencies(client, small, queries)
+        quiet = _uploads(client, text)
+        bench.progress("vector stores: index large files")
+        large = [
+            _upload(client, text(CHUNKS_OF_A_FILE * 2_800)) for _ in range(bench.plan.few_chunks // CHUNKS_OF_A_FILE)
+        ]
+        with ThreadPoolExecutor(1) as background:
+            indexing = background.submit(_index, client, large)
+            time.sleep(1)
+            busy = _uploads(client, text)
+            much, large_seconds = indexing.result()
+        bench.progress(f"vector stores: large files were indexed in {large_seconds:.0f} s")
+        beside = _latencies(client, small, queries)
+        ranked = _latencies(client, much, queries)
+        _wait(client, store)
+    many = f"{bench.plan.few_chunks:,}"
+    return [
+        Row(
+            measure="index text files of 8 KiB",
+            unit="files/s",
+            ours=[len(ids) / seconds],
+            goal=Goal(100, at_least=True),
+        ),
+        Row(measure=f"search {many} chunks", unit="ms", ours=ranked, goal=Goal(15)),
+        Row(
+            measure=f"search a small store beside {many} chunks",
+            unit="ms",
+            ours=beside,
+            against="alone",
+            reference=alone,
+            goal=Goal(1.5, of="ratio"),
+        ),
+        Row(
+            measure="small uploads while files are indexed",
+            unit="ms",
+            ours=busy,
+            against="alone",
+            reference=quiet,
+            goal=Goal(1.15, of="ratio"),
+        ),
+    ]
+
+
+def _upload(client: httpx2.Client, content: bytes) -> str:
+    response = client.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", content)})
+    return str(response.raise_for_status().json()["id"])
+
+
+def _index(client: httpx2.Client, ids: Sequence[str]) -> tuple[str, float]:
+    """A store of these files, and the seconds until the last one was indexed."""
+    store = client.post("/vector_stores", json={}).json()["id"]
+    started = time.perf_counter()
+    for first in range(0, len(ids), 2_000):
+        client.post(
+            f"/vector_stores/{store}/file_batches", json={"file_ids": ids[first : first + 2_000]}
+        ).raise_for_status()
+    _wait(client, store)
+    return store, time.perf_counter() - started
+
+
+def _wait(client: httpx2.Client, store: str) -> None:
+    while client.get(f"/vector_stores/{store}").json()["status"] == "in_progress":
+        time.sleep(0.1)
+
+
+def _latencies(client: httpx2.Client, store: str, queries: Sequence[str]) -> list[float]:
+    """Milliseconds of each search; the first one loads the ranking and does not count."""
+    client.post(f"/vector_stores/{store}/search", json={"query": queries[0]}).raise_for_status()
+    found = []
+    for query in queries:
+        started = time.perf_counter()
+        client.post(f"/vector_stores/{store}/search", json={"query": query}).raise_for_status()
+        found.append((time.perf_counter() - started) * 1_000)
+    return found
+
+
+def _uploads(client: httpx2.Client, text: Callable[[int], bytes]) -> list[float]:
+    """Milliseconds of small uploads, one after the other."""
+    content = text(FILE_BYTES)
+    found = []
+    for _ in range(100):
+        started = time.perf_counter()
+        _upload(client, content)
+        found.append((time.perf_counter() - started) * 1_000)
+    return found
