@@ -56,8 +56,10 @@ class Worker:
                 claimed = await self._claim()
                 if claimed and len(self._running) < self._slots:
                     continue
+                # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
         finally:
             heartbeat.cancel()
             await asyncio.shield(self._stop())
@@ -116,7 +118,9 @@ class Worker:
                 return
             await handler.run(job)
         except JobLost:
-            log.info("job %d (%s) went to another worker", job.id, job.kind)
+            log.info(
+                "job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind
+            )
         except Exception as error:
             await self._failed(handler, job, error)
 
