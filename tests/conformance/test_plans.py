@@ -74,8 +74,8 @@ async def fill(rows: Rows) -> str:
         "INSERT INTO vector_stores (id, project_id, created_at, last_active_at, expires_after_days, expires_at) "
         f"{numbers.format(4_999)} SELECT 'vs_' || i, '{project}', 1, 1, 1, 4000000000 + i FROM n",
         f"INSERT INTO file_batches {numbers.format(4_999)} SELECT 'vsfb_' || i, 'vs_' || i, 1, 0 FROM n",
-        "INSERT INTO vector_store_files (vector_store_id, file_id, file_batch_id, created_at, status, chunk_tokens, "
-        f"chunk_overlap_tokens) SELECT '{large}', id, CASE WHEN seq / 10 * 10 = seq THEN 'vsfb_' || (seq / 2000) END, 1, "
+        "INSERT INTO vector_store_files (vector_store_id, file_id, file_batch_id, created_at, expires_at, status, "
+        f"chunk_tokens, chunk_overlap_tokens) SELECT '{large}', id, CASE WHEN seq / 10 * 10 = seq THEN 'vsfb_' || (seq / 2000) END, 1, 5000000000, "
         "CASE WHEN seq / 100 * 100 = seq THEN 'in_progress' ELSE 'completed' END, 800, 400 FROM files",
         "INSERT INTO vector_store_files (vector_store_id, file_id, created_at, status, chunk_tokens, "
         f"chunk_overlap_tokens) {numbers.format(4_999)} SELECT 'vs_' || i, 'file-' || i, 1, 'completed', 1, 1 FROM n",
@@ -103,7 +103,8 @@ async def use_everything(rows: Rows, large: str) -> None:
     """Each method once, on what there is."""
     who, stores, index = await rows.principal(), rows.vector_stores, rows.index
     project = who.project_id
-    await stores.get(project, large)
+    for store in ("vs_8", large):  # the plan of the first one counts: of a store with most rows, a scan is right
+        await stores.get(project, store)
     for request in (PageRequest(), PageRequest(after="vs_9"), PageRequest(before="vs_9", newest_first=False)):
         await stores.page(project, request)
     for request in (PageRequest(), PageRequest(after="file-9"), PageRequest(before="file-9", newest_first=False)):
@@ -162,7 +163,7 @@ async def test_no_statement_reads_a_whole_table(full: Rows, monkeypatch: pytest.
     assert time.perf_counter() - begun < 0.1
     begun = time.perf_counter()
     assert (await full.vector_stores.get(project, large)).counts.total == MANY
-    assert time.perf_counter() - begun < 0.5
+    assert time.perf_counter() - begun < 0.25, "the clock is not read for each file"
     plans = explain(full, monkeypatch)
     for statement in CASCADES:
         await full.run(statement)
@@ -171,5 +172,5 @@ async def test_no_statement_reads_a_whole_table(full: Rows, monkeypatch: pytest.
     whole = WHOLE_TABLE[full.database.dialect.name]
     found = [f"{plan}\n    of {sql}" for sql, plan in plans.items() if whole.search(plan)]
     assert not found, "\n".join(found)
-    counts = next(plan for sql, plan in plans.items() if "GROUP BY vector_store_files.vector_store_id" in sql)
+    counts = next(plan for sql, plan in plans.items() if "count(" in sql and "vector_store_id = " in sql)
     assert re.search("(COVERING INDEX|Index Only Scan using) vector_store_files_by_status", counts), counts

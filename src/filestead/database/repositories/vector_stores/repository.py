@@ -5,8 +5,6 @@ A store's counts and usage are read from its attached files, so that a deleted o
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, delete, insert, select, update
@@ -20,7 +18,6 @@ from filestead.database.engines.statements import (
     int_param,
     json_array,
     now,
-    text_array_param,
 )
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
@@ -123,10 +120,8 @@ class SqlVectorStoreRepository:
         )
         self._delete = compiled(delete(vector_stores).where(in_project()))
         self._lock_store = RowLock(select(stores.id).where(in_project()), dialect)
-        self._counts = compiled(
-            counts_query(attached.vector_store_id).where(attached.vector_store_id.in_(text_array_param("ids")))
-        )
         in_store = attached.vector_store_id == bindparam("store_id")
+        self._counts = compiled(counts_query().where(in_store))
         one = and_(in_store, attached.file_id == bindparam("file_id"), unexpired())
         in_batch = attached.file_batch_id == bindparam("batch_id")
         # Attached files are locked by number, by whatever deletes or changes more than one: no deadlock arises.
@@ -380,10 +375,8 @@ class SqlVectorStoreRepository:
         return self._with_counts(connection, [self._require_store_row(connection, project_id, store_id)])[0]
 
     def _with_counts(self, connection: Connection, rows: list[tuple[Any, ...]]) -> list[VectorStore]:
-        ids = json_array(str(row[0]) for row in rows)
-        found = sorted(self._counts(connection, ids=ids).fetchall(), key=itemgetter(0))
-        counts = {store_id: [row[1:] for row in group] for store_id, group in groupby(found, key=itemgetter(0))}
-        return [to_store(row, counts.get(row[0], [])) for row in rows]
+        # A statement for each: for a list of unknown length, PostgreSQL might read the files of every store.
+        return [to_store(row, self._counts(connection, store_id=row[0]).fetchall()) for row in rows]
 
     def _require_file(self, connection: Connection, project_id: str, store_id: str, file_id: str) -> AttachedFile:
         self._require_store_row(connection, project_id, store_id)
