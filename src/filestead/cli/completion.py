@@ -17,7 +17,6 @@ from filestead.cli.errors import UsageError
 EXIT_COMPLETE_FILES = 10
 
 BASH = r"""# bash completion: add  eval "$(filestead completion bash)"  to ~/.bashrc
-COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # vector-stores:files is one word
 _filestead() {
     local current="${COMP_WORDS[COMP_CWORD]#=}" found status
     found="$(COMPLETION_STYLE=bash filestead __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$current" 2>/dev/null)"
@@ -82,9 +81,8 @@ def run(name: str, words: list[str]) -> int:
     candidates = find_candidates(words or [""])
     if candidates is None:
         return EXIT_COMPLETE_FILES
-    colon = "\\:" if style == "zsh" else ":"  # _describe of zsh splits at the first plain one
     for word, text in candidates:
-        print(word if style == "bash" else f"{word.replace(':', colon)}\t{text}")
+        print(word if style == "bash" else f"{word}\t{text}")
     return 0
 
 
