@@ -11,9 +11,9 @@ from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
-`filestead` has two halves. The client commands (`filestead files ...`, `filestead vector-stores ...`) take the
-arguments of the official `openai` 1.8.0, send what it sends and print what it prints, to this server or any other with
-the OpenAI API. The server commands work on an installation. `make docs` writes this page.
+`filestead` has two halves. The client commands (`filestead files ...`) take the arguments of the official
+`openai files` 1.8.0, send what it sends and print what it prints, to this server or any other with the OpenAI Files
+API. The server commands work on an installation. `make docs` writes this page.
 
 ## Errors and exit statuses
 
@@ -24,7 +24,7 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | --- | --- | --- |
 | 0 | all | done; `serve`: ended by SIGTERM |
 | 1 | all | refused, not reachable, or an unusable command line; `healthcheck`: the server cannot serve |
-| 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep repairs, a violated guarantee |
+| 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep mends, a broken promise |
 | 3 | all | no such command |
 | 10 | `__complete` | the shell is to complete file names |
 | 78 | server commands | a setting or the data directory is wrong; a restart does not help (EX_CONFIG) |
@@ -81,7 +81,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename` renames).
 - A redirect of `delete` to another origin, from https to http, or to an address with a user name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
-- `uploads` does not exist yet.
+- `uploads` and `vector-stores` do not exist yet.
 """
 
 

@@ -20,8 +20,7 @@ def overview_screen() -> str:
         "Usage: filestead COMMAND [flags]",
         "",
         *_section("Client commands, for this or any other OpenAI-compatible server", [
-            *((f"files {command.name}", command.help) for command in FILE_COMMANDS),
-            *((f"{name} ...", text) for name, text in GROUP_HELP.items() if name != "files"),
+            (f"files {command.name}", command.help) for command in FILE_COMMANDS
         ]),
         *_section("Server commands, for the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
         *_section("Shell", [("completion SHELL", SHELL_COMMANDS["completion"]), ("--version", "Print the version")]),

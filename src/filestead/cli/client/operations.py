@@ -1,7 +1,6 @@
 """Steps shared by the commands of every resource: resolve arguments, build forms, print an object or a list."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from filestead.cli.client.connection import open_session, send_request
@@ -13,12 +12,10 @@ from filestead.cli.client.grammar.values import expand_file_reference, read_pipe
 from filestead.cli.client.output import Output, parse_page
 from filestead.cli.errors import CommandError, UsageError
 from filestead.cli.terminal.escaping import escape_line
-from filestead.client._transport.requests import Pairs, Request
+from filestead.client._transport.requests import Request
 from filestead.client._transport.session import Session
 from filestead.client._upload.multipart import FilePart, Form, TextField
 from filestead.client._upload.sources import open_source
-
-_ID_EXAMPLES = {"file-id": "file-abc123", "vector-store-id": "vs_abc123", "batch-id": "vsfb_abc123"}
 
 
 def resolve_args(command: Command, args: ParsedArgs) -> None:
@@ -29,17 +26,8 @@ def resolve_args(command: Command, args: ParsedArgs) -> None:
         if flag.location in {"path", "query"} and flag.name not in args.values and flag.wire_name in body:
             args.values[flag.name] = format_scalar(body[flag.wire_name])
     require_flags(command, args)
-    require_ids(command, args)
-
-
-def require_ids(command: Command, args: ParsedArgs) -> None:
-    """Raise `UsageError` for an empty ID, which would be the path of something else."""
-    for flag in command.flags:
-        if flag.location == "path" and args.get(flag.name) == "":
-            kind = flag.name.removesuffix("-id").replace("-", " ")
-            raise UsageError(
-                f"--{flag.name} must not be empty; pass the ID of a {kind}, such as {_ID_EXAMPLES[flag.name]}"
-            )
+    if args.get("file-id") == "":
+        raise UsageError("--file-id must not be empty; pass the ID of a file, such as file-abc123")
 
 
 def request_values(command: Command, args: ParsedArgs, location: str) -> dict[str, Any]:
@@ -59,52 +47,39 @@ def form_fields(name: str, value: Any) -> Form:
     return (TextField(name, _expand(value)),)
 
 
-def print_object(command: Command, args: ParsedArgs, request: Request) -> None:
+def print_object(args: ParsedArgs, title: str, request: Request) -> None:
     """Send a request and print the object of its response."""
     with open_session(args) as session:
         text = send_request(session, request)
-    Output(args, command.title).print_result(text)
+    Output(args, title).print_result(text)
 
 
-def print_page(command: Command, args: ParsedArgs, request: Request) -> None:
-    """Send a request and print the data of its response, object after object; `--format raw` prints it as it is."""
-    output = Output(args, command.title)
-    with open_session(args) as session:
-        text = send_request(session, request)
-    if output.prints_raw_pages:
-        output.print_result(text)
-        return
-    items, _ = parse_page(text)
-    most = args.get("max-items", -1)
-    output.print_results(json_text.format_compact(item) for item in (items if most < 0 else items[:most]))
-
-
-def print_list(command: Command, args: ParsedArgs, path: str, headers: Pairs = ()) -> None:
+def print_list(command: Command, args: ParsedArgs, title: str, path: str) -> None:
     """Print the objects of a list, page after page; `--format raw` prints the first page as it is."""
+    resolve_args(command, args)
     query = {name: _expand(value) for name, value in request_values(command, args, "query").items()}
-    output = Output(args, command.title)
-    page = Request("GET", path, headers=headers)
+    output = Output(args, title)
     with open_session(args) as session:
         if output.prints_raw_pages:
-            output.print_result(send_request(session, _with_query(page, query)))
+            output.print_result(send_request(session, _list_request(path, query)))
         else:
-            output.print_results(_list_items(session, page, query, args.get("max-items", -1)))
+            output.print_results(_list_items(session, path, query, args.get("max-items", -1)))
 
 
 def _expand(value: Any) -> str:
     return expand_file_reference(value) if isinstance(value, str) else format_scalar(value)
 
 
-def _with_query(page: Request, query: dict[str, str]) -> Request:
-    return replace(page, query=tuple(sorted(query.items())))
+def _list_request(path: str, query: dict[str, str]) -> Request:
+    return Request("GET", path, tuple(sorted(query.items())))
 
 
-def _list_items(session: Session, page: Request, query: dict[str, str], max_items: int) -> Iterator[str]:
+def _list_items(session: Session, path: str, query: dict[str, str], max_items: int) -> Iterator[str]:
     """The items of all pages, at most `max_items` unless negative; a page is fetched when its first item is needed."""
     seen = {query.get("after")}
     remaining = max_items
     while True:
-        text = send_request(session, _with_query(page, query))
+        text = send_request(session, _list_request(path, query))
         if not text:
             raise CommandError("the response is not JSON; check that --base-url (OPENAI_BASE_URL) ends in /v1")
         items, has_more = parse_page(text)

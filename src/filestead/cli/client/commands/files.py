@@ -50,7 +50,7 @@ def create(command: Command, args: ParsedArgs) -> None:
             else:
                 form.extend(form_fields(name, members[name]))
         text = send_request(session, Request("POST", "/files", body=tuple(form), retryable=False))
-    Output(args, command.title).print_result(text)
+    Output(args, "files create").print_result(text)
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
@@ -85,19 +85,18 @@ def require_valid_filename(filename: str) -> None:
 def retrieve(command: Command, args: ParsedArgs) -> None:
     """Print a file object."""
     resolve_args(command, args)
-    print_object(command, args, requests.retrieve_file(args.get("file-id")))
+    print_object(args, "files retrieve", requests.retrieve_file(args.get("file-id")))
 
 
 def delete(command: Command, args: ParsedArgs) -> None:
     """Delete a file."""
     resolve_args(command, args)
-    print_object(command, args, requests.delete_file(args.get("file-id")))
+    print_object(args, "files delete", requests.delete_file(args.get("file-id")))
 
 
 def list_(command: Command, args: ParsedArgs) -> None:
     """List files."""
-    resolve_args(command, args)
-    print_list(command, args, "/files")
+    print_list(command, args, "files list", "/files")
 
 
 def _open_source(path: str) -> Source:

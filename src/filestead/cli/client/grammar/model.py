@@ -6,18 +6,11 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag. Its value goes to `location` as `wire_name`, or sets that member of the mapping flag `parent`.
-
-    A flag of the kind `texts` or `mappings` may be repeated. If `parent` is of the kind `mappings` (`parent_is_list`),
-    a member is set in the last mapping, or in a new one if that has it already. The word `null` as `nullable` text is
-    null.
-    """
+    """A flag. Its value goes to `location` as `wire_name`, or sets that member of the mapping flag `parent`."""
 
     name: str
     help: str
-    kind: Literal["text", "nullable", "integer", "number", "switch", "mapping", "any", "texts", "mappings", "path"] = (
-        "text"
-    )
+    kind: Literal["text", "integer", "switch", "mapping", "path"] = "text"
     placeholder: str = "string"
     short: str = ""
     location: Literal["path", "query", "body", "client"] = "client"
@@ -26,44 +19,23 @@ class Flag:
     suggestions: tuple[str, ...] = ()
     env_var: str = ""
     parent: str = ""
-    parent_is_list: bool = False
-    key: str = ""
-    """The name in the request, if it is not that of the flag."""
 
     @property
     def wire_name(self) -> str:
         """The name of the member or parameter in the request."""
-        return self.key or self.name.rpartition(".")[2].replace("-", "_")
+        return self.name.rpartition(".")[2].replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command. `handler` is `module:function`, loaded on call; the function takes the `Command` and `ParsedArgs`.
-
-    The handler `RESOURCE_HANDLER` sends `method` and `path`, in which names in braces are path flags, and prints the
-    response: one object, a list of which all pages are fetched, or the data of a page that has no successor.
-    """
+    """A command. `handler` is `module:function`, loaded on call; the function takes the `Command` and `ParsedArgs`."""
 
     name: str
     help: str
     flags: tuple[Flag, ...] = ()
     handler: str = ""
-    group: str = "files"
-    method: str = "GET"
-    path: str = ""
-    has_body: bool = False
-    """Whether the request has a JSON body: of the flags for it, and of members on standard input."""
-    prints: Literal["object", "list", "page"] = "object"
     description: str = ""
     examples: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def title(self) -> str:
-        """Group and name."""
-        return f"{self.group} {self.name}"
-
-
-RESOURCE_HANDLER = "filestead.cli.client.commands.resources:run"
 
 
 @dataclass(slots=True)

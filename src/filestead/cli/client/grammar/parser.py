@@ -63,8 +63,8 @@ def require_flags(command: Command, args: ParsedArgs, given: Iterable[str] = ())
 
 def _suggest_command(command: Command, args: ParsedArgs, extra: list[str]) -> str:
     """The command line that was probably intended."""
-    line = f"filestead {command.title}"
-    if any(flag.name == "file" and flag.kind == "path" for flag in command.flags):
+    line = f"filestead files {command.name}"
+    if any(flag.name == "file" for flag in command.flags):
         if len(extra) > 1 or "file" in args.values:
             return (
                 "; files are uploaded one at a time. If the shell expanded a pattern, use a loop: "
@@ -101,42 +101,19 @@ def _parse_flag(word: str, rest: Iterator[str], flags_by_name: dict[str, Flag], 
 
 
 def _store_value(flag: Flag, text: str, args: ParsedArgs) -> None:
+    value: Any = text
     try:
-        value = _parse_value(flag, text)
+        if flag.kind == "integer":
+            value = parse_integer(text)
+        elif flag.kind == "mapping":
+            from filestead.cli.client.grammar.values import parse_mapping  # noqa: PLC0415 - loads PyYAML
+
+            value = parse_mapping(text)
+        elif flag.choices and text.lower() not in flag.choices:
+            raise ValueError(f"must be one of {', '.join(flag.choices)}")
     except ValueError as error:
         raise UsageError(f'invalid value "{text}" for --{flag.name}: {error}') from None
     if flag.parent:
-        _set_member(flag, value, args)
-    elif flag.kind in {"texts", "mappings"}:
-        args.values.setdefault(flag.name, []).append(value)
+        args.values[flag.parent] = {**(args.values.get(flag.parent) or {}), flag.wire_name: value}
     else:
         args.values[flag.name] = value
-
-
-def _parse_value(flag: Flag, text: str) -> Any:
-    """The value of a flag. Raises `ValueError`."""
-    if flag.kind == "integer":
-        return parse_integer(text)
-    if flag.kind == "number":
-        return float(text)
-    if flag.kind == "nullable":
-        return None if text == "null" else text
-    if flag.kind in {"mapping", "mappings", "any"}:
-        from filestead.cli.client.grammar import values  # noqa: PLC0415 - loads PyYAML
-
-        return values.parse_value(text) if flag.kind == "any" else values.parse_mapping(text)
-    if flag.choices and text.lower() not in flag.choices:
-        raise ValueError(f"must be one of {', '.join(flag.choices)}")
-    return text
-
-
-def _set_member(flag: Flag, value: Any, args: ParsedArgs) -> None:
-    """Set a member of the mapping flag `flag.parent`, or of the last mapping of its list."""
-    holder = args.values.get(flag.parent)
-    if flag.parent_is_list:
-        mappings = args.values.setdefault(flag.parent, [])
-        if not mappings or flag.wire_name in (mappings[-1] or {}):
-            mappings.append({})
-        mappings[-1] = {**(mappings[-1] or {}), flag.wire_name: value}
-    else:
-        args.values[flag.parent] = {**(holder or {}), flag.wire_name: value}

@@ -15,16 +15,11 @@ STDIN_POLL_TIMEOUT = 0.01
 """Seconds to wait for data on a pipe. A pipe without a writer must not block a command."""
 
 
-def parse_value(text: str) -> Any:
-    """Parse YAML or JSON of any type. Raises `ValueError`."""
-    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
-
-    return parse_yaml(text)
-
-
 def parse_mapping(text: str) -> dict[str, Any] | None:
     """Parse the value of a mapping flag; an empty text and null yield None. Raises `ValueError`."""
-    value = parse_value(text)
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
+
+    value = parse_yaml(text)
     if value is not None and not isinstance(value, dict):
         raise ValueError("must be a mapping, such as {anchor: created_at, seconds: 3600}")
     return value
@@ -37,8 +32,10 @@ def read_piped_body() -> Any:
     data = sys.stdin.buffer.read()
     if not data:
         return {}
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
+
     try:
-        return parse_value(data.decode("utf-8", "replace"))
+        return parse_yaml(data.decode("utf-8", "replace"))
     except ValueError as error:
         raise UsageError(f"cannot read request members from standard input: {error}") from None
 
