@@ -17,7 +17,6 @@ from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_args
 from filestead.cli.command_names import GROUP_SYNONYMS, SERVER_COMMANDS, SHELL_COMMANDS, TOP_LEVEL_SYNONYMS
 from filestead.cli.errors import CommandError, UnknownCommand, UsageError
-from filestead.cli.help import command_screen, group_screen, overview_screen
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
 
 EXIT_FAILURE = 1
@@ -52,6 +51,8 @@ def _dispatch(argv: list[str]) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     name = rest[0] if rest else "help"
     if args.help or name == "help":
+        from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
+
         print(overview_screen(), end="")
         return 0
     if name in SERVER_COMMANDS:
@@ -70,6 +71,8 @@ def _dispatch(argv: list[str]) -> int:
 def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     if not rest or rest[0] == "help":
+        from filestead.cli.help import group_screen  # noqa: PLC0415 - needed only here
+
         print(group_screen(name), end="")
         return 0
     commands = {command.name: command for command in GROUPS[name].commands}
@@ -78,6 +81,8 @@ def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> in
         raise UnknownCommand(f"filestead {name}", rest[0], commands, GROUP_SYNONYMS)
     parse_args(rest[1:], (*command.flags, *GLOBAL_FLAGS), args)
     if args.help:
+        from filestead.cli.help import command_screen  # noqa: PLC0415 - needed only here
+
         print(command_screen(command), end="")
         return 0
     return _run_client_command(command, args)

@@ -20,7 +20,7 @@ GROUPS = {
         examples=(
             ("Create a vector store with two files that are uploaded already",
              "filestead vector-stores create --name manuals --file-id file-abc123 --file-id file-def456"),
-            ("Wait until no file is in progress",
+            ("Show how many files are still in progress",
              "filestead vector-stores retrieve vs_abc123 --transform file_counts"),
             ("Search it", "filestead vector-stores search vs_abc123 --query 'how do I reset the password'"),
         ),
