@@ -120,7 +120,7 @@ import asyncio, inspect, re, sys
 from pathlib import Path
 from filestead import AsyncFilesClient, FilesClient
 from filestead.client._transport import connections, network, async_network
-import filestead.cli.main as cli, filestead.cli.client.commands.files, gc
+import filestead.cli.main as cli, filestead.cli.client.operations, gc
 
 def peak():
     # Not ru_maxrss, which a new process inherits from the one that started it.

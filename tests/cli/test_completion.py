@@ -16,13 +16,20 @@ from filestead.cli.completion import find_candidates
 from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program
 
-COMMANDS = ["files", "serve", "keys", "verify", "sweep", "migrate", "copy", "healthcheck", "completion"]
-FILES = [command.name for command in GROUPS["files"]]
-CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"][0].flags, *GLOBAL_FLAGS)] + ["--help"]
+GROUP_NAMES = ["files", "vector-stores", "vector-stores:files", "vector-stores:file-batches"]
+COMMANDS = [*GROUP_NAMES, "serve", "keys", "verify", "sweep", "migrate", "copy", "healthcheck", "completion"]
+FILES = [command.name for command in GROUPS["files"].commands]
+CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"].commands[0].flags, *GLOBAL_FLAGS)] + ["--help"]
 
 CASES = [
     ("", COMMANDS),
     ("fi", ["files"]),
+    ("vec", GROUP_NAMES[1:]),
+    ("vector-stores:f", GROUP_NAMES[2:]),
+    ("vector-stores:file-batches ", ["create", "retrieve", "cancel", "list-files"]),
+    ("vector-stores search vs_1 --ranking-options.", ["--ranking-options.ranker", "--ranking-options.score-threshold"]),
+    ("vector-stores search vs_1 --rewrite-query --max-n", ["--max-num-results"]),
+    ("vector-stores:files list vs_1 --filter ", ["in_progress", "completed", "failed", "cancelled"]),
     ("files ", FILES),
     ("files re", ["retrieve"]),
     ("files nope ", FILES),
@@ -68,7 +75,7 @@ def test_names_of_files_are_left_to_the_shell(bare: CommandLine, line: str) -> N
 def test_candidates_have_one_line_of_help(bare: CommandLine, style: str) -> None:
     for line in ("", "files create --", "keys create --"):
         for row in candidates(bare, line, style).out.splitlines():
-            assert re.fullmatch(r"[\w.-]+\t\S[^\t]*", row), row
+            assert re.fullmatch(r"[\w.:-]+\t\S[^\t]*", row), row
 
 
 def test_a_style_that_is_none(bare: CommandLine) -> None:
@@ -97,7 +104,9 @@ def in_bash(cli: CommandLine, *words: str) -> list[str]:
 
 @pytest.mark.parametrize(("line", "wanted"), CASES[::3], ids=NAMES[::3])
 def test_bash(bare: CommandLine, line: str, wanted: list[str]) -> None:
-    assert in_bash(bare, *line.split(" ")) == sorted(wanted)
+    words = [part for word in line.split(" ") for part in re.split("(:)", word)]
+    prefix, _ = re.fullmatch("(.*:)?(.*)", line.split(" ")[-1]).groups("")
+    assert in_bash(bare, *words) == sorted(word.removeprefix(prefix) for word in wanted)
 
 
 def test_bash_completes_values_behind_an_equals_sign(bare: CommandLine) -> None:
@@ -105,6 +114,14 @@ def test_bash_completes_values_behind_an_equals_sign(bare: CommandLine) -> None:
     assert in_bash(bare, "files", "list", "--order", "=") == ["asc", "desc"]
     assert in_bash(bare, "files", "list", "--order", "=", "d") == ["desc"]
     assert in_bash(bare, "files", "list", "--order", "=", "desc", "--lim") == ["--limit"]
+
+
+def test_bash_completes_names_with_a_colon(bare: CommandLine) -> None:
+    # bash takes `:` for a word of its own, and replaces only what is behind it.
+    assert in_bash(bare, "vector-stores", ":", "fi") == ["file-batches", "files"]
+    assert in_bash(bare, "vector-stores", ":") == ["file-batches", "files"]
+    assert in_bash(bare, "vector-stores", ":", "files", "cre") == ["create"]
+    assert in_bash(bare, "--base-url", "http", ":", "//a", ":", "1/v1", "files", "cre") == ["create"]
 
 
 def test_bash_completes_names_of_files(bare: CommandLine) -> None:
@@ -182,6 +199,7 @@ ZSH_CASES = {
     "files list --order d": "files list --order desc ",
     "files list --order=d": "files list --order=desc ",
     "keys rev": "keys revoke ",
+    "vector-stores:file-": "vector-stores:file-batches ",
     "files create --file da": "files create --file data.jsonl ",
 }
 
@@ -191,7 +209,7 @@ def test_zsh(bare: CommandLine) -> None:
     *completed, listed = in_zsh(bare, *ZSH_CASES, "files ")
     for shown, wanted in zip(completed, ZSH_CASES.values(), strict=True):
         assert f"<<filestead {wanted}>>" in shown
-    for command in GROUPS["files"]:
+    for command in GROUPS["files"].commands:
         assert re.search(rf"{command.name} +-- {command.help}", listed), listed
 
 

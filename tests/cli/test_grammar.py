@@ -16,7 +16,7 @@ from filestead.cli.client.grammar.scalars import parse_integer
 from filestead.cli.errors import UsageError
 from tests.cli.commandline import CommandLine
 
-CREATE, RETRIEVE, LIST, CONTENT, DELETE = GROUPS["files"]
+CREATE, RETRIEVE, LIST, CONTENT, DELETE = GROUPS["files"].commands
 
 
 def values(command: Command, *words: str) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def test_whatever_is_said_is_a_number_or_refused_with_the_reason(text: str) -> N
         (LIST, "surplus words", "unexpected extra arguments: surplus words"),
         (RETRIEVE, "one two", "unexpected extra arguments: two"),
         (RETRIEVE, "--file-id one two", "unexpected extra arguments: two"),
-        (CREATE, "--expires-after 5", 'invalid value "5" for --expires-after: must be a mapping, such as {anchor: '),
+        (CREATE, "--expires-after 5", 'invalid value "5" for --expires-after: must be a mapping, such as {key: '),
         (CREATE, "--expires-after {a", 'invalid value "{a" for --expires-after: not valid YAML or JSON'),
         (CREATE, "--expires-after.seconds soon", 'invalid value "soon" for --expires-after.seconds: not an integer'),
     ],

@@ -16,42 +16,40 @@ from filestead.cli.client.grammar.parser import assign_positionals, parse_args, 
 from filestead.cli.command_names import SERVER_COMMANDS
 from tests.cli.commandline import CommandLine
 
-FILES = GROUPS["files"]
+COMMANDS = [command for group in GROUPS.values() for command in group.commands]
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def words_of(example: str) -> list[str]:
-    """The words behind `filestead files` in one line of shell, as far as the next pipe."""
-    parts = [part for part in shlex.split(example.replace("|", " | ")) if "=" not in part or part.startswith("-")]
-    start = parts.index("filestead") + 2
+    """The words behind `filestead` in one line of shell, as far as the next pipe."""
+    parts = shlex.split(example.replace(" | ", " '|' "))
+    start = parts.index("filestead") + 1
     end = parts.index("|", start) if "|" in parts[start:] else len(parts)
     return parts[start:end]
 
 
-EXAMPLES = [(command, line) for command in FILES for _, line in command.examples]
+EXAMPLES = [line for entry in (*COMMANDS, *GROUPS.values()) for _, line in entry.examples]
 
 
-@pytest.mark.parametrize(
-    ("command", "example"), EXAMPLES, ids=[f"{entry.name}-{at}" for at, (entry, _) in enumerate(EXAMPLES)]
-)
-def test_examples_parse(command: Command, example: str) -> None:
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_parse(example: str) -> None:
     args = ParsedArgs()
-    name, *words = words_of(example)
-    entry = next(entry for entry in FILES if entry.name == name)
-    parse_args(words, (*entry.flags, *GLOBAL_FLAGS), args)
-    assign_positionals(entry, args)
-    require_flags(entry, args)
+    group, name, *words = words_of(example)
+    command = next(command for command in GROUPS[group].commands if command.name == name)
+    parse_args(words, (*command.flags, *GLOBAL_FLAGS), args)
+    assign_positionals(command, args)
+    require_flags(command, args)
 
 
 def test_every_command_has_examples() -> None:
-    assert all(command.examples and command.help for command in FILES)
+    assert all(entry.examples and entry.help for entry in (*COMMANDS, *GROUPS.values()))
 
 
-@pytest.mark.parametrize("command", FILES, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.title)
 def test_the_help_of_a_command_is_whole(bare: CommandLine, command: Command) -> None:
-    done = bare("files", command.name, "--help")
+    done = bare(*command.title.split(), "--help")
     assert (done.code, done.err) == (0, "")
-    assert done.out == bare("files", command.name, "-h").out == bare("files", "--help", command.name).out
+    assert done.out == bare(*command.title.split(), "-h").out == bare(command.group, "--help", command.name).out
     for flag in (*command.flags, *GLOBAL_FLAGS):
         shown = re.search(
             rf"^  (-\w, )?--{re.escape(flag.name)}( {re.escape(flag.placeholder)})?(  |$)", done.out, re.MULTILINE
@@ -73,11 +71,15 @@ def test_the_overview_and_the_group_name_every_command(bare: CommandLine) -> Non
     overview = bare("--help")
     assert overview == bare("help") == bare() == bare("-h")
     assert overview.code == 0
-    group = bare("files")
-    assert group == bare("files", "help") == bare("files", "--help")
-    for command in FILES:
-        assert re.search(rf"^  files {command.name} +{command.help}$", overview.out, re.MULTILINE)
-        assert re.search(rf"^  {command.name} +{command.help}$", group.out, re.MULTILINE)
+    for name, group in GROUPS.items():
+        screen = bare(name)
+        assert screen == bare(name, "help") == bare(name, "--help")
+        for command in group.commands:
+            assert re.search(rf"^  {command.name} +{command.help}$", screen.out, re.MULTILINE)
+        for text, line in group.examples:
+            assert f"  # {text}\n  {line}\n" in screen.out
+        rows = [command.title for command in group.commands] if name == "files" else [f"{name} COMMAND"]
+        assert all(re.search(rf"^  {row}( |$)", overview.out, re.MULTILINE) for row in rows)
     for name in SERVER_COMMANDS:
         assert re.search(rf"^  {name} ", overview.out, re.MULTILINE)
 
@@ -120,12 +122,12 @@ def test_the_page_is_as_the_tables_have_it() -> None:
 
 def test_the_page_names_everything() -> None:
     page = PAGE.read_text()
-    for command in FILES:
-        assert f"### filestead files {command.name}\n" in page
-        assert f"```console\n{screens.usage('files', command)}\n```" in page
+    for command in COMMANDS:
+        assert f"### filestead {command.title}\n" in page
+        assert f"```console\n{screens.usage(command)}\n```" in page
         for _, line in command.examples:
             assert f"```console\n{line}\n```" in page
-    for flag in (*GLOBAL_FLAGS, *(flag for command in FILES for flag in command.flags)):
+    for flag in (*GLOBAL_FLAGS, *(flag for command in COMMANDS for flag in command.flags)):
         assert f"| `{screens.flag_names(flag)}` |" in page
     for name in FORMATS:
         assert re.search(rf"^\| (`\w+`, )?`{name}`(, `\w+`)? \|", page, re.MULTILINE)

@@ -18,7 +18,7 @@ import pytest
 
 from filestead.cli.client.catalog.files import CREATE_PURPOSES
 from filestead.cli.client.catalog.groups import GROUPS
-from filestead.cli.client.commands.files import reject_misspelled_purpose
+from filestead.cli.client.commands.file_upload import reject_misspelled_purpose
 from filestead.cli.command_names import KEY_SYNONYMS, SERVER_COMMANDS, SYNONYMS, TOP_LEVEL_SYNONYMS
 from filestead.cli.errors import UsageError
 from tests.cli.commandline import PROGRAM, CommandLine
@@ -82,7 +82,7 @@ def test_words_that_make_no_sense(bare: CommandLine, words: str, code: int, mess
 
 
 def test_synonyms_lead_to_commands_that_exist() -> None:
-    files = {command.name for command in GROUPS["files"]}
+    files = {command.name for command in GROUPS["files"].commands}
     assert set(SYNONYMS.values()) <= files
     assert set(KEY_SYNONYMS.values()) - files == {"revoke"}
     assert {meant.split(" ")[0] for meant in TOP_LEVEL_SYNONYMS.values()} <= {*GROUPS, *SERVER_COMMANDS, "--version"}

@@ -1,4 +1,4 @@
-"""The recorded runs of the official `openai files`, repeated with ours: requests, output, files and exit codes.
+"""The recorded runs of the official `openai files` and `openai vector-stores`, repeated with ours: requests, output, files and exit codes.
 
 Every run matches, or stands in deviations.toml with its reason and does not match.
 """
@@ -36,8 +36,11 @@ OURS = (
     "raw",
     "transform",
     "gjson",
+    "vs",
+    "vsf",
+    "vsfb",
 )
-"""The groups of records that are about `files`; help screens are ours and not compared."""
+"""The groups of records that are about `files` and vector stores; help screens are ours and not compared."""
 GOAL = 0.97
 PROGRAM = [str(Path(sys.executable).with_name("filestead"))]
 DEVIATIONS: dict[str, str] = tomllib.loads((Path(__file__).parent / "deviations.toml").read_text())

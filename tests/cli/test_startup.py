@@ -57,6 +57,8 @@ def file_id(server: Server) -> Any:
         "--version",
         "files --help",
         "files create --help",
+        "vector-stores --help",
+        "vector-stores search --help",
         "__complete files cr",
         "files list",
         "files retrieve ID",
@@ -73,6 +75,17 @@ def test_what_a_client_command_loads(cli: CommandLine, file_id: str, words: str)
     assert found.isdisjoint(SELDOM), found & set(SELDOM)
     if "--help" in words or "__" in words:
         assert found.isdisjoint({"httpx2", "msgspec"})
+
+
+def test_a_command_loads_the_table_of_its_group_only(cli: CommandLine) -> None:
+    code = RUN + "print(*[name for name in sys.modules if '.catalog.' in name], file=sys.stderr)"
+    found = {}
+    for group in ("files", "vector-stores:files"):
+        command = [sys.executable, "-c", code, group, "list", "--help"]
+        done = subprocess.run(command, cwd=cli.folder, env=cli.env, capture_output=True, timeout=60, check=True)
+        found[group] = {name.rpartition(".")[2] for name in done.stderr.decode().splitlines()[-1].split()}
+    assert found["files"] == {"global_flags", "groups", "files"}
+    assert found["vector-stores:files"] == {"global_flags", "groups", "vector_store_files", "vector_store_flags"}
 
 
 @pytest.mark.usefixtures("file_id")  # an empty list has nothing to transform

@@ -134,7 +134,7 @@ def test_mappings(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize("text", ["5", "text", "[1]", "true"])
 def test_no_mappings(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must be a mapping, such as \{anchor: created_at, seconds: 3600\}"):
+    with pytest.raises(ValueError, match=r"must be a mapping, such as \{key: value\}"):
         parse_mapping(text)
 
 
@@ -171,8 +171,9 @@ def test_files_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         == expand_file_reference(f"@{tmp_path}/word")
         == "wörd\n"
     )
-    assert expand_file_reference("@data://bytes.bin") == base64.b64encode(b"\x00\xff").decode()
-    assert expand_file_reference("@bytes.bin").encode("utf-8", "surrogateescape") == b"\x00\xff"
+    for text in ("@data://bytes.bin", "@bytes.bin"):
+        assert expand_file_reference(text) == base64.b64encode(b"\x00\xff").decode()
+    assert expand_file_reference("@file://bytes.bin").encode("utf-8", "surrogateescape") == b"\x00\xff"
     assert referenced_path("@word") == Path("word")
 
 

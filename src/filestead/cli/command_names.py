@@ -9,6 +9,16 @@ SYNONYMS = {
 }
 """Names that other programs use for these commands."""
 
+GROUP_SYNONYMS = {
+    **SYNONYMS,
+    **dict.fromkeys(("attach",), "create"),
+    **dict.fromkeys(("detach",), "delete"),
+    **dict.fromkeys(("edit", "modify", "set", "change", "patch", "rename"), "update"),
+    **dict.fromkeys(("find", "query", "ask", "grep"), "search"),
+    **dict.fromkeys(("abort", "stop"), "cancel"),
+}
+"""The same for all groups of client commands; a group without the meant command ignores them."""
+
 KEY_SYNONYMS = {**SYNONYMS, **dict.fromkeys(("delete", "rm", "remove", "del", "disable"), "revoke")}
 
 TOP_LEVEL_SYNONYMS = {
@@ -18,6 +28,8 @@ TOP_LEVEL_SYNONYMS = {
     **dict.fromkeys(("check", "fsck"), "verify"),
     **dict.fromkeys(("gc", "prune"), "sweep"),
     "file": "files",
+    "search": "vector-stores search",
+    "vs": "vector-stores",
     "key": "keys",
     "upgrade": "migrate",
     "version": "--version",

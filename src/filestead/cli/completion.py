@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
-from filestead.cli.client.catalog.groups import GROUP_HELP, GROUPS
+from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Flag
 from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
 from filestead.cli.errors import UsageError
@@ -18,8 +18,20 @@ EXIT_COMPLETE_FILES = 10
 
 BASH = r"""# bash completion: add  eval "$(filestead completion bash)"  to ~/.bashrc
 _filestead() {
-    local current="${COMP_WORDS[COMP_CWORD]#=}" found status
-    found="$(COMPLETION_STYLE=bash filestead __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$current" 2>/dev/null)"
+    local current found status word join=
+    local -a words=()
+    # bash splits words at colons; `vector-stores:files` is one word.
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
+        if [[ ${#words[@]} -gt 0 && ( -n "$join" || "$word" == :* ) ]]; then
+            words[-1]+="$word"
+        else
+            words+=("$word")
+        fi
+        [[ "$word" == *: ]] && join=1 || join=
+    done
+    current="${words[-1]#=}"
+    words[-1]="$current"
+    found="$(COMPLETION_STYLE=bash filestead __complete "${words[@]}" 2>/dev/null)"
     status=$?
     if [ "$status" -eq 10 ]; then
         compopt -o filenames 2>/dev/null
@@ -27,6 +39,8 @@ _filestead() {
     else
         mapfile -t COMPREPLY < <(compgen -W "$found" -- "$current")
     fi
+    [[ "$current" == *:* ]] && COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+    return 0
 }
 complete -F _filestead filestead
 """
@@ -43,7 +57,7 @@ _filestead() {
         local -a candidates
         local line
         for line in "${(@f)found}"; do
-            [[ -n "$line" ]] && candidates+=("${line//$'\t'/:}")
+            [[ -n "$line" ]] && candidates+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
         done
         _describe 'filestead' candidates
     fi
@@ -107,7 +121,7 @@ def find_candidates(words: list[str]) -> Candidates | None:
 
 def _client_candidates(before: list[str], current: str) -> Candidates | None:
     names, last_flag = _split_words(before)
-    commands = GROUPS.get(names[0], ()) if names else ()
+    commands = GROUPS[names[0]].commands if names and names[0] in GROUPS else ()
     command = next((entry for entry in commands if names[1:2] == [entry.name]), None)
     flags = (*(command.flags if command else ()), *GLOBAL_FLAGS)
     flag = _flag_awaiting_value(last_flag, flags)
@@ -117,13 +131,15 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
     if current.startswith("-"):
         return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
     if not names:
-        return list({**GROUP_HELP, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
+        groups = {name: group.help for name, group in GROUPS.items()}
+        return list({**groups, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
     return [(entry.name, entry.help) for entry in commands] if command is None else []
 
 
 def _split_words(words: list[str]) -> tuple[list[str], str]:
     """The words that belong to no flag, and the last word if it is a flag that awaits its value."""
-    flags = [*GLOBAL_FLAGS, *(flag for commands in GROUPS.values() for entry in commands for flag in entry.flags)]
+    commands = [command for group in GROUPS.values() for command in group.commands]
+    flags = [*GLOBAL_FLAGS, *(flag for command in commands for flag in command.flags)]
     names: list[str] = []
     last_flag = ""
     for word in words:

@@ -11,9 +11,9 @@ from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
-`filestead` has two halves. The client commands (`filestead files ...`) take the arguments of the official
-`openai files` 1.8.0, send what it sends and print what it prints, to this server or any other with the OpenAI Files
-API. The server commands work on an installation. `make docs` writes this page.
+`filestead` has two halves. The client commands (`filestead files ...`, `filestead vector-stores ...`) take the
+arguments of the official `openai` 1.8.0, send what it sends and print what it prints, to this server or any other with
+the OpenAI API. The server commands work on an installation. `make docs` writes this page.
 
 ## Errors and exit statuses
 
@@ -36,19 +36,22 @@ The server is at `OPENAI_BASE_URL` (default `http://127.0.0.1:8080/v1`), the key
 and `OPENAI_PROJECT_ID` name organization and project, `OPENAI_CUSTOM_HEADERS` holds `Name: value` lines for more.
 
 Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last
-of a repeated flag wins, and `--` ends the flags. A text value `@path` is replaced by the file's content (`\\@` is a
-plain `@`; `--file` is always a path). YAML or JSON on standard input fills members that no flag sets; in a loop that
-reads from standard input, give the commands `</dev/null`.
+of a repeated flag wins unless its values form a list, and `--` ends the flags. A text value `@path` is replaced by the
+file's content (`\\@` is a plain `@`; the value of `files create --file` is always a path). YAML or JSON on standard
+input fills members that no flag sets; in a loop that reads from standard input, give the commands `</dev/null`.
+
+A flag with a dot sets one member of a mapping: `--expires-after.days 7` is `--expires-after '{days: 7}'`. Where
+mappings form a list (`--file.file-id`), a member that the last mapping has already begins the next one.
 
 `--format-error` and `--transform-error` lay out the error object of a server. 408, 409, 429, 5xx and connection errors
-are retried twice, except for `create`.
+are retried twice, except for `files create`.
 """
 
 FORMATS = """### Formats
 
 | `--format` | prints |
 | --- | --- |
-| `auto`, `json` | indented JSON, spelled as the server spelled it; `list` prints one object after the other |
+| `auto`, `json` | indented JSON, spelled as the server spelled it; a list is one object after the other |
 | `jsonl` | one line each |
 | `yaml` | YAML; the objects of a list follow each other without `---` |
 | `pretty` | a box, cut to the terminal's width |
@@ -71,25 +74,28 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
 ### What differs from the official command line
 
 - `--file -` uploads standard input, also where data is already waiting in the pipe; `--filename` names it.
-- `create` takes `--filename`, every command `--no-progress`; `--version` (`-v`, `-V`) prints our name and needs no
-  valid settings.
+- `files create` takes `--filename`, every command `--no-progress`; `--version` (`-v`, `-V`) prints our name and needs
+  no valid settings.
 - `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
 - `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
   when it is whole; a target that cannot be written is refused before anything is asked of the server.
 - The words on standard error are ours, name the request id, and say what to do.
-- `create` refuses a purpose that is a misspelling of a known one before anything is sent (`--any-purpose` sends it all
-  the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename` renames).
-- A redirect of `delete` to another origin, from https to http, or to an address with a user name is an error.
+- `files create` refuses a purpose that is a misspelling of a known one before anything is sent (`--any-purpose` sends
+  it all the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename`
+  renames).
+- A redirect of a request that changes something to another origin, from https to http, or to an address with a user
+  name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
-- `uploads` and `vector-stores` do not exist yet.
+- YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
+- `uploads` does not exist yet.
 """
 
 
 def page() -> str:
     """The text of docs/cli.md."""
     parts = [INTRODUCTION]
-    for group, commands in GROUPS.items():
-        parts += ["\n".join(_command(group, command)) for command in commands]
+    for group in GROUPS.values():
+        parts += ["\n".join(_command(command)) for command in group.commands]
     parts += ["\n".join(["### Flags of every client command", "", *_flags(GLOBAL_FLAGS)]), FORMATS]
     # Run by `python -m`, cyclopts leaves a part of that in the usage of subcommands.
     every = re.sub(r" -m filestead[\w.]*", "", str(app.generate_docs()))
@@ -98,9 +104,9 @@ def page() -> str:
     return "\n".join([*parts, "## Server commands", server.rstrip(), ""])
 
 
-def _command(group: str, command: Command) -> Iterator[str]:
-    yield from (f"### filestead {group} {command.name}", "", f"{command.help}.", "", "```console")
-    yield from (usage(group, command), "```", "")
+def _command(command: Command) -> Iterator[str]:
+    yield from (f"### filestead {command.title}", "", f"{command.help}.", "", "```console")
+    yield from (usage(command), "```", "")
     if command.description:
         yield from (command.description, "")
     yield from _flags(command.flags)

@@ -1,6 +1,5 @@
 """Errors of the command line. `main.py` prints each as one line on standard error and maps it to an exit status."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 
@@ -27,4 +26,6 @@ class CommandError(Exception):
 
 def closest_match(word: str, names: Iterable[str]) -> str | None:
     """The name most similar to a mistyped word, or None."""
+    import difflib  # noqa: PLC0415 - needed only for errors
+
     return next(iter(difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)), None)

@@ -3,9 +3,8 @@
 import textwrap
 from collections.abc import Iterable
 
-from filestead.cli.client.catalog.files import FILE_COMMANDS
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
-from filestead.cli.client.catalog.groups import GROUP_HELP, GROUPS
+from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, Flag
 from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
 
@@ -20,7 +19,8 @@ def overview_screen() -> str:
         "Usage: filestead COMMAND [flags]",
         "",
         *_section("Client commands, for this or any other OpenAI-compatible server", [
-            (f"files {command.name}", command.help) for command in FILE_COMMANDS
+            *((command.title, command.help) for command in GROUPS["files"].commands),
+            *((f"{name} COMMAND", group.help) for name, group in GROUPS.items() if name != "files"),
         ]),
         *_section("Server commands, for the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
         *_section("Shell", [("completion SHELL", SHELL_COMMANDS["completion"]), ("--version", "Print the version")]),
@@ -36,35 +36,45 @@ def overview_screen() -> str:
 
 def group_screen(name: str) -> str:
     """`filestead files --help`."""
+    group = GROUPS[name]
     return "\n".join([
-        f"filestead {name}: {GROUP_HELP[name]}",
+        f"filestead {name}: {group.help}",
         "",
         f"Usage: filestead {name} COMMAND [flags]",
         "",
-        *_section("Commands", [(command.name, command.help) for command in GROUPS[name]]),
+        *_section("Commands", [(command.name, command.help) for command in group.commands]),
+        *_related_groups(name),
+        *_examples(group.examples),
         f"More: filestead {name} COMMAND --help",
         "",
     ])  # fmt: skip
 
 
-def command_screen(name: str, entry: Command) -> str:
+def _related_groups(name: str) -> list[str]:
+    """The groups of the same resource and its parts, if there are any."""
+    resource = name.partition(":")[0]
+    related = [other for other in GROUPS if other != name and other.partition(":")[0] == resource]
+    return _section("See also", [(other, GROUPS[other].help) for other in related]) if related else []
+
+
+def command_screen(command: Command) -> str:
     """`filestead files create --help`."""
     return "\n".join([
-        f"filestead {name} {entry.name}: {entry.help}",
+        f"filestead {command.title}: {command.help}",
         "",
-        f"Usage: {usage(name, entry)}",
+        f"Usage: {usage(command)}",
         "",
-        *([*textwrap.wrap(entry.description, WIDTH), ""] if entry.description else []),
-        *_section("Flags", map(_flag_row, entry.flags)),
+        *([*textwrap.wrap(command.description, WIDTH), ""] if command.description else []),
+        *_section("Flags", map(_flag_row, command.flags)),
         *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
-        *_examples(entry.examples),
+        *_examples(command.examples),
     ])  # fmt: skip
 
 
-def usage(name: str, entry: Command) -> str:
+def usage(command: Command) -> str:
     """The usage line of a command."""
-    words = ["filestead", name, entry.name]
-    for flag in entry.flags:
+    words = ["filestead", command.title]
+    for flag in command.flags:
         if flag.required:
             words.append(flag.placeholder if flag.location == "path" else f"--{flag.name} {flag.placeholder}")
     return " ".join([*words, "[flags]"])
@@ -83,6 +93,8 @@ def flag_help(flag: Flag) -> str:
         notes.append(f"one of {', '.join(choices)}")
     if flag.env_var:
         notes.append(f"default: ${flag.env_var}")
+    if flag.repeatable:
+        notes.append("may be repeated")
     if flag.required:
         notes.append("required")
     return "; ".join(notes)

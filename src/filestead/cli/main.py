@@ -1,6 +1,7 @@
 """The `filestead` command: dispatch and exit statuses. The modules of a command are imported when it is called.
 
-The client commands (`files ...`) use the grammar of the official command line, the server commands that of cyclopts.
+The client commands (`files ...`, `vector-stores ...`) use the grammar of the official command line, the server commands
+that of cyclopts.
 """
 
 import importlib
@@ -14,9 +15,8 @@ from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_args
-from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS, SYNONYMS, TOP_LEVEL_SYNONYMS
+from filestead.cli.command_names import GROUP_SYNONYMS, SERVER_COMMANDS, SHELL_COMMANDS, TOP_LEVEL_SYNONYMS
 from filestead.cli.errors import CommandError, UnknownCommand, UsageError
-from filestead.cli.help import command_screen, group_screen, overview_screen
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
 
 EXIT_FAILURE = 1
@@ -51,6 +51,8 @@ def _dispatch(argv: list[str]) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     name = rest[0] if rest else "help"
     if args.help or name == "help":
+        from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
+
         print(overview_screen(), end="")
         return 0
     if name in SERVER_COMMANDS:
@@ -69,14 +71,19 @@ def _dispatch(argv: list[str]) -> int:
 def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
     if not rest or rest[0] == "help":
+        from filestead.cli.help import group_screen  # noqa: PLC0415 - needed only here
+
         print(group_screen(name), end="")
         return 0
-    command = next((entry for entry in GROUPS[name] if entry.name == rest[0]), None)
+    commands = {command.name: command for command in GROUPS[name].commands}
+    command = commands.get(rest[0])
     if command is None:
-        raise UnknownCommand(f"filestead {name}", rest[0], [entry.name for entry in GROUPS[name]], SYNONYMS)
+        raise UnknownCommand(f"filestead {name}", rest[0], commands, GROUP_SYNONYMS)
     parse_args(rest[1:], (*command.flags, *GLOBAL_FLAGS), args)
     if args.help:
-        print(command_screen(name, command), end="")
+        from filestead.cli.help import command_screen  # noqa: PLC0415 - needed only here
+
+        print(command_screen(command), end="")
         return 0
     return _run_client_command(command, args)
 
@@ -136,7 +143,8 @@ def _run_server_command(argv: list[str]) -> int:
 
 
 def _command_names() -> set[str]:
-    return {*GROUPS, *SERVER_COMMANDS, "revoke", *(entry.name for group in GROUPS.values() for entry in group)}
+    names = {command.name for group in GROUPS.values() for command in group.commands}
+    return {*GROUPS, *SERVER_COMMANDS, "revoke", *names}
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -1,6 +1,7 @@
-"""Steps shared by the commands of every resource: resolve arguments, build forms, print an object or a list."""
+"""Runs a command by its entry in the table: resolves arguments, builds the request, prints an object or a list."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from filestead.cli.client.connection import open_session, send_request
@@ -8,78 +9,78 @@ from filestead.cli.client.formats import json_text
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, require_flags
 from filestead.cli.client.grammar.scalars import format_scalar
-from filestead.cli.client.grammar.values import expand_file_reference, read_piped_body, referenced_path
+from filestead.cli.client.grammar.values import read_piped_body
 from filestead.cli.client.output import Output, parse_page
+from filestead.cli.client.request_bodies import json_body, query_parameter
 from filestead.cli.errors import CommandError, UsageError
 from filestead.cli.terminal.escaping import escape_line
-from filestead.client._transport.requests import Request
+from filestead.client._transport.requests import Request, escape_path_segment
 from filestead.client._transport.session import Session
-from filestead.client._upload.multipart import FilePart, Form, TextField
-from filestead.client._upload.sources import open_source
 
 
-def resolve_args(command: Command, args: ParsedArgs) -> None:
-    """Set the flags that were not given, from positionals and then from a piped body. Raises `UsageError`."""
+def run(command: Command, args: ParsedArgs) -> None:
+    """Send the request of a command with an endpoint and print its results; `--format raw` prints the response."""
+    assert command.endpoint is not None, "a command without an endpoint has a handler"
+    request = build_request(command, args, resolve_args(command, args))
+    response = command.endpoint.response
+    output = Output(args, command.title)
+    with open_session(args) as session:
+        if response == "object" or output.prints_raw_pages:
+            output.print_result(send_request(session, request))
+        else:
+            items = _items(session, request, args.get("max-items", -1), all_pages=response == "pages")
+            output.print_results(items)
+
+
+def resolve_args(command: Command, args: ParsedArgs) -> dict[str, Any]:
+    """Set the flags that were not given, from positionals and then from piped members. Return the other members.
+
+    Raises `UsageError` if a required flag is neither set nor among the members.
+    """
     assign_positionals(command, args)
-    body = read_piped_body()
-    for flag in command.flags if isinstance(body, dict) else ():
-        if flag.location in {"path", "query"} and flag.name not in args.values and flag.wire_name in body:
-            args.values[flag.name] = format_scalar(body[flag.wire_name])
-    require_flags(command, args)
-    if args.get("file-id") == "":
-        raise UsageError("--file-id must not be empty; pass the ID of a file, such as file-abc123")
+    members = read_piped_body()
+    if not isinstance(members, dict):
+        if command.has_body:
+            raise UsageError("standard input is not a mapping of request members, such as {name: value}")
+        members = {}
+    for flag in command.flags:
+        if flag.location in {"path", "query"} and flag.wire_name in members:
+            args.values.setdefault(flag.name, format_scalar(members[flag.wire_name]))
+            del members[flag.wire_name]
+    require_flags(command, args, given=members)
+    for flag in command.flags:
+        if flag.location == "path" and args.get(flag.name) == "":
+            raise UsageError(f"--{flag.name} must not be empty; pass the ID of an object")
+    return members
 
 
 def request_values(command: Command, args: ParsedArgs, location: str) -> dict[str, Any]:
-    """The values for one part of the request by their wire names; a mapping flag without members is left out."""
-    named = ((flag.wire_name, args.get(flag.name)) for flag in command.flags if flag.location == location)
-    return {name: value for name, value in named if value is not None}
+    """The values of the flags that are set for one part of the request, by their wire names."""
+    flags = [flag for flag in command.flags if flag.location == location and flag.name in args.values]
+    return {flag.wire_name: args.values[flag.name] for flag in flags}
 
 
-def form_fields(name: str, value: Any) -> Form:
-    """A member as form fields: `name[member]` and `name[]`; empty mappings and lists are not sent."""
-    if isinstance(value, dict):
-        return tuple(field for key in sorted(value) for field in form_fields(f"{name}[{key}]", value[key]))
-    if isinstance(value, list):
-        return tuple(field for item in value for field in form_fields(f"{name}[]", item))
-    if isinstance(value, str) and (path := referenced_path(value)) and not value.startswith(("@data://", "@file://")):
-        return (FilePart(name, open_source(path)),)
-    return (TextField(name, _expand(value)),)
+def build_request(command: Command, args: ParsedArgs, members: dict[str, Any]) -> Request:
+    """The request of a command with an endpoint; flags override the `members` of its body."""
+    endpoint = command.endpoint
+    assert endpoint is not None
+    segments = {name: escape_path_segment(text) for name, text in request_values(command, args, "path").items()}
+    query = {name: query_parameter(value) for name, value in request_values(command, args, "query").items()}
+    return Request(
+        endpoint.method,
+        endpoint.path.format(**segments),
+        tuple(sorted(query.items())),
+        endpoint.headers,
+        json_body({**members, **request_values(command, args, "body")}) if command.has_body else None,
+    )
 
 
-def print_object(args: ParsedArgs, title: str, request: Request) -> None:
-    """Send a request and print the object of its response."""
-    with open_session(args) as session:
-        text = send_request(session, request)
-    Output(args, title).print_result(text)
-
-
-def print_list(command: Command, args: ParsedArgs, title: str, path: str) -> None:
-    """Print the objects of a list, page after page; `--format raw` prints the first page as it is."""
-    resolve_args(command, args)
-    query = {name: _expand(value) for name, value in request_values(command, args, "query").items()}
-    output = Output(args, title)
-    with open_session(args) as session:
-        if output.prints_raw_pages:
-            output.print_result(send_request(session, _list_request(path, query)))
-        else:
-            output.print_results(_list_items(session, path, query, args.get("max-items", -1)))
-
-
-def _expand(value: Any) -> str:
-    return expand_file_reference(value) if isinstance(value, str) else format_scalar(value)
-
-
-def _list_request(path: str, query: dict[str, str]) -> Request:
-    return Request("GET", path, tuple(sorted(query.items())))
-
-
-def _list_items(session: Session, path: str, query: dict[str, str], max_items: int) -> Iterator[str]:
-    """The items of all pages, at most `max_items` unless negative; a page is fetched when its first item is needed."""
-    seen = {query.get("after")}
+def _items(session: Session, request: Request, max_items: int, *, all_pages: bool) -> Iterator[str]:
+    """The items of a list, at most `max_items` unless negative; a page is fetched when its first item is needed."""
+    seen = {dict(request.query).get("after")}
     remaining = max_items
     while True:
-        text = send_request(session, _list_request(path, query))
+        text = send_request(session, request)
         if not text:
             raise CommandError("the response is not JSON; check that --base-url (OPENAI_BASE_URL) ends in /v1")
         items, has_more = parse_page(text)
@@ -88,13 +89,17 @@ def _list_items(session: Session, path: str, query: dict[str, str], max_items: i
                 return
             remaining -= 1
             yield json_text.format_compact(item)
-        if not has_more or remaining == 0:
+        if not all_pages or not has_more or remaining == 0:
             return
-        members = dict(json_text.members(items[-1])) if items[-1].keys else {}
-        last_id = next((item.text for name, item in members.items() if json_text.unquote(name) == "id"), "")
+        last_id = _id_of(items[-1])
         if last_id in seen:
             raise CommandError(
                 f'the list does not end: the server returned the page after "{escape_line(last_id)}" twice'
             )
         seen.add(last_id)
-        query = {**query, "after": last_id}
+        request = replace(request, query=tuple(sorted({**dict(request.query), "after": last_id}.items())))
+
+
+def _id_of(item: json_text.Value) -> str:
+    members = dict(json_text.members(item)) if item.keys else {}
+    return next((value.text for name, value in members.items() if json_text.unquote(name) == "id"), "")

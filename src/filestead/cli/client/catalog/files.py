@@ -1,19 +1,19 @@
 """The commands of `filestead files`."""
 
-from filestead.cli.client.grammar.model import Command, Flag
+from filestead.cli.client.grammar.model import Command, Endpoint, Flag
 
 CREATE_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 LIST_PURPOSES = (*CREATE_PURPOSES, "assistants_output", "batch_output", "fine-tune-results")
 
-_HANDLERS = "filestead.cli.client.commands.files"
 _FILE_ID = Flag("file-id", "ID of the file; the flag name may be omitted", placeholder="ID", location="path",
                 required=True)  # fmt: skip
 
-FILE_COMMANDS = (
+COMMANDS = (
     Command(
+        "files",
         "create",
         "Upload a file",
-        handler=f"{_HANDLERS}:create",
+        handler="filestead.cli.client.commands.file_upload:create",
         flags=(
             Flag("file", "Path of the file; - reads standard input", kind="path", placeholder="PATH", location="body",
                  required=True),
@@ -40,16 +40,18 @@ FILE_COMMANDS = (
         ),
     ),
     Command(
+        "files",
         "retrieve",
         "Show a file object",
-        handler=f"{_HANDLERS}:retrieve",
+        endpoint=Endpoint("GET", "/files/{file_id}"),
         flags=(_FILE_ID,),
         examples=(("Show when a file expires", "filestead files retrieve file-abc123 --transform expires_at"),),
     ),
     Command(
+        "files",
         "list",
         "List files, newest first",
-        handler=f"{_HANDLERS}:list_",
+        endpoint=Endpoint("GET", "/files", response="pages"),
         flags=(
             Flag("after", "Start after the file with this ID", placeholder="ID", location="query"),
             Flag("limit", "Files per request, 1 to 10000; all pages are fetched", kind="integer", placeholder="N",
@@ -68,6 +70,7 @@ FILE_COMMANDS = (
         ),
     ),
     Command(
+        "files",
         "content",
         "Download the content of a file",
         handler="filestead.cli.client.commands.file_content:content",
@@ -84,9 +87,10 @@ FILE_COMMANDS = (
         ),
     ),
     Command(
+        "files",
         "delete",
         "Delete a file, also from every vector store",
-        handler=f"{_HANDLERS}:delete",
+        endpoint=Endpoint("DELETE", "/files/{file_id}"),
         flags=(_FILE_ID,),
         examples=(("Delete all batch input files", "filestead files list --purpose batch -r --transform id | "
                    "xargs -n 1 filestead files delete"),),

@@ -1,1 +1,1 @@
-"""What the client commands do, one module for each resource."""
+"""The handlers of client commands that do more than send one request and print its response."""

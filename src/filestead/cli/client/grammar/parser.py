@@ -2,7 +2,7 @@
 
 A flag is `--name value`, `--name=value` or `-name value`. Flags may precede or follow positionals; global flags are
 accepted at every level. A flag consumes the next word, whatever that looks like. The last of a repeated flag wins, and
-`--` ends the flags. A positional sets the first unset path flag. Integers have the syntax of Go (`scalars.py`).
+`--` ends the flags. A positional sets the first unset path flag. Numbers have the syntax of Go (`scalars.py`).
 """
 
 import shlex
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from filestead.cli.client.grammar.model import Command, Flag, ParsedArgs
-from filestead.cli.client.grammar.scalars import parse_integer
+from filestead.cli.client.grammar.scalars import parse_integer, parse_number
 from filestead.cli.errors import UsageError, closest_match
 
 TRUE_WORDS = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -63,17 +63,22 @@ def require_flags(command: Command, args: ParsedArgs, given: Iterable[str] = ())
 
 def _suggest_command(command: Command, args: ParsedArgs, extra: list[str]) -> str:
     """The command line that was probably intended."""
-    line = f"filestead files {command.name}"
-    if any(flag.name == "file" for flag in command.flags):
+    line = f"filestead {command.title}"
+    if any(flag.name == "file" and flag.kind == "path" for flag in command.flags):
         if len(extra) > 1 or "file" in args.values:
             return (
                 "; files are uploaded one at a time. If the shell expanded a pattern, use a loop: "
                 f'for file in *.jsonl; do {line} --file "$file" --purpose PURPOSE; done'
             )
         return f"; pass the file with a flag: {line} --file {shlex.quote(extra[0])} --purpose PURPOSE"
-    if any(flag.location == "path" for flag in command.flags):
-        return f"; IDs are accepted one at a time: printf '%s\\n' ID ID | xargs -n 1 {line}"
-    return ""
+    if not any(flag.location == "path" for flag in command.flags):
+        return ""
+    body_flags = [flag for flag in command.flags if flag.location == "body"]
+    if names := [flag.name for flag in body_flags if flag.repeatable and flag.kind == "text"]:
+        return "; pass them with a flag: " + " ".join(f"--{names[0]} {shlex.quote(word)}" for word in extra)
+    if names := [flag.name for flag in body_flags if flag.required and flag.name not in args.values]:
+        return f"; pass it with a flag: --{names[0]} {shlex.quote(' '.join(extra))}"
+    return f"; IDs are accepted one at a time: printf '%s\\n' ID ID | xargs -n 1 {line}"
 
 
 def _parse_flag(word: str, rest: Iterator[str], flags_by_name: dict[str, Flag], args: ParsedArgs) -> None:
@@ -97,23 +102,38 @@ def _parse_flag(word: str, rest: Iterator[str], flags_by_name: dict[str, Flag], 
             value = next(rest)
         except StopIteration:
             raise UsageError(f"--{flag.name} requires a value") from None
-    _store_value(flag, value, args)
+    _store_value(flag, value, flags_by_name.get(flag.parent), args)
 
 
-def _store_value(flag: Flag, text: str, args: ParsedArgs) -> None:
-    value: Any = text
+def _store_value(flag: Flag, text: str, parent: Flag | None, args: ParsedArgs) -> None:
     try:
-        if flag.kind == "integer":
-            value = parse_integer(text)
-        elif flag.kind == "mapping":
-            from filestead.cli.client.grammar.values import parse_mapping  # noqa: PLC0415 - loads PyYAML
-
-            value = parse_mapping(text)
-        elif flag.choices and text.lower() not in flag.choices:
-            raise ValueError(f"must be one of {', '.join(flag.choices)}")
+        value = _parse_value(flag, text)
     except ValueError as error:
         raise UsageError(f'invalid value "{text}" for --{flag.name}: {error}') from None
-    if flag.parent:
-        args.values[flag.parent] = {**(args.values.get(flag.parent) or {}), flag.wire_name: value}
+    if parent is None:
+        args.values[flag.name] = [*args.get(flag.name, ()), value] if flag.repeatable else value
+    elif parent.repeatable:
+        *before, last = args.get(parent.name) or [None]
+        if not isinstance(last, dict) or flag.wire_name in last:
+            # A member that the last mapping has already begins the next one.
+            before, last = args.get(parent.name, []), {}
+        args.values[parent.name] = [*before, {**last, flag.wire_name: value}]
     else:
-        args.values[flag.name] = value
+        args.values[parent.name] = {**(args.get(parent.name) or {}), flag.wire_name: value}
+
+
+def _parse_value(flag: Flag, text: str) -> Any:
+    """The value of a flag. Raises `ValueError` with the reason."""
+    if flag.kind == "integer":
+        return parse_integer(text)
+    if flag.kind == "number":
+        return parse_number(text)
+    if flag.kind == "nullable":
+        return None if text == "null" else text
+    if flag.kind in {"mapping", "any"}:
+        from filestead.cli.client.grammar import values  # noqa: PLC0415 - rarely needed
+
+        return values.parse_mapping(text) if flag.kind == "mapping" else values.parse_any(text)
+    if flag.choices and text.lower() not in flag.choices:
+        raise ValueError(f"must be one of {', '.join(flag.choices)}")
+    return text

@@ -1,10 +1,12 @@
-"""Scalars: integers in the syntax of Go (`0x10`, `0o17`, `010`, `1_000`), and scalars as text for forms and queries."""
+"""Scalars: numbers in the syntax of Go (`0x10`, `0o17`, `010`, `1_000`), and scalars as text for forms and queries."""
 
 import math
 import re
 from typing import Any
 
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(0[0-7_]+)|0|[1-9][0-9_]*)")
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def parse_integer(text: str) -> int:
@@ -18,6 +20,16 @@ def parse_integer(text: str) -> int:
         raise ValueError("not an integer")
     if not -(2**63) <= value < 2**63:
         raise ValueError("out of range for a 64-bit integer")
+    return value
+
+
+def parse_number(text: str) -> float:
+    """Parse a decimal number of finite value. Raises `ValueError` with the reason."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("out of range for a 64-bit number")
     return value
 
 

@@ -21,8 +21,22 @@ def parse_mapping(text: str) -> dict[str, Any] | None:
 
     value = parse_yaml(text)
     if value is not None and not isinstance(value, dict):
-        raise ValueError("must be a mapping, such as {anchor: created_at, seconds: 3600}")
+        raise ValueError("must be a mapping, such as {key: value}")
     return value
+
+
+def parse_any(text: str) -> Any:
+    """Parse a value that is YAML or JSON; `@path` stays a text. Raises `ValueError`."""
+    if text.startswith("@"):
+        return text
+    from filestead.cli.client.grammar.yaml_reader import parse_yaml  # noqa: PLC0415 - loads PyYAML
+
+    try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; to pass a text as it is, put it in double quotes inside the quotes of the shell"
+        ) from None
 
 
 def read_piped_body() -> Any:
@@ -53,12 +67,20 @@ def _stdin_has_data() -> bool:
 
 
 def expand_file_reference(value: str) -> str:
-    r"""Replace `@path` with the text of the file and `@data://path` with its base64; `\@` is a literal `@`."""
+    r"""Replace `@path` and `@file://path` with the text of the file, `@data://path` with its base64.
+
+    Content that is not UTF-8 is base64 too, unless `@file://` asks for the text. `\@` is a literal `@`.
+    """
     path = referenced_path(value)
     if path is None:
         return value.removeprefix("\\") if value.startswith("\\@") else value
     data = path.read_bytes()
-    return base64.b64encode(data).decode() if value.startswith("@data://") else data.decode("utf-8", "surrogateescape")
+    if value.startswith("@file://"):
+        return data.decode("utf-8", "surrogateescape")
+    try:
+        return base64.b64encode(data).decode() if value.startswith("@data://") else data.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(data).decode()
 
 
 def referenced_path(value: str) -> Path | None:

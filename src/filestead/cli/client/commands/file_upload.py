@@ -1,4 +1,4 @@
-"""`filestead files create|list|retrieve|delete`: send and print the same as the official commands."""
+"""`filestead files create`: upload a file, with the request and output of the official command."""
 
 import difflib
 import os
@@ -9,11 +9,11 @@ from filestead.cli.client.connection import open_session, send_request
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, require_flags
 from filestead.cli.client.grammar.values import read_piped_body
-from filestead.cli.client.operations import form_fields, print_list, print_object, request_values, resolve_args
+from filestead.cli.client.operations import request_values
 from filestead.cli.client.output import Output
+from filestead.cli.client.request_bodies import form_fields
 from filestead.cli.errors import CommandError, UsageError
 from filestead.cli.terminal.progress import progress_bar
-from filestead.client._transport import requests
 from filestead.client._transport.requests import Request
 from filestead.client._upload.multipart import FilePart, TextField
 from filestead.client._upload.sources import BLOCK_BYTES, Source, open_source
@@ -29,7 +29,7 @@ STDIN_FILENAME = "anonymous_file"
 def create(command: Command, args: ParsedArgs) -> None:
     """Upload a file. Fields are sent in alphabetical order, as by the official client."""
     assign_positionals(command, args)
-    flag_values = request_values(command, args, "body")
+    flag_values = {name: value for name, value in request_values(command, args, "body").items() if value is not None}
     body = {} if flag_values.get("file") in STDIN_PATHS else read_piped_body()
     require_flags(command, args, given=body if isinstance(body, dict) else ())
     if not isinstance(body, dict):
@@ -50,7 +50,7 @@ def create(command: Command, args: ParsedArgs) -> None:
             else:
                 form.extend(form_fields(name, members[name]))
         text = send_request(session, Request("POST", "/files", body=tuple(form), retryable=False))
-    Output(args, "files create").print_result(text)
+    Output(args, command.title).print_result(text)
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
@@ -80,23 +80,6 @@ def require_valid_filename(filename: str) -> None:
         reason = "contains control characters"
     if reason:
         raise CommandError(f"the file name {filename!a} {reason}; set another name with --filename NAME")
-
-
-def retrieve(command: Command, args: ParsedArgs) -> None:
-    """Print a file object."""
-    resolve_args(command, args)
-    print_object(args, "files retrieve", requests.retrieve_file(args.get("file-id")))
-
-
-def delete(command: Command, args: ParsedArgs) -> None:
-    """Delete a file."""
-    resolve_args(command, args)
-    print_object(args, "files delete", requests.delete_file(args.get("file-id")))
-
-
-def list_(command: Command, args: ParsedArgs) -> None:
-    """List files."""
-    print_list(command, args, "files list", "/files")
 
 
 def _open_source(path: str) -> Source:

@@ -1,0 +1,61 @@
+"""Bodies and parameters of requests: members as JSON or as a form, and `@path` references replaced by files."""
+
+import json
+import math
+import re
+from typing import Any
+
+from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.values import expand_file_reference, referenced_path
+from filestead.cli.errors import CommandError
+from filestead.client._upload.multipart import FilePart, Form, TextField
+from filestead.client._upload.sources import open_source
+
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_MAX_INTEGRAL = 1e21
+"""Below this, Go spells a float without a fraction as an integer."""
+
+
+def query_parameter(value: Any) -> str:
+    """A value as a query parameter."""
+    return expand_file_reference(value) if isinstance(value, str) else format_scalar(value)
+
+
+def json_body(members: dict[str, Any]) -> bytes:
+    """Members as JSON, spelled as Go does: sorted, without spaces, `<`, `>` and `&` escaped. Raises `CommandError`."""
+    try:
+        text = json.dumps(
+            _json_value(members), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+        )
+    except ValueError:
+        raise CommandError("JSON has no infinite numbers and no NaN; use a finite number") from None
+    return text.translate(_ESCAPED).encode()
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_replace_surrogates(name): _json_value(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    if isinstance(value, str):
+        return _replace_surrogates(expand_file_reference(value))
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < _MAX_INTEGRAL:
+        return int(value)
+    return value
+
+
+def _replace_surrogates(text: str) -> str:
+    """Replace what is not UTF-8 in an argument or a file, as Go does."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def form_fields(name: str, value: Any) -> Form:
+    """A member as form fields: `name[member]` and `name[]`; empty mappings and lists are not sent."""
+    if isinstance(value, dict):
+        return tuple(field for key in sorted(value) for field in form_fields(f"{name}[{key}]", value[key]))
+    if isinstance(value, list):
+        return tuple(field for item in value for field in form_fields(f"{name}[]", item))
+    if isinstance(value, str) and (path := referenced_path(value)) and not value.startswith(("@data://", "@file://")):
+        return (FilePart(name, open_source(path)),)
+    return (TextField(name, query_parameter(value)),)
