@@ -17,6 +17,13 @@ CONNECTION_ERRORS = (400, 408, 414, 431, 503)
 
 AUTHENTICATED_ERRORS = (401, 429, 500)
 
+PREFIXES = {
+    "vector_store_id": {"pattern": "^vs_"},
+    "batch_id": {"pattern": "^vsfb_"},
+    "file_id": {"pattern": "^file"},
+}
+"""Of ids in paths."""
+
 Schemas = Mapping[type, Mapping[str, Any]]
 """Shapes to describe; of each, the properties that the type alone does not describe."""
 
@@ -76,7 +83,12 @@ def _components(schemas: Schemas) -> dict[str, Any]:
 def _path_item(path: str, operations: list[Operation[Any]]) -> dict[str, Any]:
     """Describe a path: the parameters in its template and those common to all operations, then each operation."""
     names = re.findall(r"\{(\w+)\}", path)
-    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    # The prefix of an id is required below vector stores only: any other file id is merely unknown.
+    required = PREFIXES if "vector_store_id" in names else {}
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", **required.get(name, {})}}
+        for name in names
+    ]
     common = [item for item in operations[0].parameters if all(item in row.parameters for row in operations)]
     methods = {row.method.lower(): _operation(row, common) for row in operations}
     parameters = [*in_path, *common]

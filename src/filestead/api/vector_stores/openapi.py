@@ -93,7 +93,11 @@ def _body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     schema = {
         "type": "object",
         "additionalProperties": False,
-        "properties": properties,
+        # A member that is null counts as absent.
+        "properties": {
+            name: schema if name in required else {"anyOf": [schema, {"type": "null"}]}
+            for name, schema in properties.items()
+        },
         **({"required": list(required)} if required else {}),
     }
     return {"required": bool(required), "content": {JSON: {"schema": schema}}}
@@ -136,12 +140,13 @@ NEW_BATCH = _body(
         "attributes": ATTRIBUTES,
     }
 )
+_QUERY = {"type": "string", "maxLength": parsing.MAX_QUERY_CHARACTERS, "pattern": "\\S"}
 SEARCH = _body(
     {
         "query": {
             "oneOf": [
-                {"type": "string", "maxLength": parsing.MAX_QUERY_CHARACTERS},
-                {"type": "array", "minItems": 1, "maxItems": parsing.MAX_QUERIES, "items": {"type": "string"}},
+                _QUERY,
+                {"type": "array", "minItems": 1, "maxItems": parsing.MAX_QUERIES, "items": _QUERY},
             ]
         },
         "rewrite_query": {"type": "boolean"},
