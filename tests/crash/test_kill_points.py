@@ -58,6 +58,7 @@ SWEEP: list[Step] = [
     durable("records.claim_garbage"),
     REMOVE,
     durable("records.delete_blob_rows"),
+    durable("index.delete_detached"),
 ]
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
@@ -71,14 +72,26 @@ START: list[Step] = [
     *("CREATE TABLE file_tombstones", "CREATE INDEX file_tombstones_by_end"),
     *("UPDATE alembic_version SET", "commit of start"),
     *("CREATE TABLE clock", "INSERT INTO clock", "UPDATE alembic_version SET", "commit of start"),
+    *("CREATE TABLE jobs", "CREATE INDEX jobs_by_turn", "CREATE INDEX jobs_by_token", "CREATE INDEX jobs_dead"),
+    *("CREATE TABLE job_turns", "CREATE TABLE vector_stores", "CREATE INDEX vector_stores_by_expiry"),
+    *("CREATE INDEX vector_stores_by_project", "CREATE TABLE file_batches"),
+    *("CREATE INDEX ix_file_batches_vector_store_id", "CREATE TABLE vector_store_files"),
+    *("CREATE INDEX ix_vector_store_files_file_id", "CREATE INDEX vector_store_files_by_store"),
+    *("CREATE INDEX vector_store_files_by_status", "CREATE INDEX vector_store_files_by_batch"),
+    *("CREATE TABLE detached_files", "CREATE TRIGGER vector_store_files_detached"),
+    *("CREATE TABLE vector_store_chunks", "CREATE TABLE index_segments"),
+    *("CREATE INDEX ix_index_segments_vector_store_id", "CREATE INDEX index_segments_not_ready"),
+    *("CREATE TABLE index_postings", "CREATE TABLE index_documents"),
+    *("UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
     *("open data folder", "fsync data folder", "close data folder", "INSERT INTO installation"),
-    *("open ballast", "posix_fallocate ballast", durable("records.release_leases"), durable("keys.create")),
-    *("close ballast", "open ballast", durable("records.observe_clock"), durable("records.claim_garbage")),
+    *("open ballast", "posix_fallocate ballast", durable("records.release_leases")),
+    *(durable("jobs.release_leases"), durable("keys.create"), "close ballast", "open ballast"),
+    *(durable("records.observe_clock"), durable("records.claim_garbage"), durable("index.delete_detached")),
 ]
-UNTIL_SERVING = START[:-3]
+UNTIL_SERVING = START[:-4]
 
 
 def points(steps: Sequence[Step]) -> list[str]:
@@ -402,7 +415,7 @@ def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize("step", points(SWEEP))
 def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     expired = {sweeping.upload(f"{step} {n}", SMALL) for n in range(3)}
-    nth = 1 if "records." in step else 2  # the second of three blobs
+    nth = 1 if "records." in step or "index." in step else 2  # the second of three blobs
 
     def expire_now(client: httpx2.Client) -> httpx2.Response:
         expire(sweeping.data_dir, *expired)
@@ -414,12 +427,18 @@ def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     end_claims(sweeping.data_dir)
 
 
+def swept(trace: list[str]) -> bool:
+    """Whether a sweep that deleted a blob has ended."""
+    deleted = "after records.delete_blob_rows|"
+    return deleted in trace and "after index.delete_detached|" in trace[trace.index(deleted) :]
+
+
 def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
     file_id = sweeping.upload("traced", SMALL)
     before = len(sweeping.victim.trace())
     expire(sweeping.data_dir, file_id)
     sweeping.gone.add(file_id)
-    wait_until(lambda: "after records.delete_blob_rows|" in sweeping.victim.trace()[before:], "nothing was swept")
+    wait_until(lambda: swept(sweeping.victim.trace()[before:]), "nothing was swept")
     trace = sweeping.victim.trace()[before:]
     assert set(passed(trace)) == set(points(SWEEP))
     blob = [line for line in trace if "records.claim_garbage" not in line]

@@ -21,7 +21,9 @@ from filestead.app import web
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
 from filestead.database.repositories.files.repository import SqlFileRepository
+from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()
 PLAN = os.environ.get("VICTIM_PLAN", "")
@@ -46,6 +48,8 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     SqlKeyRepository: ("keys", ("create",)),
+    SqlIndexRepository: ("index", ("delete_detached",)),
+    SqlJobRepository: ("jobs", ("release_leases",)),
 }
 ANSWERS = {"http.response.start": "answer head", "http.response.body": "answer body"}
 

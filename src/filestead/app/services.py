@@ -112,9 +112,8 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
         background_tasks = [
-            asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep)),
+            asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep, self._sweep_index)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
-            asyncio.create_task(_repeat(self._sweep_seconds, self._sweep_index)),
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
@@ -164,13 +163,14 @@ def _run_on(threads: ThreadPoolExecutor) -> RunInThread:
     return submit
 
 
-async def _repeat(seconds: float, task: Callable[[], Awaitable[object]]) -> None:
-    """Run a task periodically, for ever. A failure is logged, and the next run tries again."""
+async def _repeat(seconds: float, *tasks: Callable[[], Awaitable[object]]) -> None:
+    """Run tasks one after the other, periodically, for ever. A failure is logged, and the next run tries again."""
     while True:
-        try:
-            await task()
-        except DomainError as error:
-            log.error("%s failed: %s", task.__qualname__, error)
-        except Exception:
-            log.exception("%s failed", task.__qualname__)
+        for task in tasks:
+            try:
+                await task()
+            except DomainError as error:
+                log.error("%s failed: %s", task.__qualname__, error)
+            except Exception:
+                log.exception("%s failed", task.__qualname__)
         await asyncio.sleep(seconds)
