@@ -61,8 +61,8 @@ CASES: dict[str, bytes] = {
 
 
 @pytest.fixture(scope="module")
-def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
-    """A server and its resident memory."""
+def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that has answered a few requests."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     limits = {"max_connections": 3000, "max_connections_per_address": 3000, "head_seconds": 60}
@@ -70,7 +70,7 @@ def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serv
         for _ in range(20):
             assert serving.client.get("/files").status_code == 200
             assert httpx2.get(serving.base_url + "/files").status_code == 401
-        yield serving, memory_of(serving)
+        yield serving
 
 
 def memory_of(server: Server) -> int:
@@ -126,9 +126,9 @@ class ConnectionGroup:
 @pytest.mark.parametrize("count", [600, pytest.param(2000, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("sent", CASES.values(), ids=CASES)
 def test_an_unauthenticated_connection_uses_little_memory_and_frees_it(
-    idle_server: tuple[Server, int], sent: bytes, count: int
+    idle_server: Server, sent: bytes, count: int
 ) -> None:
-    server, before = idle_server
+    server, before = idle_server, memory_of(idle_server)
     with contextlib.ExitStack() as stack:
         connections = ConnectionGroup(server, stack)
         connections.open(count, sent)
