@@ -1,4 +1,4 @@
-"""What the fuzzer cannot know: which files must hold JSON objects, which keys are used up, and that forms have no types."""
+"""What the fuzzer cannot know: which files must hold JSON objects, which keys are used up, and what no schema can say."""
 
 import re
 import uuid
@@ -23,5 +23,23 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_body(context: Any, body: Any) -> bool:
-    """A form has no types: a file that is null goes out as one that says so, and such a file is fine."""
-    return not (isinstance(body, dict) and "file" in body and body["file"] is None)
+    """Leave out bodies of which the description cannot say whether they are valid."""
+    if not isinstance(body, dict):
+        return True
+    # A form has no types: a file that is null goes out as one that says so, and such a file is fine.
+    return not ("file" in body and body["file"] is None) and not any(map(_overlaps_too_much, _chunkings(body)))
+
+
+def _chunkings(body: dict[str, Any]) -> list[Any]:
+    files = body.get("files")
+    parts = [body, *(files if isinstance(files, list) else [])]
+    return [part.get("chunking_strategy") for part in parts if isinstance(part, dict)]
+
+
+def _overlaps_too_much(chunking: Any) -> bool:
+    """Whether chunks overlap by more than half: a schema cannot compare two members."""
+    static = chunking.get("static") if isinstance(chunking, dict) else None
+    if not isinstance(static, dict):
+        return False
+    size, overlap = static.get("max_chunk_size_tokens"), static.get("chunk_overlap_tokens")
+    return isinstance(size, int | float) and isinstance(overlap, int | float) and overlap > size // 2

@@ -18,6 +18,7 @@ SEED = 20_261_122
 # Every check is on. What is set apart from the defaults:
 # - downloadFile may refuse a well-formed Range: it depends on the file whether it lies within (416), and a well-formed
 #   If-Match, which may name other content (412).
+# - Attaching answers 404 for an unknown file, although the vector store in the path has just been created.
 # - Error feedback is off: it learns from the texts of refusals, and what is generated would hang on their wording.
 # Two keys of two projects are peers, so that object_level_authorization can try one on the files of the other.
 CONFIG = """
@@ -44,6 +45,10 @@ error-feedback.enabled = false
 [[operations]]
 include-operation-id = "downloadFile"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", 401, 404, 412, 416]
+
+[[operations]]
+include-operation-id = ["createVectorStoreFile", "createVectorStoreFileBatch"]
+checks.ensure_resource_availability.enabled = false
 """
 
 

@@ -6,6 +6,7 @@ from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas, query_parameter
 from filestead.api.vector_stores import parsing
 from filestead.api.vector_stores.handlers import STATUSES
+from filestead.domain.vector_stores.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_LIST
 from filestead.wire import vector_stores as wire
 
 STATUS = {"status": {"enum": list(STATUSES)}}
@@ -34,7 +35,8 @@ FILE_LIST_PARAMETERS = [
     query_parameter("filter", {"enum": list(STATUSES)}, "Only files with this status."),
 ]
 
-TEXT: dict[str, Any] = {"type": "string"}
+NO_NUL = "[^\\u0000]*$"
+TEXT: dict[str, Any] = {"type": "string", "pattern": f"^{NO_NUL}"}
 EXPIRES_AFTER: dict[str, Any] = {
     "type": ["object", "null"],
     "additionalProperties": False,
@@ -85,22 +87,71 @@ CHUNKING: dict[str, Any] = {
         },
     ]
 }
-FILE_ID = {"type": "string", "pattern": "^file"}
+FILE_ID = {"type": "string", "pattern": f"^file{NO_NUL}"}
 _NEW_FILE = {"file_id": FILE_ID, "chunking_strategy": CHUNKING, "attributes": ATTRIBUTES}
 
+_VALUES = {
+    "type": "array",
+    "maxItems": MAX_LIST,
+    "items": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+}
+FILTER: dict[str, Any] = {"$ref": "#/components/schemas/Filter"}
+COMPONENTS: dict[str, dict[str, Any]] = {
+    "Filter": {
+        "description": f"A comparison, or a compound of filters: {MAX_COMPARISONS} comparisons, {MAX_DEPTH} levels.",
+        "oneOf": [
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["type", "key", "value"],
+                "properties": {"type": {"enum": types}, "key": {"type": "string"}, "value": value},
+            }
+            for types, value in (
+                (
+                    ["eq", "ne", "gt", "gte", "lt", "lte"],
+                    {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
+                ),
+                (["in", "nin"], _VALUES),
+            )
+        ]
+        + [
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["type", "filters"],
+                "properties": {
+                    "type": {"enum": ["and", "or"]},
+                    "filters": {"type": "array", "minItems": 1, "items": FILTER},
+                },
+            }
+        ],
+    }
+}
 
-def _body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    schema = {
+
+def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    """Describe an object with these members. A member that is null counts as absent."""
+    return {
         "type": "object",
         "additionalProperties": False,
-        # A member that is null counts as absent.
         "properties": {
             name: schema if name in required else {"anyOf": [schema, {"type": "null"}]}
             for name, schema in properties.items()
         },
         **({"required": list(required)} if required else {}),
+        **more,
     }
-    return {"required": bool(required), "content": {JSON: {"schema": schema}}}
+
+
+def _body(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    return {
+        "required": bool(required) or bool(more),
+        "content": {JSON: {"schema": _object(properties, *required, **more)}},
+    }
+
+
+def _only(name: str, other: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "array"}, other: {"type": "null"}}}
 
 
 NEW_STORE = _body(
@@ -115,7 +166,7 @@ NEW_STORE = _body(
 )
 STORE_CHANGES = _body(
     {
-        "name": {"type": ["string", "null"], "maxLength": parsing.MAX_NAME_CHARACTERS},
+        "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
         "expires_after": EXPIRES_AFTER,
         "metadata": METADATA,
     }
@@ -129,18 +180,14 @@ NEW_BATCH = _body(
             "type": "array",
             "minItems": 1,
             "maxItems": parsing.MAX_BATCH_FILES,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["file_id"],
-                "properties": _NEW_FILE,
-            },
+            "items": _object(_NEW_FILE, "file_id"),
         },
         "chunking_strategy": CHUNKING,
         "attributes": ATTRIBUTES,
-    }
+    },
+    oneOf=[_only("file_ids", "files"), _only("files", "file_ids")],
 )
-_QUERY = {"type": "string", "maxLength": parsing.MAX_QUERY_CHARACTERS, "pattern": "\\S"}
+_QUERY = {"type": "string", "minLength": 1, "maxLength": parsing.MAX_QUERY_CHARACTERS}
 SEARCH = _body(
     {
         "query": {
@@ -151,15 +198,13 @@ SEARCH = _body(
         },
         "rewrite_query": {"type": "boolean"},
         "max_num_results": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_RESULTS, "default": 10},
-        "filters": {"type": "object", "description": "A comparison, or a compound of filters."},
-        "ranking_options": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
+        "filters": FILTER,
+        "ranking_options": _object(
+            {
                 "ranker": {"enum": list(parsing.RANKERS)},
                 "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
-            },
-        },
+            }
+        ),
     },
     "query",
 )
