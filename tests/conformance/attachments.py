@@ -4,6 +4,7 @@ from typing import Any
 
 from filestead.domain.access import Principal
 from filestead.domain.jobs import Job, JobKind
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.model import (
     Chunking,
     IndexTask,
@@ -60,7 +61,7 @@ async def complete(rows: Rows, segment: SegmentData = SEGMENT, usage: int = 7) -
     """Index the next file."""
     job, task = await claim_task(rows)
     await rows.index.add_chunks(job, task, 0, CHUNKS)
-    await rows.index.complete_file(job, task, segment, usage_bytes=usage)
+    await rows.index.complete_file(job, task, segment, usage_bytes=usage, quota=Quota())
     return task
 
 

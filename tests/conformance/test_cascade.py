@@ -15,6 +15,7 @@ from filestead.domain.errors import (
     JobLost,
     VectorStoreNotFound,
 )
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.model import FileCounts, IndexStatus, PageRequest
 from tests.conformance.attachments import (
     CHUNKS,
@@ -115,7 +116,7 @@ async def test_a_file_that_is_deleted_while_it_is_indexed_leaves_nothing(rows: R
         with pytest.raises(JobLost):
             await rows.index.add_chunks(job, task, 2, CHUNKS)
         with pytest.raises(JobLost):
-            await rows.index.complete_file(job, task, SEGMENT, usage_bytes=1)
+            await rows.index.complete_file(job, task, SEGMENT, usage_bytes=1, quota=Quota())
         assert await rows.index.index_task(job) is None
     assert [await count(rows, name) for name in ("vector_store_chunks", "index_segments", "index_postings")] == [0] * 3
 

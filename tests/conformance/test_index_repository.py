@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from filestead.database.repositories.vector_stores.segments import MAX_MERGED_CHUNKS, MERGE_FAN_IN, TRANSACTION_BYTES
-from filestead.domain.errors import JobLost, SegmentsChanged
+from filestead.domain.errors import JobLost, QuotaExceeded, SegmentsChanged
 from filestead.domain.jobs import JobKind
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.file_types import SERVER_ERROR, UNPARSABLE_FILE
 from filestead.domain.vector_stores.model import (
     Chunking,
@@ -56,8 +57,44 @@ async def test_a_task_says_what_to_index(rows: Rows) -> None:
     job, task = await claim_task(rows)
     assert (job.kind, job.project_id, int(job.subject)) == (JobKind.INDEX, who.project_id, task.attachment)
     assert (task.vector_store_id, task.file, task.chunking) == (store_id, file, Chunking(200, 100))
-    await rows.index.complete_file(job, task, SEGMENT, usage_bytes=1)
+    await rows.index.complete_file(job, task, SEGMENT, usage_bytes=1, quota=Quota())
     assert await rows.index.index_task(job) is None
+
+
+async def test_the_index_counts_in_the_quota_until_it_is_swept(rows: Rows) -> None:
+    who = await rows.principal()
+    kept, detached = [(await add(rows, who, size=100)).id for _ in range(2)]
+    store_id = await make_store(rows, who, kept, detached)
+
+    async def used() -> int:
+        return (await rows.files.usage(who.project_id)).bytes_used
+
+    await complete(rows, usage=1_000)
+    job, task = await claim_task(rows)
+    with pytest.raises(QuotaExceeded):
+        await rows.index.complete_file(job, task, SEGMENT, usage_bytes=2_000, quota=Quota(project_bytes=3_199))
+    with pytest.raises(QuotaExceeded):
+        await rows.index.complete_file(job, task, SEGMENT, usage_bytes=2_000, quota=Quota(organization_bytes=3_199))
+    assert (await used(), await count(rows, "index_segments")) == (1_200, 1), "all of it was rolled back"
+    await rows.index.complete_file(job, task, SEGMENT, usage_bytes=2_000, quota=Quota(3_200, 3_200))
+    assert await used() == 3_200
+
+    await rows.vector_stores.detach(who.project_id, store_id, kept)
+    await rows.files.delete(who.project_id, detached)
+    assert await used() == 3_100, "the bytes are still there"
+    assert await rows.files.check() == []
+    await sweep(rows)
+    assert await used() == 100
+    assert await rows.files.check() == []
+
+
+async def test_the_index_of_a_deleted_store_is_released(rows: Rows) -> None:
+    who = await rows.principal()
+    store_id = await make_store(rows, who, (await add(rows, who, size=100)).id)
+    await complete(rows, usage=1_000)
+    await rows.vector_stores.delete(who.project_id, store_id)
+    await sweep(rows)
+    assert (await rows.files.usage(who.project_id)).bytes_used == 100
 
 
 async def test_chunks_replace_those_of_an_earlier_attempt(rows: Rows) -> None:
@@ -76,7 +113,7 @@ async def test_chunks_replace_those_of_an_earlier_attempt(rows: Rows) -> None:
     await rows.index.add_chunks(second, task, 2, [StoredChunk("ende \U0001f600", 1, 2)])
     with pytest.raises(JobLost):
         await rows.index.add_chunks(first, task, 0, [])
-    await rows.index.complete_file(second, task, SEGMENT, usage_bytes=1)
+    await rows.index.complete_file(second, task, SEGMENT, usage_bytes=1, quota=Quota())
     text = await rows.vector_stores.text(who.project_id, store_id, file.id)
     assert text == [*CHUNKS, StoredChunk("ende \U0001f600", 1, 2)]
     refs = [(task.attachment, 2), (beside.attachment, 0), (task.attachment, 3), (99, 0)]
@@ -118,7 +155,9 @@ async def test_the_last_chunks_come_with_the_segment(rows: Rows) -> None:
     await rows.index.add_chunks(job, task, 0, [StoredChunk("old", 0, 1)] * 5)
     await rows.index.add_chunks(job, task, 0, [StoredChunk("ab", 0, 1)])
     assert await rows.vector_stores.text(who.project_id, store, file.id) == [], "not before it is completed"
-    await rows.index.complete_file(job, task, SEGMENT, usage_bytes=7, start=1, chunks=[StoredChunk("bc", 1, 1)])
+    await rows.index.complete_file(
+        job, task, SEGMENT, usage_bytes=7, quota=Quota(), start=1, chunks=[StoredChunk("bc", 1, 1)]
+    )
     chunks = await rows.vector_stores.text(who.project_id, store, file.id)
     assert [(chunk.text, chunk.overlap) for chunk in chunks] == [("ab", 0), ("bc", 1)]
 
@@ -132,17 +171,17 @@ async def test_a_file_ends_once(rows: Rows) -> None:
     rows.clock.pass_(60)
     held, _ = await claim_task(rows)
     for lost in (
-        rows.index.complete_file(late, task, SEGMENT, usage_bytes=1),
-        rows.index.complete_file(late, task, LARGE, usage_bytes=1),
+        rows.index.complete_file(late, task, SEGMENT, usage_bytes=1, quota=Quota()),
+        rows.index.complete_file(late, task, LARGE, usage_bytes=1, quota=Quota()),
         rows.index.fail_file(late, task, SERVER_ERROR),
         rows.index.fail_file(late, task, SERVER_ERROR, dead_letter="x"),
     ):
         with pytest.raises(JobLost):
             await lost
     assert await sizes(rows) == [len(CHUNKS), 0, 0, 0, 0]
-    await rows.index.complete_file(held, task, SEGMENT, usage_bytes=5)
+    await rows.index.complete_file(held, task, SEGMENT, usage_bytes=5, quota=Quota())
     for again in (
-        rows.index.complete_file(held, task, SEGMENT, usage_bytes=1),
+        rows.index.complete_file(held, task, SEGMENT, usage_bytes=1, quota=Quota()),
         rows.index.fail_file(held, task, SERVER_ERROR),
     ):
         with pytest.raises(JobLost):
@@ -171,7 +210,7 @@ async def test_a_file_without_text_adds_no_segment(rows: Rows) -> None:
     who = await rows.principal()
     store_id = await make_store(rows, who, (await add(rows, who)).id)
     job, task = await claim_task(rows)
-    await rows.index.complete_file(job, task, EMPTY, usage_bytes=0)
+    await rows.index.complete_file(job, task, EMPTY, usage_bytes=0, quota=Quota())
     assert (await rows.vector_stores.get(who.project_id, store_id)).counts == FileCounts(completed=1)
     assert await rows.index.segments(store_id) == []
 
@@ -186,7 +225,7 @@ async def test_a_file_that_is_cancelled_meanwhile_is_not_completed(rows: Rows) -
     await rows.vector_stores.cancel_batch(who.project_id, store_id, "vsfb_a")
     assert await rows.index.index_task(job) is None
     for lost in (
-        rows.index.complete_file(job, task, SEGMENT, usage_bytes=1),
+        rows.index.complete_file(job, task, SEGMENT, usage_bytes=1, quota=Quota()),
         rows.index.fail_file(job, task, SERVER_ERROR),
     ):
         with pytest.raises(JobLost):
@@ -212,7 +251,7 @@ async def test_a_large_segment_is_visible_when_it_is_whole(rows: Rows, monkeypat
         return int((await rows.database.read(lambda connection: connection.execute(sql).fetchall()))[0][0])
 
     monkeypatch.setattr(rows.database, "write", watched)
-    await rows.index.complete_file(job, task, LARGE, usage_bytes=1)
+    await rows.index.complete_file(job, task, LARGE, usage_bytes=1, quota=Quota())
     monkeypatch.undo()
     assert seen == [(0, 0), (0, 0), (0, 2), (0, 4), (0, 5)]
     (segment,) = await rows.index.segments(store_id)
@@ -244,7 +283,7 @@ async def test_the_sweep_removes_a_segment_that_nobody_goes_on_building(
 
     monkeypatch.setattr(rows.database, "write", interrupted)
     with pytest.raises(ConnectionError):
-        await rows.index.complete_file(job, task, LARGE, usage_bytes=1)
+        await rows.index.complete_file(job, task, LARGE, usage_bytes=1, quota=Quota())
     assert await sizes(rows) == [0, 1, 2, 0, 0]  # while the lease lasts
     assert await rows.index.segments(store_id) == []
     await rows.jobs.retry(job, "", delay_seconds=0)
@@ -331,7 +370,9 @@ async def test_the_sweep_stops_at_its_limit(rows: Rows) -> None:
     store_id = await make_store(rows, who, file.id)
     job, task = await claim_task(rows)
     await rows.index.add_chunks(job, task, 0, [StoredChunk(str(n), 0, 1) for n in range(30)])
-    await rows.index.complete_file(job, task, SegmentData(30, 30, 30, (b"p",) * 20, (b"d",)), usage_bytes=1)
+    await rows.index.complete_file(
+        job, task, SegmentData(30, 30, 30, (b"p",) * 20, (b"d",)), usage_bytes=1, quota=Quota()
+    )
     await rows.vector_stores.delete(who.project_id, store_id)
     assert 1 <= await rows.index.delete_detached(10) <= 11
     assert await sizes(rows) == [20, 1, 20, 1, 1]

@@ -10,6 +10,7 @@ import pytest
 
 from filestead.database.repositories.jobs import JobQueue
 from filestead.domain.jobs import JobKind
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.model import IndexStatus, NewAttachment, NewStore, PageRequest, StoreChanges
 from tests.conformance.attachments import CHUNKS, SEGMENT, add_files, attach, claim, make_store
 from tests.support.databases import BACKENDS, Rows
@@ -148,7 +149,7 @@ async def use_everything(rows: Rows, large: str) -> None:
             await index.replace_segments(job, "vs_new", [], SEGMENT, level=1)
         elif (task := await index.index_task(job)) is not None:
             await index.add_chunks(job, task, 0, CHUNKS)
-            await index.complete_file(job, task, SEGMENT, usage_bytes=1)
+            await index.complete_file(job, task, SEGMENT, usage_bytes=1, quota=Quota())
         done += 1
     assert done == 2
     rows.clock.now = 4_000_000_005

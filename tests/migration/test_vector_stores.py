@@ -108,7 +108,7 @@ def test_the_trigger_follows_the_cascades(older: Any) -> None:
     )
     detached, left = "SELECT attachment FROM detached_files ORDER BY 1", "SELECT seq FROM vector_store_files ORDER BY 1"
     waiting = "SELECT CAST(subject AS INTEGER) FROM jobs WHERE kind = 'index' ORDER BY 1"
-    connection.execute("INSERT INTO detached_files VALUES (1)")  # of a cancelled one
+    connection.execute("INSERT INTO detached_files (attachment) VALUES (1)")  # of a cancelled one
     connection.execute("DELETE FROM files WHERE id = 'file-a'")
     assert [numbers(connection, sql) for sql in (detached, left, waiting)] == [[1, 3], [2, 4], [2, 4]]
     connection.execute("DELETE FROM vector_stores WHERE id = 'vs_b'")

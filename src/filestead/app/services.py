@@ -85,6 +85,7 @@ class Services:
                 lambda file: self.files.read(file, 0, file.bytes),
                 pool,
                 max_tokens=settings.max_indexed_tokens,
+                quota=_quota(settings),
             ),
             JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
         }
@@ -146,11 +147,15 @@ def _ranker() -> Ranker:
     return ranking
 
 
+def _quota(settings: Settings) -> Quota:
+    return Quota(settings.project_quota, settings.organization_quota)
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         max_file_bytes=int(settings.max_file_bytes),
         max_batch_file_bytes=int(settings.max_batch_file_bytes),
-        quota=Quota(settings.project_quota, settings.organization_quota),
+        quota=_quota(settings),
         uploads_per_minute=settings.uploads_per_minute,
         batch_expiry_seconds=settings.batch_expiry_seconds or None,
     )

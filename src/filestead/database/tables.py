@@ -223,6 +223,8 @@ detached_files = sa.Table(
     "detached_files",
     metadata,
     sa.Column("attachment", Sequence, primary_key=True, autoincrement=False),
+    sa.Column("project_id", Text, comment="of the quota that has the usage"),
+    sa.Column("usage_bytes", sa.BigInteger, nullable=False, server_default="0", comment="released by the sweep"),
 )
 
 # What follows belongs to an attachment or a segment by its number, without a foreign key: deleting a file stays quick,

@@ -14,10 +14,10 @@ MAX_STEP = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Bytes that may be stored; None means no limit."""
+    """Bytes that may be stored: files, and the index of those in vector stores. None means no limit."""
 
-    project_bytes: int | None
-    organization_bytes: int | None
+    project_bytes: int | None = None
+    organization_bytes: int | None = None
 
 
 def first_step(content_length: int | None) -> int:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from filestead.domain.errors import BlobNotFound
+from filestead.domain.errors import BlobNotFound, QuotaExceeded
 from filestead.domain.files.model import File
 from filestead.domain.jobs import Job, JobRepository
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.file_types import (
     EMPTY_FILE,
+    QUOTA_EXCEEDED,
     SERVER_ERROR,
     TOO_LARGE_FILE,
     UNPARSABLE_FILE,
@@ -55,6 +57,7 @@ class IndexHandler:
         pool: SandboxPool,
         *,
         max_tokens: int,
+        quota: Quota,
         folder: Path | None = None,
     ) -> None:
         """`read` yields the content of a file; large content is kept in `folder` while it is indexed."""
@@ -63,6 +66,7 @@ class IndexHandler:
         self._read = read
         self._pool = pool
         self._max_tokens = max_tokens
+        self._quota = quota
         self._folder = folder
 
     async def run(self, job: Job) -> None:
@@ -95,6 +99,8 @@ class IndexHandler:
             if await self._index.index_task(job) is not None:
                 raise
             await self._jobs.finish(job)  # the file was deleted meanwhile
+        except QuotaExceeded:
+            return QUOTA_EXCEEDED
         except TaskRejected as rejected:
             return IndexingError(rejected.kind, rejected.message)
         except TaskFailed as failed:
@@ -144,7 +150,9 @@ class IndexHandler:
                     parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
         segment = SegmentData(parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents)
         usage = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
-        await self._index.complete_file(job, task, segment, usage_bytes=usage, start=stored, chunks=chunks)
+        await self._index.complete_file(
+            job, task, segment, usage_bytes=usage, quota=self._quota, start=stored, chunks=chunks
+        )
 
 
 async def _write(descriptor: int, block: bytes) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
 from filestead.database.repositories.clock import proven_us
+from filestead.database.repositories.usage import used_bytes
 from filestead.database.tables import (
     LIVE,
     PART_BITS,
@@ -52,9 +53,7 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
 
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
     """(invariant, class, meaning of a row of the statement, remedy, statement)."""
-    used = func.coalesce(
-        select(func.sum(files.c.bytes)).where(files.c.project_id == projects.c.id).scalar_subquery(), 0
-    )
+    used = used_bytes()
     reserved = func.coalesce(
         select(func.sum(blobs.c.bytes_reserved))
         .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
@@ -66,7 +65,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
         (
             "I-12",
             "A",
-            "the project's ledger differs from the sum of its files and reservations",
+            "the project's ledger differs from the sum of its files, their indexes and reservations",
             "report this: the quota is no longer exact",
             select(projects.c.id).where(or_(projects.c.bytes_used != used, projects.c.bytes_reserved != reserved)),
         ),

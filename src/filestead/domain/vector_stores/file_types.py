@@ -15,6 +15,11 @@ UNSUPPORTED_FILE = IndexingError("unsupported_file", "The file type is not suppo
 UNPARSABLE_FILE = IndexingError("invalid_file", "The file could not be parsed.")
 TOO_LARGE_FILE = IndexingError("invalid_file", "The file could not be parsed because it is too large.")
 EMPTY_FILE = IndexingError("invalid_file", "The file could not be parsed because it is empty.")
+QUOTA_EXCEEDED = IndexingError(
+    "server_error",
+    "The index of the file does not fit into the storage quota. Delete files or have the quota raised, then attach the "
+    "file again.",
+)
 SERVER_ERROR = IndexingError("server_error", "An internal error occurred.")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from filestead.domain.jobs import Job
+from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
 from filestead.domain.vector_stores.model import (
     AttachedFile,
@@ -127,12 +128,13 @@ class IndexRepository(Protocol):
         segment: SegmentData,
         *,
         usage_bytes: int,
+        quota: Quota,
         start: int = 0,
         chunks: Sequence[StoredChunk] = (),
     ) -> None:
         """Store the last chunks, from the ordinal `start` on, add the segment, and set the file to `completed`.
 
-        The job is finished in the same transaction. Raises `JobLost`.
+        The usage is charged and the job finished in the same transaction. Raises `JobLost` and `QuotaExceeded`.
         """
 
     async def fail_file(

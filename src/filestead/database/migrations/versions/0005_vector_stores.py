@@ -9,10 +9,18 @@ down_revision = "0004"
 Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 # The row of an attachment disappears by a cascade, which tells nobody: the trigger ends its job, so that no worker adds
-# chunks any more, and records what is left to delete. A cancelled one may be recorded already.
+# chunks any more, and records what is left to delete. A cancelled one may be recorded already. In a cascade one of its
+# parents is gone; the other one still tells the project.
 DETACHED = """
 DELETE FROM jobs WHERE kind = 'index' AND subject = CAST(OLD.seq AS TEXT);
-INSERT INTO detached_files (attachment) VALUES (OLD.seq) ON CONFLICT DO NOTHING;
+INSERT INTO detached_files (attachment, project_id, usage_bytes) VALUES (
+    OLD.seq,
+    COALESCE(
+        (SELECT project_id FROM files WHERE id = OLD.file_id),
+        (SELECT project_id FROM vector_stores WHERE id = OLD.vector_store_id)
+    ),
+    OLD.usage_bytes
+) ON CONFLICT DO NOTHING;
 """
 SQLITE_TRIGGER = f"""
 CREATE TRIGGER vector_store_files_detached AFTER DELETE ON vector_store_files
@@ -142,7 +150,12 @@ def _create_vector_stores() -> None:
 
 
 def _create_index() -> None:
-    op.create_table("detached_files", sa.Column("attachment", Sequence, primary_key=True, autoincrement=False))
+    op.create_table(
+        "detached_files",
+        sa.Column("attachment", Sequence, primary_key=True, autoincrement=False),
+        sa.Column("project_id", Text),
+        sa.Column("usage_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    )
     if op.get_context().dialect.name == "postgresql":
         op.execute(POSTGRES_FUNCTION)
         op.execute(POSTGRES_TRIGGER)

@@ -15,7 +15,8 @@ from filestead.database.engines.statements import (
     json_array,
 )
 from filestead.database.repositories.clock import SqlClock
-from filestead.database.repositories.files.rows import FILE_COLUMNS, is_visible
+from filestead.database.repositories.files.limits import QuotaLedger
+from filestead.database.repositories.files.rows import FILE_COLUMNS, is_visible, require_row
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.parts import in_range, part_id, range_of, split_part_id
 from filestead.database.repositories.vector_stores.rows import attached, stores
@@ -28,11 +29,12 @@ from filestead.database.repositories.vector_stores.segments import (
     blocks_of,
 )
 from filestead.database.repositories.vector_stores.sweeping import Step, Sweeping
-from filestead.database.tables import files, vector_store_chunks, vector_store_files
+from filestead.database.tables import files, projects, vector_store_chunks, vector_store_files
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import JobLost, SegmentsChanged
 from filestead.domain.files.model import File
 from filestead.domain.jobs import Job, JobKind
+from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.model import (
     Chunking,
     ChunkRef,
@@ -55,8 +57,9 @@ class SqlIndexRepository:
         self._database = database
         self._queue = JobQueue(dialect)
         self._segments = SegmentStatements(dialect)
+        self._quota = QuotaLedger(dialect)
         clock = SqlClock(database, watch or ClockWatch())
-        self._sweeping = Sweeping(dialect, clock, self._queue, self._segments)
+        self._sweeping = Sweeping(dialect, clock, self._queue, self._segments, self._quota)
         self._compile_indexing(dialect)
         self._compile_search(dialect)
 
@@ -79,6 +82,9 @@ class SqlIndexRepository:
                 error_code=bindparam("error_code"),
                 error_message=bindparam("error_message"),
             )
+        )
+        self._organization = compiled(
+            select(projects.c.organization_id).where(projects.c.id == bindparam("project_id"))
         )
         chunks = vector_store_chunks.c
         self._delete_chunks = compiled(delete(vector_store_chunks).where(in_range(chunks.id)))
@@ -145,10 +151,11 @@ class SqlIndexRepository:
         segment: SegmentData,
         *,
         usage_bytes: int,
+        quota: Quota,
         start: int = 0,
         chunks: Sequence[StoredChunk] = (),
     ) -> None:
-        """Store the last chunks, add the segment, set the file to `completed` and finish the job."""
+        """Store the last chunks, add the segment, set the file to `completed`, charge its usage, finish the job."""
         built = await self._build(job, task.vector_store_id, segment, level=0)
 
         def operation(connection: Connection) -> None:
@@ -156,13 +163,21 @@ class SqlIndexRepository:
             self._queue.finish(connection, job)
             if chunks:
                 self._replace_chunks(connection, task, start, chunks)
-            if not segment.chunks:
-                return
-            self._segments.publish(connection, task.vector_store_id, segment, level=0, built=built)
-            if self._segments.to_merge(connection, task.vector_store_id):
-                self._queue.add(connection, JobKind.MERGE, task.vector_store_id, job.project_id)
+            if segment.chunks:
+                self._segments.publish(connection, task.vector_store_id, segment, level=0, built=built)
+                if self._segments.to_merge(connection, task.vector_store_id):
+                    self._queue.add(connection, JobKind.MERGE, task.vector_store_id, job.project_id)
+            self._charge(connection, job.project_id, usage_bytes, quota)
 
         await self._database.write(operation)
+
+    def _charge(self, connection: Connection, project_id: str, usage_bytes: int, quota: Quota) -> None:
+        """Charge the quota, last: the rows of project and organization are locked for the rest of the transaction."""
+        organization_id = require_row(self._organization(connection, project_id=project_id).fetchone())[0]
+        if (
+            exceeded := self._quota.charge(connection, project_id, organization_id, quota, use=usage_bytes)
+        ) is not None:
+            raise exceeded
 
     async def fail_file(
         self, job: Job, task: IndexTask, error: IndexingError, *, dead_letter: str | None = None

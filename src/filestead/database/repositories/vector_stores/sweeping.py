@@ -4,6 +4,7 @@ Each step is one short transaction. Stores are emptied by the proven time, since
 expiry only forbids their use.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -11,6 +12,7 @@ from sqlalchemy import Dialect, bindparam, delete, exists, or_, select
 
 from filestead.database.engines.statements import Connection, Statement, int_array_param, int_param, json_array
 from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.parts import in_range, range_of
 from filestead.database.repositories.vector_stores.rows import attached, stores
@@ -34,8 +36,11 @@ Step = Callable[[Connection, int], int]
 class Sweeping:
     """Statements of the sweep; a step takes the largest number of rows and returns how many it has deleted."""
 
-    def __init__(self, dialect: Dialect, clock: SqlClock, queue: JobQueue, segments: SegmentStatements) -> None:
+    def __init__(
+        self, dialect: Dialect, clock: SqlClock, queue: JobQueue, segments: SegmentStatements, quota: QuotaLedger
+    ) -> None:
         compiled = partial(Statement, dialect=dialect)
+        self._quota = quota
         self._clock = clock
         self._queue = queue
         self._segments = segments
@@ -59,7 +64,9 @@ class Sweeping:
         )
         self._detach = compiled(delete(vector_store_files).where(attached.seq.in_(int_array_param("ids"))))
         self._detached = compiled(
-            select(detached_files.c.attachment).limit(int_param("limit")).with_for_update(skip_locked=True)
+            select(detached_files.c.attachment, detached_files.c.project_id, detached_files.c.usage_bytes)
+            .limit(int_param("limit"))
+            .with_for_update(skip_locked=True)
         )
         chunks = vector_store_chunks.c
         self._delete_chunks = compiled(
@@ -90,12 +97,15 @@ class Sweeping:
         return max(1, len(found))
 
     def delete_chunks(self, connection: Connection, limit: int) -> int:
-        """Delete chunks of detached files; a file is done with once it has none."""
-        left, done = limit, []
-        for (attachment,) in self._detached(connection, limit=limit).fetchall():
+        """Delete chunks of detached files; a file is done with once it has none, and its usage is released."""
+        left, done, usage = limit, [], Counter[str]()
+        for attachment, project_id, usage_bytes in self._detached(connection, limit=limit).fetchall():
             left -= self._delete_chunks(connection, **range_of(attachment), limit=left).rowcount
             if left <= 0:
                 break
             done.append(attachment)
+            if usage_bytes:
+                usage[project_id] += usage_bytes
         self._forget(connection, ids=json_array(done))
+        self._quota.release_all(connection, used=usage, reserved=Counter())
         return limit - left + len(done)

@@ -1,0 +1,22 @@
+"""What the projects' usage must be, as a sum over the rows that it stands for."""
+
+from sqlalchemy import ColumnElement, func, literal_column, select
+
+from filestead.database.tables import detached_files, files, projects, vector_store_files, vector_stores
+
+
+def used_bytes() -> ColumnElement[int]:
+    """What `bytes_used` of a row of `projects` must be: its files, and the index of those in vector stores.
+
+    The index of a detached file counts until the sweep has deleted it.
+    """
+    project = projects.c.id
+    parts = (
+        select(func.sum(files.c.bytes)).where(files.c.project_id == project),
+        select(func.sum(vector_store_files.c.usage_bytes))
+        .join(vector_stores, vector_stores.c.id == vector_store_files.c.vector_store_id)
+        .where(vector_stores.c.project_id == project),
+        select(func.sum(detached_files.c.usage_bytes)).where(detached_files.c.project_id == project),
+    )
+    one, two, three = (func.coalesce(part.scalar_subquery(), literal_column("0")) for part in parts)
+    return one + two + three
