@@ -130,7 +130,7 @@ def search_query(body: JsonObject) -> SearchQuery:
     value = body.value("query", required=True)
     texts = [value] if isinstance(value, str) else body.strings("query", 1, MAX_QUERIES) or []
     for text in texts:
-        if not text.strip():
+        if not text:
             raise bad_request("Invalid 'query': the text is empty.", "query", "invalid_value")
         if len(text) > MAX_QUERY_CHARACTERS:
             raise bad_request(
