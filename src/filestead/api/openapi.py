@@ -44,8 +44,10 @@ def query_parameter(name: str, schema: dict[str, Any], description: str) -> dict
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
 
 
-def build_document(operations: Collection[Operation[Any]], schemas: Schemas) -> bytes:
-    """Compose the document and encode it as JSON."""
+def build_document(
+    operations: Collection[Operation[Any]], schemas: Schemas, requests: Mapping[str, dict[str, Any]]
+) -> bytes:
+    """Compose the document and encode it as JSON. `requests` are schemas of parts of requests, by name."""
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -57,7 +59,7 @@ def build_document(operations: Collection[Operation[Any]], schemas: Schemas) -> 
         "security": [{"key": []}],
         "paths": {path: _path_item(path, list(rows)) for path, rows in groupby(operations, lambda row: row.path)},
         "components": {
-            "schemas": _components(schemas),
+            "schemas": {**_components(schemas), **requests},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "responses": {"Error": json_response("Any failure.", wire.ErrorBody)},
         },

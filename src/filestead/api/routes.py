@@ -121,4 +121,5 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 @functools.cache
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
-    return openapi.build_document(OPERATIONS, {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS})
+    schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS}
+    return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)
