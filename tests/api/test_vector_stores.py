@@ -138,6 +138,24 @@ def test_pages_of_stores(api: Api) -> None:
     assert page(limit=2, before=ids[1]) == ([ids[3], ids[2]], True), "the page next to it"
     assert page(order="asc", after=ids[0], before=ids[3]) == ([ids[1], ids[2]], False)
     assert page(order="asc", before=ids[2], limit=1) == ([ids[1]], True)
+    assert page(after="", before="", limit=1) == ([ids[4]], True), "from the start"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "supported"),
+    [
+        ("", "order", "'asc' and 'desc'"),
+        ("/{}/files", "order", "'asc' and 'desc'"),
+        ("/{}/files", "filter", "'in_progress', 'completed', 'failed', and 'cancelled'"),
+    ],
+)
+def test_a_choice_must_not_be_empty(api: Api, path: str, name: str, supported: str) -> None:
+    assert api.fails("GET", "/vector_stores" + path.format(api.store()), **{name: ""}) == (
+        400,
+        f"Invalid value: ''. Supported values are: {supported}.",
+        name,
+        "invalid_value",
+    )
 
 
 @pytest.mark.parametrize(
