@@ -145,6 +145,24 @@ def test_pages_of_stores(api: Api) -> None:
     assert page(limit=2, before=ids[1]) == ([ids[3], ids[2]], True), "the page next to it"
     assert page(order="asc", after=ids[0], before=ids[3]) == ([ids[1], ids[2]], False)
     assert page(order="asc", before=ids[2], limit=1) == ([ids[1]], True)
+    assert page(after="", before="", limit=1) == ([ids[4]], True), "from the start"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "supported"),
+    [
+        ("", "order", "'asc' and 'desc'"),
+        ("/{}/files", "order", "'asc' and 'desc'"),
+        ("/{}/files", "filter", "'in_progress', 'completed', 'failed', and 'cancelled'"),
+    ],
+)
+def test_a_choice_must_not_be_empty(api: Api, path: str, name: str, supported: str) -> None:
+    assert api.fails("GET", "/vector_stores" + path.format(api.store()), **{name: ""}) == (
+        400,
+        f"Invalid value: ''. Supported values are: {supported}.",
+        name,
+        "invalid_value",
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +173,9 @@ def test_pages_of_stores(api: Api) -> None:
         ({"name": "x" * 257}, (400, "Invalid 'name': string too long. Expected a string with maximum length 256, but got a string with length 257 instead.", "name", "string_above_max_length")),
         ({"metadata": {"k": ["x"]}}, (400, "Invalid type for 'metadata.k': expected a string, but got an array instead.", "metadata.k", "invalid_type")),
         ({"metadata": {str(n): "" for n in range(17)}}, (400, "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an object with 17 properties instead.", "metadata", "object_above_max_properties")),
+        ({"metadata": {"a\0": "x"}}, (400, "Invalid 'metadata': a property name has a NUL character.", "metadata", "invalid_value")),
+        ({"metadata": {"a": "\0"}}, (400, "Invalid 'metadata.a': the text has a NUL character.", "metadata.a", "invalid_value")),
+        ({"name": "\0"}, (400, "Invalid 'name': the text has a NUL character.", "name", "invalid_value")),
         ({"expires_after": {"anchor": "last_active_at"}}, (400, "Missing required parameter: 'expires_after.days'.", "expires_after.days", "missing_required_parameter")),
         ({"expires_after": {"anchor": "last_active_at", "days": 366}}, (400, "Invalid 'expires_after.days': integer above maximum value. Expected a value <= 365, but got 366 instead.", "expires_after.days", "integer_above_max_value")),
         ({"expires_after": {"anchor": "x", "days": 1}}, (400, "Invalid value: 'x'. Supported values are: 'last_active_at'.", "expires_after.anchor", "invalid_value")),
@@ -173,7 +194,9 @@ def test_what_a_new_store_must_not_be(api: Api, body: dict[str, Any], expected: 
     assert api("GET", "/vector_stores", limit=1)["first_id"] == before, "nothing was created"
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b'{"name": "\\ud800"}', b"\xff", b"[" * 5000])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'"x"', b'{"name": "\\ud800"}', b'{"metadata": {"\\udfff": ""}}', b"\xff", b"[" * 5000]
+)
 def test_a_body_that_is_no_json_object(api: Api, body: bytes) -> None:
     response = api.client.post("/vector_stores", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 400
@@ -214,6 +237,45 @@ def test_attributes_are_replaced_and_cleared(api: Api) -> None:
     assert api("POST", path, {"attributes": {"b": "x"}})["attributes"] == {"b": "x"}
     assert api("POST", path, {"attributes": None})["attributes"] == {}
     assert api.fails("POST", path, {})[3] == "missing_required_parameter"
+
+
+def test_large_numbers_in_attributes(api: Api) -> None:
+    """Integers to 64 bits are exact; larger ones are the nearest float, in the attribute as in a filter."""
+    store, file_id = api.store(), api.upload()
+    exact, large = 2**63 - 1, 10**20 + 1
+    (attached,) = api.indexed(store, file_id, attributes={"exact": exact, "large": large, "least": -large})
+    assert attached["attributes"] == {"exact": exact, "large": 1e20, "least": -1e20}
+    for filters in (
+        {"type": "eq", "key": "exact", "value": exact},
+        {"type": "eq", "key": "large", "value": large},
+        {"type": "in", "key": "large", "value": [0, large]},
+        {"type": "nin", "key": "exact", "value": [exact - 1]},
+    ):
+        assert [found["file_id"] for found in api.search(store, "fox", filters=filters)] == [file_id], filters
+    path = f"/vector_stores/{store}/files/{file_id}"
+    assert api.fails("POST", path, {"attributes": {"n": 10**400}})[2:] == ("attributes.n", "invalid_value")
+    filters = {"type": "eq", "key": "n", "value": -(10**400)}
+    body = {"query": "x", "filters": filters}
+    assert api.fails("POST", f"/vector_stores/{store}/search", body)[2] == "filters.value"
+
+
+def test_attributes_without_nul(api: Api) -> None:
+    store, file_id = api.store(), api.upload()
+    api.indexed(store, file_id)
+    path = f"/vector_stores/{store}/files/{file_id}"
+    for attributes, param in (({"a\0": 1}, "attributes"), ({"a": "\0"}, "attributes.a")):
+        assert api.fails("POST", path, {"attributes": attributes})[2:] == (param, "invalid_value")
+
+
+def test_a_null_member_counts_as_absent(api: Api) -> None:
+    file_id = api.upload()
+    store = api.store(name=None, file_ids=None, chunking_strategy=None, metadata=None, expires_after=None)
+    members = {"chunking_strategy": None, "attributes": None}
+    path = f"/vector_stores/{store}/file_batches"
+    api("POST", path, {"file_ids": [file_id], "files": None, **members})
+    api("POST", path, {"files": [{"file_id": file_id, **members}], "file_ids": None, **members})
+    options = {"ranker": None, "score_threshold": None}
+    assert api.search(store, "x", filters=None, max_num_results=None, rewrite_query=None, ranking_options=options) == []
 
 
 def test_a_detached_file_stays_a_file(api: Api) -> None:
@@ -397,6 +459,7 @@ def test_filters_thresholds_and_several_queries(api: Api) -> None:
     best = api.search(store, "cats")[0]["score"]
     assert found("cats", ranking_options={"ranker": "none", "score_threshold": best}) == ["2021.txt"]
     assert found("the of", rewrite_query=True) == [], "nothing but stop words"
+    assert found([" ", "\x1c\0"]) == [], "no words"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,26 @@
-"""What the fuzzer cannot know: which files must hold JSON objects, which keys are used up, and what no schema can say."""
+"""What the fuzzer cannot know, since the description cannot say it.
 
+Which files must hold JSON objects, which keys are used up, and that forms have no types; how much chunks may overlap, how
+deep filters may be, and the ids of files that exist.
+"""
+
+import json
+import os
 import re
 import uuid
+import zlib
 from typing import Any
 
 import schemathesis
 
 JSONL_PURPOSES = ("batch", "fine-tune", "evals")
 IDEMPOTENCY_KEY = "Idempotency-Key"
+MAX_DEPTH = 8
+FILE_IDS: list[str] = json.loads(os.environ.get("FUZZ_FILE_IDS", "[]"))
+"""Files that can be attached to vector stores."""
+STORE_ID = os.environ.get("FUZZ_STORE_ID", "")
+"""A vector store to which they are attached."""
+ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
 @schemathesis.hook
@@ -16,6 +29,10 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     body = case.body
     if isinstance(body, dict) and body.get("purpose") in JSONL_PURPOSES and isinstance(body.get("file"), str):
         case.body = {**body, "file": "{}\n"}
+    if "/vector_stores" in case.path and (changed := _change(body)) != body:
+        case.body = changed
+    if (case.method, case.path) in (("POST", ATTACHED), ("GET", f"{ATTACHED}/content")):
+        _attach(case)
     key = (case.headers or {}).get(IDEMPOTENCY_KEY)
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):
         case.headers[IDEMPOTENCY_KEY] = str(uuid.uuid4())
@@ -23,23 +40,53 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_body(context: Any, body: Any) -> bool:
-    """Leave out bodies of which the description cannot say whether they are valid."""
+    """A form has no types: a file that is null or 5 goes out as one that says so, and such a file is fine.
+
+    And filters must not be too deep.
+    """
     if not isinstance(body, dict):
         return True
-    # A form has no types: a file that is null goes out as one that says so, and such a file is fine.
-    return not ("file" in body and body["file"] is None) and not any(map(_overlaps_too_much, _chunkings(body)))
+    is_scalar = "file" in body and isinstance(body["file"], bool | int | float | None)
+    return not is_scalar and _depth(body.get("filters")) <= MAX_DEPTH
 
 
-def _chunkings(body: dict[str, Any]) -> list[Any]:
-    files = body.get("files")
-    parts = [body, *(files if isinstance(files, list) else [])]
-    return [part.get("chunking_strategy") for part in parts if isinstance(part, dict)]
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict) or not isinstance(value.get("filters"), list):
+        return 0
+    return 1 + max(map(_depth, value["filters"]), default=0)
 
 
-def _overlaps_too_much(chunking: Any) -> bool:
-    """Whether chunks overlap by more than half: a schema cannot compare two members."""
-    static = chunking.get("static") if isinstance(chunking, dict) else None
-    if not isinstance(static, dict):
-        return False
-    size, overlap = static.get("max_chunk_size_tokens"), static.get("chunk_overlap_tokens")
-    return isinstance(size, int | float) and isinstance(overlap, int | float) and overlap > size // 2
+def _attach(case: Any) -> None:
+    """Put ids of a file and of the store to which it is attached into the path, in place of well-formed ones."""
+    ids = case.path_parameters
+    store_id, file_id = str(ids.get("vector_store_id")), str(ids.get("file_id"))
+    if STORE_ID and store_id.startswith("vs_") and file_id.startswith("file"):
+        case.path_parameters = {"vector_store_id": STORE_ID, "file_id": _existing(file_id)}
+
+
+def _change(value: Any) -> Any:
+    """A body with ids of files that exist, and with chunks that overlap by half at most."""
+    if isinstance(value, list):
+        return [_change(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {name: _change(item) for name, item in value.items()}
+    if isinstance(value.get("file_id"), str):
+        changed["file_id"] = _existing(value["file_id"])
+    if isinstance(value.get("file_ids"), list):
+        changed["file_ids"] = [_existing(item) if isinstance(item, str) else item for item in value["file_ids"]]
+    size, overlap = value.get("max_chunk_size_tokens"), value.get("chunk_overlap_tokens")
+    if (
+        isinstance(size, int | float)
+        and isinstance(overlap, int | float)
+        and 100 <= size // 2 * 2 < overlap * 2 <= 4096
+    ):
+        changed["chunk_overlap_tokens"] = int(size // 2)
+    return changed
+
+
+def _existing(file_id: str) -> str:
+    """The id of a file that exists in place of a well-formed one; always the same."""
+    if not FILE_IDS or file_id in FILE_IDS or not file_id.startswith("file"):
+        return file_id
+    return FILE_IDS[zlib.crc32(file_id.encode()) % len(FILE_IDS)]

@@ -45,9 +45,9 @@ def query_parameter(name: str, schema: dict[str, Any], description: str) -> dict
 
 
 def build_document(
-    operations: Collection[Operation[Any]], schemas: Schemas, components: Mapping[str, dict[str, Any]]
+    operations: Collection[Operation[Any]], schemas: Schemas, requests: Mapping[str, dict[str, Any]]
 ) -> bytes:
-    """Compose the document and encode it as JSON. `components` are schemas of requests that refer to themselves."""
+    """Compose the document and encode it as JSON. `requests` are schemas of parts of requests, by name."""
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -59,7 +59,7 @@ def build_document(
         "security": [{"key": []}],
         "paths": {path: _path_item(path, list(rows)) for path, rows in groupby(operations, lambda row: row.path)},
         "components": {
-            "schemas": {**_components(schemas), **components},
+            "schemas": {**_components(schemas), **requests},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "responses": {"Error": json_response("Any failure.", wire.ErrorBody)},
         },

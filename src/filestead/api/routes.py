@@ -122,4 +122,4 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
     schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS}
-    return openapi.build_document(OPERATIONS, schemas, vector_stores.COMPONENTS)
+    return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)

@@ -210,7 +210,10 @@ class JsonObject:
             yield JsonObject(value, path)
 
     def pairs(self, name: str, *, only_strings: bool) -> dict[str, Any]:
-        """A map of at most 16 pairs: keys to 64 characters, texts to 512, and numbers and booleans if allowed."""
+        """A map of at most 16 pairs: keys to 64 characters, texts to 512, and numbers and booleans if allowed.
+
+        An integer beyond 64 bits becomes the nearest float: a JSON number has no more precision elsewhere either.
+        """
         value = self.value(name)
         if value is None:
             return {}
@@ -224,9 +227,7 @@ class JsonObject:
                 path,
                 "object_above_max_properties",
             )
-        for key, item in value.items():
-            _check_pair(path, key, item, only_strings=only_strings)
-        return value
+        return {key: _pair_value(path, key, item, only_strings=only_strings) for key, item in value.items()}
 
 
 MAX_PAIRS = 16
@@ -234,7 +235,7 @@ MAX_KEY_CHARACTERS = 64
 MAX_VALUE_CHARACTERS = 512
 
 
-def _check_pair(path: str, key: str, value: object, *, only_strings: bool) -> None:
+def _pair_value(path: str, key: str, value: object, *, only_strings: bool) -> object:
     if len(key) > MAX_KEY_CHARACTERS:
         raise bad_request(
             f"Invalid '{path}': property name too long. Expected a name with maximum length {MAX_KEY_CHARACTERS}, but "
@@ -242,13 +243,19 @@ def _check_pair(path: str, key: str, value: object, *, only_strings: bool) -> No
             path,
             "property_name_above_max_length",
         )
+    if "\0" in key:
+        raise bad_request(f"Invalid '{path}': a property name has a NUL character.", path, "invalid_value")
     member = f"{path}.{key}"
     if isinstance(value, str):
         require_length(member, value, MAX_VALUE_CHARACTERS)
     elif only_strings or not isinstance(value, bool | int | float):
         raise wrong_type(member, "a string" if only_strings else "a string, number or boolean", value)
     elif isinstance(value, int) and abs(value) >= 2**63:
-        raise bad_request(f"Invalid '{member}': the number is too large.", member, "invalid_value")
+        try:
+            return float(value)
+        except OverflowError:
+            raise bad_request(f"Invalid '{member}': the number is too large.", member, "invalid_value") from None
+    return value
 
 
 def require_length(path: str, value: str, maximum: int | None) -> None:

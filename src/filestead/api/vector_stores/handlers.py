@@ -135,7 +135,7 @@ class VectorStoreHandlers:
         return await self._list_files(request, principal, parsing.batch_id(request))
 
     async def _list_files(self, request: Request, principal: Principal, batch_id: str | None) -> Response:
-        status = parse_query(request, ("filter",)).get("filter") or None
+        status = parse_query(request, ("filter",)).get("filter")
         if status is not None and status not in STATUSES:
             raise invalid_value("filter", status, STATUSES)
         page = await self.stores.list_files(

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from filestead.api.http.json_body import MAX_KEY_CHARACTERS, MAX_PAIRS, MAX_VALUE_CHARACTERS
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas, query_parameter
 from filestead.api.vector_stores import parsing
 from filestead.api.vector_stores.handlers import STATUSES
-from filestead.domain.vector_stores.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_LIST
+from filestead.domain.vector_stores import filters
 from filestead.wire import vector_stores as wire
 
 STATUS = {"status": {"enum": list(STATUSES)}}
@@ -35,60 +36,98 @@ FILE_LIST_PARAMETERS = [
     query_parameter("filter", {"enum": list(STATUSES)}, "Only files with this status."),
 ]
 
-NO_NUL = "[^\\u0000]*$"
-TEXT: dict[str, Any] = {"type": "string", "pattern": f"^{NO_NUL}"}
-EXPIRES_AFTER: dict[str, Any] = {
-    "type": ["object", "null"],
-    "additionalProperties": False,
-    "required": ["anchor", "days"],
-    "properties": {
+NO_NUL = "^[^\\u0000]*$"
+TEXT: dict[str, Any] = {"type": "string", "pattern": NO_NUL}
+NULL: dict[str, Any] = {"type": "null"}
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        # A member that is null counts as absent.
+        "properties": {
+            name: schema if name in required or schema == NULL else {"anyOf": [schema, NULL]}
+            for name, schema in properties.items()
+        },
+        **({"required": list(required)} if required else {}),
+    }
+
+
+EXPIRES_AFTER = _object(
+    {
         "anchor": {"enum": ["last_active_at"]},
         "days": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_EXPIRY_DAYS},
     },
-}
+    "anchor",
+    "days",
+)
 METADATA: dict[str, Any] = {
-    "type": ["object", "null"],
-    "maxProperties": 16,
-    "propertyNames": {"maxLength": 64},
-    "additionalProperties": {"type": "string", "maxLength": 512},
+    "type": "object",
+    "maxProperties": MAX_PAIRS,
+    "propertyNames": {**TEXT, "maxLength": MAX_KEY_CHARACTERS},
+    "additionalProperties": {**TEXT, "maxLength": MAX_VALUE_CHARACTERS},
 }
 ATTRIBUTES: dict[str, Any] = {
     **METADATA,
-    "additionalProperties": {"oneOf": [{"type": "string", "maxLength": 512}, {"type": "number"}, {"type": "boolean"}]},
+    "additionalProperties": {
+        "oneOf": [{**TEXT, "maxLength": MAX_VALUE_CHARACTERS}, {"type": "number"}, {"type": "boolean"}]
+    },
 }
 CHUNKING: dict[str, Any] = {
     "oneOf": [
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["type"],
-            "properties": {"type": {"const": "auto"}},
-        },
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["type", "static"],
-            "properties": {
+        _object({"type": {"const": "auto"}}, "type"),
+        _object(
+            {
                 "type": {"const": "static"},
-                "static": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["max_chunk_size_tokens", "chunk_overlap_tokens"],
-                    "properties": {
+                "static": _object(
+                    {
                         "max_chunk_size_tokens": {
                             "type": "integer",
                             "minimum": parsing.MIN_CHUNK_TOKENS,
                             "maximum": parsing.MAX_CHUNK_TOKENS,
                         },
-                        "chunk_overlap_tokens": {"type": "integer", "minimum": 0},
+                        "chunk_overlap_tokens": {
+                            "type": "integer",
+                            "minimum": 0,
+                            "maximum": parsing.MAX_CHUNK_TOKENS // 2,
+                            "description": "At most half of `max_chunk_size_tokens`.",
+                        },
                     },
-                },
+                    "max_chunk_size_tokens",
+                    "chunk_overlap_tokens",
+                ),
             },
-        },
+            "type",
+            "static",
+        ),
     ]
 }
-FILE_ID = {"type": "string", "pattern": f"^file{NO_NUL}"}
-_NEW_FILE = {"file_id": FILE_ID, "chunking_strategy": CHUNKING, "attributes": ATTRIBUTES}
+FILE_ID = {"type": "string", "pattern": "^file"}
+
+_SCALARS: list[dict[str, Any]] = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+_ORDERED = {"type": {"enum": ["eq", "ne", "gt", "gte", "lt", "lte"]}, "value": {"oneOf": _SCALARS}}
+_LISTS = {
+    "type": {"enum": ["in", "nin"]},
+    "value": {"type": "array", "maxItems": filters.MAX_LIST, "items": {"oneOf": _SCALARS[:2]}},
+}
+_KEY = {"key": {"type": "string"}}
+_FILTER = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("ComparisonFilter", "CompoundFilter")]}
+FILTERS: dict[str, dict[str, Any]] = {
+    "ComparisonFilter": {
+        "description": f"At most {filters.MAX_COMPARISONS} in a request.",
+        "oneOf": [_object({**_KEY, **members}, "type", "key", "value") for members in (_ORDERED, _LISTS)],
+    },
+    "CompoundFilter": {
+        "description": f"At most {filters.MAX_DEPTH} within one another.",
+        **_object(
+            {"type": {"enum": ["and", "or"]}, "filters": {"type": "array", "minItems": 1, "items": _FILTER}},
+            "type",
+            "filters",
+        ),
+    },
+}
+"""Schemas of filters, by the names under which they refer to each other."""
 
 _VALUES = {
     "type": "array",
@@ -128,83 +167,65 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     }
 }
 
-
-def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
-    """Describe an object with these members. A member that is null counts as absent."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            name: schema if name in required else {"anyOf": [schema, {"type": "null"}]}
-            for name, schema in properties.items()
-        },
-        **({"required": list(required)} if required else {}),
-        **more,
-    }
-
-
-def _body(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
-    return {
-        "required": bool(required) or bool(more),
-        "content": {JSON: {"schema": _object(properties, *required, **more)}},
-    }
-
-
-def _only(name: str, other: str) -> dict[str, Any]:
-    return {"required": [name], "properties": {name: {"type": "array"}, other: {"type": "null"}}}
+def _body(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    return {"required": required, "content": {JSON: {"schema": schema}}}
 
 
 NEW_STORE = _body(
-    {
-        "file_ids": {"type": "array", "maxItems": parsing.MAX_FILES_AT_CREATION, "items": FILE_ID},
-        "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
-        "description": {**TEXT, "maxLength": parsing.MAX_DESCRIPTION_CHARACTERS},
-        "expires_after": EXPIRES_AFTER,
-        "chunking_strategy": CHUNKING,
-        "metadata": METADATA,
-    }
+    _object(
+        {
+            "file_ids": {"type": "array", "maxItems": parsing.MAX_FILES_AT_CREATION, "items": FILE_ID},
+            "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
+            "description": {**TEXT, "maxLength": parsing.MAX_DESCRIPTION_CHARACTERS},
+            "expires_after": EXPIRES_AFTER,
+            "chunking_strategy": CHUNKING,
+            "metadata": METADATA,
+        }
+    ),
+    required=False,
 )
 STORE_CHANGES = _body(
-    {
-        "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
-        "expires_after": EXPIRES_AFTER,
-        "metadata": METADATA,
-    }
+    _object(
+        {
+            "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
+            "expires_after": EXPIRES_AFTER,
+            "metadata": METADATA,
+        }
+    ),
+    required=False,
 )
-NEW_FILE = _body(_NEW_FILE, "file_id")
-NEW_ATTRIBUTES = _body({"attributes": ATTRIBUTES}, "attributes")
-NEW_BATCH = _body(
-    {
-        "file_ids": {"type": "array", "minItems": 1, "maxItems": parsing.MAX_BATCH_FILES, "items": FILE_ID},
-        "files": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": parsing.MAX_BATCH_FILES,
-            "items": _object(_NEW_FILE, "file_id"),
-        },
-        "chunking_strategy": CHUNKING,
-        "attributes": ATTRIBUTES,
-    },
-    oneOf=[_only("file_ids", "files"), _only("files", "file_ids")],
-)
+_FOR_ALL = {"chunking_strategy": CHUNKING, "attributes": ATTRIBUTES}
+_NEW_FILE = _object({"file_id": FILE_ID, **_FOR_ALL}, "file_id")
+NEW_FILE = _body(_NEW_FILE)
+NEW_ATTRIBUTES = _body(_object({"attributes": {"anyOf": [ATTRIBUTES, NULL]}}, "attributes"))
+
+
+def _batch(member: str, other: str, items: dict[str, Any]) -> dict[str, Any]:
+    files = {"type": "array", "minItems": 1, "maxItems": parsing.MAX_BATCH_FILES, "items": items}
+    return _object({member: files, other: NULL, **_FOR_ALL}, member)
+
+
+NEW_BATCH = _body({"oneOf": [_batch("file_ids", "files", FILE_ID), _batch("files", "file_ids", _NEW_FILE)]})
 _QUERY = {"type": "string", "minLength": 1, "maxLength": parsing.MAX_QUERY_CHARACTERS}
 SEARCH = _body(
-    {
-        "query": {
-            "oneOf": [
-                _QUERY,
-                {"type": "array", "minItems": 1, "maxItems": parsing.MAX_QUERIES, "items": _QUERY},
-            ]
+    _object(
+        {
+            "query": {
+                "oneOf": [
+                    _QUERY,
+                    {"type": "array", "minItems": 1, "maxItems": parsing.MAX_QUERIES, "items": _QUERY},
+                ]
+            },
+            "rewrite_query": {"type": "boolean"},
+            "max_num_results": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_RESULTS, "default": 10},
+            "filters": _FILTER,
+            "ranking_options": _object(
+                {
+                    "ranker": {"enum": list(parsing.RANKERS)},
+                    "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+                }
+            ),
         },
-        "rewrite_query": {"type": "boolean"},
-        "max_num_results": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_RESULTS, "default": 10},
-        "filters": FILTER,
-        "ranking_options": _object(
-            {
-                "ranker": {"enum": list(parsing.RANKERS)},
-                "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
-            }
-        ),
-    },
-    "query",
+        "query",
+    )
 )

@@ -58,7 +58,7 @@ def page_request(request: Request) -> PageRequest:
     if (text := query.get("limit")) is not None:
         limit = parse_integer(text, "limit", "limit")
         require_bounds("limit", limit, 1, MAX_LIMIT, "integer")
-    order = query.get("order") or "desc"
+    order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise invalid_value("order", order, ("asc", "desc"))
     return PageRequest(limit, order == "desc", query.get("after") or None, query.get("before") or None)

@@ -4,7 +4,8 @@ The types of filters and values are those of the official description. What it l
 
 - A key that the attributes lack, or whose value is of another type than the filter's, is not equal to anything: `eq`,
   `in`, `gt`, `gte`, `lt` and `lte` do not match, `ne` and `nin` do.
-- Types are string, number and boolean. Integers and floats compare by value; a boolean is not a number.
+- Types are string, number and boolean. Integers and floats compare by value, integers beyond 64 bits as the nearest
+  float; a boolean is not a number.
 - Strings are ordered by code points, booleans by false before true.
 """
 
@@ -140,8 +141,18 @@ def _members(members: Mapping[str, object], param: str, *names: str) -> list[obj
 
 def _scalar(value: object, param: str) -> Value:
     if isinstance(value, str | bool | int | float):
-        return value
+        return _nearest(value, param)
     raise _wrong_type(param, "a string, a number or a boolean", value)
+
+
+def _nearest(value: Value, param: str) -> Value:
+    """The value; in place of an integer beyond 64 bits, the float that an attribute would have."""
+    if not isinstance(value, int) or abs(value) < 2**63:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidFilter(param, f"Invalid '{param}': the number is too large.") from None
 
 
 def _list(values: object, param: str) -> Values:
@@ -149,10 +160,13 @@ def _list(values: object, param: str) -> Values:
         raise _wrong_type(param, "an array of strings or numbers", values)
     if len(values) > MAX_LIST:
         raise InvalidFilter(param, f"Invalid '{param}': array too long. Expected at most {MAX_LIST} values.")
+    nearest: list[Value] = []
     for number, value in enumerate(values):
+        path = f"{param}[{number}]"
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise _wrong_type(f"{param}[{number}]", "a string or a number", value)
-    return frozenset((_kind(value), value) for value in values)
+            raise _wrong_type(path, "a string or a number", value)
+        nearest.append(_nearest(value, path))
+    return frozenset((_kind(value), value) for value in nearest)
 
 
 def _wrong_type(param: str, expected: str, value: object) -> InvalidFilter:
