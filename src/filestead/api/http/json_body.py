@@ -122,7 +122,6 @@ class JsonObject:
         if choices and value not in choices:
             raise invalid_value(path, value, choices)
         require_length(path, value, max_length)
-        require_no_nul(path, value)
         return value
 
     def required_string(self, name: str) -> str:
@@ -267,10 +266,6 @@ def require_length(path: str, value: str, maximum: int | None) -> None:
             path,
             "string_above_max_length",
         )
-
-
-def require_no_nul(path: str, value: str) -> None:
-    """Refuse a text that PostgreSQL cannot store. Those in `pairs` are stored as JSON, where NUL is escaped."""
     if "\0" in value:
         raise bad_request(f"Invalid '{path}': the text has a NUL character.", path, "invalid_value")
 

@@ -129,43 +129,6 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 """Schemas of filters, by the names under which they refer to each other."""
 
-_VALUES = {
-    "type": "array",
-    "maxItems": MAX_LIST,
-    "items": {"anyOf": [{"type": "string"}, {"type": "number"}]},
-}
-FILTER: dict[str, Any] = {"$ref": "#/components/schemas/Filter"}
-COMPONENTS: dict[str, dict[str, Any]] = {
-    "Filter": {
-        "description": f"A comparison, or a compound of filters: {MAX_COMPARISONS} comparisons, {MAX_DEPTH} levels.",
-        "oneOf": [
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["type", "key", "value"],
-                "properties": {"type": {"enum": types}, "key": {"type": "string"}, "value": value},
-            }
-            for types, value in (
-                (
-                    ["eq", "ne", "gt", "gte", "lt", "lte"],
-                    {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
-                ),
-                (["in", "nin"], _VALUES),
-            )
-        ]
-        + [
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["type", "filters"],
-                "properties": {
-                    "type": {"enum": ["and", "or"]},
-                    "filters": {"type": "array", "minItems": 1, "items": FILTER},
-                },
-            }
-        ],
-    }
-}
 
 def _body(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     return {"required": required, "content": {JSON: {"schema": schema}}}

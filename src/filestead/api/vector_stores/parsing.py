@@ -3,7 +3,7 @@
 from starlette.requests import Request
 
 from filestead.api.http.errors import bad_request
-from filestead.api.http.json_body import JsonObject, invalid_value, require_bounds, require_no_nul
+from filestead.api.http.json_body import JsonObject, invalid_value, require_bounds
 from filestead.api.http.query import parse_integer, parse_query
 from filestead.domain.vector_stores.filters import parse_filter
 from filestead.domain.vector_stores.model import Attributes, Chunking, NewAttachment, PageRequest, StoreChanges
@@ -46,8 +46,7 @@ def batch_id(request: Request) -> str:
 
 
 def file_id_of(value: str, param: str) -> str:
-    """Require the prefix of ids of files, and no NUL; `param` names the member."""
-    require_no_nul(param, value)
+    """Require the prefix of ids of files; `param` names the member."""
     return _require_prefix(param, value, "file", "file")
 
 
