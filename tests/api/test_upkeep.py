@@ -261,6 +261,12 @@ def live_without_file(data: Path) -> None:
     sql(data, "INSERT INTO blobs (key, project_id, state) SELECT ?, id, 'live' FROM projects LIMIT 1", "2" * 32)
 
 
+def attached_elsewhere(data: Path) -> None:
+    sql(data, "INSERT INTO projects (id, organization_id, name, created_at) SELECT 'proj_x', organization_id, 'x', 1 FROM projects LIMIT 1")  # fmt: skip
+    sql(data, "INSERT INTO vector_stores (id, project_id, created_at, last_active_at) VALUES ('vs_x', 'proj_x', 1, 1)")
+    sql(data, "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, chunk_overlap_tokens) SELECT 'vs_x', id, 'proj_x', 1, 'failed', 800, 400 FROM files LIMIT 1")  # fmt: skip
+
+
 def expired(data: Path) -> None:
     sql(data, "UPDATE files SET expires_at = 1 WHERE expires_at IS NOT NULL")
 
@@ -286,6 +292,7 @@ DAMAGE = [
     (reservation, ["I-12"], 3, 3),
     (doomed_with_file, ["I-21"], 3, 3),
     (live_without_file, ["I-21"], 3, 3),
+    (attached_elsewhere, ["I-25"], 3, 3),
     (without_row, ["I-18", "I-18"], 3, 3),
     (orphan, ["I-04"], 2, 0),
     (stale_staging, ["I-04"], 2, 0),

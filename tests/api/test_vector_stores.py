@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,6 +354,16 @@ def test_a_type_without_text(api: Api) -> None:
     done = api.done(f"/vector_stores/{store}/file_batches/{batch['id']}")
     assert done["file_counts"] == NONE | {"completed": 1, "failed": 1, "total": 2}
     assert api("GET", f"/vector_stores/{store}/files/{image}")["last_error"]["code"] == "unsupported_file"
+
+
+def test_an_index_beyond_the_quota(tmp_path: Path) -> None:
+    """The file fits into the quota, its index does not: 1 KiB a chunk."""
+    with Server(tmp_path / "data", project_quota_bytes=len(FOX) + 1_000) as server:
+        api = Api(server)
+        (found,) = api.indexed(api.store(), api.upload())
+        assert (found["status"], found["last_error"]["code"]) == ("failed", "server_error")
+        assert "does not fit into the storage quota" in found["last_error"]["message"]
+        assert api.client.get("/files").json()["data"][0]["status"] == "processed"
 
 
 def test_attaching_again(api: Api) -> None:

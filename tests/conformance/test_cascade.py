@@ -130,8 +130,9 @@ async def seconds(step: Awaitable[object]) -> float:
 async def attach_many(rows: Rows, stores: str, files: str) -> None:
     """Every file to every store: queries that give the ids."""
     await rows.run(
-        "INSERT INTO vector_store_files (vector_store_id, file_id, created_at, status, chunk_tokens, "
-        f"chunk_overlap_tokens) SELECT s.id, f.id, 1, 'in_progress', 800, 400 FROM ({stores}) s, ({files}) f"
+        "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, "
+        f"chunk_overlap_tokens) SELECT s.id, f.id, p.project_id, 1, 'in_progress', 800, 400 FROM ({stores}) s, ({files}) f "
+        "JOIN files p ON p.id = f.id"
     )
     await rows.run(
         "INSERT INTO jobs (kind, subject, project_id, due_us, created_us) SELECT 'index', CAST(v.seq AS TEXT), "

@@ -75,11 +75,11 @@ async def fill(rows: Rows) -> str:
         "INSERT INTO vector_stores (id, project_id, created_at, last_active_at, expires_after_days, expires_at) "
         f"{numbers.format(4_999)} SELECT 'vs_' || i, '{project}', 1, 1, 1, 4000000000 + i FROM n",
         f"INSERT INTO file_batches {numbers.format(4_999)} SELECT 'vsfb_' || i, 'vs_' || i, 1, 0 FROM n",
-        "INSERT INTO vector_store_files (vector_store_id, file_id, file_batch_id, created_at, expires_at, status, "
-        f"chunk_tokens, chunk_overlap_tokens) SELECT '{large}', id, CASE WHEN seq / 10 * 10 = seq THEN 'vsfb_' || (seq / 2000) END, 1, 5000000000, "
+        "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, file_batch_id, created_at, expires_at, status, "
+        f"chunk_tokens, chunk_overlap_tokens) SELECT '{large}', id, '{project}', CASE WHEN seq / 10 * 10 = seq THEN 'vsfb_' || (seq / 2000) END, 1, 5000000000, "
         "CASE WHEN seq / 100 * 100 = seq THEN 'in_progress' ELSE 'completed' END, 800, 400 FROM files",
-        "INSERT INTO vector_store_files (vector_store_id, file_id, created_at, status, chunk_tokens, "
-        f"chunk_overlap_tokens) {numbers.format(4_999)} SELECT 'vs_' || i, 'file-' || i, 1, 'completed', 1, 1 FROM n",
+        "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, "
+        f"chunk_overlap_tokens) {numbers.format(4_999)} SELECT 'vs_' || i, 'file-' || i, '{project}', 1, 'completed', 1, 1 FROM n",
         f"INSERT INTO jobs (kind, subject, project_id, due_us, created_us) {numbers.format(MANY - 1)} "
         f"SELECT 'index', CAST(i AS TEXT), '{project}', 1, 1 FROM n",
         f"INSERT INTO vector_store_chunks {numbers.format(MANY - 1)} SELECT CAST(i AS BIGINT) * 1048576, 'text', 0, 1 FROM n",

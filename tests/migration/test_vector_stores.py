@@ -96,8 +96,8 @@ def test_the_trigger_follows_the_cascades(older: Any) -> None:
             f"VALUES ('{store_id}', 'proj_1', 1, 1)"
         )
         connection.execute(
-            "INSERT INTO vector_store_files (vector_store_id, file_id, created_at, status, chunk_tokens, "
-            f"chunk_overlap_tokens) SELECT '{store_id}', id, 1, 'in_progress', 800, 400 FROM files ORDER BY id"
+            "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, "
+            f"chunk_overlap_tokens) SELECT '{store_id}', id, project_id, 1, 'in_progress', 800, 400 FROM files ORDER BY id"
         )
     connection.execute(
         "INSERT INTO jobs (kind, subject, project_id, due_us, created_us) "

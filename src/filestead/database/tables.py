@@ -203,6 +203,7 @@ vector_store_files = sa.Table(
     sa.Column("seq", Sequence, primary_key=True, autoincrement=True, comment="the number of the attachment"),
     sa.Column("vector_store_id", Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
     sa.Column("file_id", Text, sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("project_id", Text, nullable=False, comment="of the file and of the store"),
     sa.Column("file_batch_id", Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, comment="of the file"),

@@ -21,6 +21,7 @@ from filestead.database.tables import (
     projects,
     vector_store_chunks,
     vector_store_files,
+    vector_stores,
 )
 from filestead.domain.integrity import Violation
 
@@ -111,6 +112,16 @@ def _vector_store_checks() -> list[tuple[str, str, str, str, Executable]]:
             "the attached file is in progress, but there is no job that indexes it",
             "detach the file and attach it again, and report this",
             select(attached.vector_store_id + "/" + attached.file_id).where(attached.status == "in_progress", ~has_job),
+        ),
+        (
+            "I-25",
+            "A",
+            "the attached file and the vector store are not of one project",
+            "detach the file, and report this",
+            select(attached.vector_store_id + "/" + attached.file_id)
+            .join(files, files.c.id == attached.file_id)
+            .join(vector_stores, vector_stores.c.id == attached.vector_store_id)
+            .where(or_(files.c.project_id != attached.project_id, vector_stores.c.project_id != attached.project_id)),
         ),
         (
             "I-23",

@@ -2,7 +2,7 @@
 
 from sqlalchemy import ColumnElement, func, literal_column, select
 
-from filestead.database.tables import detached_files, files, projects, vector_store_files, vector_stores
+from filestead.database.tables import detached_files, files, projects, vector_store_files
 
 
 def used_bytes() -> ColumnElement[int]:
@@ -13,9 +13,7 @@ def used_bytes() -> ColumnElement[int]:
     project = projects.c.id
     parts = (
         select(func.sum(files.c.bytes)).where(files.c.project_id == project),
-        select(func.sum(vector_store_files.c.usage_bytes))
-        .join(vector_stores, vector_stores.c.id == vector_store_files.c.vector_store_id)
-        .where(vector_stores.c.project_id == project),
+        select(func.sum(vector_store_files.c.usage_bytes)).where(vector_store_files.c.project_id == project),
         select(func.sum(detached_files.c.usage_bytes)).where(detached_files.c.project_id == project),
     )
     one, two, three = (func.coalesce(part.scalar_subquery(), literal_column("0")) for part in parts)

@@ -9,18 +9,11 @@ down_revision = "0004"
 Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 # The row of an attachment disappears by a cascade, which tells nobody: the trigger ends its job, so that no worker adds
-# chunks any more, and records what is left to delete. A cancelled one may be recorded already. In a cascade one of its
-# parents is gone; the other one still tells the project.
+# chunks any more, and records what is left to delete. A cancelled one may be recorded already.
 DETACHED = """
 DELETE FROM jobs WHERE kind = 'index' AND subject = CAST(OLD.seq AS TEXT);
-INSERT INTO detached_files (attachment, project_id, usage_bytes) VALUES (
-    OLD.seq,
-    COALESCE(
-        (SELECT project_id FROM files WHERE id = OLD.file_id),
-        (SELECT project_id FROM vector_stores WHERE id = OLD.vector_store_id)
-    ),
-    OLD.usage_bytes
-) ON CONFLICT DO NOTHING;
+INSERT INTO detached_files (attachment, project_id, usage_bytes) VALUES (OLD.seq, OLD.project_id, OLD.usage_bytes)
+ON CONFLICT DO NOTHING;
 """
 SQLITE_TRIGGER = f"""
 CREATE TRIGGER vector_store_files_detached AFTER DELETE ON vector_store_files
@@ -121,6 +114,7 @@ def _create_vector_stores() -> None:
         sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
         _store_column(),
         sa.Column("file_id", Text, sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("project_id", Text, nullable=False),
         sa.Column("file_batch_id", Text),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger),

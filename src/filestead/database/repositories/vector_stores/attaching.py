@@ -110,7 +110,7 @@ class Attaching:
             )
         )
         self._delete = compiled(delete(table).where(attached.seq == int_param("seq")))
-        texts = ("file_id", "status", "error_code", "error_message", "attributes")
+        texts = ("file_id", "project_id", "status", "error_code", "error_message", "attributes")
         self._insert = compiled(
             insert(table)
             .values(
@@ -188,6 +188,7 @@ class Attaching:
             connection,
             store_id=store_id,
             file_id=attachment.file_id,
+            project_id=project_id,
             batch_id=batch_id,
             expires_at=expires_at,
             status=(IndexStatus.FAILED if error else IndexStatus.IN_PROGRESS).value,

@@ -18,6 +18,7 @@ from filestead.database.repositories.vector_stores.parts import in_range, range_
 from filestead.database.repositories.vector_stores.rows import attached, stores
 from filestead.database.repositories.vector_stores.segments import READY, SegmentStatements
 from filestead.database.tables import (
+    PART_BITS,
     detached_files,
     index_segments,
     vector_store_chunks,
@@ -63,12 +64,14 @@ class Sweeping:
             .with_for_update()
         )
         self._detach = compiled(delete(vector_store_files).where(attached.seq.in_(int_array_param("ids"))))
+        detached, chunks = detached_files.c, vector_store_chunks.c
+        first = detached.attachment * (1 << PART_BITS)
+        has_chunks = exists().where(chunks.id.between(first, first + ((1 << PART_BITS) - 1)))
         self._detached = compiled(
-            select(detached_files.c.attachment, detached_files.c.project_id, detached_files.c.usage_bytes)
+            select(detached.attachment, detached.project_id, detached.usage_bytes, has_chunks)
             .limit(int_param("limit"))
             .with_for_update(skip_locked=True)
         )
-        chunks = vector_store_chunks.c
         self._delete_chunks = compiled(
             delete(vector_store_chunks).where(
                 chunks.id.in_(select(chunks.id).where(in_range(chunks.id)).limit(int_param("limit")))
@@ -99,8 +102,9 @@ class Sweeping:
     def delete_chunks(self, connection: Connection, limit: int) -> int:
         """Delete chunks of detached files; a file is done with once it has none, and its usage is released."""
         left, done, usage = limit, [], Counter[str]()
-        for attachment, project_id, usage_bytes in self._detached(connection, limit=limit).fetchall():
-            left -= self._delete_chunks(connection, **range_of(attachment), limit=left).rowcount
+        for attachment, project_id, usage_bytes, has_chunks in self._detached(connection, limit=limit).fetchall():
+            if has_chunks:
+                left -= self._delete_chunks(connection, **range_of(attachment), limit=left).rowcount
             if left <= 0:
                 break
             done.append(attachment)
