@@ -19,6 +19,9 @@ class EmbeddingServer:
         """Responses that come first: status, headers, body."""
         self.failing: int | None = None
         """The status of every response, if given."""
+        self.refused_models: set[str] = set()
+        self.refused = 0
+        """Requests for one of these models, which are answered with 503."""
         self.batches: list[tuple[str, int]] = []
         """Model and number of texts of each request that was answered with embeddings."""
         self.keys: set[str | None] = set()
@@ -47,6 +50,9 @@ class EmbeddingServer:
             return self.faults.popleft()
         if self.failing is not None or path != "/v1/embeddings":
             return self.failing or 404, {}, KEY.encode()
+        if body["model"] in self.refused_models:
+            self.refused += 1
+            return 503, {"Retry-After": "0.2"}, b""
         self.batches.append((body["model"], len(body["input"])))
         rows = [{"index": n, "embedding": self.vector(text)} for n, text in enumerate(body["input"])]
         return 200, {}, json.dumps({"data": rows[::-1], "model": body["model"]}).encode()

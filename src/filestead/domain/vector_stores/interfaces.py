@@ -10,6 +10,7 @@ from typing import Protocol
 
 from filestead.domain.jobs import Job
 from filestead.domain.rate_limit import RateDecision
+from filestead.domain.vector_stores.embeddings import NewVectors
 from filestead.domain.vector_stores.model import (
     AttachedFile,
     Attributes,
@@ -117,8 +118,18 @@ class IndexRepository(Protocol):
         A file that has expired is indexed as long as it is not deleted: the clock may be wrong.
         """
 
-    async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
-        """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`."""
+    async def add_chunks(
+        self,
+        job: Job,
+        task: IndexTask,
+        start: int,
+        chunks: Sequence[StoredChunk],
+        vectors: NewVectors | None = None,
+    ) -> None:
+        """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`.
+
+        `vectors` are those of these chunks, or none of them.
+        """
 
     async def complete_file(
         self,
@@ -129,10 +140,12 @@ class IndexRepository(Protocol):
         usage_bytes: int,
         start: int = 0,
         chunks: Sequence[StoredChunk] = (),
+        vectors: NewVectors | None = None,
+        embed: bool = False,
     ) -> None:
         """Store the last chunks, from the ordinal `start` on, add the segment, and set the file to `completed`.
 
-        The job is finished in the same transaction. Raises `JobLost`.
+        The job is finished in the same transaction. With `embed`, a job that makes vectors is added. Raises `JobLost`.
         """
 
     async def fail_file(

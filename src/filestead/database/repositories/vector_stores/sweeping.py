@@ -15,6 +15,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.parts import in_range, range_of
 from filestead.database.repositories.vector_stores.rows import attached, stores
 from filestead.database.repositories.vector_stores.segments import READY, SegmentStatements
+from filestead.database.repositories.vector_stores.vector_tables import VectorTable
 from filestead.database.tables import (
     detached_files,
     index_segments,
@@ -34,11 +35,19 @@ Step = Callable[[Connection, int], int]
 class Sweeping:
     """Statements of the sweep; a step takes the largest number of rows and returns how many it has deleted."""
 
-    def __init__(self, dialect: Dialect, clock: SqlClock, queue: JobQueue, segments: SegmentStatements) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        clock: SqlClock,
+        queue: JobQueue,
+        segments: SegmentStatements,
+        vectors: VectorTable,
+    ) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._clock = clock
         self._queue = queue
         self._segments = segments
+        self._vectors = vectors
         not_empty = or_(
             exists().where(attached.vector_store_id == stores.id),
             exists().where(index_segments.c.vector_store_id == stores.id, index_segments.c.state == READY),
@@ -86,16 +95,21 @@ class Sweeping:
         self._detach(connection, ids=json_array(found))
         if len(found) < limit:
             self._queue.remove(connection, JobKind.MERGE, [store_id])
+            self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
         return max(1, len(found))
 
     def delete_chunks(self, connection: Connection, limit: int) -> int:
-        """Delete chunks of detached files; a file is done with once it has none."""
+        """Delete chunks and vectors of detached files; a file is done with once it has none."""
         left, done = limit, []
         for (attachment,) in self._detached(connection, limit=limit).fetchall():
             left -= self._delete_chunks(connection, **range_of(attachment), limit=left).rowcount
             if left <= 0:
                 break
             done.append(attachment)
+        if done and left > 0:
+            left -= self._vectors.delete(connection, done, left)
+        if left <= 0:
+            return limit - left
         self._forget(connection, ids=json_array(done))
         return limit - left + len(done)
