@@ -302,7 +302,7 @@ vector_blocks = sa.Table(
 vector_values = sa.Table(
     "vector_values",
     metadata,
-    sa.Column("seq", Sequence, primary_key=True, autoincrement=False, comment="of the block"),
+    sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="block and number in it"),
     sa.Column("data", sa.LargeBinary, nullable=False, comment="float32, little endian"),
 )
 

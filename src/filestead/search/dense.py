@@ -9,19 +9,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_CHUNKS = 16
-"""Vectors of a block: one is read to score one of them exactly."""
+"""The most vectors of a block. Codes are read by blocks, exact vectors one by one."""
 
 PAGE_ROWS = 16_384
 """Small pages are joined up to this size."""
 
 BUFFER_FLOATS = 65_536
 """Codes that are converted and multiplied at once: as float32 they fit into the cache of the processor."""
+
+SCORED_SHARE = 0.1
+LEAST_SCORED = 8_192
+"""How many vectors the signs let pass: among 10 % are 98 of the nearest 100, of those that come first nearly all."""
 
 MAX_AGE_SECONDS = 3_600.0
 """Then codes are read anew, without those of files that were detached."""
@@ -68,6 +72,11 @@ class Hit(NamedTuple):
     attachment: int
     ordinal: int
 
+    @property
+    def value_id(self) -> int:
+        """The number of its exact vector."""
+        return self.block * BLOCK_CHUNKS + self.row
+
 
 class Scored(NamedTuple):
     """A chunk with its cosine."""
@@ -95,26 +104,45 @@ class _Page:
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
+    signs: NDArray[np.uint64]
+    """The signs of the components, 64 in a word; a column for each vector."""
     rows: NDArray[np.int64]
     """Block, row in it, attachment and ordinal of each."""
 
     @property
     def size(self) -> int:
-        return self.codes.nbytes + self.scales.nbytes + self.rows.nbytes
+        return self.codes.nbytes + self.scales.nbytes + self.signs.nbytes + self.rows.nbytes
 
-    def scores(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    def distances(self, query: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """How many signs of each vector differ from those of the query."""
+        found = np.zeros(len(self.rows), np.uint16)
+        for word, asked in zip(self.signs, query, strict=True):
+            found += np.bitwise_count(word ^ asked)
+        return found
+
+    def scores(self, query: NDArray[np.float32], chosen: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The approximate cosines of all vectors, or of those that are chosen."""
         # Not by the BLAS library, whose threads wait for one another when the processor is busy.
-        count, dimensions = self.codes.shape
+        codes = self.codes if chosen is None else self.codes[chosen]
+        count, dimensions = codes.shape
         step = max(1, BUFFER_FLOATS // dimensions)
         buffer = np.empty((min(step, count), dimensions), np.float32)
         found = np.empty(count, np.float32)
         for start in range(0, count, step):
-            part = self.codes[start : start + step]
+            part = codes[start : start + step]
             converted = buffer[: len(part)]
             np.copyto(converted, part)
             np.vecdot(converted, query, out=found[start : start + step])
-        found *= self.scales
+        found *= self.scales if chosen is None else self.scales[chosen]
         return found
+
+
+def _signs(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """The signs of vectors as words, padded with zeros; a column for each vector."""
+    bits = np.packbits(values > 0, axis=1)
+    padded = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
 def _page_of(blocks: Sequence[StoredBlock], dimensions: int) -> _Page:
@@ -133,7 +161,7 @@ def _page_of(blocks: Sequence[StoredBlock], dimensions: int) -> _Page:
         rows[start:end, 2] = block.attachment
         rows[start:end, 3] = block.first + numbers
         start = end
-    return _Page(codes, scales, rows)
+    return _Page(codes, scales, _signs(codes), rows)
 
 
 class _Index:
@@ -170,12 +198,12 @@ class VectorCache:
             pages, last = list(index.pages), index.last
         return Scan(self, key, np.frombuffer(query, "<f4"), pages, last)
 
-    def remember(self, key: tuple[int, int], page: _Page, after: int, last: int) -> None:
-        """Remember a page of blocks after the block `after`, unless another scan did, or there is no room."""
+    def remember(self, key: tuple[int, int], page: _Page, after: int, last: int) -> bool:
+        """Remember a page of blocks after the block `after`; False if another scan did, or if there is no room."""
         with self._lock:
             index = self._indexes.get(key)
             if index is None or index.last != after:
-                return
+                return False
             used = self.size + page.size
             for other in list(self._indexes):
                 if used <= self._max_bytes:
@@ -183,24 +211,30 @@ class VectorCache:
                 if other != key:
                     used -= self._indexes.pop(other).size
             if used > self._max_bytes:
-                return
+                return False
             if index.pages and len(index.pages[-1].rows) + len(page.rows) <= PAGE_ROWS:
                 page = _joined(index.pages.pop(), page)
             index.pages.append(page)
             index.last = last
             index.size = sum(each.size for each in index.pages)
+            return True
 
 
 def _joined(one: _Page, other: _Page) -> _Page:
     return _Page(
         np.concatenate((one.codes, other.codes)),
         np.concatenate((one.scales, other.scales)),
+        np.concatenate((one.signs, other.signs), axis=1),
         np.concatenate((one.rows, other.rows)),
     )
 
 
 class Scan:
-    """The approximate scores of all vectors, from which the best are taken."""
+    """The vectors of a store, from which the nearest are taken in three steps, each of which sees fewer.
+
+    By the number of equal signs, a share of all is chosen; by the cosines of the codes, the best of these are taken,
+    and at last sorted by exact cosines.
+    """
 
     def __init__(
         self, cache: VectorCache, key: tuple[int, int], query: NDArray[np.float32], pages: Iterable[_Page], last: int
@@ -209,49 +243,88 @@ class Scan:
         self._key = key
         self._query = query
         self.last = last
-        """The last block that was scored."""
-        self._scores: list[NDArray[np.float32]] = []
-        self._rows: list[NDArray[np.int64]] = []
-        for page in pages:
-            self._add(page)
+        """The last block that was read."""
+        self._pages: list[_Page | NDArray[np.float32]] = list(pages)
+        """Pages, or only the scores of those that are not remembered."""
+        self._rows = [page.rows for page in pages]
+        self._scores: NDArray[np.float32] | None = None
+        self._all_scored = True
+        self._taken = np.empty(0, np.int64)
 
     def extend(self, blocks: Sequence[StoredBlock]) -> None:
-        """Score the next blocks, and remember them for later searches."""
+        """Add the next blocks, and remember them for later searches."""
         page = _page_of(blocks, len(self._query))
-        self._add(page)
-        self._cache.remember(self._key, page, self.last, blocks[-1].seq)
-        self.last = blocks[-1].seq
-
-    def _add(self, page: _Page) -> None:
-        self._scores.append(page.scores(self._query))
+        remembered = self._cache.remember(self._key, page, self.last, blocks[-1].seq)
+        self._pages.append(page if remembered else page.scores(self._query))
         self._rows.append(page.rows)
+        self.last = blocks[-1].seq
 
     def take(self, size: int) -> list[Hit]:
         """Take the best `size` chunks that were not taken yet, in any order."""
-        if not self._scores:
+        if not self._rows:
             return []
-        scores = np.concatenate(self._scores)
-        self._scores = [scores]
+        if self._scores is None:
+            self._scores = self._score_share()
+        scores = self._scores
+        if not self._all_scored and np.count_nonzero(scores > -np.inf) < size:
+            self._score_rest(scores)
         last = len(scores) - size
         best = np.argpartition(scores, last)[last:] if last > 0 else np.arange(len(scores))
         best = best[scores[best] > -np.inf]
         scores[best] = -np.inf
-        bases = np.cumsum([0, *(len(rows) for rows in self._rows)])
+        self._taken = np.union1d(self._taken, best)
+        bases = self._bases()
         pages = np.searchsorted(bases, best, side="right") - 1
         return [
             Hit(*self._rows[page][number - bases[page]].tolist())
             for page, number in zip(pages.tolist(), best.tolist(), strict=True)
         ]
 
+    def _bases(self) -> NDArray[np.int64]:
+        """The number of the first row of each page, and that of all rows."""
+        return np.cumsum([0, *(len(rows) for rows in self._rows)])
+
+    def _score_share(self) -> NDArray[np.float32]:
+        """Scores of the vectors with the most signs of the query, and -inf for the others."""
+        total = sum(map(len, self._rows))
+        wanted = max(LEAST_SCORED, int(total * SCORED_SHARE))
+        pages = [page for page in self._pages if isinstance(page, _Page)]
+        signs = _signs(self._query[None, :])[:, 0]
+        distances = [page.distances(signs) for page in pages]
+        self._all_scored = total <= wanted or not pages
+        most = len(self._query)
+        if not self._all_scored:
+            histogram = np.bincount(np.concatenate(distances), minlength=most + 1)
+            most = int(np.searchsorted(np.cumsum(histogram), wanted))
+        found: list[NDArray[np.float32]] = []
+        nearest = iter(distances)
+        for page in self._pages:
+            if not isinstance(page, _Page):
+                found.append(page.copy())
+                continue
+            chosen = np.flatnonzero(next(nearest) <= most)
+            scores = np.full(len(page.rows), -np.inf, np.float32)
+            scores[chosen] = page.scores(self._query, chosen)
+            found.append(scores)
+        return np.concatenate(found)
+
+    def _score_rest(self, scores: NDArray[np.float32]) -> None:
+        """Score all vectors that were not taken: a filter lets few pass."""
+        self._all_scored = True
+        scores[:] = np.concatenate(
+            [page.scores(self._query) if isinstance(page, _Page) else page for page in self._pages]
+        )
+        scores[self._taken] = -np.inf
+
     def rescore(self, hits: Sequence[Hit], values: Mapping[int, bytes]) -> list[Scored]:
-        """The hits with their exact scores, best first; without those whose block is gone."""
-        dimensions = len(self._query)
-        there = [hit for hit in hits if hit.block in values]
+        """The hits with their exact scores, best first; without those whose vector is gone.
+
+        `values` has vectors by `value_id`.
+        """
+        there = [hit for hit in hits if hit.value_id in values]
         if not there:
             return []
-        vectors = np.stack(
-            [np.frombuffer(values[hit.block], "<f4", dimensions, 4 * dimensions * hit.row) for hit in there]
-        )
+        vectors = np.frombuffer(b"".join(values[hit.value_id] for hit in there), "<f4").reshape(len(there), -1)
         scores = (vectors @ self._query).tolist()
         found = [Scored(hit.attachment, hit.ordinal, score) for hit, score in zip(there, scores, strict=True)]
         return sorted(found, key=lambda each: (-each.score, each.attachment, each.ordinal))

@@ -21,6 +21,9 @@ UPSTREAM_PREFIX = "upstream/"
 
 BYTES_PER_DIMENSION = 4
 
+ROWS_PER_BLOCK = 16
+"""The most chunks of a block."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
@@ -142,8 +145,8 @@ class VectorBlocks(Protocol):
     async def codes(self, searched: SearchedVectors, after: int, *, limit: int) -> list[CodeBlock]:
         """Return blocks that were stored after the block `after` (0 for the first), in the order of `seq`."""
 
-    async def values(self, blocks: Sequence[int]) -> dict[int, bytes]:
-        """Return the exact vectors of blocks that are still stored."""
+    async def values(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Return exact vectors that are still stored: n of the block `seq` is `seq * ROWS_PER_BLOCK + n`."""
 
 
 class DenseCandidate(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from filestead.domain.vector_stores.embeddings import CodeBlock, DenseCandidate, SearchedVectors, VectorBlocks
 
 BLOCKS_PER_READ = 512
-FIRST_BATCH = 256
+FIRST_BATCH = 128
 GROWTH = 4
 
 
@@ -19,7 +19,7 @@ class Scan(Protocol):
         """Score the next blocks."""
 
     def take(self, size: int) -> Sequence[Any]:
-        """Take the best chunks that were not taken yet; each has the attribute `block`."""
+        """Take the best chunks that were not taken yet; each has the attribute `value_id`."""
 
     def rescore(self, hits: Sequence[Any], values: Mapping[int, bytes]) -> Sequence[DenseCandidate]:
         """Return the chunks with exact scores, best first."""
@@ -52,6 +52,6 @@ class ScannedVectors:
                 break
         size = FIRST_BATCH
         while hits := await self._run_in_thread(scan.take, size):
-            values = await self._blocks.values(sorted({hit.block for hit in hits}))
+            values = await self._blocks.values([hit.value_id for hit in hits])
             yield await self._run_in_thread(scan.rescore, hits, values)
             size *= GROWTH

@@ -21,6 +21,10 @@ from filestead.domain.vector_stores.model import ChunkRef, SearchableFile, Segme
 ATTEMPTS = 5
 """Attempts while merges replace the segments that a search reads."""
 
+FIRST_BATCH = 64
+HYBRID_FIRST_BATCH = 128
+"""Chunks that are checked at once at first, of each ranking: more than are needed, as some may be hidden."""
+
 Parts = Mapping[Any, bytes]
 
 
@@ -74,8 +78,9 @@ class Ranker(Protocol):
         segments: Sequence[SegmentInfo],
         fetched: Parts,
         fetch_blocks: Callable[[Collection[Any]], Parts],
+        first_batch: int,
     ) -> Iterator[Sequence[Candidate]]:
-        """Yield the chunks that match, best first, in growing batches."""
+        """Yield the chunks that match, best first, in batches that grow from this size."""
 
 
 class Search:
@@ -126,7 +131,7 @@ class Search:
     async def _by_keywords(self, store_id: str, query: SearchQuery, checked: "_Checked") -> dict[ChunkRef, float]:
         """The best chunks of each text, with their best scores."""
         best: dict[ChunkRef, float] = {}
-        for ranking in await self._rankings(store_id, query.texts):
+        for ranking in await self._rankings(store_id, query.texts, FIRST_BATCH):
             for candidate in await checked.first(ranking, query.limit, query.score_threshold):
                 chunk = (candidate.attachment, candidate.ordinal)
                 best[chunk] = max(best.get(chunk, 0.0), candidate.score)
@@ -138,7 +143,7 @@ class Search:
         """The best chunks of each text by both rankings, with their best scores."""
         assert self._dense is not None, "there are vectors of the query"
         best: dict[ChunkRef, float] = {}
-        rankings = await self._rankings(store_id, query.texts)
+        rankings = await self._rankings(store_id, query.texts, HYBRID_FIRST_BATCH)
         for ranking, vector in zip(rankings, dense.vectors, strict=True):
             near = self._dense.candidates(dense.searched, vector)
             found = await asyncio.gather(checked.first(ranking, DEPTH), checked.first(near, DEPTH))
@@ -148,7 +153,9 @@ class Search:
                     best[chunk] = max(best.get(chunk, 0.0), score)
         return best
 
-    async def _rankings(self, store_id: str, texts: Sequence[str]) -> list[AsyncIterator[Sequence[Candidate]]]:
+    async def _rankings(
+        self, store_id: str, texts: Sequence[str], first_batch: int
+    ) -> list[AsyncIterator[Sequence[Candidate]]]:
         """The rankings by keywords, one for each text."""
         ranker = self._ranker()
         loop = asyncio.get_running_loop()
@@ -159,7 +166,7 @@ class Search:
         segments = await self._index.segments(store_id)
         queries = [ranker.query_terms(text) for text in texts]
         fetched = await self._index.read_postings(list(ranker.needed_buckets(queries, segments)))
-        return [self._batches(ranker.rank(terms, segments, fetched, fetch_blocks)) for terms in queries]
+        return [self._batches(ranker.rank(terms, segments, fetched, fetch_blocks, first_batch)) for terms in queries]
 
     async def _batches(self, ranking: Iterator[Sequence[Candidate]]) -> AsyncIterator[Sequence[Candidate]]:
         while batch := await self._run_in_thread(next, ranking, None):

@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index("vector_blocks_by_attachment", "vector_blocks", ["attachment"])
     op.create_table(
         "vector_values",
-        sa.Column("seq", Sequence, primary_key=True, autoincrement=False),
+        sa.Column("id", Sequence, primary_key=True, autoincrement=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
     )
 

@@ -15,8 +15,15 @@ from filestead.database.engines.statements import (
     json_array,
 )
 from filestead.database.repositories.files.rows import require_row
+from filestead.database.repositories.vector_stores.parts import in_range
 from filestead.database.tables import vector_blocks, vector_values
-from filestead.domain.vector_stores.embeddings import CodeBlock, EmbeddingModel, SearchedVectors, VectorBlock
+from filestead.domain.vector_stores.embeddings import (
+    ROWS_PER_BLOCK,
+    CodeBlock,
+    EmbeddingModel,
+    SearchedVectors,
+    VectorBlock,
+)
 
 blocks = vector_blocks.c
 
@@ -49,7 +56,7 @@ class BlockTable:
         compiled = partial(Statement, dialect=dialect)
         numbers = {name: int_param(name) for name in ("store", "model", "attachment", "first", "chunks")}
         self._add = compiled(insert(vector_blocks).values(**numbers, codes=bindparam("codes")).returning(blocks.seq))
-        self._add_values = compiled(insert(vector_values).values(seq=int_param("seq"), data=bindparam("data")))
+        self._add_values = compiled(insert(vector_values).values(id=int_param("id"), data=bindparam("data")))
         of_attachment = blocks.attachment == int_param("attachment")
         of_model = blocks.model == int_param("model")
         self._stored = compiled(select(blocks.seq).where(of_attachment, of_model, blocks.first >= int_param("start")))
@@ -63,16 +70,17 @@ class BlockTable:
         of_store = blocks.store == int_param("store")
         self._others = compiled(select(blocks.seq).where(of_store, blocks.model != int_param("model")).limit(limit))
         seqs = int_array_param("seqs")
-        self._delete = [
-            compiled(delete(table).where(table.c.seq.in_(seqs))) for table in (vector_blocks, vector_values)
-        ]
+        self._delete = compiled(delete(vector_blocks).where(blocks.seq.in_(seqs)))
+        self._delete_values = compiled(delete(vector_values).where(in_range(vector_values.c.id)))
         self._codes = compiled(
             select(blocks.seq, blocks.attachment, blocks.first, blocks.chunks, blocks.codes)
             .where(of_store, of_model, blocks.seq > int_param("after"))
             .order_by(blocks.seq)
             .limit(limit)
         )
-        self._values = compiled(select(vector_values.c.seq, vector_values.c.data).where(vector_values.c.seq.in_(seqs)))
+        self._values = compiled(
+            select(vector_values.c.id, vector_values.c.data).where(vector_values.c.id.in_(int_array_param("ids")))
+        )
 
     def prepare_model(self, connection: Connection, model: EmbeddingModel) -> None:
         """Nothing to prepare."""
@@ -98,7 +106,11 @@ class BlockTable:
                 chunks=block.chunks,
                 codes=block.codes,
             ).fetchone()
-            self._add_values(connection, seq=require_row(row)[0], data=block.values)
+            first = require_row(row)[0] * ROWS_PER_BLOCK
+            size = len(block.values) // block.chunks
+            for number in range(block.chunks):
+                data = block.values[number * size : (number + 1) * size]
+                self._add_values(connection, id=first + number, data=data)
 
     def next_ordinal(self, connection: Connection, attachment: int, model: int) -> int:
         """The ordinal after the last chunk that has a vector."""
@@ -116,9 +128,10 @@ class BlockTable:
 
     def _delete_blocks(self, connection: Connection, rows: Sequence[tuple[int, ...]]) -> int:
         if rows:
-            seqs = json_array(seq for (seq,) in rows)
-            for statement in self._delete:
-                statement(connection, seqs=seqs)
+            self._delete(connection, seqs=json_array(seq for (seq,) in rows))
+            for (seq,) in rows:
+                first = seq * ROWS_PER_BLOCK
+                self._delete_values(connection, first=first, end=first + ROWS_PER_BLOCK)
         return len(rows)
 
     def codes(self, connection: Connection, searched: SearchedVectors, after: int, limit: int) -> list[CodeBlock]:
@@ -128,9 +141,9 @@ class BlockTable:
         ).fetchall()
         return [CodeBlock(*row) for row in rows]
 
-    def values(self, connection: Connection, seqs: Sequence[int]) -> dict[int, bytes]:
-        """Exact vectors of blocks."""
-        return dict(self._values(connection, seqs=json_array(seqs)).fetchall())
+    def values(self, connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+        """Exact vectors."""
+        return dict(self._values(connection, ids=json_array(ids)).fetchall())
 
 
 class SqlVectorBlocks:
@@ -146,6 +159,6 @@ class SqlVectorBlocks:
             lambda connection: self._table.codes(connection, searched, after, limit), long=after == 0
         )
 
-    async def values(self, blocks: Sequence[int]) -> dict[int, bytes]:
-        """Exact vectors of blocks."""
-        return await self._database.read(lambda connection: self._table.values(connection, blocks))
+    async def values(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Exact vectors."""
+        return await self._database.read(lambda connection: self._table.values(connection, ids))
