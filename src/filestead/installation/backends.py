@@ -13,6 +13,7 @@ from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.vector_stores.copying import VectorCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
 from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
@@ -48,6 +49,7 @@ class Backends:
     """Search by vectors in the database; None where `vector_blocks` are scanned instead."""
     blobs: HealthCheckedBlobs
     tables: TableCopier
+    vector_copier: VectorCopier
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
@@ -72,6 +74,7 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         None if database.dialect.name == "sqlite" else PgvectorSearch(database),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
+        VectorCopier(database),
         close,
         None if isinstance(blobs, LocalBlobs) else blobs,
     )
