@@ -21,6 +21,7 @@ from filestead.database.repositories.table_copier import (
     VECTOR_TABLES,
     Row,
 )
+from filestead.database.tables import PART_BITS
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -124,7 +125,11 @@ async def _copy_vector_stores(source: Backends, target: Backends) -> None:
         after: Row | None = None
         while page := await _rows(source, table, after):
             after = page[-1]
-            await target.tables.write(table, [row | {"token": None} for row in page] if table == "jobs" else page)
+            if table == "jobs":
+                page = [row | {"token": None} for row in page]
+            elif table == "vector_store_chunks":
+                await _record_detached(target, page)
+            await target.tables.write(table, page)
     await _copy_vectors(source, target)
 
 
@@ -142,6 +147,14 @@ async def _copy_vectors(source: Backends, target: Backends) -> None:
         await target.vector_copier.write(first, encode)
         async for page in pages:
             await target.vector_copier.write(page, encode)
+
+
+async def _record_detached(target: Backends, chunks: list[Row]) -> None:
+    """Let a sweep of the target delete chunks whose files are not attached there: the source has not swept them yet."""
+    wanted = {row["id"] >> PART_BITS for row in chunks}
+    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in sorted(wanted)])
+    if detached := wanted - {row["seq"] for row in rows}:
+        await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
 
 
 async def _rows(source: Backends, table: str, after: Row | None) -> list[Row]:

@@ -160,6 +160,8 @@ class TableCopier:
         key = _key_columns(table)
         others = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
         values = {f"{name}_{number}": row[name] for number, row in enumerate(rows) for name in names}
+        if not others:
+            return insert.on_conflict_do_nothing(index_elements=key), values
         return insert.on_conflict_do_update(index_elements=key, set_=others), values
 
     async def _write_all(self, *statements: tuple[sa.Executable, Row]) -> None:
