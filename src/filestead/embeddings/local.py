@@ -31,7 +31,7 @@ class StaticVectors:
 
     def __init__(self, weights: NDArray[np.float16], tokenizer: Tokenizer) -> None:
         """`weights` has a row for each token of the tokenizer."""
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._mean = weights.mean(axis=0, dtype=np.float32)
         self._shares = np.full(len(weights), SHORT_TOKEN_WEIGHT, np.float32)
         self._shares[tokenizer.numbers_of(_has_two_letters)] = 1
@@ -42,7 +42,7 @@ class StaticVectors:
         return [self._embed(text) for text in texts]
 
     def _embed(self, text: str) -> bytes:
-        numbers = self._tokenizer.encode(text)[:MAX_TOKENS]
+        numbers = self.tokenizer.encode(text)[:MAX_TOKENS]
         if not numbers:
             return bytes(4 * len(self._mean))
         vector = self._vectors[numbers].sum(axis=0, dtype=np.float32) / self._shares[numbers].sum() - self._mean

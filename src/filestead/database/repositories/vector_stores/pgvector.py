@@ -21,14 +21,14 @@ from filestead.domain.vector_stores.embeddings import (
 EXACT_CHUNKS = 10_000
 """Stores up to this size are scanned by themselves: that is exact, and quick whatever other stores hold."""
 
-FIRST_BATCH = 256
+FIRST_BATCH = 128
 GROWTH = 8
 MAX_LIMIT = 2**31 - 1
 
 # The index covers all stores; it goes on until enough vectors of the store are found. Sorting is what the planner would
 # do otherwise.
 APPROXIMATE = (
-    "BEGIN READ ONLY; SET LOCAL enable_sort = off; SET LOCAL hnsw.ef_search = 200; "
+    "BEGIN READ ONLY; SET LOCAL enable_sort = off; SET LOCAL hnsw.ef_search = 160; "
     "SET LOCAL hnsw.iterative_scan = relaxed_order; SET LOCAL hnsw.max_scan_tuples = 40000"
 )
 
