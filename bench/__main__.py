@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from bench import report
+from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
 from bench.listing import measure_listing
 from bench.memory import measure_memory
@@ -55,6 +56,7 @@ MEASURES = {
     "listing": Measure(measure_listing),
     "search": Measure(measure_search),
     "vector-stores": Measure(measure_vector_stores),
+    "hybrid": Measure(measure_hybrid),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

@@ -32,26 +32,26 @@ def measure_vector_stores(bench: Bench, _: Nginx | None) -> list[Row]:
     with Server(bench.directory / "vector-stores", uploads_per_minute=0, attached_files_per_minute=0) as server:
         client = server.client
         bench.progress("vector stores: index small files")
-        warm_up = [_upload(client, text(FILE_BYTES)) for _ in range(5)]
-        _index(client, warm_up)
-        ids = [_upload(client, text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
-        store, seconds = _index(client, ids)
+        warm_up = [upload(client, text(FILE_BYTES)) for _ in range(5)]
+        index_files(client, warm_up)
+        ids = [upload(client, text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
+        store, seconds = index_files(client, ids)
         queries = [" ".join(dice.choices(words[50:5_000], k=4)) for _ in range(QUERIES)]
-        small, _ = _index(client, ids[:SMALL_STORE_FILES])
-        alone = _latencies(client, small, queries)
+        small, _ = index_files(client, ids[:SMALL_STORE_FILES])
+        alone = search_latencies(client, small, queries)
         quiet = _uploads(client, text)
         bench.progress("vector stores: index large files")
         large = [
-            _upload(client, text(CHUNKS_OF_A_FILE * 2_800)) for _ in range(bench.plan.few_chunks // CHUNKS_OF_A_FILE)
+            upload(client, text(CHUNKS_OF_A_FILE * 2_800)) for _ in range(bench.plan.few_chunks // CHUNKS_OF_A_FILE)
         ]
         with ThreadPoolExecutor(1) as background:
-            indexing = background.submit(_index, client, large)
+            indexing = background.submit(index_files, client, large)
             time.sleep(1)
             busy = _uploads(client, text)
             much, large_seconds = indexing.result()
         bench.progress(f"vector stores: large files were indexed in {large_seconds:.0f} s")
-        beside = _latencies(client, small, queries)
-        ranked = _latencies(client, much, queries)
+        beside = search_latencies(client, small, queries)
+        ranked = search_latencies(client, much, queries)
         _wait(client, store)
     many = f"{bench.plan.few_chunks:,}"
     return [
@@ -81,12 +81,12 @@ def measure_vector_stores(bench: Bench, _: Nginx | None) -> list[Row]:
     ]
 
 
-def _upload(client: httpx2.Client, content: bytes) -> str:
+def upload(client: httpx2.Client, content: bytes) -> str:
     response = client.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", content)})
     return str(response.raise_for_status().json()["id"])
 
 
-def _index(client: httpx2.Client, ids: Sequence[str]) -> tuple[str, float]:
+def index_files(client: httpx2.Client, ids: Sequence[str]) -> tuple[str, float]:
     """A store of these files, and the seconds until the last one was indexed."""
     store = client.post("/vector_stores", json={}).json()["id"]
     started = time.perf_counter()
@@ -103,7 +103,7 @@ def _wait(client: httpx2.Client, store: str) -> None:
         time.sleep(0.1)
 
 
-def _latencies(client: httpx2.Client, store: str, queries: Sequence[str]) -> list[float]:
+def search_latencies(client: httpx2.Client, store: str, queries: Sequence[str]) -> list[float]:
     """Milliseconds of each search; the first one loads the ranking and does not count."""
     client.post(f"/vector_stores/{store}/search", json={"query": queries[0]}).raise_for_status()
     found = []
@@ -120,6 +120,6 @@ def _uploads(client: httpx2.Client, text: Callable[[int], bytes]) -> list[float]
     found = []
     for _ in range(100):
         started = time.perf_counter()
-        _upload(client, content)
+        upload(client, content)
         found.append((time.perf_counter() - started) * 1_000)
     return found

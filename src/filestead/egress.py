@@ -6,9 +6,13 @@ serve credentials without authentication, are refused unless the operator allows
 """
 
 import contextlib
+import functools
+import http.client
 import ipaddress
 import socket
-from collections.abc import Iterable
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -89,6 +93,47 @@ class Egress:
             except OSError as error:
                 failure = error
         raise failure
+
+    @contextlib.contextmanager
+    def http_connection(
+        self, url: str, seconds: float
+    ) -> Iterator[tuple[http.client.HTTPConnection, Callable[[], bool]]]:
+        """A connection for the URL that is shut down after `seconds`, and whether it was. Redirects are not followed.
+
+        A socket timeout would start again with each byte. Blocks; raises `OSError`.
+        """
+        origin = origin_of(url)
+        connection = http.client.HTTPConnection(*origin)
+        opened = self.connect(origin, seconds)
+        handle = opened.dup()  # remains usable when TLS takes over the socket
+        is_expired = threading.Event()
+        timer = threading.Timer(seconds, lambda: _expire(handle, is_expired))
+        timer.daemon = True
+        timer.start()
+        try:
+            if url.startswith("https:"):
+                connection.default_port = http.client.HTTPS_PORT
+                connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
+            else:
+                connection.sock = opened
+            yield connection, is_expired.is_set
+        finally:
+            timer.cancel()
+            connection.close()
+            opened.close()
+            handle.close()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Cached, as reading all certificates takes tens of milliseconds."""
+    return ssl.create_default_context()
+
+
+def _expire(opened: socket.socket, is_expired: threading.Event) -> None:
+    is_expired.set()  # set first: the reader could take the end of the stream for the end of a response
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 def numeric_addresses(found: Iterable[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]) -> list[Address]:

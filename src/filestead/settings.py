@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from filestead.domain.access import secret_fault
 from filestead.domain.errors import CannotStart
+from filestead.egress import origin_of
 
 PREFIX = "FILESTEAD_"
 MIB = 1024**2
@@ -31,6 +32,7 @@ REQUIRES = {
     "blob_url": ("database_url", "with SQLite, file contents are in the data directory"),
     "s3_endpoint": ("blob_url", "it names the bucket at that address"),
     "download_redirect": ("blob_url", "downloads can only be redirected to an S3-compatible store"),
+    "upstream_api_key": ("upstream_url", "it is sent to that server alone"),
 }
 """Settings without effect unless another one is set, and the reason."""
 
@@ -124,6 +126,27 @@ class Settings(BaseSettings):
     indexing_seconds: float = _setting(
         300.0, "seconds", "Maximum time for indexing one file; a file that needs more fails.", gt=0
     )
+    embeddings: Literal["off", "local", "upstream"] = _setting(
+        "off",
+        "mode",
+        "Whether vector stores are also searched by meaning: `local` uses static vectors (the extra `search`, no "
+        "network), `upstream` asks the OpenAI-compatible server at `FILESTEAD_UPSTREAM_URL`. All nodes need the same "
+        "value.",
+    )
+    embeddings_model: str | None = _setting(
+        None, "name", "Model of that server whose embeddings are used, as in `text-embedding-3-small`."
+    )
+    embeddings_cache: ByteSize = _setting(
+        ByteSize(512 * MIB),
+        "bytes",
+        "Memory of one process for vectors of the stores that were searched last, with SQLite only. Larger stores are "
+        "read anew by each search.",
+        ge=MIB,
+    )
+    upstream_url: str | None = _setting(
+        None, "URL", "OpenAI-compatible server, as in `https://models.example.org/v1`; no redirects are followed."
+    )
+    upstream_api_key: SecretStr | None = _setting(None, "key", "API key for that server.")
     validation: Literal["openai", "advise", "strict", "hosted"] = _setting(
         "advise",
         "mode",
@@ -221,12 +244,22 @@ class Settings(BaseSettings):
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=config)) if config else sources
 
-    @field_validator("bootstrap_key")
+    @field_validator("bootstrap_key", "upstream_api_key")
     @classmethod
-    def _check_bootstrap_key(cls, key: SecretStr | None) -> SecretStr | None:
+    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and (fault := secret_fault(key.get_secret_value())):
             raise ValueError(fault)
         return key
+
+    @field_validator("upstream_url")
+    @classmethod
+    def _check_upstream_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        origin_of(url)
+        if "?" in url or "#" in url:
+            raise ValueError("it must end with a path, as in https://models.example.org/v1")
+        return url.rstrip("/")
 
     @field_validator("cors_origins")
     @classmethod
@@ -305,7 +338,27 @@ def load(**flags: Any) -> Settings:
     for name, (required, reason) in REQUIRES.items():
         if getattr(settings, name) and not getattr(settings, required):
             raise CannotStart(f"{variable(name)} requires {variable(required)}: {reason}")
+    _check_embeddings(settings)
     return settings
+
+
+def _check_embeddings(settings: Settings) -> None:
+    """Raise `CannotStart` for settings of embeddings that do not go together."""
+    mode = settings.embeddings
+    model, url = variable("embeddings_model"), variable("upstream_url")
+    if mode == "upstream":
+        for name, missing in ((url, settings.upstream_url is None), (model, not settings.embeddings_model)):
+            if missing:
+                raise CannotStart(f"{variable('embeddings')}=upstream requires {name}: set it, or use local or off")
+    elif settings.embeddings_model:
+        raise CannotStart(
+            f"{model} names a model of the server at {url}: set {variable('embeddings')}=upstream, or leave the "
+            "model out"
+        )
+    elif settings.upstream_url and mode == "off":
+        raise CannotStart(
+            f"{url} is used for embeddings only: set {variable('embeddings')}=upstream, or leave the URL out"
+        )
 
 
 def _reject_unknown_variables() -> None:

@@ -292,7 +292,7 @@ DAMAGE = [
     (reservation, ["I-12"], 3, 3),
     (doomed_with_file, ["I-21"], 3, 3),
     (live_without_file, ["I-21"], 3, 3),
-    (attached_elsewhere, ["I-25"], 3, 3),
+    (attached_elsewhere, ["I-26"], 3, 3),
     (without_row, ["I-18", "I-18"], 3, 3),
     (orphan, ["I-04"], 2, 0),
     (stale_staging, ["I-04"], 2, 0),

@@ -1,9 +1,6 @@
 """Vector stores with the official Python package: its helpers, and a judged collection through the public API."""
 
-import json
-import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.e2e import judged
 from tests.e2e.openai_clients import connect, new_project
 from tests.support.servers import Server
 
@@ -78,33 +76,7 @@ def test_a_limit_of_attached_files_is_told_with_a_time(tmp_path: Path) -> None:
 
 
 def test_the_judged_collection(client: OpenAI, conformance_data: Path) -> None:
-    folder = conformance_data / "retrieval" / "cranfield"
-    documents = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
-    questions = [json.loads(line) for line in (folder / "queries.jsonl").open()][::3]
-    relevant = defaultdict(set)
-    for line in (folder / "qrels.tsv").open():
-        question, *_, document, grade = line.split()
-        if grade.isdigit() and int(grade) >= 1:
-            relevant[question].add(document)
-    ids = [
-        client.files.create(
-            file=(f"{each['_id']}.txt", f"{each['title']}\n{each['text']}".encode()), purpose="assistants"
-        ).id
-        for each in documents
-        if each["text"].strip()
-    ]
-    store = client.vector_stores.create(name="cranfield")
-    client.vector_stores.file_batches.create_and_poll(store.id, file_ids=ids, poll_interval_ms=200)
-    assert client.vector_stores.retrieve(store.id).file_counts.completed == len(ids)
-    gains = []
-    for question in questions:
-        if judged := relevant[question["_id"]]:
-            results = client.vector_stores.search(store.id, query=question["text"], max_num_results=20).data
-            ranked = list(dict.fromkeys(result.filename.removesuffix(".txt") for result in results))[:10]
-            gain = sum(1 / math.log2(rank + 2) for rank, document in enumerate(ranked) if document in judged)
-            gains.append(gain / sum(1 / math.log2(rank + 2) for rank in range(min(10, len(judged)))))
-    assert sum(gains) / len(gains) >= FLOOR
-    print(f"nDCG@10 {sum(gains) / len(gains):.4f} over {len(gains)} questions")
+    assert judged.ndcg(client, judged.store_of(client, conformance_data), conformance_data) >= FLOOR
 
 
 def test_indexing_waits_for_nobody_else(indexer: Server, client: OpenAI) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -284,6 +285,27 @@ def test_copying_again_replaces_vector_stores(short_way: Way) -> None:
         found = server.client.post(f"/vector_stores/{first}/search", json={"query": "text"}).json()["data"]
         assert {result["filename"] for result in found} == {"1.txt", "2.txt"}
         assert server.client.get(f"/vector_stores/{gone}").status_code == 404
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="wordllama is not installed")
+def test_vectors_are_copied(short_way: Way) -> None:
+    """The target finds by meaning what the source finds, also after a second copy, and without a worker."""
+    source, target = short_way
+    query = {"query": "medicine for a patient"}
+    texts = [b"The doctor treats the sick in a hospital.", b"Interest rates of banks rise.", b"Wings lift a bird."]
+    with source.serve(embeddings="local") as server:
+        ids = [server.upload(text, name=f"{number}.txt")["id"] for number, text in enumerate(texts)]
+        store = searchable(server, ids)
+        found = server.client.post(f"/vector_stores/{store}/search", json=query).json()
+        assert found["data"][0]["filename"] == "0.txt"
+    for _ in range(2):
+        done = copy(source, target)
+        assert (done.returncode, done.stderr) == (0, "")
+    with target.serve(key=None, embeddings="local", role="api") as server:
+        assert server.client.post(f"/vector_stores/{store}/search", json=query).json() == found
+        assert server.client.delete(f"/files/{ids[0]}").status_code == 200
+    assert target.run("sweep").returncode == 0
+    assert target.run("verify").stdout.count("I-25") == 0
 
 
 def test_many_small_files_take_bounded_time(short_way: Way) -> None:

@@ -1,5 +1,6 @@
 """Record stores over real databases, with the database's clock in the test's hand."""
 
+import asyncio
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -18,11 +19,16 @@ from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
 from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
+from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
+from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
+from filestead.domain.vector_stores.scan import ScannedVectors
 from filestead.installation import new_id
 from tests.support.pgbouncer import shared_pgbouncer
 from tests.support.postgres import PostgresServer
@@ -63,6 +69,8 @@ class Rows:
     vector_stores: VectorStoreRepository
     index: IndexRepository
     database: Database
+    vectors: VectorRepository
+    nearest: NearestChunks
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -104,7 +112,17 @@ def over(database: Database, clock: Clock) -> Rows:
         SqlVectorStoreRepository(database),
         SqlIndexRepository(database),
         database,
+        SqlVectorRepository(database),
+        PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
     )
+
+
+def scan_of(database: Database) -> NearestChunks:
+    """What searches by vectors where the database cannot."""
+    from filestead.search.dense import VectorCache
+
+    cache = VectorCache(2**20)
+    return ScannedVectors(SqlVectorBlocks(database), lambda: cache, run_in_thread=asyncio.to_thread)
 
 
 @contextmanager
@@ -162,6 +180,7 @@ def shared_postgres() -> PostgresServer:
     server = PostgresServer(fsync="off")
     with closing(connect(connection_parameters(server.create(TEMPLATE)))) as connection:
         schema.upgrade(connection)
+        connection.execute("CREATE EXTENSION vector")
     return server
 
 

@@ -53,6 +53,7 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.InvalidFilter("filters.key", "Bad."), 400, "filters.key", "invalid_value", "Bad."),
     (errors.JobLost(), 500, None, None, "The server had an error"),
     (errors.SegmentsChanged(), 500, None, None, "The server had an error"),
+    (errors.EmbeddingsUnavailable("x"), 500, None, None, "The server had an error"),
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
     (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
     *((kind(), 503, None, "storage_unavailable", "The server's storage is temporarily unavailable") for kind in (errors.StoreUnavailable, errors.DatabaseUnavailable, errors.BlobStoreUnavailable)),

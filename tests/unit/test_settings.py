@@ -132,6 +132,41 @@ def test_a_setting_that_would_do_nothing_is_refused(
     assert getattr(settings.load(), name.lower())
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"EMBEDDINGS": "upstream"}, "FILESTEAD_EMBEDDINGS=upstream requires FILESTEAD_UPSTREAM_URL: set it"),
+        (
+            {"EMBEDDINGS": "upstream", "UPSTREAM_URL": "http://models/v1"},
+            "FILESTEAD_EMBEDDINGS=upstream requires FILESTEAD_EMBEDDINGS_MODEL: set it",
+        ),
+        ({"EMBEDDINGS": "local", "EMBEDDINGS_MODEL": "m"}, "FILESTEAD_EMBEDDINGS_MODEL names a model of the server"),
+        ({"EMBEDDINGS_MODEL": "m"}, "FILESTEAD_EMBEDDINGS_MODEL names a model of the server"),
+        ({"UPSTREAM_URL": "http://models/v1"}, "FILESTEAD_UPSTREAM_URL is used for embeddings only"),
+        ({"UPSTREAM_API_KEY": "sk-canary"}, "FILESTEAD_UPSTREAM_API_KEY requires FILESTEAD_UPSTREAM_URL"),
+        ({"UPSTREAM_API_KEY": "sk-canary\n1"}, "for FILESTEAD_UPSTREAM_API_KEY: the key has control characters"),
+        ({"UPSTREAM_URL": "ftp://models"}, "FILESTEAD_UPSTREAM_URL: it must begin with http://"),
+        ({"UPSTREAM_URL": "http://me:word@models"}, "FILESTEAD_UPSTREAM_URL: it must not hold a user name"),
+        ({"UPSTREAM_URL": "http://models/v1?a=b"}, "FILESTEAD_UPSTREAM_URL: it must end with a path"),
+    ],
+)
+def test_settings_of_embeddings_go_together(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], text: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"FILESTEAD_{name}", value)
+    with pytest.raises(CannotStart, match=re.escape(text)) as caught:
+        settings.load()
+    assert "canary" not in str(caught.value)
+
+
+def test_embeddings_of_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-canary\n")
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_API_KEY_FILE", str(tmp_path / "key"))
+    loaded = settings.load(embeddings="upstream", embeddings_model="m", upstream_url="https://models.example/v1/")
+    assert (loaded.upstream_url, loaded.embeddings_model) == ("https://models.example/v1", "m")
+    assert loaded.upstream_api_key is not None and loaded.upstream_api_key.get_secret_value() == "sk-canary"
+    assert settings.load(embeddings="local", upstream_url="http://models/v1").embeddings == "local"
+
+
 def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FILESTEAD_PROT", "80")
     with pytest.raises(CannotStart, match="FILESTEAD_PROT is not a setting"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
+from filestead.app.embedding import build_embedders
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
@@ -19,13 +21,18 @@ from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
+from filestead.domain.vector_stores.embeddings import Embedders
+from filestead.domain.vector_stores.hybrid import DenseSearch
+from filestead.domain.vector_stores.scan import Cache, ScannedVectors
 from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
 from filestead.installation import Backends, new_id
 from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
+from filestead.search.fusion import hybrid
 from filestead.settings import Settings
-from filestead.worker.indexing import PREPARE, TASK, IndexHandler
+from filestead.worker.embedding import EmbedHandler
+from filestead.worker.indexing import PREPARE, PREPARE_WITH_VECTORS, TASK, IndexHandler
 from filestead.worker.merging import MergeHandler
 from filestead.worker.worker import Handler, Worker
 
@@ -35,6 +42,9 @@ HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
+LOOK_SECONDS = 600.0
+"""Interval at which stores are looked for that have no vectors of the model that the settings name."""
+STORES_PER_LOOK = 1_000
 
 
 class Services:
@@ -55,6 +65,8 @@ class Services:
             run_in_thread=_run_on(self._hash_threads),
             run_line_checks=_run_on(self._line_thread),
         )
+        embedders = build_embedders(settings)
+        self._embedders = embedders
         self._pool: SandboxPool | None = None
         self.worker: Worker | None = None
         if settings.role != "api":
@@ -72,9 +84,19 @@ class Services:
             backends.index,
             _ranker,
             run_in_thread=_run_on(self._search_threads),
+            dense=self._build_dense_search(settings, embedders) if embedders is not None else None,
         )
         self._sweeper = Sweeper(backends.files, backends.blobs)
         self._sweep_seconds = settings.sweep_seconds
+
+    def _build_dense_search(self, settings: Settings, embedders: Embedders) -> DenseSearch:
+        backends = self._backends
+        nearest = backends.nearest or ScannedVectors(
+            backends.vector_blocks,
+            _vector_cache(int(settings.embeddings_cache)),
+            run_in_thread=_run_on(self._search_threads),
+        )
+        return DenseSearch(backends.vectors, embedders, nearest, hybrid)
 
     def _build_worker(self, settings: Settings, pool: SandboxPool) -> Worker:
         backends = self._backends
@@ -86,9 +108,13 @@ class Services:
                 pool,
                 max_tokens=settings.max_indexed_tokens,
                 quota=_quota(settings),
+                vectors=backends.vectors,
+                embedder=None if self._embedders is None else self._embedders.target,
             ),
             JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
         }
+        if self._embedders is not None:
+            handlers[JobKind.EMBED] = EmbedHandler(backends.vectors, backends.jobs, self._embedders)
         # While some are in the sandbox, others are read and stored; the database commits those together.
         slots = JOBS_PER_PROCESS * settings.indexing_processes
         return Worker(backends.jobs, handlers, slots=slots, new_token=lambda: new_id(""))
@@ -105,6 +131,12 @@ class Services:
             return "the blob store"
         return None
 
+    async def _add_embed_jobs(self) -> None:
+        """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""
+        assert self._embedders is not None, "started only with embeddings"
+        if await self._backends.vectors.add_jobs(self._embedders.target.name, limit=STORES_PER_LOOK) and self.worker:
+            self.worker.wake()
+
     async def _sweep_index(self) -> None:
         while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
             pass
@@ -118,6 +150,8 @@ class Services:
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
+            if self._embedders is not None:
+                background_tasks.append(asyncio.create_task(_repeat(LOOK_SECONDS, self._add_embed_jobs)))
         try:
             yield
         finally:
@@ -138,7 +172,8 @@ def _build_pool(settings: Settings) -> SandboxPool:
         cpu_seconds=int(settings.indexing_seconds) + 1,
         wall_seconds=settings.indexing_seconds,
     )
-    return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=PREPARE)
+    prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
+    return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
 
 
 def _ranker() -> Ranker:
@@ -149,6 +184,17 @@ def _ranker() -> Ranker:
 
 def _quota(settings: Settings) -> Quota:
     return Quota(settings.project_quota, settings.organization_quota)
+
+
+def _vector_cache(max_bytes: int) -> Callable[[], Cache]:
+    """The cache of vectors, which is loaded by the first search."""
+
+    @functools.cache
+    def load() -> Cache:
+        cache: Cache = importlib.import_module("filestead.search.dense").VectorCache(max_bytes)
+        return cache
+
+    return load
 
 
 def _limits(settings: Settings) -> Limits:

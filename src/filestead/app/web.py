@@ -19,6 +19,7 @@ from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
+from filestead.app.embedding import build_embedders
 from filestead.app.services import Services
 from filestead.installation import Backends
 from filestead.settings import Settings
@@ -53,6 +54,11 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
     routes = build_routes(served, handlers, authenticator)
     app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
+
+
+def require_packages(settings: Settings) -> None:
+    """Raise `CannotStart` unless the packages are installed that the settings need."""
+    build_embedders(settings)
 
 
 def error_response(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:

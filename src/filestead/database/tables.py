@@ -182,6 +182,7 @@ vector_stores = sa.Table(
     sa.Column("expires_after_days", sa.Integer),
     sa.Column("expires_at", sa.BigInteger, comment="by the last activity"),
     sa.Column("metadata", Text, nullable=False, server_default="{}", comment="JSON"),
+    sa.Column("embedding_model", sa.BigInteger, comment="with which it is searched; null without vectors"),
     sqlite_autoincrement=True,
 )
 
@@ -214,6 +215,7 @@ vector_store_files = sa.Table(
     sa.Column("chunk_tokens", sa.Integer, nullable=False),
     sa.Column("chunk_overlap_tokens", sa.Integer, nullable=False),
     sa.Column("attributes", Text, nullable=False, server_default="{}", comment="JSON"),
+    sa.Column("embedded_model", sa.BigInteger, comment="with which its vectors were made last, completely"),
     sa.UniqueConstraint("vector_store_id", "file_id"),
     sqlite_autoincrement=True,
 )
@@ -270,6 +272,41 @@ index_documents = sa.Table(
     metadata,
     sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="segment and block"),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+# Models whose vectors there are or were. A name with other dimensions is another model.
+embedding_models = sa.Table(
+    "embedding_models",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("dimensions", sa.Integer, nullable=False),
+    sa.UniqueConstraint("name", "dimensions"),
+    sqlite_autoincrement=True,
+)
+
+# Vectors of a few consecutive chunks of an attachment, with SQLite; PostgreSQL has the table `chunk_vectors`, see
+# `repositories/vector_stores/pgvector.py`. Immutable, so that a search reads only blocks that it does not know yet.
+vector_blocks = sa.Table(
+    "vector_blocks",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("store", sa.BigInteger, nullable=False, comment="seq of the vector store"),
+    sa.Column("model", sa.BigInteger, nullable=False),
+    sa.Column("attachment", sa.BigInteger, nullable=False),
+    sa.Column("first", sa.Integer, nullable=False, comment="ordinal of the first chunk"),
+    sa.Column("chunks", sa.Integer, nullable=False),
+    sa.Column("codes", sa.LargeBinary, nullable=False, comment="quantised, see `search/dense.py`"),
+    sa.Index("vector_blocks_by_store", "store", "model", "seq"),
+    sa.Index("vector_blocks_by_attachment", "attachment"),
+    sqlite_autoincrement=True,
+)
+
+vector_values = sa.Table(
+    "vector_values",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=False, comment="block and number in it"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="float32, little endian"),
 )
 
 leased = blobs.c.lease_until_us.is_not(None)

@@ -285,6 +285,14 @@ class SegmentsChanged(DomainError):
     """Index segments were merged while a search read them; the search can be repeated."""
 
 
+class EmbeddingsUnavailable(DomainError):
+    """A text cannot be embedded now, and why; `passing` says whether a later attempt may succeed."""
+
+    def __init__(self, reason: str, *, passing: bool = True) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
 # --- storage --------------------------------------------------------------------------------------------------------
 
 

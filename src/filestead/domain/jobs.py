@@ -26,6 +26,8 @@ class JobKind(StrEnum):
     """Index an attached file; the subject is the number of the attachment."""
     MERGE = "merge"
     """Merge index segments of a vector store; the subject is the id of the store."""
+    EMBED = "embed"
+    """Make the vectors that a vector store lacks; the subject is the id of the store."""
 
 
 @dataclass(frozen=True, slots=True)

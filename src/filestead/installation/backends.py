@@ -13,13 +13,18 @@ from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.vector_stores.copying import VectorCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
 from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
+from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
+from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.settings import Settings
 
@@ -38,8 +43,13 @@ class Backends:
     jobs: JobRepository
     vector_stores: VectorStoreRepository
     index: IndexRepository
+    vectors: VectorRepository
+    vector_blocks: VectorBlocks
+    nearest: NearestChunks | None
+    """Search by vectors in the database; None where `vector_blocks` are scanned instead."""
     blobs: HealthCheckedBlobs
     tables: TableCopier
+    vector_copier: VectorCopier
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
@@ -59,8 +69,12 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlJobRepository(database),
         SqlVectorStoreRepository(database),
         SqlIndexRepository(database, watch),
+        SqlVectorRepository(database),
+        SqlVectorBlocks(database),
+        None if database.dialect.name == "sqlite" else PgvectorSearch(database),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
+        VectorCopier(database),
         close,
         None if isinstance(blobs, LocalBlobs) else blobs,
     )

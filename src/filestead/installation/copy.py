@@ -8,6 +8,8 @@ copy can continue.
 import asyncio
 import contextlib
 import hashlib
+import importlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -16,13 +18,17 @@ from filestead.database.repositories.table_copier import (
     TABLES_AFTER_FILES,
     TABLES_BEFORE_FILES,
     VECTOR_STORE_TABLES,
+    VECTOR_TABLES,
     Row,
 )
+from filestead.database.tables import PART_BITS
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
 from filestead.domain.files.sweep import Sweeper
 from filestead.installation.backends import Backends
+
+log = logging.getLogger("filestead")
 
 PAGE = 50
 """Files per page: an interrupted copy repeats at most so many."""
@@ -112,13 +118,43 @@ async def _copy_vector_stores(source: Backends, target: Backends) -> None:
 
     Claims of jobs are not copied: no worker runs.
     """
-    for table in ("detached_files", *reversed(VECTOR_STORE_TABLES), "detached_files"):
+    await target.vector_copier.clear()
+    for table in ("detached_files", *VECTOR_TABLES, *reversed(VECTOR_STORE_TABLES), "detached_files"):
         await target.tables.clear(table)
     for table in VECTOR_STORE_TABLES:
         after: Row | None = None
         while page := await _rows(source, table, after):
             after = page[-1]
-            await target.tables.write(table, [row | {"token": None} for row in page] if table == "jobs" else page)
+            if table == "jobs":
+                page = [row | {"token": None} for row in page]
+            elif table == "vector_store_chunks":
+                await _record_detached(target, page)
+            await target.tables.write(table, page)
+    await _copy_vectors(source, target)
+
+
+async def _copy_vectors(source: Backends, target: Backends) -> None:
+    """Copy vectors as far as the target can keep them; otherwise jobs make them anew, when it can."""
+    async with contextlib.aclosing(source.vector_copier.pages()) as pages:  # type: ignore[type-var]
+        first = await anext(pages, None)
+        if first is None:
+            return
+        if not await target.vector_copier.prepare():
+            log.warning("vectors are not copied: the extension pgvector cannot be created in the target")
+            await target.vector_copier.forget()
+            return
+        encode = importlib.import_module("filestead.search.dense").encode  # loads numpy
+        await target.vector_copier.write(first, encode)
+        async for page in pages:
+            await target.vector_copier.write(page, encode)
+
+
+async def _record_detached(target: Backends, chunks: list[Row]) -> None:
+    """Let a sweep of the target delete chunks whose files are not attached there: the source has not swept them yet."""
+    wanted = {row["id"] >> PART_BITS for row in chunks}
+    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in sorted(wanted)])
+    if detached := wanted - {row["seq"] for row in rows}:
+        await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
 
 
 async def _rows(source: Backends, table: str, after: Row | None) -> list[Row]:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.opening import open_blob_store
 from filestead.database import schema
+from filestead.database.engines.statements import Connection
 from filestead.database.repositories.installation import add_installation, installation_id
+from filestead.database.repositories.vector_stores.pgvector import create_tables, lacks_tables
 from filestead.domain.errors import CannotStart, DomainError
+from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS, LOCAL_MODEL
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import create_initial_key
 from filestead.settings import Settings, aws_environment
@@ -57,10 +60,22 @@ class SharedInstallation:
             self._server.check_server(connection)
             schema.require_head(connection)
             installation = installation_id(connection)
+            lacks_vectors = self._settings.embeddings != "off" and lacks_tables(connection, *self._local_model())
+        if lacks_vectors:
+            with self._server.exclusive_connection(self._url) as connection:
+                self._prepare_vectors(connection)
         if installation is None:
             raise CannotStart("the database holds no installation yet: run `filestead migrate`")
         with contextlib.closing(self._blobs()) as blobs:
             blobs.open(installation, fresh=False)
+
+    def _local_model(self) -> tuple[str | None, int]:
+        """The model whose dimensions are known before it is used."""
+        return (LOCAL_MODEL if self._settings.embeddings == "local" else None), LOCAL_DIMENSIONS
+
+    def _prepare_vectors(self, connection: Connection) -> None:
+        self._server.require_pgvector(connection)
+        create_tables(connection, *self._local_model())
 
     def migrate(self, *, wait_seconds: float = 0) -> str:
         """Migrate the schema and create the installation; wait until the database and the blob store are available."""
@@ -77,6 +92,8 @@ class SharedInstallation:
         with self._server.exclusive_connection(self._url) as connection:
             self._server.check_server(connection, may_migrate=True)
             schema.upgrade(connection)
+            if self._settings.embeddings != "off":
+                self._prepare_vectors(connection)
             installation = installation_id(connection)
             with contextlib.closing(self._blobs()) as blobs:
                 fresh = installation is None

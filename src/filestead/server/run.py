@@ -39,6 +39,7 @@ def serve(settings: Settings) -> None:
     # The port is bound first, so that no installation is created if the port is in use. The socket listens last, so
     # that connections to a node that is still migrating are refused and clients try another one.
     installation = from_settings(settings)
+    web.require_packages(settings)
     with contextlib.closing(_bind(settings, installation)) as listener, installation.prepare():
         key_file = settings.data_dir.absolute() / FIRST_KEY_FILE
         printed = settings.print_key or sys.stdout.isatty()

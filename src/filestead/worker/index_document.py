@@ -1,6 +1,7 @@
 """The task of indexing one document, which runs in a sandbox: text, chunks, terms, and the index segment.
 
-Results, each a frame that begins with its kind: batches of chunks while they come, and in the end the segment.
+Results, each a frame that begins with its kind: batches of chunks while they come, each with its vectors if these are
+wanted, and in the end the segment.
 """
 
 import io
@@ -17,6 +18,7 @@ from filestead.extraction.extract import extract_text
 from filestead.extraction.preload import preload
 from filestead.sandbox.tasks import rejects
 from filestead.search.analysis import terms
+from filestead.search.dense import encode
 from filestead.search.segments import SegmentBuilder
 
 CHUNKS_PER_FRAME = 200
@@ -28,6 +30,15 @@ class ChunkRow(msgspec.Struct, array_like=True):
     text: str
     overlap: int
     tokens: int
+
+
+class VectorRow(msgspec.Struct, array_like=True):
+    """Vectors of consecutive chunks of the last frame of chunks; `search.dense` defines the formats."""
+
+    first: int
+    chunks: int
+    values: bytes
+    codes: bytes
 
 
 class SegmentParts(msgspec.Struct, array_like=True):
@@ -50,19 +61,30 @@ class Arguments:
     chunk_tokens: int
     overlap_tokens: int
     max_tokens: int
+    embed: bool = False
+    """Whether to make vectors with the static vectors."""
 
 
-CHUNKS, SEGMENT = b"c", b"s"
+CHUNKS, VECTORS, SEGMENT = b"c", b"v", b"s"
 _encoder = msgspec.msgpack.Encoder()
 
 
 def prepare() -> None:
     """Load what the task needs, once in the fork server: the task itself cannot import anything."""
     preload()
-    sample = Arguments(1, "sample.txt", 100, 50, 1_000)
-    deque(
-        index_document(io.BytesIO(b"A sample, of which each step loads what it needs. " * 50), asdict(sample)), maxlen=0
-    )
+    _index_sample(embed=False)
+
+
+def prepare_with_vectors() -> None:
+    """As `prepare`, with the static vectors."""
+    preload()
+    _index_sample(embed=True)
+
+
+def _index_sample(*, embed: bool) -> None:
+    sample = Arguments(1, "sample.txt", 100, 50, 1_000, embed)
+    text = b"A sample, of which each step loads what it needs. " * 50
+    deque(index_document(io.BytesIO(text), asdict(sample)), maxlen=0)
 
 
 @rejects(ExtractionError)
@@ -79,11 +101,21 @@ def index_document(file: BinaryIO, arguments: dict[str, Any]) -> Iterator[bytes]
         text_bytes += len(chunk.text[chunk.overlap :].encode())
         batch.append(ChunkRow(chunk.text, chunk.overlap, chunk.tokens))
         if len(batch) == CHUNKS_PER_FRAME:
-            yield CHUNKS + _encoder.encode(batch)
+            yield from _frames(batch, ordinal + 1 - len(batch), embed=document.embed)
             batch = []
     if batch:
-        yield CHUNKS + _encoder.encode(batch)
+        yield from _frames(batch, ordinal + 1 - len(batch), embed=document.embed)
     segment = builder.build()
     counts = segment.counts
     parts = SegmentParts(text_bytes, counts.chunks, counts.length, counts.postings, segment.buckets, segment.documents)
     yield SEGMENT + _encoder.encode(parts)
+
+
+def _frames(batch: list[ChunkRow], first: int, *, embed: bool) -> Iterator[bytes]:
+    """Frames of chunks, the first of which has the ordinal `first`, and of their vectors."""
+    yield CHUNKS + _encoder.encode(batch)
+    if embed:
+        from filestead.embeddings import local  # noqa: PLC0415 - most servers make no vectors
+
+        vectors = local.load().embed([row.text for row in batch])
+        yield VECTORS + _encoder.encode([VectorRow(*block) for block in encode(vectors, first)])

@@ -15,6 +15,15 @@ from filestead.domain.errors import BlobNotFound, QuotaExceeded
 from filestead.domain.files.model import File
 from filestead.domain.jobs import Job, JobRepository
 from filestead.domain.quota import Quota
+from filestead.domain.vector_stores.embeddings import (
+    LOCAL_DIMENSIONS,
+    LOCAL_MODEL,
+    Embedder,
+    EmbeddingModel,
+    NewVectors,
+    VectorBlock,
+    VectorRepository,
+)
 from filestead.domain.vector_stores.file_types import (
     EMPTY_FILE,
     QUOTA_EXCEEDED,
@@ -42,6 +51,7 @@ IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 TASK = "filestead.worker.index_document:index_document"
 PREPARE = "filestead.worker.index_document:prepare"
+PREPARE_WITH_VECTORS = "filestead.worker.index_document:prepare_with_vectors"
 
 ReadContent = Callable[[File], AsyncIterator[bytes]]
 
@@ -59,8 +69,16 @@ class IndexHandler:
         max_tokens: int,
         quota: Quota,
         folder: Path | None = None,
+        vectors: VectorRepository | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
-        """`read` yields the content of a file; large content is kept in `folder` while it is indexed."""
+        """`read` yields the content of a file; large content is kept in `folder` while it is indexed.
+
+        With the static vectors as `embedder`, vectors are made together with the segment; with another one, by a job.
+        """
+        self._vectors = vectors
+        self._embed_later = embedder is not None and embedder.name != LOCAL_MODEL
+        self._embed_now = embedder is not None and embedder.name == LOCAL_MODEL
         self._index = index
         self._jobs = jobs
         self._read = read
@@ -133,26 +151,51 @@ class IndexHandler:
             task.chunking.max_tokens,
             task.chunking.overlap_tokens,
             self._max_tokens,
+            self._embed_now,
         )
+        model = await self._local_model()
         stored = 0
         chunks: list[StoredChunk] = []
+        blocks: list[VectorBlock] = []
         async with self._pool.run(descriptor, asdict(arguments)) as frames:
             async for frame in frames:
                 kind, payload = frame[:1], memoryview(frame)[1:]
+                if len(chunks) >= CHUNKS_PER_TRANSACTION and kind != index_document.VECTORS:
+                    await self._index.add_chunks(job, task, stored, chunks, _new(model, blocks))
+                    stored += len(chunks)
+                    chunks, blocks = [], []
                 if kind == index_document.CHUNKS:
                     rows = msgspec.msgpack.decode(payload, type=list[index_document.ChunkRow])
                     chunks += [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
-                    if len(chunks) >= CHUNKS_PER_TRANSACTION:
-                        await self._index.add_chunks(job, task, stored, chunks)
-                        stored += len(chunks)
-                        chunks = []
+                elif kind == index_document.VECTORS:
+                    vectors = msgspec.msgpack.decode(payload, type=list[index_document.VectorRow])
+                    blocks += [
+                        VectorBlock(task.attachment, row.first, row.chunks, row.values, row.codes) for row in vectors
+                    ]
                 else:
                     parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
         segment = SegmentData(parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents)
         usage = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
         await self._index.complete_file(
-            job, task, segment, usage_bytes=usage, quota=self._quota, start=stored, chunks=chunks
+            job,
+            task,
+            segment,
+            usage_bytes=usage,
+            quota=self._quota,
+            start=stored,
+            chunks=chunks,
+            vectors=_new(model, blocks),
+            embed=self._embed_later,
         )
+
+    async def _local_model(self) -> EmbeddingModel | None:
+        if not self._embed_now or self._vectors is None:
+            return None
+        return await self._vectors.register(LOCAL_MODEL, LOCAL_DIMENSIONS)
+
+
+def _new(model: EmbeddingModel | None, blocks: list[VectorBlock]) -> NewVectors | None:
+    return None if model is None else NewVectors(model, blocks)
 
 
 async def _write(descriptor: int, block: bytes) -> None:

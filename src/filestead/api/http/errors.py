@@ -282,6 +282,7 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
     errors.InvalidFilter: lambda error: ErrorResponse(400, error.message, error.param, "invalid_value"),
     errors.JobLost: lambda _: INTERNAL_ERROR,
     errors.SegmentsChanged: lambda _: INTERNAL_ERROR,
+    errors.EmbeddingsUnavailable: lambda _: INTERNAL_ERROR,  # jobs alone raise it; a search goes without
     errors.StorageFull: lambda _: ErrorResponse(
         507,
         "The server has no disk space left for this file; nothing was stored. Delete files or ask the operator for "

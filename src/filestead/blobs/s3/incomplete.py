@@ -3,13 +3,8 @@
 Each call is bounded in time whatever the store sends, and a list also in its number of pages.
 """
 
-import contextlib
-import functools
 import html
 import http.client
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +13,7 @@ from urllib.parse import urlsplit
 
 from filestead.blobs.s3.signing import Signer
 from filestead.domain.errors import BlobStoreUnavailable, StorageFailed
-from filestead.egress import Egress, origin_of
+from filestead.egress import Egress
 
 REQUEST_SECONDS = 5.0
 """For one request, and for aborting all uploads to one object."""
@@ -88,7 +83,7 @@ class IncompleteUploads:
             raise BlobStoreUnavailable(f"{OPERATION}: the object store did not respond in time")
         parts = urlsplit(url)
         try:
-            with _connected(self._egress, url, left) as (connection, is_expired):
+            with self._egress.http_connection(url, left) as (connection, is_expired):
                 connection.request(method, f"{parts.path}?{parts.query}")
                 response = connection.getresponse()
                 body = response.read(MAX_RESPONSE_BYTES).decode(errors="replace")
@@ -101,48 +96,6 @@ class IncompleteUploads:
         if response.status >= 300 and response.status != 404:  # aborted or completed in the meantime
             raise StorageFailed(f"{OPERATION}: the object store rejected the request ({response.status})")
         return body
-
-
-@contextlib.contextmanager
-def _connected(
-    egress: Egress, url: str, seconds: float
-) -> Iterator[tuple[http.client.HTTPConnection, Callable[[], bool]]]:
-    """A connection that is shut down after `seconds`, and whether it was.
-
-    A socket timeout would start again with each byte.
-    """
-    origin = origin_of(url)
-    connection = http.client.HTTPConnection(*origin)
-    opened = egress.connect(origin, seconds)
-    handle = opened.dup()  # remains usable when TLS takes over the socket
-    is_expired = threading.Event()
-    timer = threading.Timer(seconds, lambda: _expire(handle, is_expired))
-    timer.daemon = True
-    timer.start()
-    try:
-        if url.startswith("https:"):
-            connection.default_port = http.client.HTTPS_PORT
-            connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
-        else:
-            connection.sock = opened
-        yield connection, is_expired.is_set
-    finally:
-        timer.cancel()
-        connection.close()
-        opened.close()
-        handle.close()
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Cached, as reading all certificates takes tens of milliseconds."""
-    return ssl.create_default_context()
-
-
-def _expire(opened: socket.socket, is_expired: threading.Event) -> None:
-    is_expired.set()  # set first: the reader could take the end of the stream for the end of a response
-    with contextlib.suppress(OSError):
-        opened.shutdown(socket.SHUT_RDWR)
 
 
 def _element(text: str, name: str) -> str:

@@ -21,8 +21,8 @@ def serve(**flags: Any) -> None:
     ends the server as SIGINT does.
 
     Every flag is also an environment variable and a key of the TOML file that FILESTEAD_CONFIG names.
-    Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL, or the same with _FILE
-    for the name of a file that holds it.
+    Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY, FILESTEAD_DATABASE_URL and
+    FILESTEAD_UPSTREAM_API_KEY, or the same with _FILE for the name of a file that holds it.
     """
     # A KeyboardInterrupt is lost when it comes in a finalizer or a callback, and the server would not end.
     signal.signal(signal.SIGINT, lambda *_: exit_on_ctrl_c())

@@ -19,13 +19,17 @@ from filestead.database.tables import (
     index_segments,
     jobs,
     projects,
+    vector_blocks,
     vector_store_chunks,
     vector_store_files,
     vector_stores,
+    vector_values,
 )
 from filestead.domain.integrity import Violation
+from filestead.domain.vector_stores.embeddings import ROWS_PER_BLOCK
 
 EXPIRY_GRACE_SECONDS = 900
+ORPHANED_VECTORS = "vectors of a file that is not attached to a vector store were not swept"
 LEASE_GRACE_US = 300_000_000
 
 # Checks of the database file, with the result for an intact one. A server checks its files and references itself.
@@ -40,6 +44,8 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
         for invariant, severity, sentence, remedy, statement in _checks():
             rows = Statement(statement, dialect)(connection).fetchall()
             found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
+        if dialect.name == "postgresql":
+            found += _orphaned_vectors(connection)
         for sql, expected in SELF_CHECKS.get(dialect.name, ()):
             rows = Statement(literal_sql(sql), dialect)(connection).fetchall()
             found += [
@@ -50,6 +56,23 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
         return found
 
     return operation
+
+
+def _orphaned_vectors(connection: Connection) -> list[Violation]:
+    """Vectors in the tables of pgvector, which there are for each model."""
+    models = connection.execute(
+        "SELECT id FROM embedding_models WHERE to_regclass('chunk_vectors_' || id) IS NOT NULL", {}
+    ).fetchall()
+    found: list[Violation] = []
+    for (model,) in models:
+        rows = connection.execute(
+            f"SELECT attachment FROM (SELECT DISTINCT id >> {PART_BITS} AS attachment FROM chunk_vectors_{model}) AS v "  # noqa: S608
+            "WHERE NOT EXISTS (SELECT FROM vector_store_files WHERE seq = attachment) "
+            "AND NOT EXISTS (SELECT FROM detached_files AS d WHERE d.attachment = v.attachment)",
+            {},
+        ).fetchall()
+        found += [Violation("I-25", "B", str(row[0]), ORPHANED_VECTORS, "report this") for row in rows]
+    return found
 
 
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
@@ -114,7 +137,7 @@ def _vector_store_checks() -> list[tuple[str, str, str, str, Executable]]:
             select(attached.vector_store_id + "/" + attached.file_id).where(attached.status == "in_progress", ~has_job),
         ),
         (
-            "I-25",
+            "I-26",
             "A",
             "the attached file and the vector store are not of one project",
             "detach the file, and report this",
@@ -129,6 +152,25 @@ def _vector_store_checks() -> list[tuple[str, str, str, str, Executable]]:
             "chunks of a file that is not attached to a vector store were not swept",
             "report this",
             select(wholes.c.attachment).where(orphaned),
+        ),
+    ]
+    known = exists().where(attached.seq == vector_blocks.c.attachment)
+    swept_later = exists().where(detached_files.c.attachment == vector_blocks.c.attachment)
+    values = vector_values.c.id // ROWS_PER_BLOCK
+    found += [
+        (
+            "I-25",
+            "B",
+            ORPHANED_VECTORS,
+            "report this",
+            select(vector_blocks.c.attachment).where(~known, ~swept_later).distinct(),
+        ),
+        (
+            "I-25",
+            "B",
+            "exact vectors of a block that does not exist were not deleted",
+            "report this",
+            select(values).where(~exists().where(vector_blocks.c.seq == values)).distinct(),
         ),
     ]
     for parts in (index_postings, index_documents):

@@ -18,12 +18,22 @@ TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 VECTOR_STORE_TABLES = (
-    *("vector_stores", "file_batches", "vector_store_files", "vector_store_chunks", "index_segments"),
-    *("index_postings", "index_documents", "jobs"),
+    *("embedding_models", "vector_stores", "file_batches", "vector_store_files", "vector_store_chunks"),
+    *("index_segments", "index_postings", "index_documents", "jobs"),
 )
-"""Tables of vector stores and of jobs, in the order of their references."""
+"""Tables of vector stores and of jobs, in the order of their references; without vectors, see `copying.py`."""
 
-SEQUENCES = {"files": "seq", "vector_stores": "seq", "vector_store_files": "seq", "index_segments": "id", "jobs": "id"}
+VECTOR_TABLES = ("vector_blocks", "vector_values")
+"""Of SQLite alone."""
+
+SEQUENCES = {
+    "files": "seq",
+    "vector_stores": "seq",
+    "vector_store_files": "seq",
+    "embedding_models": "id",
+    "index_segments": "id",
+    "jobs": "id",
+}
 """Tables whose rows are numbered; a number is never given twice."""
 
 # The highest number ever given, even if the row was deleted.
@@ -147,6 +157,8 @@ class TableCopier:
         key = _key_columns(table)
         others = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
         values = {f"{name}_{number}": row[name] for number, row in enumerate(rows) for name in names}
+        if not others:
+            return insert.on_conflict_do_nothing(index_elements=key), values
         return insert.on_conflict_do_update(index_elements=key, set_=others), values
 
     async def _write_all(self, *statements: tuple[sa.Executable, Row]) -> None:

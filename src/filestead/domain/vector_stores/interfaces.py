@@ -11,6 +11,7 @@ from typing import Protocol
 from filestead.domain.jobs import Job
 from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
+from filestead.domain.vector_stores.embeddings import NewVectors
 from filestead.domain.vector_stores.model import (
     AttachedFile,
     Attributes,
@@ -118,8 +119,18 @@ class IndexRepository(Protocol):
         A file that has expired is indexed as long as it is not deleted: the clock may be wrong.
         """
 
-    async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
-        """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`."""
+    async def add_chunks(
+        self,
+        job: Job,
+        task: IndexTask,
+        start: int,
+        chunks: Sequence[StoredChunk],
+        vectors: NewVectors | None = None,
+    ) -> None:
+        """Store chunks from the ordinal `start` on, replacing those of an earlier attempt. Raises `JobLost`.
+
+        `vectors` are those of these chunks, or none of them.
+        """
 
     async def complete_file(
         self,
@@ -131,10 +142,13 @@ class IndexRepository(Protocol):
         quota: Quota,
         start: int = 0,
         chunks: Sequence[StoredChunk] = (),
+        vectors: NewVectors | None = None,
+        embed: bool = False,
     ) -> None:
         """Store the last chunks, from the ordinal `start` on, add the segment, and set the file to `completed`.
 
-        The usage is charged and the job finished in the same transaction. Raises `JobLost` and `QuotaExceeded`.
+        The usage is charged and the job finished in the same transaction. With `embed`, a job that makes vectors is
+        added. Raises `JobLost` and `QuotaExceeded`.
         """
 
     async def fail_file(

@@ -179,6 +179,8 @@ class IndexTask:
     vector_store_id: str
     file: File
     chunking: Chunking
+    store: int = 0
+    """The number of the store in this installation."""
 
 
 @dataclass(frozen=True, slots=True)

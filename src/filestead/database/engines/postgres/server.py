@@ -20,6 +20,8 @@ from filestead.domain.errors import CannotStart
 log = logging.getLogger("filestead")
 
 MIN_MAJOR = 15
+MIN_PGVECTOR = (0, 8)
+"""It goes on until enough rows pass the condition of a query; older releases return fewer."""
 LOCK_ID = 0x66696C657374  # "filest", among whatever else uses advisory locks of this database
 LOCK_TIMEOUT = 60
 
@@ -84,6 +86,31 @@ def check_server(connection: Connection, *, may_migrate: bool = False) -> None:
             f"the role {role} may not create tables in {place}: GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO "
             f"{role}, or run `filestead migrate` as a role that may"
         )
+
+
+def require_pgvector(connection: Connection) -> None:
+    """Create the extension `vector` unless it is there. Raises `CannotStart` if that fails, or if it is too old."""
+    version = _pgvector_version(connection)
+    if version is None:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except psycopg.Error as error:
+            raise CannotStart(
+                f"FILESTEAD_EMBEDDINGS needs the extension pgvector, which cannot be created ({short_reason(error)}): "
+                "install it on the PostgreSQL server and run CREATE EXTENSION vector in this database as a superuser, "
+                "or set FILESTEAD_EMBEDDINGS=off"
+            ) from None
+        version = _pgvector_version(connection)
+    if version is None or tuple(map(int, version.split(".")[:2])) < MIN_PGVECTOR:
+        raise CannotStart(
+            f"FILESTEAD_EMBEDDINGS needs pgvector {'.'.join(map(str, MIN_PGVECTOR))} or newer, but this database has "
+            f"{version}: upgrade it and run ALTER EXTENSION vector UPDATE, or set FILESTEAD_EMBEDDINGS=off"
+        )
+
+
+def _pgvector_version(connection: Connection) -> str | None:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    return None if row is None else str(row[0])
 
 
 def warn_of_unsafe_settings(connection: Connection) -> None:

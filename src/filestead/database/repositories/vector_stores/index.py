@@ -29,12 +29,14 @@ from filestead.database.repositories.vector_stores.segments import (
     blocks_of,
 )
 from filestead.database.repositories.vector_stores.sweeping import Step, Sweeping
-from filestead.database.tables import files, projects, vector_store_chunks, vector_store_files
+from filestead.database.repositories.vector_stores.vectors import vector_table
+from filestead.database.tables import files, projects, vector_store_chunks, vector_store_files, vector_stores
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import JobLost, SegmentsChanged
 from filestead.domain.files.model import File
 from filestead.domain.jobs import Job, JobKind
 from filestead.domain.quota import Quota
+from filestead.domain.vector_stores.embeddings import NewVectors
 from filestead.domain.vector_stores.model import (
     Chunking,
     ChunkRef,
@@ -58,16 +60,25 @@ class SqlIndexRepository:
         self._queue = JobQueue(dialect)
         self._segments = SegmentStatements(dialect)
         self._quota = QuotaLedger(dialect)
+        self._vectors = vector_table(dialect)
         clock = SqlClock(database, watch or ClockWatch())
-        self._sweeping = Sweeping(dialect, clock, self._queue, self._segments, self._quota)
+        self._sweeping = Sweeping(dialect, clock, self._queue, self._segments, vectors=self._vectors, quota=self._quota)
         self._compile_indexing(dialect)
+        self._compile_vectors(dialect)
         self._compile_search(dialect)
 
     def _compile_indexing(self, dialect: Dialect) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._task = compiled(
-            select(attached.vector_store_id, attached.chunk_tokens, attached.chunk_overlap_tokens, *FILE_COLUMNS)
+            select(
+                attached.vector_store_id,
+                attached.chunk_tokens,
+                attached.chunk_overlap_tokens,
+                stores.seq.label("store"),
+                *FILE_COLUMNS,
+            )
             .join(files, files.c.id == attached.file_id)
+            .join(vector_stores, stores.id == attached.vector_store_id)
             .where(
                 attached.seq == int_param("attachment"),
                 attached.status == IndexStatus.IN_PROGRESS.value,
@@ -98,6 +109,19 @@ class SqlIndexRepository:
             select(stores.id).where(stores.id == bindparam("store_id")).with_for_update(read=True, key_share=True)
         )
 
+    def _compile_vectors(self, dialect: Dialect) -> None:
+        compiled = partial(Statement, dialect=dialect)
+        self._embedded = compiled(
+            update(vector_store_files)
+            .where(attached.seq == int_param("attachment"))
+            .values(embedded_model=int_param("model"))
+        )
+        self._first_model = compiled(
+            update(vector_stores)
+            .where(stores.id == bindparam("store_id"), stores.embedding_model.is_(None))
+            .values(embedding_model=int_param("model"))
+        )
+
     def _compile_search(self, dialect: Dialect) -> None:
         compiled = partial(Statement, dialect=dialect)
         chunks = vector_store_chunks.c
@@ -122,15 +146,24 @@ class SqlIndexRepository:
         row = await self._database.read(lambda connection: self._task(connection, attachment=attachment).fetchone())
         if row is None:
             return None
-        store_id, tokens, overlap, *columns = row
-        return IndexTask(attachment, store_id, File(*columns), Chunking(tokens, overlap))
+        store_id, tokens, overlap, store, *columns = row
+        return IndexTask(attachment, store_id, File(*columns), Chunking(tokens, overlap), store)
 
-    async def add_chunks(self, job: Job, task: IndexTask, start: int, chunks: Sequence[StoredChunk]) -> None:
+    async def add_chunks(
+        self,
+        job: Job,
+        task: IndexTask,
+        start: int,
+        chunks: Sequence[StoredChunk],
+        vectors: NewVectors | None = None,
+    ) -> None:
         """Store chunks from the ordinal `start` on, replacing those of an earlier attempt."""
 
         def operation(connection: Connection) -> None:
             self._queue.require_held(connection, job)
             self._replace_chunks(connection, task, start, chunks)
+            if vectors is not None:
+                self._vectors.replace(connection, task.store, vectors.model, vectors.blocks)
 
         await self._database.write(operation)
 
@@ -154,16 +187,25 @@ class SqlIndexRepository:
         quota: Quota,
         start: int = 0,
         chunks: Sequence[StoredChunk] = (),
+        vectors: NewVectors | None = None,
+        embed: bool = False,
     ) -> None:
         """Store the last chunks, add the segment, set the file to `completed`, charge its usage, finish the job."""
         built = await self._build(job, task.vector_store_id, segment, level=0)
 
         def operation(connection: Connection) -> None:
+            if vectors is not None:  # before the row of the file, as a deletion of the store locks them
+                self._first_model(connection, store_id=task.vector_store_id, model=vectors.model.id)
             self._end_file(connection, task, IndexStatus.COMPLETED, usage_bytes=usage_bytes)
             self._queue.finish(connection, job)
             if chunks:
                 self._replace_chunks(connection, task, start, chunks)
             if segment.chunks:
+                if vectors is not None:
+                    self._vectors.replace(connection, task.store, vectors.model, vectors.blocks)
+                    self._embedded(connection, attachment=task.attachment, model=vectors.model.id)
+                if embed:
+                    self._queue.add(connection, JobKind.EMBED, task.vector_store_id, job.project_id)
                 self._segments.publish(connection, task.vector_store_id, segment, level=0, built=built)
                 if self._segments.to_merge(connection, task.vector_store_id):
                     self._queue.add(connection, JobKind.MERGE, task.vector_store_id, job.project_id)

@@ -232,6 +232,7 @@ class SqlVectorStoreRepository:
             if not self._delete(connection, project_id=project_id, store_id=store_id).rowcount:
                 raise VectorStoreNotFound(store_id)
             self._queue.remove(connection, JobKind.MERGE, [store_id])
+            self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
 
         await self._database.write(operation)

@@ -17,6 +17,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.parts import in_range, range_of
 from filestead.database.repositories.vector_stores.rows import attached, stores
 from filestead.database.repositories.vector_stores.segments import READY, SegmentStatements
+from filestead.database.repositories.vector_stores.vector_tables import VectorTable
 from filestead.database.tables import (
     PART_BITS,
     detached_files,
@@ -38,13 +39,21 @@ class Sweeping:
     """Statements of the sweep; a step takes the largest number of rows and returns how many it has deleted."""
 
     def __init__(
-        self, dialect: Dialect, clock: SqlClock, queue: JobQueue, segments: SegmentStatements, quota: QuotaLedger
+        self,
+        dialect: Dialect,
+        clock: SqlClock,
+        queue: JobQueue,
+        segments: SegmentStatements,
+        *,
+        vectors: VectorTable,
+        quota: QuotaLedger,
     ) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._quota = quota
         self._clock = clock
         self._queue = queue
         self._segments = segments
+        self._vectors = vectors
         not_empty = or_(
             exists().where(attached.vector_store_id == stores.id),
             exists().where(index_segments.c.vector_store_id == stores.id, index_segments.c.state == READY),
@@ -96,11 +105,12 @@ class Sweeping:
         self._detach(connection, ids=json_array(found))
         if len(found) < limit:
             self._queue.remove(connection, JobKind.MERGE, [store_id])
+            self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
         return max(1, len(found))
 
     def delete_chunks(self, connection: Connection, limit: int) -> int:
-        """Delete chunks of detached files; a file is done with once it has none, and its usage is released."""
+        """Delete chunks and vectors of detached files; once a file has none, its usage is released."""
         left, done, usage = limit, [], Counter[str]()
         for attachment, project_id, usage_bytes, has_chunks in self._detached(connection, limit=limit).fetchall():
             if has_chunks:
@@ -110,6 +120,10 @@ class Sweeping:
             done.append(attachment)
             if usage_bytes:
                 usage[project_id] += usage_bytes
+        if done and left > 0:
+            left -= self._vectors.delete(connection, done, left)
+        if left <= 0:
+            return limit - left
         self._forget(connection, ids=json_array(done))
         self._quota.release_all(connection, used=usage, reserved=Counter())
         return limit - left + len(done)

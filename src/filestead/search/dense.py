@@ -1,0 +1,330 @@
+"""Search by vectors without a database that can: a scan of quantised vectors, and exact scores for the best.
+
+A block of n vectors with d dimensions is stored as its exact values (n * d float32) and as codes: n scales (float32),
+then n * d int8, all little endian. `scale * code` is a component up to 1/254 of the vector's largest.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_CHUNKS = 16
+"""The most vectors of a block. Codes are read by blocks, exact vectors one by one."""
+
+PAGE_ROWS = 16_384
+"""Small pages are joined up to this size."""
+
+BUFFER_FLOATS = 65_536
+"""Codes that are converted and multiplied at once: as float32 they fit into the cache of the processor."""
+
+SCORED_SHARE = 0.1
+LEAST_SCORED = 8_192
+"""How many vectors the signs let pass: among 10 % are 98 of the nearest 100, of those that come first nearly all."""
+
+MAX_AGE_SECONDS = 3_600.0
+"""Then codes are read anew, without those of files that were detached."""
+
+
+class StoredBlock(Protocol):
+    """A block as it is stored; `seq` rises with the order in which blocks were stored."""
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+
+    @property
+    def attachment(self) -> int:
+        """Whose chunks they are."""
+
+    @property
+    def first(self) -> int:
+        """The ordinal of the first chunk."""
+
+    @property
+    def chunks(self) -> int:
+        """The number of vectors."""
+
+    @property
+    def codes(self) -> bytes:
+        """The quantised vectors."""
+
+
+class EncodedBlock(NamedTuple):
+    """Vectors to store; the first is that of the `first` chunk."""
+
+    first: int
+    chunks: int
+    values: bytes
+    codes: bytes
+
+
+class Hit(NamedTuple):
+    """A chunk that may be near; `row` is its place in the block."""
+
+    block: int
+    row: int
+    attachment: int
+    ordinal: int
+
+    @property
+    def value_id(self) -> int:
+        """The number of its exact vector."""
+        return self.block * BLOCK_CHUNKS + self.row
+
+
+class Scored(NamedTuple):
+    """A chunk with its cosine."""
+
+    attachment: int
+    ordinal: int
+    score: float
+
+
+def encode(vectors: Sequence[bytes], first: int = 0) -> list[EncodedBlock]:
+    """Blocks of the vectors of consecutive chunks, the first of which has the ordinal `first`."""
+    found = []
+    for start in range(0, len(vectors), BLOCK_CHUNKS):
+        part = vectors[start : start + BLOCK_CHUNKS]
+        values = np.frombuffer(b"".join(part), "<f4").reshape(len(part), -1)
+        scales = (np.abs(values).max(axis=1) / 127).astype("<f4")
+        codes = np.rint(values / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+        found.append(EncodedBlock(first + start, len(part), values.tobytes(), scales.tobytes() + codes.tobytes()))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Vectors of several blocks, a row for each."""
+
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    signs: NDArray[np.uint64]
+    """The signs of the components, 64 in a word; a column for each vector."""
+    rows: NDArray[np.int64]
+    """Block, row in it, attachment and ordinal of each."""
+
+    @property
+    def size(self) -> int:
+        return self.codes.nbytes + self.scales.nbytes + self.signs.nbytes + self.rows.nbytes
+
+    def distances(self, query: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """How many signs of each vector differ from those of the query."""
+        found = np.zeros(len(self.rows), np.uint16)
+        for word, asked in zip(self.signs, query, strict=True):
+            found += np.bitwise_count(word ^ asked)
+        return found
+
+    def scores(self, query: NDArray[np.float32], chosen: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The approximate cosines of all vectors, or of those that are chosen."""
+        # Not by the BLAS library, whose threads wait for one another when the processor is busy.
+        codes = self.codes if chosen is None else self.codes[chosen]
+        count, dimensions = codes.shape
+        step = max(1, BUFFER_FLOATS // dimensions)
+        buffer = np.empty((min(step, count), dimensions), np.float32)
+        found = np.empty(count, np.float32)
+        for start in range(0, count, step):
+            part = codes[start : start + step]
+            converted = buffer[: len(part)]
+            np.copyto(converted, part)
+            np.vecdot(converted, query, out=found[start : start + step])
+        found *= self.scales if chosen is None else self.scales[chosen]
+        return found
+
+
+def _signs(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """The signs of vectors as words, padded with zeros; a column for each vector."""
+    bits = np.packbits(values > 0, axis=1)
+    padded = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return np.ascontiguousarray(padded.view(np.uint64).T)
+
+
+def _page_of(blocks: Sequence[StoredBlock], dimensions: int) -> _Page:
+    count = sum(block.chunks for block in blocks)
+    codes = np.empty((count, dimensions), np.int8)
+    scales = np.empty(count, np.float32)
+    rows = np.empty((count, 4), np.int64)
+    start = 0
+    for block in blocks:
+        end = start + block.chunks
+        scales[start:end] = np.frombuffer(block.codes, "<f4", block.chunks)
+        codes[start:end] = np.frombuffer(block.codes, np.int8, offset=4 * block.chunks).reshape(-1, dimensions)
+        numbers = np.arange(block.chunks)
+        rows[start:end, 0] = block.seq
+        rows[start:end, 1] = numbers
+        rows[start:end, 2] = block.attachment
+        rows[start:end, 3] = block.first + numbers
+        start = end
+    return _Page(codes, scales, _signs(codes), rows)
+
+
+class _Index:
+    """What is remembered of one store and model: the pages of its first blocks, up to the block `last`."""
+
+    def __init__(self) -> None:
+        self.pages: list[_Page] = []
+        self.last = 0
+        self.size = 0
+        self.created = time.monotonic()
+
+
+class VectorCache:
+    """Codes of the stores that were searched last, with a bound on memory; safe for use by several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._indexes: OrderedDict[tuple[int, int], _Index] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are in use."""
+        return sum(index.size for index in self._indexes.values())
+
+    def begin(self, store: int, model: int, query: bytes) -> "Scan":
+        """Score what is remembered; the caller extends the scan by the blocks after `scan.last`."""
+        key = (store, model)
+        with self._lock:
+            index = self._indexes.get(key)
+            if index is None or time.monotonic() - index.created > MAX_AGE_SECONDS:
+                index = self._indexes[key] = _Index()
+            self._indexes.move_to_end(key)
+            pages, last = list(index.pages), index.last
+        return Scan(self, key, np.frombuffer(query, "<f4"), pages, last)
+
+    def remember(self, key: tuple[int, int], page: _Page, after: int, last: int) -> bool:
+        """Remember a page of blocks after the block `after`; False if another scan did, or if there is no room."""
+        with self._lock:
+            index = self._indexes.get(key)
+            if index is None or index.last != after:
+                return False
+            used = self.size + page.size
+            for other in list(self._indexes):
+                if used <= self._max_bytes:
+                    break
+                if other != key:
+                    used -= self._indexes.pop(other).size
+            if used > self._max_bytes:
+                return False
+            if index.pages and len(index.pages[-1].rows) + len(page.rows) <= PAGE_ROWS:
+                page = _joined(index.pages.pop(), page)
+            index.pages.append(page)
+            index.last = last
+            index.size = sum(each.size for each in index.pages)
+            return True
+
+
+def _joined(one: _Page, other: _Page) -> _Page:
+    return _Page(
+        np.concatenate((one.codes, other.codes)),
+        np.concatenate((one.scales, other.scales)),
+        np.concatenate((one.signs, other.signs), axis=1),
+        np.concatenate((one.rows, other.rows)),
+    )
+
+
+class Scan:
+    """The vectors of a store, from which the nearest are taken in three steps, each of which sees fewer.
+
+    By the number of equal signs, a share of all is chosen; by the cosines of the codes, the best of these are taken,
+    and at last sorted by exact cosines.
+    """
+
+    def __init__(
+        self, cache: VectorCache, key: tuple[int, int], query: NDArray[np.float32], pages: Iterable[_Page], last: int
+    ) -> None:
+        self._cache = cache
+        self._key = key
+        self._query = query
+        self.last = last
+        """The last block that was read."""
+        self._pages: list[_Page | NDArray[np.float32]] = list(pages)
+        """Pages, or only the scores of those that are not remembered."""
+        self._rows = [page.rows for page in pages]
+        self._scores: NDArray[np.float32] | None = None
+        self._all_scored = True
+        self._taken = np.empty(0, np.int64)
+
+    def extend(self, blocks: Sequence[StoredBlock]) -> None:
+        """Add the next blocks, and remember them for later searches."""
+        page = _page_of(blocks, len(self._query))
+        remembered = self._cache.remember(self._key, page, self.last, blocks[-1].seq)
+        self._pages.append(page if remembered else page.scores(self._query))
+        self._rows.append(page.rows)
+        self.last = blocks[-1].seq
+
+    def take(self, size: int) -> list[Hit]:
+        """Take the best `size` chunks that were not taken yet, in any order."""
+        if not self._rows:
+            return []
+        if self._scores is None:
+            self._scores = self._score_share()
+        scores = self._scores
+        if not self._all_scored and np.count_nonzero(scores > -np.inf) < size:
+            self._score_rest(scores)
+        last = len(scores) - size
+        best = np.argpartition(scores, last)[last:] if last > 0 else np.arange(len(scores))
+        best = best[scores[best] > -np.inf]
+        scores[best] = -np.inf
+        self._taken = np.union1d(self._taken, best)
+        bases = self._bases()
+        pages = np.searchsorted(bases, best, side="right") - 1
+        return [
+            Hit(*self._rows[page][number - bases[page]].tolist())
+            for page, number in zip(pages.tolist(), best.tolist(), strict=True)
+        ]
+
+    def _bases(self) -> NDArray[np.int64]:
+        """The number of the first row of each page, and that of all rows."""
+        return np.cumsum([0, *(len(rows) for rows in self._rows)])
+
+    def _score_share(self) -> NDArray[np.float32]:
+        """Scores of the vectors with the most signs of the query, and -inf for the others."""
+        total = sum(map(len, self._rows))
+        wanted = max(LEAST_SCORED, int(total * SCORED_SHARE))
+        pages = [page for page in self._pages if isinstance(page, _Page)]
+        signs = _signs(self._query[None, :])[:, 0]
+        distances = [page.distances(signs) for page in pages]
+        self._all_scored = total <= wanted or not pages
+        most = len(self._query)
+        if not self._all_scored:
+            histogram = np.bincount(np.concatenate(distances), minlength=most + 1)
+            most = int(np.searchsorted(np.cumsum(histogram), wanted))
+        found: list[NDArray[np.float32]] = []
+        nearest = iter(distances)
+        for page in self._pages:
+            if not isinstance(page, _Page):
+                found.append(page.copy())
+                continue
+            chosen = np.flatnonzero(next(nearest) <= most)
+            scores = np.full(len(page.rows), -np.inf, np.float32)
+            scores[chosen] = page.scores(self._query, chosen)
+            found.append(scores)
+        return np.concatenate(found)
+
+    def _score_rest(self, scores: NDArray[np.float32]) -> None:
+        """Score all vectors that were not taken: a filter lets few pass."""
+        self._all_scored = True
+        scores[:] = np.concatenate(
+            [page.scores(self._query) if isinstance(page, _Page) else page for page in self._pages]
+        )
+        scores[self._taken] = -np.inf
+
+    def rescore(self, hits: Sequence[Hit], values: Mapping[int, bytes]) -> list[Scored]:
+        """The hits with their exact scores, best first; without those whose vector is gone.
+
+        `values` has vectors by `value_id`.
+        """
+        there = [hit for hit in hits if hit.value_id in values]
+        if not there:
+            return []
+        vectors = np.frombuffer(b"".join(values[hit.value_id] for hit in there), "<f4").reshape(len(there), -1)
+        scores = (vectors @ self._query).tolist()
+        found = [Scored(hit.attachment, hit.ordinal, score) for hit, score in zip(there, scores, strict=True)]
+        return sorted(found, key=lambda each: (-each.score, each.attachment, each.ordinal))
