@@ -35,7 +35,7 @@ class StaticVectors:
         self._mean = weights.mean(axis=0, dtype=np.float32)
         self._shares = np.full(len(weights), SHORT_TOKEN_WEIGHT, np.float32)
         self._shares[tokenizer.numbers_of(_has_two_letters)] = 1
-        self._vectors = (weights * self._shares[:, None]).astype(np.float16)
+        self._vectors = weights * self._shares[:, None]  # float32: converting each row that is used takes longer
 
     def embed(self, texts: Sequence[str]) -> list[bytes]:
         """The vector of each text: float32, little endian, of length 1, or of zeros for a text without tokens."""
@@ -45,7 +45,8 @@ class StaticVectors:
         numbers = self.tokenizer.encode(text)[:MAX_TOKENS]
         if not numbers:
             return bytes(4 * len(self._mean))
-        vector = self._vectors[numbers].sum(axis=0, dtype=np.float32) / self._shares[numbers].sum() - self._mean
+        rows = np.array(numbers)
+        vector = self._vectors[rows].sum(axis=0) / self._shares[rows].sum() - self._mean
         length = float(np.linalg.norm(vector))
         found: NDArray[np.float32] = (vector / (length or 1.0)).astype("<f4")
         return found.tobytes()
