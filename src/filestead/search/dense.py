@@ -25,6 +25,7 @@ BUFFER_FLOATS = 65_536
 
 SCORED_SHARE = 0.1
 LEAST_SCORED = 8_192
+MOST_SCORED = 32_768
 """How many vectors the signs let pass: among 10 % are 98 of the nearest 100, of those that come first nearly all."""
 
 MAX_AGE_SECONDS = 3_600.0
@@ -247,9 +248,11 @@ class Scan:
         self._pages: list[_Page | NDArray[np.float32]] = list(pages)
         """Pages, or only the scores of those that are not remembered."""
         self._rows = [page.rows for page in pages]
-        self._scores: NDArray[np.float32] | None = None
-        self._all_scored = True
+        self._numbers: NDArray[np.int64] | None = None
+        """Of the vectors that are scored and not taken, counted over all pages; None before the first are scored."""
+        self._scores = np.empty(0, np.float32)
         self._taken = np.empty(0, np.int64)
+        self._all_scored = False
 
     def extend(self, blocks: Sequence[StoredBlock]) -> None:
         """Add the next blocks, and remember them for later searches."""
@@ -263,58 +266,64 @@ class Scan:
         """Take the best `size` chunks that were not taken yet, in any order."""
         if not self._rows:
             return []
-        if self._scores is None:
-            self._scores = self._score_share()
-        scores = self._scores
-        if not self._all_scored and np.count_nonzero(scores > -np.inf) < size:
-            self._score_rest(scores)
-        last = len(scores) - size
-        best = np.argpartition(scores, last)[last:] if last > 0 else np.arange(len(scores))
-        best = best[scores[best] > -np.inf]
-        scores[best] = -np.inf
-        self._taken = np.union1d(self._taken, best)
+        if self._numbers is None:
+            self._score(self._most_differences())
+        if len(self._scores) < size and not self._all_scored:  # a filter lets few pass
+            self._score(None)
+        assert self._numbers is not None, "some are scored"
+        last = len(self._scores) - size
+        best = np.argpartition(self._scores, last)[last:] if last > 0 else np.arange(len(self._scores))
+        taken = self._numbers[best]
+        self._taken = np.concatenate((self._taken, taken))
+        self._numbers = np.delete(self._numbers, best)
+        self._scores = np.delete(self._scores, best)
         bases = self._bases()
-        pages = np.searchsorted(bases, best, side="right") - 1
+        pages = np.searchsorted(bases, taken, side="right") - 1
         return [
             Hit(*self._rows[page][number - bases[page]].tolist())
-            for page, number in zip(pages.tolist(), best.tolist(), strict=True)
+            for page, number in zip(pages.tolist(), taken.tolist(), strict=True)
         ]
 
     def _bases(self) -> NDArray[np.int64]:
         """The number of the first row of each page, and that of all rows."""
         return np.cumsum([0, *(len(rows) for rows in self._rows)])
 
-    def _score_share(self) -> NDArray[np.float32]:
-        """Scores of the vectors with the most signs of the query, and -inf for the others."""
+    def _most_differences(self) -> int | None:
+        """In how many signs a vector may differ from the query to be scored; None if all are scored."""
         total = sum(map(len, self._rows))
-        wanted = max(LEAST_SCORED, int(total * SCORED_SHARE))
+        wanted = min(max(LEAST_SCORED, int(total * SCORED_SHARE)), MOST_SCORED)
         pages = [page for page in self._pages if isinstance(page, _Page)]
+        if total <= wanted or not pages:
+            return None
         signs = _signs(self._query[None, :])[:, 0]
-        distances = [page.distances(signs) for page in pages]
-        self._all_scored = total <= wanted or not pages
-        most = len(self._query)
-        if not self._all_scored:
-            histogram = np.bincount(np.concatenate(distances), minlength=most + 1)
-            most = int(np.searchsorted(np.cumsum(histogram), wanted))
-        found: list[NDArray[np.float32]] = []
-        nearest = iter(distances)
-        for page in self._pages:
-            if not isinstance(page, _Page):
-                found.append(page.copy())
-                continue
-            chosen = np.flatnonzero(next(nearest) <= most)
-            scores = np.full(len(page.rows), -np.inf, np.float32)
-            scores[chosen] = page.scores(self._query, chosen)
-            found.append(scores)
-        return np.concatenate(found)
+        self._distances = [page.distances(signs) for page in pages]
+        histogram = np.zeros(len(self._query) + 1, np.int64)
+        for distances in self._distances:
+            histogram += np.bincount(distances, minlength=len(histogram))
+        return int(np.searchsorted(np.cumsum(histogram), wanted))
 
-    def _score_rest(self, scores: NDArray[np.float32]) -> None:
-        """Score all vectors that were not taken: a filter lets few pass."""
-        self._all_scored = True
-        scores[:] = np.concatenate(
-            [page.scores(self._query) if isinstance(page, _Page) else page for page in self._pages]
-        )
-        scores[self._taken] = -np.inf
+    def _score(self, most: int | None) -> None:
+        """Score the vectors that differ from the query in at most so many signs, or all that were not taken."""
+        self._all_scored = most is None
+        numbers: list[NDArray[np.int64]] = []
+        scores: list[NDArray[np.float32]] = []
+        remembered = 0
+        for page, base in zip(self._pages, self._bases().tolist(), strict=False):
+            if not isinstance(page, _Page):
+                numbers.append(np.arange(base, base + len(page)))
+                scores.append(page)
+            elif most is None:
+                numbers.append(np.arange(base, base + len(page.rows)))
+                scores.append(page.scores(self._query))
+            else:
+                chosen = np.flatnonzero(self._distances[remembered] <= most)
+                remembered += 1
+                numbers.append(base + chosen)
+                scores.append(page.scores(self._query, chosen))
+        self._numbers, self._scores = np.concatenate(numbers), np.concatenate(scores)
+        if len(self._taken):
+            left = ~np.isin(self._numbers, self._taken)
+            self._numbers, self._scores = self._numbers[left], self._scores[left]
 
     def rescore(self, hits: Sequence[Hit], values: Mapping[int, bytes]) -> list[Scored]:
         """The hits with their exact scores, best first; without those whose vector is gone.
