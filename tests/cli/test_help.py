@@ -97,7 +97,10 @@ def test_the_server_half_has_its_help(bare: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("name", "taught"),
     [
-        ("serve", "Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY and FILESTEAD_DATABASE_URL"),
+        (
+            "serve",
+            "Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY, FILESTEAD_DATABASE_URL and FILESTEAD_UPSTREAM_API_KEY",
+        ),
         ("keys create", "Its id, which keys revoke takes, goes to standard error."),
         (
             "verify",

@@ -107,7 +107,7 @@ def test_an_interrupted_migration_is_rolled_back(empty: Empty) -> None:
         complete = tables(whole)
     server.drop("whole")
     versions: list[str | None] = []
-    for allowed in range(0, 60, 3):
+    for allowed in range(0, 120, 3):
         count = 0
 
         def judge(message: bytes, last: int = allowed) -> str:
