@@ -29,6 +29,7 @@ class SandboxPool:
     """At most `size` processes that run `task`; `prepare` names a function that the fork server calls once."""
 
     def __init__(self, size: int, limits: Limits, *, task: str, prepare: str | None = None) -> None:
+        self.size = size
         self._limits = limits
         self._task = task
         self._prepare = prepare

@@ -1,7 +1,8 @@
-"""The task of indexing one document, which runs in a sandbox: text, chunks, terms, and the index segment.
+"""The task of indexing documents, which runs in a sandbox: text, chunks, terms, and the index segment.
 
 Results, each a frame that begins with its kind: batches of chunks while they come, each with its vectors if these are
-wanted, and in the end the segment.
+wanted, and in the end the segment. Those of a group of documents begin with the number of the document, and each ends
+with a frame of the kind `END` or `REJECTED`.
 """
 
 import io
@@ -65,7 +66,7 @@ class Arguments:
     """Whether to make vectors with the static vectors."""
 
 
-CHUNKS, VECTORS, SEGMENT = b"c", b"v", b"s"
+CHUNKS, VECTORS, SEGMENT, END, REJECTED = b"c", b"v", b"s", b"e", b"r"
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -88,6 +89,32 @@ def _index_sample(*, embed: bool) -> None:
 
 
 @rejects(ExtractionError)
+def index(file: BinaryIO, arguments: dict[str, Any]) -> Iterator[bytes]:
+    """Index one document, or those of a `group`, whose contents follow each other in the file."""
+    group = arguments.get("group")
+    if group is None:
+        yield from index_document(file, arguments)
+        return
+    for number, (size, document) in enumerate(group):
+        for frame in _index_one(file.read(size), document):
+            yield bytes([number]) + frame
+
+
+def _index_one(content: bytes, arguments: dict[str, Any]) -> Iterator[bytes]:
+    try:
+        yield from index_document(io.BytesIO(content), arguments)
+    except ExtractionError as error:
+        yield REJECTED + _encoder.encode([error.kind, str(error)])
+    else:
+        yield END
+
+
+def parse_rejection(frame: bytes) -> tuple[str, str]:
+    """The kind and the message of a frame of the kind `REJECTED`."""
+    kind, message = msgspec.msgpack.decode(frame[1:], type=tuple[str, str])
+    return kind, message
+
+
 def index_document(file: BinaryIO, arguments: dict[str, Any]) -> Iterator[bytes]:
     """Yield the results of one document. Raises `ExtractionError`, of which the worker makes `last_error`."""
     document = Arguments(**arguments)

@@ -6,8 +6,9 @@ import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,12 +32,17 @@ from filestead.domain.vector_stores.file_types import (
     TOO_LARGE_FILE,
     UNPARSABLE_FILE,
     UNSUPPORTED_FILE,
+    is_plain_text,
     unsupported_extension,
 )
 from filestead.domain.vector_stores.interfaces import IndexRepository
 from filestead.domain.vector_stores.model import IndexingError, IndexTask, SegmentData, StoredChunk
 from filestead.sandbox.errors import Failure, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
+from filestead.worker.document_group import MAX_TEXT_BYTES, DocumentGroups, GroupFailed
+
+if TYPE_CHECKING:
+    from filestead.worker.index_document import Arguments
 
 log = logging.getLogger("filestead")
 
@@ -49,7 +55,7 @@ CHUNKS_PER_TRANSACTION = 500
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 """Content up to this size is not written to a temporary file on its way to the sandbox."""
 
-TASK = "filestead.worker.index_document:index_document"
+TASK = "filestead.worker.index_document:index"
 PREPARE = "filestead.worker.index_document:prepare"
 PREPARE_WITH_VECTORS = "filestead.worker.index_document:prepare_with_vectors"
 
@@ -83,6 +89,7 @@ class IndexHandler:
         self._jobs = jobs
         self._read = read
         self._pool = pool
+        self._groups = DocumentGroups(pool)
         self._max_tokens = max_tokens
         self._quota = quota
         self._folder = folder
@@ -111,8 +118,7 @@ class IndexHandler:
         if task.file.bytes == 0:
             return EMPTY_FILE
         try:
-            async with self._content(task.file) as descriptor:
-                await self._index_content(job, task, descriptor)
+            await self._index_content(job, task)
         except BlobNotFound:
             if await self._index.index_task(job) is not None:
                 raise
@@ -142,10 +148,40 @@ class IndexHandler:
         finally:
             os.close(descriptor)
 
-    async def _index_content(self, job: Job, task: IndexTask, descriptor: int) -> None:
-        from filestead.worker import index_document  # noqa: PLC0415 - loads numpy, which only workers need
+    async def _index_content(self, job: Job, task: IndexTask) -> None:
+        if task.file.bytes > MAX_TEXT_BYTES or not is_plain_text(task.file.filename):
+            await self._index_alone(job, task)
+            return
+        try:
+            await self._index_in_group(job, task, await self._read_whole(task.file))
+        except GroupFailed:
+            await self._index_alone(job, task)
 
-        arguments = index_document.Arguments(
+    async def _read_whole(self, file: File) -> bytes:
+        content = bytearray()
+        async with contextlib.aclosing(self._read(file)) as blocks:  # type: ignore[type-var]
+            async for block in blocks:
+                content += block
+        return bytes(content)
+
+    async def _index_alone(self, job: Job, task: IndexTask) -> None:
+        """Index a file in a process of its own."""
+        async with (
+            self._content(task.file) as descriptor,
+            self._pool.run(descriptor, asdict(self._arguments(task))) as frames,
+        ):
+            received = await self._receive(job, task, frames)
+        await self._complete(job, task, received)
+
+    async def _index_in_group(self, job: Job, task: IndexTask, content: bytes) -> None:
+        """Index a small text together with others of the project."""
+        frames = await self._groups.run(job.project_id, content, self._arguments(task))
+        await self._complete(job, task, await self._receive(job, task, _iterate(frames)))
+
+    def _arguments(self, task: IndexTask) -> "Arguments":
+        from filestead.worker.index_document import Arguments  # noqa: PLC0415 - loads numpy, which only workers need
+
+        return Arguments(
             task.attachment,
             task.file.filename,
             task.chunking.max_tokens,
@@ -153,38 +189,45 @@ class IndexHandler:
             self._max_tokens,
             self._embed_now,
         )
-        model = await self._local_model()
-        stored = 0
-        chunks: list[StoredChunk] = []
-        blocks: list[VectorBlock] = []
-        async with self._pool.run(descriptor, asdict(arguments)) as frames:
-            async for frame in frames:
-                kind, payload = frame[:1], memoryview(frame)[1:]
-                if len(chunks) >= CHUNKS_PER_TRANSACTION and kind != index_document.VECTORS:
-                    await self._index.add_chunks(job, task, stored, chunks, _new(model, blocks))
-                    stored += len(chunks)
-                    chunks, blocks = [], []
-                if kind == index_document.CHUNKS:
-                    rows = msgspec.msgpack.decode(payload, type=list[index_document.ChunkRow])
-                    chunks += [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
-                elif kind == index_document.VECTORS:
-                    vectors = msgspec.msgpack.decode(payload, type=list[index_document.VectorRow])
-                    blocks += [
-                        VectorBlock(task.attachment, row.first, row.chunks, row.values, row.codes) for row in vectors
-                    ]
-                else:
-                    parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
-        segment = SegmentData(parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents)
-        usage = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
+
+    async def _receive(self, job: Job, task: IndexTask, frames: AsyncIterator[bytes]) -> "_Received":
+        """Take the results of the sandbox; of a large file, most chunks are stored on the way."""
+        from filestead.worker import index_document  # noqa: PLC0415 - loads numpy, which only workers need
+
+        received = _Received(await self._local_model())
+        async for frame in frames:
+            kind, payload = frame[:1], memoryview(frame)[1:]
+            if len(received.chunks) >= CHUNKS_PER_TRANSACTION and kind != index_document.VECTORS:
+                await self._index.add_chunks(job, task, received.stored, received.chunks, received.vectors)
+                received.stored += len(received.chunks)
+                received.chunks, received.blocks = [], []
+            if kind == index_document.CHUNKS:
+                rows = msgspec.msgpack.decode(payload, type=list[index_document.ChunkRow])
+                received.chunks += [StoredChunk(row.text, row.overlap, row.tokens) for row in rows]
+            elif kind == index_document.VECTORS:
+                vectors = msgspec.msgpack.decode(payload, type=list[index_document.VectorRow])
+                received.blocks += [
+                    VectorBlock(task.attachment, row.first, row.chunks, row.values, row.codes) for row in vectors
+                ]
+            else:
+                parts = msgspec.msgpack.decode(payload, type=index_document.SegmentParts)
+                received.segment = SegmentData(
+                    parts.chunks, parts.length, parts.postings, parts.buckets, parts.documents
+                )
+                received.usage_bytes = parts.text_bytes + BYTES_PER_CHUNK * parts.chunks
+        return received
+
+    async def _complete(self, job: Job, task: IndexTask, received: "_Received") -> None:
+        assert received.segment is not None
         await self._index.complete_file(
             job,
             task,
-            segment,
-            usage_bytes=usage,
+            received.segment,
+            usage_bytes=received.usage_bytes,
             quota=self._quota,
-            start=stored,
-            chunks=chunks,
-            vectors=_new(model, blocks),
+            start=received.stored,
+            chunks=received.chunks,
+            vectors=received.vectors,
             embed=self._embed_later,
         )
 
@@ -194,8 +237,26 @@ class IndexHandler:
         return await self._vectors.register(LOCAL_MODEL, LOCAL_DIMENSIONS)
 
 
-def _new(model: EmbeddingModel | None, blocks: list[VectorBlock]) -> NewVectors | None:
-    return None if model is None else NewVectors(model, blocks)
+async def _iterate(frames: list[bytes]) -> AsyncIterator[bytes]:
+    for frame in frames:
+        yield frame
+
+
+@dataclass(slots=True)
+class _Received:
+    """The results of a file, apart from the chunks that are stored already."""
+
+    model: EmbeddingModel | None
+    stored: int = 0
+    chunks: list[StoredChunk] = field(default_factory=list)
+    blocks: list[VectorBlock] = field(default_factory=list)
+    segment: SegmentData | None = None
+    usage_bytes: int = 0
+
+    @property
+    def vectors(self) -> NewVectors | None:
+        """The vectors of `chunks`."""
+        return None if self.model is None else NewVectors(self.model, self.blocks)
 
 
 async def _write(descriptor: int, block: bytes) -> None:

@@ -11,6 +11,8 @@ _CODE = ("c", "cpp", "cs", "css", "go", "java", "js", "json", "php", "py", "rb",
 EXTENSIONS = frozenset(f".{name}" for name in (*_CODE, "docx", "html", "md", "pdf", "pptx", "txt"))
 """Extensions whose text can be extracted. `.doc`, which the hosted service has too, is not among them."""
 
+_PLAIN = frozenset(f".{name}" for name in (*_CODE, "md", "txt"))
+
 UNSUPPORTED_FILE = IndexingError("unsupported_file", "The file type is not supported.")
 UNPARSABLE_FILE = IndexingError("invalid_file", "The file could not be parsed.")
 TOO_LARGE_FILE = IndexingError("invalid_file", "The file could not be parsed because it is too large.")
@@ -29,3 +31,8 @@ def unsupported_extension(filename: str) -> str | None:
     if extension in EXTENSIONS:
         return None
     return extension or "none"
+
+
+def is_plain_text(filename: str) -> bool:
+    """Whether the content is the text itself, which no parser reads."""
+    return PurePosixPath(filename).suffix.lower() in _PLAIN
