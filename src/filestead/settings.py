@@ -115,7 +115,12 @@ class Settings(BaseSettings):
         "checks), `all` does both.",
     )
     indexing_processes: int = _setting(
-        1, "processes", "Files that one server process indexes at a time, each in a process of its own.", ge=1, le=64
+        1,
+        "processes",
+        "Sandboxed processes of one server process that index at a time. Each indexes one file, or small plain texts of "
+        "one project together.",
+        ge=1,
+        le=64,
     )
     max_indexed_tokens: int = _setting(
         2_000_000, "tokens", "Maximum size of the text of a file in a vector store.", ge=1_000, le=50_000_000
