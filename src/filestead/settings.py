@@ -117,8 +117,8 @@ class Settings(BaseSettings):
     indexing_processes: int = _setting(
         1,
         "processes",
-        "Sandboxed processes of one server process that index at a time. Each indexes one file, or small plain texts of "
-        "one project together.",
+        "Sandboxed processes of one server process that index at a time. Each indexes one file, or small plain texts "
+        "of one project together.",
         ge=1,
         le=64,
     )
