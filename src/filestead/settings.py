@@ -415,7 +415,8 @@ def _describe_error(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{name} is not a setting; docs/configuration.md lists all settings"
     unit = _unit(name) if name in Settings.model_fields else ""
-    value = "" if name in _secret_names() else f" {error.get('input')!r}"
+    is_secret = name in _secret_names() or (unit == "URL" and "@" in str(error.get("input")))
+    value = "" if is_secret else f" {error.get('input')!r}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"invalid value{value} for {variable(name)}: {message} (unit: {unit})"
 

@@ -196,6 +196,13 @@ def test_the_log_of_the_start_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.non_default_values(settings.load()) == {"port": "81", "bootstrap_key": "**********"}
 
 
+def test_the_password_of_a_refused_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_URL", "http://ada:canary@models.example.org/v1")
+    with pytest.raises(CannotStart, match="invalid value for FILESTEAD_UPSTREAM_URL: ") as refused:
+        settings.load()
+    assert "canary" not in str(refused.value)
+
+
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FILESTEAD_BOOTSTRAP_KEY", "sk\tcanary")
     with pytest.raises(CannotStart, match="invalid value for FILESTEAD_BOOTSTRAP_KEY: ") as refused:
