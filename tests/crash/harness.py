@@ -30,7 +30,7 @@ class Victim(Server):
         before = len(self.trace())
         super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
         # The first sweep would otherwise get among the steps of what is tested.
-        wait_until(lambda: "after records.claim_garbage|" in self.trace()[before:], "there was no first sweep")
+        wait_until(lambda: "after index.delete_detached|" in self.trace()[before:], "there was no first sweep")
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
         """Put a plan into force."""
