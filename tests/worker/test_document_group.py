@@ -11,6 +11,7 @@ import pytest
 from filestead.sandbox.errors import TaskRejected
 from filestead.sandbox.limits import Limits
 from filestead.sandbox.pool import SandboxPool
+from filestead.worker import document_group
 from filestead.worker.document_group import MAX_TEXTS, DocumentGroups, GroupFailed
 from filestead.worker.index_document import Arguments
 from filestead.worker.indexing import PREPARE, TASK
@@ -114,3 +115,33 @@ async def test_a_caller_that_gives_up_leaves_the_others_alone(pool: CountingPool
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(found[1], asyncio.CancelledError)
     assert [found[0], found[2]] == [await alone(pool, 0), await alone(pool, 2)]
+
+
+async def test_a_group_that_cannot_start_leaves_no_text_behind(
+    pool: CountingPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_descriptor(*_: bytes) -> Any:
+        monkeypatch.undo()
+        raise OSError(24, "Too many open files")
+
+    groups = DocumentGroups(pool)
+    monkeypatch.setattr(document_group, "memory_file", no_descriptor)
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(
+            *(groups.run(project, text(0), arguments(0)) for project in "ab"), return_exceptions=True
+        )
+    assert isinstance(found[0], GroupFailed)
+    assert found[1] == await alone(pool, 0)
+    assert "Too many open files" in caplog.text
+
+
+async def test_a_text_that_comes_as_a_runner_ends_is_not_left_behind(pool: CountingPool) -> None:
+    class AtOnce(DocumentGroups):
+        async def _run_group(self, group: list[Any]) -> None:
+            for text in group:
+                text.done.set_result(None)
+
+    groups = AtOnce(pool)
+    async with asyncio.timeout(10):
+        for number in range(5):
+            assert await groups.run("p", text(number), arguments(number)) == []

@@ -6,17 +6,19 @@ one, each in a process of its own, so that a text can only hold up others, not l
 
 import asyncio
 import contextlib
-import os
+import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from filestead.sandbox.errors import SandboxUnavailable, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
+from filestead.worker.content import memory_file
 
 if TYPE_CHECKING:
     from filestead.worker.index_document import Arguments
+
+log = logging.getLogger("filestead")
 
 MAX_TEXTS = 16
 MAX_TEXT_BYTES = 64 * 1024
@@ -43,6 +45,7 @@ class DocumentGroups:
     def __init__(self, pool: SandboxPool) -> None:
         self._pool = pool
         self._waiting: deque[_Text] = deque()
+        self._free = pool.size
         self._runners: set[asyncio.Task[None]] = set()
 
     async def run(self, project_id: str, content: bytes, arguments: "Arguments") -> list[bytes]:
@@ -52,7 +55,8 @@ class DocumentGroups:
         """
         text = _Text(project_id, content, arguments, asyncio.get_running_loop().create_future())
         self._waiting.append(text)
-        if len(self._runners) < self._pool.size:
+        if self._free:
+            self._free -= 1
             runner = asyncio.create_task(self._run_groups())
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
@@ -65,13 +69,19 @@ class DocumentGroups:
 
     async def _run_groups(self) -> None:
         while self._waiting:
-            group = self._take()
-            try:
-                await self._run_group(group)
-            finally:
-                for text in group:
-                    if not text.done.done():
-                        text.done.set_exception(GroupFailed())
+            await self._run_next()
+        self._free += 1  # nothing comes in between: what is added from here on starts another runner
+
+    async def _run_next(self) -> None:
+        group = self._take()
+        try:
+            await self._run_group(group)
+        except Exception:  # whatever it is, others wait
+            log.exception("a group of texts cannot be indexed")
+        finally:
+            for text in group:
+                if not text.done.done():
+                    text.done.set_exception(GroupFailed())
 
     def _take(self) -> list[_Text]:
         """The first text that waits, and others of its project."""
@@ -85,11 +95,11 @@ class DocumentGroups:
         from filestead.worker import index_document  # noqa: PLC0415 - loads numpy, which only workers need
 
         arguments = [[len(text.content), asdict(text.arguments)] for text in group]
-        with contextlib.suppress(TaskFailed, TaskRejected, SandboxUnavailable):
-            async with (
-                _memory_file(b"".join(text.content for text in group)) as descriptor,
-                self._pool.run(descriptor, {"group": arguments}) as frames,
-            ):
+        with (
+            contextlib.suppress(TaskFailed, TaskRejected, SandboxUnavailable),
+            memory_file(*(text.content for text in group)) as descriptor,
+        ):
+            async with self._pool.run(descriptor, {"group": arguments}) as frames:
                 async for frame in frames:
                     text, payload = group[frame[0]], frame[1:]
                     if text.done.done():
@@ -100,15 +110,3 @@ class DocumentGroups:
                         text.done.set_exception(TaskRejected(*index_document.parse_rejection(payload)))
                     else:
                         text.frames.append(payload)
-
-
-@contextlib.asynccontextmanager
-async def _memory_file(content: bytes) -> AsyncIterator[int]:
-    descriptor = os.memfd_create("filestead-texts", os.MFD_CLOEXEC)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +37,7 @@ from filestead.domain.vector_stores.interfaces import IndexRepository
 from filestead.domain.vector_stores.model import IndexingError, IndexTask, SegmentData, StoredChunk
 from filestead.sandbox.errors import Failure, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
+from filestead.worker.content import disk_file, memory_file, write_all
 from filestead.worker.document_group import MAX_TEXT_BYTES, DocumentGroups, GroupFailed
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ class IndexHandler:
         With the static vectors as `embedder`, vectors are made together with the segment; with another one, by a job.
         """
         self._vectors = vectors
+        self._model: EmbeddingModel | None = None
         self._embed_later = embedder is not None and embedder.name != LOCAL_MODEL
         self._embed_now = embedder is not None and embedder.name == LOCAL_MODEL
         self._index = index
@@ -132,51 +132,39 @@ class IndexHandler:
             return TOO_LARGE_FILE if failed.reason in (Failure.OUTPUT, Failure.MEMORY) else UNPARSABLE_FILE
         return None
 
-    @contextlib.asynccontextmanager
-    async def _content(self, file: File) -> AsyncIterator[int]:
-        """The content as an open file without a name: in memory if it is small."""
-        if file.bytes <= IN_MEMORY_BYTES:
-            descriptor = os.memfd_create("filestead-content", os.MFD_CLOEXEC)
-        else:
-            with tempfile.TemporaryFile(dir=self._folder) as temporary:
-                descriptor = os.dup(temporary.fileno())
-        try:
-            async with contextlib.aclosing(self._read(file)) as blocks:  # type: ignore[type-var]
-                async for block in blocks:
-                    await _write(descriptor, block)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
     async def _index_content(self, job: Job, task: IndexTask) -> None:
         if task.file.bytes > MAX_TEXT_BYTES or not is_plain_text(task.file.filename):
-            await self._index_alone(job, task)
+            async with self._content(task.file) as descriptor:
+                await self._index_alone(job, task, descriptor)
             return
+        async with contextlib.aclosing(self._read(task.file)) as blocks:  # type: ignore[type-var]
+            content = b"".join([block async for block in blocks])
         try:
-            await self._index_in_group(job, task, await self._read_whole(task.file))
+            frames = await self._groups.run(job.project_id, content, self._arguments(task))
         except GroupFailed:
-            await self._index_alone(job, task)
+            with memory_file(content) as descriptor:
+                await self._index_alone(job, task, descriptor)
+        else:
+            await self._complete(job, task, await self._receive(job, task, _iterate(frames)))
 
-    async def _read_whole(self, file: File) -> bytes:
-        content = bytearray()
-        async with contextlib.aclosing(self._read(file)) as blocks:  # type: ignore[type-var]
-            async for block in blocks:
-                content += block
-        return bytes(content)
+    @contextlib.asynccontextmanager
+    async def _content(self, file: File) -> AsyncIterator[int]:
+        """The content as an open file: in memory if it is small."""
+        small = file.bytes <= IN_MEMORY_BYTES
+        with memory_file() if small else disk_file(self._folder) as descriptor:
+            async with contextlib.aclosing(self._read(file)) as blocks:  # type: ignore[type-var]
+                async for block in blocks:
+                    if small:
+                        write_all(descriptor, block)
+                    else:
+                        await asyncio.to_thread(write_all, descriptor, block)
+            yield descriptor
 
-    async def _index_alone(self, job: Job, task: IndexTask) -> None:
+    async def _index_alone(self, job: Job, task: IndexTask, descriptor: int) -> None:
         """Index a file in a process of its own."""
-        async with (
-            self._content(task.file) as descriptor,
-            self._pool.run(descriptor, asdict(self._arguments(task))) as frames,
-        ):
+        async with self._pool.run(descriptor, asdict(self._arguments(task))) as frames:
             received = await self._receive(job, task, frames)
         await self._complete(job, task, received)
-
-    async def _index_in_group(self, job: Job, task: IndexTask, content: bytes) -> None:
-        """Index a small text together with others of the project."""
-        frames = await self._groups.run(job.project_id, content, self._arguments(task))
-        await self._complete(job, task, await self._receive(job, task, _iterate(frames)))
 
     def _arguments(self, task: IndexTask) -> "Arguments":
         from filestead.worker.index_document import Arguments  # noqa: PLC0415 - loads numpy, which only workers need
@@ -232,9 +220,9 @@ class IndexHandler:
         )
 
     async def _local_model(self) -> EmbeddingModel | None:
-        if not self._embed_now or self._vectors is None:
-            return None
-        return await self._vectors.register(LOCAL_MODEL, LOCAL_DIMENSIONS)
+        if self._model is None and self._embed_now and self._vectors is not None:
+            self._model = await self._vectors.register(LOCAL_MODEL, LOCAL_DIMENSIONS)
+        return self._model
 
 
 async def _iterate(frames: list[bytes]) -> AsyncIterator[bytes]:
@@ -257,10 +245,3 @@ class _Received:
     def vectors(self) -> NewVectors | None:
         """The vectors of `chunks`."""
         return None if self.model is None else NewVectors(self.model, self.blocks)
-
-
-async def _write(descriptor: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        written = await asyncio.to_thread(os.write, descriptor, view)
-        view = view[written:]
