@@ -128,16 +128,16 @@ class ConnectionGroup:
 def test_an_unauthenticated_connection_uses_little_memory_and_frees_it(
     idle_server: Server, sent: bytes, count: int
 ) -> None:
-    server, before = idle_server, memory_of(idle_server)
+    before = memory_of(idle_server)
     with contextlib.ExitStack() as stack:
-        connections = ConnectionGroup(server, stack)
+        connections = ConnectionGroup(idle_server, stack)
         connections.open(count, sent)
         most = connections.send()
-        assert httpx2.get(server.origin + "/health").status_code == 200
+        assert httpx2.get(idle_server.origin + "/health").status_code == 200
     assert most - before < count * MAX_BYTES_PER_CONNECTION + NOISE_BYTES
     until = time.monotonic() + 15
     while (
-        left := memory_of(server) - before
+        left := memory_of(idle_server) - before
     ) > count * MAX_BYTES_LEFT_PER_CONNECTION + NOISE_BYTES and time.monotonic() < until:
         time.sleep(0.1)
     print(f"{(most - before) // KIB // count} KiB a connection, {left // KIB // count} KiB left")

@@ -8,9 +8,15 @@ from filestead.domain.errors import JobLost
 from filestead.domain.jobs import Job, JobKind
 from filestead.domain.quota import Quota
 from filestead.domain.vector_stores import scan
-from filestead.domain.vector_stores.embeddings import EmbeddingModel, NewVectors, PendingChunk, VectorBlock
+from filestead.domain.vector_stores.embeddings import (
+    ROWS_PER_BLOCK,
+    EmbeddingModel,
+    NewVectors,
+    PendingChunk,
+    VectorBlock,
+)
 from filestead.domain.vector_stores.model import StoredChunk
-from filestead.search.dense import BLOCK_CHUNKS, encode
+from filestead.search.dense import encode
 from tests.conformance.attachments import CHUNKS, SEGMENT, attach, claim, claim_task, complete, count, make_store
 from tests.conformance.test_file_repository import add
 from tests.support.databases import Rows
@@ -212,7 +218,7 @@ async def test_all_chunks_come_in_growing_batches(rows: Rows, monkeypatch: pytes
     who = await rows.principal()
     store_id = await make_store(rows, who, (await add(rows, who)).id)
     task = await complete(rows)
-    number = 10 * BLOCK_CHUNKS + 3
+    number = 10 * ROWS_PER_BLOCK + 3
     vectors = [vector(np.cos(angle), np.sin(angle), 0, 0) for angle in np.linspace(0, np.pi, number)]
     await in_model(rows, "m", store_id, vectors)
     for _ in range(2):

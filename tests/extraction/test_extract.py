@@ -6,6 +6,8 @@ import io
 import pypdf
 import pytest
 
+from filestead.domain.vector_stores.file_types import EXTENSIONS, is_plain_text
+from filestead.extraction import plain
 from filestead.extraction.errors import InvalidFile, Reason, UnsupportedFile
 from filestead.extraction.extract import extract_text
 from filestead.extraction.formats import FORMATS, extension_of
@@ -25,6 +27,12 @@ def reason_of(content: bytes, filename: str) -> Reason:
 
 
 # --- the table and the errors ---------------------------------------------------------------------------------------
+
+
+def test_indexing_knows_the_same_formats() -> None:
+    assert {f".{extension}" for extension in FORMATS} == EXTENSIONS
+    plain_ones = {extension for extension, extractor in FORMATS.items() if extractor is plain.extract}
+    assert {extension for extension in FORMATS if is_plain_text(f"a.{extension}")} == plain_ones
 
 
 def test_the_supported_extensions_are_the_documented_ones_without_doc() -> None:

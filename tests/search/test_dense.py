@@ -1,23 +1,13 @@
 """The scan of quantised vectors: against all exact cosines, and the bound of its memory."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
+from filestead.domain.vector_stores.embeddings import ROWS_PER_BLOCK, CodeBlock, DenseCandidate
 from filestead.search import dense
-from filestead.search.dense import BLOCK_CHUNKS, Scan, Scored, VectorCache, encode
+from filestead.search.dense import Scan, VectorCache, encode
 
 DIMENSIONS = 100
-
-
-@dataclass
-class Block:
-    seq: int
-    attachment: int
-    first: int
-    chunks: int
-    codes: bytes
 
 
 class Stored:
@@ -28,8 +18,10 @@ class Stored:
         vectors = rng.standard_normal((number, DIMENSIONS)).astype("<f4")
         self.vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         rows = [row.tobytes() for row in self.vectors]
-        self.blocks = [Block(n, 100 + n, 0, each.chunks, each.codes) for n, each in enumerate(encode(rows), 1)]
-        self.values = {(n // BLOCK_CHUNKS + 1) * BLOCK_CHUNKS + n % BLOCK_CHUNKS: row for n, row in enumerate(rows)}
+        self.blocks = [CodeBlock(n, 100 + n, 0, each.chunks, each.codes) for n, each in enumerate(encode(rows), 1)]
+        self.values = {
+            (n // ROWS_PER_BLOCK + 1) * ROWS_PER_BLOCK + n % ROWS_PER_BLOCK: row for n, row in enumerate(rows)
+        }
 
     def scan(self, cache: VectorCache, query: bytes, step: int = 7) -> Scan:
         scan = cache.begin(1, 1, query)
@@ -41,8 +33,8 @@ class Stored:
         return np.argsort(-(self.vectors @ np.frombuffer(query, "<f4")), kind="stable").tolist()
 
 
-def number_of(found: Scored) -> int:
-    return (found.attachment - 101) * BLOCK_CHUNKS + found.ordinal
+def number_of(found: DenseCandidate) -> int:
+    return (found.attachment - 101) * ROWS_PER_BLOCK + found.ordinal
 
 
 def everything(stored: Stored, scan: Scan, size: int = 50) -> list[int]:
@@ -64,8 +56,8 @@ def test_blocks_hold_consecutive_chunks() -> None:
 def test_zeros_have_the_score_zero() -> None:
     (block,) = encode([bytes(4 * DIMENSIONS)])
     scan = VectorCache(2**20).begin(1, 1, Stored(1).vectors[0].tobytes())
-    scan.extend([Block(1, 1, 0, 1, block.codes)])
-    assert scan.rescore(scan.take(5), {BLOCK_CHUNKS: block.values}) == [Scored(1, 0, 0.0)]
+    scan.extend([CodeBlock(1, 1, 0, 1, block.codes)])
+    assert scan.rescore(scan.take(5), {ROWS_PER_BLOCK: block.values}) == [DenseCandidate(1, 0, 0.0)]
 
 
 @pytest.mark.parametrize("max_bytes", [0, 30_000, 2**24])
@@ -112,7 +104,7 @@ def test_what_was_deleted_is_left_out_and_old_codes_are_read_anew(monkeypatch: p
     stored, cache = Stored(40), VectorCache(2**24)
     query = stored.vectors[0].tobytes()
     scan = stored.scan(cache, query)
-    del stored.values[BLOCK_CHUNKS]
+    del stored.values[ROWS_PER_BLOCK]
     assert 0 not in everything(stored, scan)
     monkeypatch.setattr(dense, "MAX_AGE_SECONDS", -1.0)
     assert cache.begin(1, 1, query).last == 0

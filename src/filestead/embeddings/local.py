@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filestead.domain.errors import CannotStart
-from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS
+from filestead.domain.vector_stores.embeddings import BYTES_PER_DIMENSION, LOCAL_DIMENSIONS
 from filestead.embeddings.package import TOKENIZER, WEIGHTS, require
 from filestead.embeddings.tokenizer import Tokenizer
 
@@ -44,7 +44,7 @@ class StaticVectors:
     def _embed(self, text: str) -> bytes:
         numbers = self.tokenizer.encode(text)[:MAX_TOKENS]
         if not numbers:
-            return bytes(4 * len(self._mean))
+            return bytes(BYTES_PER_DIMENSION * len(self._mean))
         rows = np.array(numbers)
         vector = self._vectors[rows].sum(axis=0) / self._shares[rows].sum() - self._mean
         length = float(np.linalg.norm(vector))

@@ -21,7 +21,7 @@ from filestead.database.repositories.table_copier import (
     VECTOR_TABLES,
     Row,
 )
-from filestead.database.tables import PART_BITS
+from filestead.database.repositories.vector_stores.parts import split_part_id
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -151,7 +151,7 @@ async def _copy_vectors(source: Backends, target: Backends) -> None:
 
 async def _record_detached(target: Backends, chunks: list[Row]) -> None:
     """Let a sweep of the target delete chunks whose files are not attached there: the source has not swept them yet."""
-    wanted = {row["id"] >> PART_BITS for row in chunks}
+    wanted = {split_part_id(row["id"])[0] for row in chunks}
     rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in sorted(wanted)])
     if detached := wanted - {row["seq"] for row in rows}:
         await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])

@@ -9,13 +9,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_CHUNKS = 16
-"""The most vectors of a block. Codes are read by blocks, exact vectors one by one."""
+from filestead.domain.vector_stores.embeddings import ROWS_PER_BLOCK, CodeBlock, DenseCandidate
 
 PAGE_ROWS = 16_384
 """Small pages are joined up to this size."""
@@ -30,30 +29,6 @@ MOST_SCORED = 32_768
 
 MAX_AGE_SECONDS = 3_600.0
 """Then codes are read anew, without those of files that were detached."""
-
-
-class StoredBlock(Protocol):
-    """A block as it is stored; `seq` rises with the order in which blocks were stored."""
-
-    @property
-    def seq(self) -> int:
-        """Its number."""
-
-    @property
-    def attachment(self) -> int:
-        """Whose chunks they are."""
-
-    @property
-    def first(self) -> int:
-        """The ordinal of the first chunk."""
-
-    @property
-    def chunks(self) -> int:
-        """The number of vectors."""
-
-    @property
-    def codes(self) -> bytes:
-        """The quantised vectors."""
 
 
 class EncodedBlock(NamedTuple):
@@ -76,22 +51,14 @@ class Hit(NamedTuple):
     @property
     def value_id(self) -> int:
         """The number of its exact vector."""
-        return self.block * BLOCK_CHUNKS + self.row
-
-
-class Scored(NamedTuple):
-    """A chunk with its cosine."""
-
-    attachment: int
-    ordinal: int
-    score: float
+        return self.block * ROWS_PER_BLOCK + self.row
 
 
 def encode(vectors: Sequence[bytes], first: int = 0) -> list[EncodedBlock]:
     """Blocks of the vectors of consecutive chunks, the first of which has the ordinal `first`."""
     found = []
-    for start in range(0, len(vectors), BLOCK_CHUNKS):
-        part = vectors[start : start + BLOCK_CHUNKS]
+    for start in range(0, len(vectors), ROWS_PER_BLOCK):
+        part = vectors[start : start + ROWS_PER_BLOCK]
         values = np.frombuffer(b"".join(part), "<f4").reshape(len(part), -1)
         scales = (np.abs(values).max(axis=1) / 127).astype("<f4")
         codes = np.rint(values / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
@@ -146,7 +113,7 @@ def _signs(values: NDArray[Any]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
-def _page_of(blocks: Sequence[StoredBlock], dimensions: int) -> _Page:
+def _page_of(blocks: Sequence[CodeBlock], dimensions: int) -> _Page:
     count = sum(block.chunks for block in blocks)
     codes = np.empty((count, dimensions), np.int8)
     scales = np.empty(count, np.float32)
@@ -254,7 +221,7 @@ class Scan:
         self._taken = np.empty(0, np.int64)
         self._all_scored = False
 
-    def extend(self, blocks: Sequence[StoredBlock]) -> None:
+    def extend(self, blocks: Sequence[CodeBlock]) -> None:
         """Add the next blocks, and remember them for later searches."""
         page = _page_of(blocks, len(self._query))
         remembered = self._cache.remember(self._key, page, self.last, blocks[-1].seq)
@@ -325,7 +292,7 @@ class Scan:
             left = ~np.isin(self._numbers, self._taken)
             self._numbers, self._scores = self._numbers[left], self._scores[left]
 
-    def rescore(self, hits: Sequence[Hit], values: Mapping[int, bytes]) -> list[Scored]:
+    def rescore(self, hits: Sequence[Hit], values: Mapping[int, bytes]) -> list[DenseCandidate]:
         """The hits with their exact scores, best first; without those whose vector is gone.
 
         `values` has vectors by `value_id`.
@@ -335,5 +302,5 @@ class Scan:
             return []
         vectors = np.frombuffer(b"".join(values[hit.value_id] for hit in there), "<f4").reshape(len(there), -1)
         scores = (vectors @ self._query).tolist()
-        found = [Scored(hit.attachment, hit.ordinal, score) for hit, score in zip(there, scores, strict=True)]
+        found = [DenseCandidate(hit.attachment, hit.ordinal, score) for hit, score in zip(there, scores, strict=True)]
         return sorted(found, key=lambda each: (-each.score, each.attachment, each.ordinal))

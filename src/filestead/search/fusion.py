@@ -31,8 +31,7 @@ def reciprocal_rank_fusion(
 
     Args:
         rankings: for each ranking, its keys without repetition, best first. Keys that are lower than a ranking is
-        long count as
-            not found, so all rankings should have the same depth.
+            long count as not found, so all rankings should have the same depth.
         weights: one for each ranking, above 0; 1 for all if omitted.
         k: above 0.
 

@@ -22,7 +22,7 @@ UPSTREAM_PREFIX = "upstream/"
 BYTES_PER_DIMENSION = 4
 
 ROWS_PER_BLOCK = 16
-"""The most chunks of a block."""
+"""The most chunks of a block. Codes are read by blocks, exact vectors one by one."""
 
 
 @dataclass(frozen=True, slots=True)

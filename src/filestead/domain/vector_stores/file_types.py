@@ -8,10 +8,9 @@ from pathlib import PurePosixPath
 from filestead.domain.vector_stores.model import IndexingError
 
 _CODE = ("c", "cpp", "cs", "css", "go", "java", "js", "json", "php", "py", "rb", "sh", "tex", "ts")
-EXTENSIONS = frozenset(f".{name}" for name in (*_CODE, "docx", "html", "md", "pdf", "pptx", "txt"))
-"""Extensions whose text can be extracted. `.doc`, which the hosted service has too, is not among them."""
-
 _PLAIN = frozenset(f".{name}" for name in (*_CODE, "md", "txt"))
+EXTENSIONS = _PLAIN | {".docx", ".html", ".pdf", ".pptx"}
+"""Extensions whose text can be extracted. `.doc`, which the hosted service has too, is not among them."""
 
 UNSUPPORTED_FILE = IndexingError("unsupported_file", "The file type is not supported.")
 UNPARSABLE_FILE = IndexingError("invalid_file", "The file could not be parsed.")

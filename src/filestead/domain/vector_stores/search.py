@@ -105,17 +105,17 @@ class Search:
     async def search(self, principal: Principal, store_id: str, query: SearchQuery) -> list[SearchResult]:
         """Return the best chunks. Raises `VectorStoreNotFound`, `VectorStoreExpired`."""
         await self._stores.touch(principal.project_id, store_id)
+        dense = None if self._dense is None else await self._dense.queries(store_id, query.texts)
         for attempt in range(ATTEMPTS):
             try:
-                return await self._search(store_id, query)
+                return await self._search(store_id, query, dense)
             except SegmentsChanged:
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _search(self, store_id: str, query: SearchQuery) -> list[SearchResult]:
+    async def _search(self, store_id: str, query: SearchQuery, dense: DenseQueries | None) -> list[SearchResult]:
         checked = _Checked(self._index, store_id, query.filter)
-        dense = None if self._dense is None else await self._dense.queries(store_id, query.texts)
         if dense is None:
             best = await self._by_keywords(store_id, query, checked)
         else:

@@ -22,7 +22,7 @@ from filestead.database.repositories.vector_stores.vector_tables import blocks
 from filestead.database.repositories.vector_stores.vectors import vector_table
 from filestead.database.tables import vector_blocks, vector_store_files, vector_stores, vector_values
 from filestead.domain.errors import DomainError
-from filestead.domain.vector_stores.embeddings import ROWS_PER_BLOCK, EmbeddingModel, VectorBlock
+from filestead.domain.vector_stores.embeddings import BYTES_PER_DIMENSION, ROWS_PER_BLOCK, EmbeddingModel, VectorBlock
 
 ROWS_PER_PAGE = 1_000
 
@@ -125,7 +125,7 @@ class VectorCopier:
                 kept, key=lambda row: (row.model, row.store, row.attachment)
             ):
                 found = list(group)
-                model = EmbeddingModel(number, "", len(found[0].vector) // 4)
+                model = EmbeddingModel(number, "", len(found[0].vector) // BYTES_PER_DIMENSION)
                 made = encode([row.vector for row in found], found[0].ordinal)
                 self._table.replace(connection, store, model, [VectorBlock(attachment, *block) for block in made])
 

@@ -216,9 +216,8 @@ class SqlIndexRepository:
     def _charge(self, connection: Connection, project_id: str, usage_bytes: int, quota: Quota) -> None:
         """Charge the quota, last: the rows of project and organization are locked for the rest of the transaction."""
         organization_id = require_row(self._organization(connection, project_id=project_id).fetchone())[0]
-        if (
-            exceeded := self._quota.charge(connection, project_id, organization_id, quota, use=usage_bytes)
-        ) is not None:
+        exceeded = self._quota.charge(connection, project_id, organization_id, quota, use=usage_bytes)
+        if exceeded is not None:
             raise exceeded
 
     async def fail_file(

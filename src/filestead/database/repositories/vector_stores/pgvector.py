@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from filestead.database.engines.statements import Connection, Database
-from filestead.database.repositories.vector_stores.parts import part_id, range_of, split_part_id
+from filestead.database.repositories.vector_stores.parts import first_ordinals, part_id, range_of, split_part_id
 from filestead.domain.vector_stores.embeddings import (
     BYTES_PER_DIMENSION,
     DenseCandidate,
@@ -75,11 +75,8 @@ class ChunkTable:
         self, connection: Connection, store: int, model: EmbeddingModel, vectors: Sequence[VectorBlock]
     ) -> None:
         """Store vectors in place of those of an earlier attempt."""
-        starts: dict[int, int] = {}
-        for block in vectors:
-            starts.setdefault(block.attachment, block.first)
         table = _Table(model.id, model.dimensions)
-        for attachment, start in starts.items():
+        for attachment, start in first_ordinals(vectors).items():
             connection.execute(
                 f"DELETE FROM {table.name} WHERE id >= %(first)s AND id < %(end)s",  # noqa: S608
                 range_of(attachment, start),

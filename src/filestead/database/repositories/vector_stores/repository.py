@@ -22,6 +22,7 @@ from filestead.database.engines.statements import (
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
 from filestead.database.repositories.vector_stores.listing import Listing
+from filestead.database.repositories.vector_stores.parts import is_part_of
 from filestead.database.repositories.vector_stores.rows import (
     DAY_SECONDS,
     EXPIRED,
@@ -39,7 +40,6 @@ from filestead.database.repositories.vector_stores.rows import (
 )
 from filestead.database.repositories.vector_stores.segments import SegmentStatements
 from filestead.database.tables import (
-    PART_BITS,
     detached_files,
     file_batches,
     vector_store_chunks,
@@ -149,10 +149,10 @@ class SqlVectorStoreRepository:
         self._cancel = compiled(
             update(file_batches).where(file_batches.c.id == bindparam("batch_id")).values(cancelled=1)
         )
-        chunks, first_chunk = vector_store_chunks.c, attached.seq * (1 << PART_BITS)
+        chunks = vector_store_chunks.c
         self._chunks = compiled(
             select(chunks.text, chunks.overlap, chunks.tokens)
-            .join(vector_store_files, chunks.id.between(first_chunk, first_chunk + ((1 << PART_BITS) - 1)))
+            .join(vector_store_files, is_part_of(chunks.id, attached.seq))
             .where(one, attached.status == IndexStatus.COMPLETED.value)
             .order_by(chunks.id)
         )

@@ -14,12 +14,11 @@ from filestead.database.engines.statements import Connection, Statement, int_arr
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.jobs import JobQueue
-from filestead.database.repositories.vector_stores.parts import in_range, range_of
+from filestead.database.repositories.vector_stores.parts import in_range, is_part_of, range_of
 from filestead.database.repositories.vector_stores.rows import attached, stores
 from filestead.database.repositories.vector_stores.segments import READY, SegmentStatements
 from filestead.database.repositories.vector_stores.vector_tables import VectorTable
 from filestead.database.tables import (
-    PART_BITS,
     detached_files,
     index_segments,
     vector_store_chunks,
@@ -74,8 +73,7 @@ class Sweeping:
         )
         self._detach = compiled(delete(vector_store_files).where(attached.seq.in_(int_array_param("ids"))))
         detached, chunks = detached_files.c, vector_store_chunks.c
-        first = detached.attachment * (1 << PART_BITS)
-        has_chunks = exists().where(chunks.id.between(first, first + ((1 << PART_BITS) - 1)))
+        has_chunks = exists().where(is_part_of(chunks.id, detached.attachment))
         self._detached = compiled(
             select(detached.attachment, detached.project_id, detached.usage_bytes, has_chunks)
             .limit(int_param("limit"))

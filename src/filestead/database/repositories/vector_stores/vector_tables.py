@@ -15,7 +15,7 @@ from filestead.database.engines.statements import (
     json_array,
 )
 from filestead.database.repositories.files.rows import require_row
-from filestead.database.repositories.vector_stores.parts import in_range
+from filestead.database.repositories.vector_stores.parts import first_ordinals, in_range
 from filestead.database.tables import vector_blocks, vector_values
 from filestead.domain.vector_stores.embeddings import (
     ROWS_PER_BLOCK,
@@ -89,10 +89,7 @@ class BlockTable:
         self, connection: Connection, store: int, model: EmbeddingModel, vectors: Sequence[VectorBlock]
     ) -> None:
         """Store vectors in place of those of an earlier attempt."""
-        starts: dict[int, int] = {}
-        for block in vectors:
-            starts.setdefault(block.attachment, block.first)
-        for attachment, start in starts.items():
+        for attachment, start in first_ordinals(vectors).items():
             self._delete_blocks(
                 connection, self._stored(connection, attachment=attachment, model=model.id, start=start).fetchall()
             )
