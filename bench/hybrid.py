@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import random
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from bench.nginx import Nginx
 from bench.plan import Bench
 from bench.report import Goal, Row
+from bench.texts import Texts
 from bench.vector_stores import CHUNKS_OF_A_FILE, FILE_BYTES, QUERIES, index_files, search_latencies, upload
 from filestead.domain.vector_stores.hybrid import DEPTH
 from filestead.search.fusion import hybrid
@@ -21,29 +21,18 @@ def measure_hybrid(bench: Bench, _: Nginx | None) -> list[Row]:
     """The figures of one node with `FILESTEAD_EMBEDDINGS=local`."""
     if importlib.util.find_spec("wordllama") is None:
         return [Row(measure="hybrid search", note="pip install 'filestead[search]'")]
-    from filestead.embeddings import local  # noqa: PLC0415
-
-    dice = random.Random(1)
-    tokens = local.load().tokenizer.tokens()
-    words = [token[1:] for token in tokens if token[1:].isalpha() and len(token) > 3][:12_000]
-    dice.shuffle(words)
-    weights = [1 / (rank + 3) for rank in range(len(words))]
-
-    def text(size: int) -> bytes:
-        return " ".join(dice.choices(words, weights, k=size // 6)).encode()
-
+    texts = Texts()
     settings = {"uploads_per_minute": 0, "attached_files_per_minute": 0, "embeddings": "local"}
     with Server(bench.directory / "hybrid", **settings) as server:
         client = server.client
         bench.progress("hybrid: index small files")
-        index_files(client, [upload(client, text(FILE_BYTES)) for _ in range(5)])
-        ids = [upload(client, text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
+        index_files(client, [upload(client, texts.text(FILE_BYTES)) for _ in range(5)])
+        ids = [upload(client, texts.text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
         _, seconds = index_files(client, ids)
         bench.progress("hybrid: index large files")
         number = bench.plan.few_chunks // CHUNKS_OF_A_FILE
-        store, _ = index_files(client, [upload(client, text(CHUNKS_OF_A_FILE * 2_800)) for _ in range(number)])
-        queries = [" ".join(dice.choices(words[50:5_000], k=4)) for _ in range(QUERIES)]
-        latencies = search_latencies(client, store, queries)
+        store, _ = index_files(client, [upload(client, texts.text_of_chunks(CHUNKS_OF_A_FILE)) for _ in range(number)])
+        latencies = search_latencies(client, store, texts.queries(QUERIES))
     rate, many = len(ids) / seconds, f"{bench.plan.few_chunks:,}"
     return [
         *_quality(),

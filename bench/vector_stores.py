@@ -1,8 +1,7 @@
 """Vector stores over HTTP: how fast files are indexed, what a search takes, and what others notice of either."""
 
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -10,10 +9,10 @@ import httpx2
 from bench.nginx import Nginx
 from bench.plan import Bench
 from bench.report import Goal, Row
+from bench.texts import BYTES_PER_CHUNK, Texts
 from tests.support.servers import Server
 
 FILE_BYTES = 8 * 1024
-VOCABULARY = 30_000
 QUERIES = 60
 SMALL_STORE_FILES = 250
 CHUNKS_OF_A_FILE = 250
@@ -22,34 +21,27 @@ CHUNKS_OF_A_FILE = 250
 
 def measure_vector_stores(bench: Bench, _: Nginx | None) -> list[Row]:
     """The figures of one node with the default settings, but for the rates."""
-    dice = random.Random(1)
-    words = [f"{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz', k=dice.randint(3, 9)))}" for _ in range(VOCABULARY)]
-    weights = [1 / (rank + 3) for rank in range(VOCABULARY)]
-
-    def text(size: int) -> bytes:
-        return " ".join(dice.choices(words, weights, k=size // 6)).encode()
-
+    texts = Texts()
     with Server(bench.directory / "vector-stores", uploads_per_minute=0, attached_files_per_minute=0) as server:
         client = server.client
         bench.progress("vector stores: index small files")
-        warm_up = [upload(client, text(FILE_BYTES)) for _ in range(5)]
+        warm_up = [upload(client, texts.text(FILE_BYTES)) for _ in range(5)]
         index_files(client, warm_up)
-        ids = [upload(client, text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
+        ids = [upload(client, texts.text(FILE_BYTES)) for _ in range(bench.plan.indexed_files)]
         store, seconds = index_files(client, ids)
-        queries = [" ".join(dice.choices(words[50:5_000], k=4)) for _ in range(QUERIES)]
+        queries = texts.queries(QUERIES)
         small, _ = index_files(client, ids[:SMALL_STORE_FILES])
         alone = search_latencies(client, small, queries)
-        quiet = _uploads(client, text)
+        quiet = _uploads(client, texts)
         bench.progress("vector stores: index large files")
-        large = [
-            upload(client, text(CHUNKS_OF_A_FILE * 2_800)) for _ in range(bench.plan.few_chunks // CHUNKS_OF_A_FILE)
-        ]
+        number = bench.plan.few_chunks // CHUNKS_OF_A_FILE
+        large = [upload(client, texts.text_of_chunks(CHUNKS_OF_A_FILE)) for _ in range(number)]
         with ThreadPoolExecutor(1) as background:
             indexing = background.submit(index_files, client, large)
             time.sleep(1)
-            busy = _uploads(client, text)
+            busy = _uploads(client, texts)
             much, large_seconds = indexing.result()
-        bench.progress(f"vector stores: large files were indexed in {large_seconds:.0f} s")
+        bench.progress(f"vector stores: {chunks_of(client, much):,} chunks were indexed in {large_seconds:.0f} s")
         beside = search_latencies(client, small, queries)
         ranked = search_latencies(client, much, queries)
         _wait(client, store)
@@ -98,6 +90,12 @@ def index_files(client: httpx2.Client, ids: Sequence[str]) -> tuple[str, float]:
     return store, time.perf_counter() - started
 
 
+def chunks_of(client: httpx2.Client, store: str) -> int:
+    """About how many chunks a store has: each adds 1,024 bytes to the size of the text."""
+    usage = int(client.get(f"/vector_stores/{store}").json()["usage_bytes"])
+    return usage // (1_024 + BYTES_PER_CHUNK)
+
+
 def _wait(client: httpx2.Client, store: str) -> None:
     while client.get(f"/vector_stores/{store}").json()["status"] == "in_progress":
         time.sleep(0.1)
@@ -114,9 +112,9 @@ def search_latencies(client: httpx2.Client, store: str, queries: Sequence[str]) 
     return found
 
 
-def _uploads(client: httpx2.Client, text: Callable[[int], bytes]) -> list[float]:
+def _uploads(client: httpx2.Client, texts: Texts) -> list[float]:
     """Milliseconds of small uploads, one after the other."""
-    content = text(FILE_BYTES)
+    content = texts.text(FILE_BYTES)
     found = []
     for _ in range(100):
         started = time.perf_counter()

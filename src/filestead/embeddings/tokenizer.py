@@ -41,10 +41,6 @@ class Tokenizer:
             found += self._encode(word) if numbers is None else numbers
         return found
 
-    def tokens(self) -> list[str]:
-        """All tokens, in the order of their numbers: roughly, frequent ones come first."""
-        return list(self._ids)
-
     def numbers_of(self, condition: Callable[[str], bool]) -> list[int]:
         """The numbers of the tokens that meet a condition, those for single bytes left out."""
         return [number for token, number in self._ids.items() if not token.startswith("<0x") and condition(token)]
