@@ -50,8 +50,8 @@ async def claim(rows: Rows, limit: int = 100, *, lease: int = 60) -> list[Job]:
 
 
 async def claim_task(rows: Rows) -> tuple[Job, IndexTask]:
-    """The next job, with its task."""
-    (job,) = await claim(rows, 1)
+    """The next file to index, with its job."""
+    (job,) = await rows.jobs.claim([JobKind.INDEX], token=new_id("t-"), lease_seconds=60, limit=1)
     task = await rows.index.index_task(job)
     assert task is not None
     return job, task

@@ -58,6 +58,14 @@ async def test_jobs_of_a_project_are_claimed_in_the_order_in_which_they_were_due
     assert await rows.jobs.claim([], token="m", lease_seconds=60, limit=9) == []
 
 
+async def test_a_merge_comes_before_the_files_that_wait(rows: Rows) -> None:
+    who = await rows.principal()
+    await add(rows, who, "first", "second")
+    rows.clock.pass_(1)
+    await add(rows, who, "store", kind=JobKind.MERGE)
+    assert [await subjects(rows, 1) for _ in range(3)] == [["store"], ["first"], ["second"]]
+
+
 async def test_a_job_goes_to_one_of_many_claimers(rows: Rows) -> None:
     people = [await rows.principal(name) for name in ("one", "two", "three")]
     for who in people:

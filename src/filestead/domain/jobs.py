@@ -30,6 +30,10 @@ class JobKind(StrEnum):
     """Make the vectors that a vector store lacks; the subject is the id of the store."""
 
 
+URGENT = frozenset({JobKind.MERGE})
+"""Kinds that come before all others of their project: as long as merges wait behind files, searches become slower."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job that a worker has claimed."""
@@ -66,7 +70,7 @@ class JobRepository(Protocol):
         `token` is a fresh one for each call.
 
         Projects take turns: the project that was served least recently comes first, one job at a time. Within a
-        project the job that has been due longest comes first.
+        project urgent jobs come first, and then the job that has been due longest.
         """
 
     async def renew(self, jobs: Sequence[Job], *, lease_seconds: int) -> set[int]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Dialect,
     and_,
     bindparam,
@@ -37,7 +38,7 @@ from filestead.database.engines.statements import (
 )
 from filestead.database.tables import job_turns, jobs
 from filestead.domain.errors import JobLost
-from filestead.domain.jobs import DeadJob, Job, JobKind
+from filestead.domain.jobs import URGENT, DeadJob, Job, JobKind
 
 MAX_ERROR_CHARACTERS = 2_000
 
@@ -53,7 +54,8 @@ class JobQueue:
     """Statements on jobs, for use within a transaction of another repository."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._add = Statement(_insert_or_revive(dialect), dialect)
+        self._add = Statement(_insert_or_revive(dialect, now_us()), dialect)
+        self._add_urgent = Statement(_insert_or_revive(dialect, literal_column("0")), dialect)
         held = and_(jobs.c.id == int_param("id"), jobs.c.token == bindparam("token"))
         self._finish = Statement(delete(jobs).where(held), dialect)
         self._bury = Statement(
@@ -68,7 +70,8 @@ class JobQueue:
 
     def add(self, connection: Connection, kind: JobKind, subject: str, project_id: str) -> None:
         """Add a job that is due now, unless there is one for the subject; a dead letter is one for a while."""
-        self._add(connection, kind=kind.value, subject=subject, project_id=project_id)
+        add = self._add_urgent if kind in URGENT else self._add
+        add(connection, kind=kind.value, subject=subject, project_id=project_id)
 
     def finish(self, connection: Connection, job: Job) -> None:
         """Remove a job whose effect this transaction commits. Raises `JobLost` if its lease was lost."""
@@ -127,13 +130,13 @@ class _ClaimStatements:
         )
 
 
-def _insert_or_revive(dialect: Dialect) -> Any:
+def _insert_or_revive(dialect: Dialect, due_us: ColumnElement[int]) -> Any:
     """Insert a job, or try a dead one again. Waits for a transaction that is finishing a job of the subject."""
     new = _INSERTS[dialect.name](jobs).values(
         kind=bindparam("kind"),
         subject=bindparam("subject"),
         project_id=bindparam("project_id"),
-        due_us=now_us(),
+        due_us=due_us,
         created_us=now_us(),
     )
     columns = {"due_us": new.excluded.due_us, "died_us": null(), "error": null(), "attempts": literal_column("0")}
