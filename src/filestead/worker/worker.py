@@ -1,7 +1,8 @@
 """The claim loop of a process, and the heartbeat of the jobs that it holds.
 
 A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are
-given back. A failure is retried with growing delays; after `MAX_ATTEMPTS` the job goes to the dead letters.
+given back. A failure is retried with growing delays, as the policy of its kind says; then the job goes to the dead
+letters.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from filestead.domain.errors import DomainError, JobLost
-from filestead.domain.jobs import LEASE_SECONDS, MAX_ATTEMPTS, RETRY_SECONDS, Job, JobKind, JobRepository
+from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
 
 log = logging.getLogger("filestead")
 
@@ -113,7 +114,8 @@ class Worker:
     async def _run_job(self, job: Job) -> None:
         handler = self._handlers[job.kind]
         try:
-            if job.attempts > MAX_ATTEMPTS:  # the last attempts have ended with their workers
+            most = _policy(job).max_attempts
+            if most is not None and job.attempts > most:  # the last attempts have ended with their workers
                 await self._give_up(handler, job, "its workers died during every attempt")
                 return
             await handler.run(job)
@@ -131,10 +133,11 @@ class Worker:
             log.exception("job %d (%s %s) failed", job.id, job.kind, job.subject)
         text = f"{type(error).__name__}: {error}"
         try:
-            if job.attempts >= MAX_ATTEMPTS:
+            policy = _policy(job)
+            if policy.max_attempts is not None and job.attempts >= policy.max_attempts:
                 await self._give_up(handler, job, text)
                 return
-            delay = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
+            delay = policy.delays[min(max(job.attempts, 1), len(policy.delays)) - 1]
             await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))
         except DomainError as failure:
             log.warning("job %d waits for the end of its lease: %s", job.id, failure)
@@ -145,3 +148,7 @@ class Worker:
         )
         with contextlib.suppress(JobLost):
             await handler.give_up(job, error)
+
+
+def _policy(job: Job) -> RetryPolicy:
+    return RETRY_POLICIES.get(job.kind, RetryPolicy())
