@@ -30,6 +30,7 @@ TOP_LEVEL_SYNONYMS = {
     "file": "files",
     "search": "vector-stores search",
     "vs": "vector-stores",
+    "batch": "batches",
     "key": "keys",
     "upgrade": "migrate",
     "version": "--version",

@@ -133,7 +133,9 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
     if not names:
         groups = {name: group.help for name, group in GROUPS.items()}
         return list({**groups, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
-    return [(entry.name, entry.help) for entry in commands] if command is None else []
+    if command is None:
+        return [(entry.name, entry.help) for entry in commands]
+    return None if any(flag.location == "path" and flag.kind == "path" for flag in command.flags) else []
 
 
 def _split_words(words: list[str]) -> tuple[list[str], str]:

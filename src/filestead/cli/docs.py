@@ -11,9 +11,10 @@ from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
-`filestead` has two halves. The client commands (`filestead files ...`, `filestead vector-stores ...`) take the
+`filestead` has two halves. The client commands (`filestead files ...`, `batches ...`, `vector-stores ...`) take the
 arguments of the official `openai` 1.8.0, send what it sends and print what it prints, to this server or any other with
-the OpenAI API. The server commands work on an installation. `make docs` writes this page.
+the OpenAI API. Commands that it does not have are marked. The server commands work on an installation. `make docs`
+writes this page.
 
 ## Errors and exit statuses
 
@@ -26,6 +27,8 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | 1 | all | refused, not reachable, or an unusable command line; `healthcheck`: the server cannot serve |
 | 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep mends, a broken promise |
 | 3 | all | no such command |
+| 4 | `batches run`, `wait` | the batch is completed, and some of its lines failed |
+| 5 | `batches run`, `wait` | the batch failed, expired or was cancelled |
 | 10 | `__complete` | the shell is to complete file names |
 | 78 | server commands | a setting or the data directory is wrong; a restart does not help (EX_CONFIG) |
 | 130 | all | ended by Ctrl-C: the signal SIGINT, which a shell reports as 130 |
@@ -87,6 +90,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
+- `batches run`, `wait`, `results`, `retry` and `check` do not exist there.
 - `uploads` does not exist yet.
 """
 

@@ -117,6 +117,7 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
         error_hints.print_hint(error_hints.for_connection(error))
     except (CommandError, FilesteadError) as error:
         print(f"filestead: {error}", file=sys.stderr)
+        return int(getattr(error, "exit_status", EXIT_FAILURE))
     except RecursionError:
         print("filestead: the response is JSON that is nested too deeply to be displayed", file=sys.stderr)
     else:

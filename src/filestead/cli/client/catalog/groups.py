@@ -14,6 +14,14 @@ GROUPS = {
             ("Save its content", "filestead files content file-abc123 -o copy.jsonl"),
         ),
     ),
+    "batches": Group(
+        "Run files of requests, and fetch their results",
+        f"{_CATALOG}.batches",
+        examples=(
+            ("Check a file, run it and save the results", "filestead batches run requests.jsonl"),
+            ("Show how many lines are done", "filestead batches retrieve batch_abc123 --transform request_counts"),
+        ),
+    ),
     "vector-stores": Group(
         "Create, update, search and delete vector stores",
         f"{_CATALOG}.vector_stores",

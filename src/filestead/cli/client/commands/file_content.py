@@ -72,20 +72,33 @@ def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, 
     return None
 
 
-def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
-    """Write to the named file, which is replaced when the download is complete."""
+def require_writable(path: str | Path, flag: str) -> None:
+    """Raise `CommandError` if the path that a flag names cannot be written, before anything is asked of the server."""
+    path = Path(path)
     if path.is_dir():
-        raise CommandError(f"-o {path} is a directory; pass the path of a file, such as -o {path / 'data.jsonl'}")
+        raise CommandError(
+            f"{flag} {path} is a directory; pass the path of a file, such as {flag} {path / 'data.jsonl'}"
+        )
     if path.exists() and not os.access(path, os.W_OK):
-        raise CommandError(f"-o {path} cannot be written: permission denied")
+        raise CommandError(f"{flag} {path} cannot be written: permission denied")
     if path.is_file() or not path.exists():
         folder = Path(os.path.realpath(path)).parent
         if not folder.is_dir():
-            raise CommandError(f"-o {path} cannot be written: directory {folder} does not exist")
+            raise CommandError(f"{flag} {path} cannot be written: directory {folder} does not exist")
         if not os.access(folder, os.W_OK):
-            raise CommandError(f"-o {path} cannot be written: no permission to create files in {folder}")
+            raise CommandError(f"{flag} {path} cannot be written: no permission to create files in {folder}")
+
+
+def save_private(chunks: Generator[Chunk, None, None], download: Download, path: str | Path) -> None:
+    """Write to a path, which is replaced when the download is complete."""
     os.umask(0o077)  # As by the official client, a new file is private to its owner. An existing file keeps its mode.
     transfer.save(chunks, download, path)
+
+
+def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
+    """Write to the named file."""
+    require_writable(path, "-o")
+    save_private(chunks, download, path)
     return str(path)
 
 

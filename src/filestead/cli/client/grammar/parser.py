@@ -64,7 +64,7 @@ def require_flags(command: Command, args: ParsedArgs, given: Iterable[str] = ())
 def _suggest_command(command: Command, args: ParsedArgs, extra: list[str]) -> str:
     """The command line that was probably intended."""
     line = f"filestead {command.title}"
-    if any(flag.name == "file" and flag.kind == "path" for flag in command.flags):
+    if any(flag.name == "file" and flag.kind == "path" and flag.location == "body" for flag in command.flags):
         if len(extra) > 1 or "file" in args.values:
             return (
                 "; files are uploaded one at a time. If the shell expanded a pattern, use a loop: "
