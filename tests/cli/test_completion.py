@@ -70,7 +70,16 @@ def test_candidates(line: str, wanted: list[str]) -> None:
     assert [word for word, _ in found] == wanted
 
 
-@pytest.mark.parametrize("line", ["files create --file ", "files content x -o ", "files list --mtls-client-key-file "])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "files create --file ",
+        "files content x -o ",
+        "files list --mtls-client-key-file ",
+        "batches run ",
+        "batches check x",
+    ],
+)
 def test_names_of_files_are_left_to_the_shell(bare: CommandLine, line: str) -> None:
     assert candidates(bare, line, "bash") == Done(10, b"", "")
 

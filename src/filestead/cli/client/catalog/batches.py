@@ -14,7 +14,7 @@ _BATCH_ID = Flag("batch-id", "ID of the batch; the flag name may be omitted", pl
                  required=True)  # fmt: skip
 _FILE = Flag("file", "Path of the batch input file; the flag name may be omitted", kind="path", placeholder="FILE",
              location="path", required=True)  # fmt: skip
-_ENDPOINT = Flag("endpoint", "Path of the requests; default: the url of the first line", placeholder="URL_PATH",
+_ENDPOINT = Flag("endpoint", "Path of the requests; default: the url of the first line", placeholder="PATH",
                  suggestions=ENDPOINTS)  # fmt: skip
 _METADATA = Flag("metadata", "Up to 16 pairs of strings as YAML or JSON: {job: nightly}", kind="mapping",
                  placeholder="MAPPING", location="body")  # fmt: skip
@@ -32,7 +32,7 @@ COMMANDS = (
         flags=(
             Flag("completion-window", "Time in which the batch must end", placeholder="24h", location="body",
                  required=True, suggestions=("24h",)),
-            Flag("endpoint", "Path of the requests", placeholder="URL_PATH", location="body", required=True,
+            Flag("endpoint", "Path of the requests", placeholder="PATH", location="body", required=True,
                  suggestions=ENDPOINTS),
             Flag("input-file-id", "ID of the input file", placeholder="ID", location="body", required=True),
             _METADATA,
