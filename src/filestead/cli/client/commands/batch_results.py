@@ -122,8 +122,13 @@ class _Results:
 
     def _rest(self) -> Iterator[bytes]:
         file_id = self._kind.file_id(self._batch)
-        if file_id is not None:
+        if file_id is None:
+            return
+        try:
             yield from _content(self._session, file_id, self._position)
+        except StatusError as error:
+            if not (error.status == 416 and self._position):  # everything was read while the batch ran
+                raise
 
     def _read_with_retries(self) -> Iterator[bytes]:
         deadline = time.monotonic() + OUTAGE_TIMEOUT
