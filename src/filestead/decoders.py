@@ -38,9 +38,20 @@ class Item(Struct, gc=False):
 class Body(Struct, gc=False):
     """The body of a batch request."""
 
+    absent: ClassVar[type] = UnsetType
     model: str | None = None
     stream: Literal[False] | None = None
+    tools: Presence = UNSET
+    instructions: Presence = UNSET
+    messages: Presence = UNSET
+    input: Presence = UNSET
     prompt: Presence = UNSET
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    api_base: Presence = UNSET
+    api_key: Presence = UNSET
+    base_url: Presence = UNSET
 
     def has_prompt(self) -> bool:
         """Whether there is a prompt."""

@@ -20,6 +20,7 @@ MEMBERS = (
     *("preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"),
     *("messages", "tools", "parallel_tool_calls", "functions", "role", "content", "tool_call_id", "name", "weight"),
     *("refusal", "tool_calls", "function_call", "type", "text", "image_url", "id", "function", "arguments"),
+    *("api_base", "api_key", "base_url", "max_tokens", "max_completion_tokens", "max_output_tokens"),
 )
 """Every member that any check reads; all others are skipped."""
 
