@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
+from filestead.app.batches import BatchRunner, build_batch_runner
 from filestead.app.embedding import build_embedders
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
@@ -69,9 +70,16 @@ class Services:
         self._embedders = embedders
         self._pool: SandboxPool | None = None
         self.worker: Worker | None = None
+        self.batch_runner: BatchRunner | None = None
         if settings.role != "api":
             self._pool = _build_pool(settings)
             self.worker = self._build_worker(settings, self._pool)
+            self.batch_runner = build_batch_runner(
+                settings,
+                backends,
+                run_in_thread=_run_on(self._hash_threads),
+                run_line_checks=_run_on(self._line_thread),
+            )
         self.vector_stores = VectorStores(
             backends.vector_stores,
             new_id=new_id,
@@ -153,7 +161,8 @@ class Services:
             if self._embedders is not None:
                 background_tasks.append(asyncio.create_task(_repeat(LOOK_SECONDS, self._add_embed_jobs)))
         try:
-            yield
+            async with self.batch_runner.running() if self.batch_runner is not None else contextlib.nullcontext():
+                yield
         finally:
             for task in background_tasks:
                 task.cancel()

@@ -24,7 +24,7 @@ from filestead.database.repositories.vector_stores.vector_tables import SqlVecto
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
-from filestead.domain.blobs import DirectDownloads
+from filestead.domain.blobs import DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
@@ -60,6 +60,8 @@ class Backends:
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
+    local_content: LocalContent | None = None
+    """Opens blobs as files, where they are."""
 
 
 def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs") -> Backends:
@@ -87,6 +89,7 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         VectorCopier(database),
         close,
         None if isinstance(blobs, LocalBlobs) else blobs,
+        blobs if isinstance(blobs, LocalBlobs) else None,
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -19,6 +20,8 @@ log = logging.getLogger("filestead")
 
 POLL_SECONDS = 1.0
 """How soon a job of another process is found; those of this process wake the worker."""
+
+HEARTBEATS_PER_LEASE = 5
 
 
 class Handler(Protocol):
@@ -35,12 +38,22 @@ class Worker:
     """Runs up to `slots` jobs at a time."""
 
     def __init__(
-        self, jobs: JobRepository, handlers: Mapping[JobKind, Handler], *, slots: int, new_token: Callable[[], str]
+        self,
+        jobs: JobRepository,
+        handlers: Mapping[JobKind, Handler],
+        *,
+        slots: int,
+        new_token: Callable[[], str],
+        slots_per_project: int | None = None,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
+        """With `slots_per_project`, jobs are claimed one by one, and those of a project beyond it wait."""
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
         self._new_token = new_token
+        self._slots_per_project = slots_per_project
+        self._lease_seconds = lease_seconds
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Job] = {}
 
@@ -71,7 +84,11 @@ class Worker:
             return 0
         try:
             jobs = await self._jobs.claim(
-                list(self._handlers), token=self._new_token(), lease_seconds=LEASE_SECONDS, limit=free
+                list(self._handlers),
+                token=self._new_token(),
+                lease_seconds=self._lease_seconds,
+                limit=free if self._slots_per_project is None else 1,
+                exclude_projects=self._full_projects(),
             )
         except DomainError as error:
             log.warning("no jobs can be claimed now: %s", error)
@@ -81,6 +98,12 @@ class Worker:
             self._running[task] = job
             task.add_done_callback(self._ended)
         return len(jobs)
+
+    def _full_projects(self) -> list[str]:
+        """The projects that have as many jobs here as they may."""
+        most = self._slots_per_project
+        counts = Counter(job.project_id for job in self._running.values())
+        return [] if most is None else [project_id for project_id, count in counts.items() if count >= most]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -98,12 +121,12 @@ class Worker:
 
     async def _keep_leases(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 4)
+            await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
             held = dict(self._running)
             if not held:
                 continue
             try:
-                kept = await self._jobs.renew(list(held.values()), lease_seconds=LEASE_SECONDS)
+                kept = await self._jobs.renew(list(held.values()), lease_seconds=self._lease_seconds)
             except DomainError as error:
                 log.warning("the leases of %d jobs were not renewed: %s", len(held), error)
                 continue

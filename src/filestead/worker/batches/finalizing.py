@@ -63,9 +63,7 @@ class Finalizer:
             await asyncio.shield(self._discard(keys))
             raise
 
-    async def _publish(
-        self, job: Job, batch_id: str, status: BatchStatus, files: Sequence[OutputFile]
-    ) -> BatchStatus:
+    async def _publish(self, job: Job, batch_id: str, status: BatchStatus, files: Sequence[OutputFile]) -> BatchStatus:
         return await retried(f"batch {batch_id}", lambda: self.batches.finish(job, status, files))
 
     async def _store(self, job: Job, batch_id: str, kind: ResultKind, keys: list[str]) -> OutputFile | None:

@@ -7,23 +7,15 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
 
 from filestead.domain.batches.model import BatchTask
-from filestead.domain.blobs import BlobStore
+from filestead.domain.blobs import BlobStore, LocalContent
 from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.files.digester import RunInThread
 from filestead.worker.content import write_all
 
 INLINE_BYTES = 256 * 1024
 """Up to this size, a line is read where it is needed: validation has just read the file, so it is in memory."""
-
-
-class LocalContent(Protocol):
-    """An optional ability of a blob store: its blobs are files of this machine."""
-
-    def open_file(self, key: str) -> int:
-        """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""
 
 
 class InputFile:

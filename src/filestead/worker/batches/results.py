@@ -7,12 +7,12 @@ database, results wait here and the batch sends no more lines: none is lost.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from filestead.domain.batches.model import ResultBlock, ResultKind, RunState, TokenUsage
-from filestead.domain.errors import DomainError, JobLost, OutcomeUnknown, QuotaExceeded
+from filestead.domain.errors import DomainError, JobLost, QuotaExceeded
 
 log = logging.getLogger("filestead")
 
@@ -49,9 +49,6 @@ class Journal(Protocol):
     async def append(self, blocks: Sequence[ResultBlock], lines_per_second: float | None) -> RunState:
         """As `BatchRunRepository.append`."""
 
-    async def has_result(self, line: int) -> bool:
-        """Whether a result of this line is stored."""
-
 
 @dataclass(slots=True)
 class _Rate:
@@ -83,11 +80,11 @@ class Results:
     """For the log: the id of the batch."""
     journal: Journal
     clock: Callable[[], float]
-    on_change: Callable[[], None]
-    """Called after each commit, and when `full` has changed."""
-    state: RunState | None = None
-    state_at: float = 0.0
+    state: RunState
+    state_at: float
     """When `state` was read, by `clock`."""
+    on_change: Callable[[], None] = lambda: None
+    """Called after each commit, and when `full` has changed."""
     waiting_for: str | None = None
     """Why nothing can be stored now."""
     _closing: bool = False
@@ -149,7 +146,10 @@ class Results:
                     await self._wake.wait()
 
     async def _flush(self) -> None:
-        """Store the next group, or only read the state if there is none; retries until it succeeds."""
+        """Store the next group, or only read the state if there is none; retries until it succeeds.
+
+        The same blocks come again after a commit whose outcome is unknown, so that the journal can tell.
+        """
         attempt = 0
         group = self._next_group()
         while True:
@@ -163,8 +163,6 @@ class Results:
                 await self._refresh_state()
             except DomainError as error:
                 await self._pause(str(error) or type(error).__name__)
-                if isinstance(error, OutcomeUnknown) and await self._is_stored(group):
-                    break
             await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
             attempt += 1
         del self._waiting[: len(group)]
@@ -196,17 +194,6 @@ class Results:
     def _note(self, state: RunState) -> None:
         self.state = state
         self.state_at = self.clock()
-
-    async def _is_stored(self, group: Sequence[Result]) -> bool:
-        """Whether a commit whose outcome was unknown has stored the group, all of it or nothing."""
-        while group:
-            try:
-                return await self.journal.has_result(group[0].line)
-            except JobLost:
-                raise
-            except DomainError:
-                await asyncio.sleep(RETRY_SECONDS[-1])
-        return False
 
     async def _pause(self, reason: str) -> None:
         if self.waiting_for is None:

@@ -26,6 +26,7 @@ from filestead.worker.batches.validating import Validation, unknown_input
 
 log = logging.getLogger("filestead")
 
+CANCEL_CHECK_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 """How long a batch that is interrupted takes at most to store its finished lines."""
 
@@ -49,12 +50,12 @@ class BatchHandler:
         self,
         batches: BatchRunRepository,
         jobs: JobRepository,
+        *,
         inputs: Inputs,
         checks: Checks,
         dispatcher: Dispatcher,
         finalizer: Finalizer,
         options: RunOptions,
-        *,
         quota: Quota,
     ) -> None:
         self._batches = batches
@@ -112,10 +113,14 @@ class BatchHandler:
             serves=(lambda model: True) if started else checks.serves,
         )
         validation = Validation(validator, file, clock=self._options.clock)
+        checked_at = self._options.clock()
         while (found := await validation.step(checks.run_in_thread)) is None:
+            if started or self._options.clock() - checked_at < CANCEL_CHECK_SECONDS:
+                continue
             state = await self._batches.append(job, (), quota=self._quota)
             if _was_cancelled_before_start(state.status, task):
                 return None
+            checked_at = self._options.clock()
         return found
 
     async def _run_lines(self, job: Job, task: BatchTask, file: InputFile, found: ValidationResult) -> None:
@@ -123,16 +128,11 @@ class BatchHandler:
         if _was_cancelled_before_start(state.status, task):
             await self._finish(job, task, executed=0, total=0)
             return
-        run: BatchRun
-        results = Results(
-            task.batch.id,
-            _Journal(self._batches, job, self._quota),
-            self._options.clock,
-            on_change=lambda: run.on_change(),
-            state=state,
-            state_at=self._options.clock(),
-        )
-        run = BatchRun(task, file, found.index, results, self._dispatcher, self._options)
+        clock = self._options.clock
+        journal = _Journal(self._batches, job, self._quota)
+        results = Results(task.batch.id, journal, clock, state=state, state_at=clock())
+        run = BatchRun(task, file, found.index, results=results, dispatcher=self._dispatcher, options=self._options)
+        results.on_change = run.on_change
         run.mark_done(await self._batches.done_lines(task.batch.id))
         log.info("batch %s runs: %d of %d lines are left", task.batch.id, run.left, found.total)
         await _both(run.run(), results)
@@ -168,10 +168,6 @@ class _Journal:
 
     async def append(self, blocks: Sequence[ResultBlock], lines_per_second: float | None) -> RunState:
         return await self.batches.append(self.job, blocks, quota=self.quota, lines_per_second=lines_per_second)
-
-    async def has_result(self, line: int) -> bool:
-        packed = memoryview(await self.batches.done_lines(self.job.subject)).cast("I")
-        return line in packed
 
 
 def _was_cancelled_before_start(status: BatchStatus, task: BatchTask) -> bool:

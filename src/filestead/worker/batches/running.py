@@ -58,6 +58,7 @@ class BatchRun:
         task: BatchTask,
         file: InputFile,
         index: LineIndex,
+        *,
         results: Results,
         dispatcher: Dispatcher,
         options: RunOptions,
@@ -124,21 +125,25 @@ class BatchRun:
     # --- what the dispatcher calls ----------------------------------------------------------------------------------
 
     def size(self, position: int) -> int:
-        """As in `LineSource`; the same for those that follow."""
+        """As in `LineSource`."""
         return self._index.lengths[position]
 
     def group(self, position: int) -> bytes:
+        """As in `LineSource`."""
         return f"{self._batch_id}:{self._groups[position]}".encode()
 
     def idempotency_key(self, position: int) -> str:
+        """As in `LineSource`; also the `id` of the result."""
         return batch_request_id(self._batch_id, self._index.numbers[position])
 
     async def read_body(self, position: int) -> bytes:
+        """As in `LineSource`."""
         line = await self._file.read(self._index.offsets[position], self._index.lengths[position])
         self._custom_ids[position], body = parse_request(line)
         return body
 
     def responded(self, position: int, exchange: Exchange) -> None:
+        """As in `LineSource`."""
         custom_id = self._custom_ids.pop(position)
         attempts = self._attempts.setdefault(position, Attempts())
         delay = delay_before_retry(attempts, exchange)
@@ -152,6 +157,7 @@ class BatchRun:
             dispatch.queue.put_back(position, self._options.clock() + delay if delay else None)
 
     def failed(self, error: Exception) -> None:
+        """As in `LineSource`."""
         self._error = error
         self._changed.set()
 
@@ -163,7 +169,6 @@ class BatchRun:
             if self._error is not None:
                 raise self._error
             state = self._results.state
-            assert state is not None
             if state.status is BatchStatus.CANCELLING:
                 return CANCELLED
             now = state.now + self._options.clock() - self._results.state_at

@@ -11,8 +11,8 @@ from filestead.domain.files.digester import PAUSE_SECONDS, RunInThread
 from filestead.worker.batches.inputs import InputFile
 
 SLICE_BYTES = 128 * 1024
-CHECK_SECONDS = 0.5
-"""After so long, the thread returns, so that a cancel is noticed."""
+STEP_SECONDS = 0.1
+"""After so long, others have the thread."""
 
 
 def unknown_input(task: BatchTask) -> BatchError:
@@ -40,7 +40,7 @@ class Validation:
         return self._result
 
     def _read_slices(self) -> None:
-        until = self._clock() + CHECK_SECONDS
+        until = self._clock() + STEP_SECONDS
         while self._clock() < until:
             try:
                 block = os.pread(self._file.descriptor, SLICE_BYTES, self._offset)
