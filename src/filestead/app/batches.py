@@ -5,7 +5,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
@@ -22,19 +22,22 @@ from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
 from filestead.worker.batches.runner import BatchHandler, Checks
 from filestead.worker.batches.running import RunOptions
+from filestead.worker.webhooks import Webhook, WebhookHandler
 from filestead.worker.worker import Worker
 
 SLOTS = 32
 """Batches that a process runs at a time."""
 SLOTS_PER_PROJECT = 8
+WEBHOOK_SLOTS = 4
 LEASE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRunner:
-    """The worker of batches with what it needs."""
+    """The worker of batches with what it needs, and the one that reports their ends."""
 
     worker: Worker
+    webhook_worker: Worker | None
     endpoints: Endpoints
     dispatcher: Dispatcher
 
@@ -47,12 +50,14 @@ class BatchRunner:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run batches within the block. At its end their jobs are given back, and finished lines are stored."""
-        worker = asyncio.create_task(self.worker.run())
+        workers = [
+            asyncio.create_task(worker.run()) for worker in (self.worker, self.webhook_worker) if worker is not None
+        ]
         probes = asyncio.create_task(self.endpoints.run())
         try:
             yield
         finally:
-            await _cancelled(worker)
+            await _cancelled(*workers)
             await self.dispatcher.close()
             await _cancelled(probes)
             await self.endpoints.close()
@@ -99,7 +104,19 @@ def build_batch_runner(
         lease_seconds=LEASE_SECONDS,
         new_token=lambda: new_id(""),
     )
-    return BatchRunner(worker, endpoints, dispatcher)
+    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher)
+
+
+def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | None:
+    url, secret = settings.webhook_url, settings.webhook_secret
+    if url is None or secret is None:
+        return None
+    egress = Egress(
+        [origin_of(url)], allow_link_local=settings.allow_link_local, allow_private=settings.webhook_private
+    )
+    webhook = Webhook(url, secret.get_secret_value(), egress)
+    handler = WebhookHandler(backends.webhook_events, backends.jobs, webhook, now=time)
+    return Worker(backends.jobs, {JobKind.WEBHOOK: handler}, slots=WEBHOOK_SLOTS, new_token=lambda: new_id(""))
 
 
 def build_endpoints(settings: Settings) -> Endpoints:
@@ -117,7 +134,8 @@ def _egress_of(*, allow_link_local: bool) -> Callable[[str], Egress]:
     return lambda url: Egress([origin_of(url)], allow_link_local=allow_link_local)
 
 
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
