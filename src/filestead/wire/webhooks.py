@@ -1,6 +1,6 @@
 """Events as they are sent to a webhook, and their signatures.
 
-Source: `WebhookBatchCompleted` and its siblings of the official description, and the specification of Standard Webhooks.
+Source: `WebhookBatchCompleted` and its siblings of the official description, and the rules of Standard Webhooks.
 """
 
 import base64

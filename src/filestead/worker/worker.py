@@ -18,10 +18,9 @@ from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, J
 
 log = logging.getLogger("filestead")
 
+HEARTBEATS_PER_LEASE = 5
 POLL_SECONDS = 1.0
 """How soon a job of another process is found; those of this process wake the worker."""
-
-HEARTBEATS_PER_LEASE = 5
 
 
 class Handler(Protocol):
@@ -47,13 +46,13 @@ class Worker:
         slots_per_project: int | None = None,
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
-        """With `slots_per_project`, jobs are claimed one by one, and those of a project beyond it wait."""
+        """`slots_per_project` is for jobs that run for long: one project may not take all slots."""
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
-        self._new_token = new_token
         self._slots_per_project = slots_per_project
         self._lease_seconds = lease_seconds
+        self._new_token = new_token
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Job] = {}
 
@@ -82,13 +81,15 @@ class Worker:
         free = self._slots - len(self._running)
         if free <= 0:
             return 0
+        share = self._slots_per_project
+        running = Counter(job.project_id for job in self._running.values())
         try:
             jobs = await self._jobs.claim(
                 list(self._handlers),
                 token=self._new_token(),
                 lease_seconds=self._lease_seconds,
-                limit=free if self._slots_per_project is None else 1,
-                exclude_projects=self._full_projects(),
+                limit=free if share is None else 1,  # one by one, as a project may get to its share
+                exclude_projects=[] if share is None else [each for each, held in running.items() if held >= share],
             )
         except DomainError as error:
             log.warning("no jobs can be claimed now: %s", error)
@@ -98,12 +99,6 @@ class Worker:
             self._running[task] = job
             task.add_done_callback(self._ended)
         return len(jobs)
-
-    def _full_projects(self) -> list[str]:
-        """The projects that have as many jobs here as they may."""
-        most = self._slots_per_project
-        counts = Counter(job.project_id for job in self._running.values())
-        return [] if most is None else [project_id for project_id, count in counts.items() if count >= most]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

@@ -79,13 +79,13 @@ def _orphaned_vectors(connection: Connection) -> list[Violation]:
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
     """(invariant, class, meaning of a row of the statement, remedy, statement)."""
     used = used_bytes()
-    reserved = func.coalesce(
+    of_uploads = func.coalesce(
         select(func.sum(blobs.c.bytes_reserved))
         .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
         .scalar_subquery(),
         0,
     )
-    reserved = reserved + journal_bytes()
+    reserved = of_uploads + journal_bytes()
     has_file = exists().where(files.c.blob_key == blobs.c.key)
     is_pinned = exists().where(batches.c.input_blob_key == blobs.c.key)
     return [

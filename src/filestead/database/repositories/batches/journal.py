@@ -10,9 +10,11 @@ from functools import partial
 
 from sqlalchemy import (
     Dialect,
+    Integer,
     LargeBinary,
     bindparam,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -59,7 +61,7 @@ class Journal:
         skipped = case((results.offset_start < start, start - results.offset_start), else_=literal_column("0"))
         wanted = end - results.offset_start - skipped
         self._read = compiled(
-            select(func.substr(results.data, skipped + 1, wanted, type_=LargeBinary))
+            select(func.substr(results.data, cast(skipped + 1, Integer), cast(wanted, Integer), type_=LargeBinary))
             .where(*of_kind, results.offset_start >= first.scalar_subquery(), results.offset_start < end)
             .order_by(results.offset_start)
         )
