@@ -120,7 +120,7 @@ class Egress:
         try:
             if url.startswith("https:"):
                 connection.default_port = http.client.HTTPS_PORT
-                connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
+                connection.sock = tls_context().wrap_socket(opened, server_hostname=origin.host)
             else:
                 connection.sock = opened
             yield connection, is_expired.is_set
@@ -132,8 +132,8 @@ class Egress:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """Cached, as reading all certificates takes tens of milliseconds."""
+def tls_context() -> ssl.SSLContext:
+    """The settings of TLS, cached, as reading all certificates takes tens of milliseconds."""
     return ssl.create_default_context()
 
 

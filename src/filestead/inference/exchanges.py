@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from filestead.inference.client import Response
+from filestead.inference.connections import Response
 
 Kind = Literal["ok", "final", "retry", "busy", "unreachable", "timeout", "refused"]
 
