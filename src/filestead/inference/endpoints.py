@@ -1,11 +1,23 @@
 """The configured endpoints, their lanes, and the choice among replicas: what a scheduler of requests uses."""
 
+import asyncio
+import fnmatch
+import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from filestead.egress import Egress
-from filestead.inference.exchanges import Exchange
+from filestead.inference.endpoint import Endpoint, PausedEndpoint
+from filestead.inference.exchanges import Exchange, Usage
+from filestead.inference.lanes import Lane
+from filestead.inference.limiter import CEILING
+
+__all__ = ["Endpoint", "EndpointConfig", "Endpoints", "Exchange", "Lane", "PausedEndpoint", "Usage", "choose"]
+
+LOAD_BOUND = 1.25
+"""Times the mean load that one replica may have before a group of requests moves to its next one."""
 
 
 @dataclass(frozen=True)
@@ -14,64 +26,12 @@ class EndpointConfig:
 
     name: str
     urls: tuple[str, ...]
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     models: tuple[str, ...] = ("*",)
-    """Patterns as of `fnmatch`."""
+    """Patterns as of `fnmatch`; letters in upper and lower case differ."""
     max_concurrency: int | None = None
+    """Maximum number of requests in flight for one model, at one URL."""
     timeout_seconds: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class PausedEndpoint:
-    """An endpoint that receives no requests now; `model` is None if that is so for every model."""
-
-    name: str
-    model: str | None
-    reason: str
-    since: float
-    """Unix seconds."""
-
-
-class Lane:
-    """The requests of one model to one endpoint."""
-
-    def ready(self) -> bool:
-        """Whether a request can be sent now."""
-        raise NotImplementedError
-
-    def try_acquire(self, size: int) -> bool:
-        """Take a place for a request of `size` bytes. Whoever has it must call `send`, which returns it."""
-        raise NotImplementedError
-
-    def release(self, size: int) -> None:
-        """Return a place without a request."""
-        raise NotImplementedError
-
-    async def send(self, path: str, body: bytes, *, idempotency_key: str, model: str) -> Exchange:
-        """Send a request in a place that the caller holds, and return the place. Raises nothing but `CancelledError`.
-
-        `path` is that of a line (`/v1/chat/completions`).
-        """
-        raise NotImplementedError
-
-    async def wait_ready(self) -> None:
-        """Wait until a request can be sent."""
-        raise NotImplementedError
-
-    def paused_reason(self) -> str | None:
-        """Why no requests are sent, other than that all places are taken; None if they are."""
-        raise NotImplementedError
-
-
-class Endpoint:
-    """One server: a replica of an entry of the configuration."""
-
-    name: str
-    url: str
-
-    def lane(self, model: str) -> Lane:
-        """The lane of a model; the same one for each call."""
-        raise NotImplementedError
 
 
 class Endpoints:
@@ -85,28 +45,71 @@ class Endpoints:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        raise NotImplementedError
+        """`egress_of` returns the policy for a URL; `clock` returns seconds, `now` Unix seconds."""
+        self._all: list[tuple[tuple[str, ...], Endpoint]] = []
+        for config in configs:
+            for number, url in enumerate(config.urls, 1):
+                endpoint = Endpoint(
+                    config.name if len(config.urls) == 1 else f"{config.name}/{number}",
+                    url,
+                    config.api_key,
+                    egress_of(url),
+                    max_concurrency=config.max_concurrency or CEILING,
+                    timeout_seconds=config.timeout_seconds,
+                    clock=clock,
+                    now=now,
+                )
+                self._all.append((config.models, endpoint))
 
     def __bool__(self) -> bool:
-        raise NotImplementedError
+        return bool(self._all)
+
+    @property
+    def all(self) -> tuple[Endpoint, ...]:
+        """Every endpoint, in the order of the configuration."""
+        return tuple(endpoint for _, endpoint in self._all)
 
     def for_model(self, model: str) -> tuple[Endpoint, ...]:
         """The endpoints whose patterns match a model, in the order of the configuration."""
-        raise NotImplementedError
+        return tuple(
+            endpoint
+            for patterns, endpoint in self._all
+            if any(fnmatch.fnmatchcase(model, pattern) for pattern in patterns)
+        )
 
     def paused(self) -> list[PausedEndpoint]:
-        """What receives no requests now, and why."""
-        raise NotImplementedError
+        """What receives no requests until a probe passes, and why."""
+        return [paused for _, endpoint in self._all for paused in endpoint.paused()]
 
     async def run(self) -> None:
         """Probe what is paused, and read metrics, until cancelled."""
-        raise NotImplementedError
+        async with asyncio.TaskGroup() as group:
+            for _, endpoint in self._all:
+                group.create_task(endpoint.watch())
 
     async def close(self) -> None:
         """Close all connections."""
-        raise NotImplementedError
+        for _, endpoint in self._all:
+            await endpoint.close()
 
 
 def choose(endpoints: Sequence[Endpoint], model: str, group: bytes) -> Lane | None:
-    """The ready lane for a request of a group with the same prefix; None if none is ready."""
-    raise NotImplementedError
+    """The ready lane for a request of a group with the same prefix; None if none is ready.
+
+    A group stays with the replica that has the highest hash of both (rendezvous hashing, Thaler and Ravishankar 1998),
+    whose prefix cache it then finds, unless that one has 1.25 times the mean load (Mirrokni et al. 2018).
+    """
+    lanes = [(endpoint.url, lane) for endpoint in endpoints if (lane := endpoint.lane(model)).ready()]
+    if len(lanes) < 2:
+        return lanes[0][1] if lanes else None
+    places = sum(lane.limit for _, lane in lanes)
+    share = LOAD_BOUND * (sum(lane.in_flight for _, lane in lanes) + 1) / places
+    lanes.sort(key=lambda found: _weight(group, found[0]), reverse=True)
+    for _, lane in lanes:
+        if lane.in_flight + 1 <= math.ceil(share * lane.limit):
+            return lane
+    return min(lanes, key=lambda found: found[1].in_flight / found[1].limit)[1]
+
+
+def _weight(group: bytes, url: str) -> bytes:
+    return hashlib.blake2b(group, key=hashlib.blake2b(url.encode(), digest_size=32).digest(), digest_size=8).digest()

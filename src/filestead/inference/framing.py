@@ -89,7 +89,6 @@ class FixedBody:
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes | None:
-        """See `Body`."""
         missing = self._missing
         if len(data) < missing:
             self._parts.append(data)
@@ -99,7 +98,6 @@ class FixedBody:
         return data[missing:]
 
     def content(self) -> bytes:
-        """See `Body`."""
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
 
@@ -111,13 +109,11 @@ class UnboundedBody:
         self._content = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """See `Body`."""
         self._content += data
         if len(self._content) > self._limit:
             raise _too_large(self._limit)
 
     def content(self) -> bytes:
-        """See `Body`."""
         return bytes(self._content)
 
 
@@ -134,7 +130,6 @@ class ChunkedBody:
         """Bytes of the trailer so far; -1 before it."""
 
     def feed(self, data: bytes) -> bytes | None:
-        """See `Body`."""
         self._input += data
         while self._trailer < 0:
             if not (self._take_chunk() if self._missing else self._take_size()):
@@ -142,7 +137,6 @@ class ChunkedBody:
         return self._take_trailer()
 
     def content(self) -> bytes:
-        """See `Body`."""
         return bytes(self._content)
 
     def _take_size(self) -> bool:
