@@ -28,6 +28,7 @@ class Handlers:
 
 ABOUT = {200: json_response("Yes.", wire.About)}
 STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
+READY = {200: json_response("Yes.", wire.Readiness)}
 
 STORE = "/v1/vector_stores/{vector_store_id}"
 STORE_FILE = f"{STORE}/files/{{file_id}}"
@@ -111,7 +112,7 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
     Operation("GET", "/health", PUBLIC, lambda to: to.service.health, "Operations", "health", "The process answers",
         STATUS),
     Operation("GET", "/health/ready", PUBLIC, lambda to: to.service.ready, "Operations", "ready",
-        "Uploads can be taken", STATUS),
+        "Uploads can be taken", READY),
     Operation("GET", "/openapi.json", PUBLIC, lambda to: to.service.openapi, "Operations", "description",
         "This description", {200: json_response("Yes.", {"type": "object"})}),
 )

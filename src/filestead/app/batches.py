@@ -17,6 +17,7 @@ from filestead.egress import Egress, origin_of
 from filestead.inference.endpoints import EndpointConfig, Endpoints
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
+from filestead.wire import PausedUpstream
 from filestead.worker.batches.dispatcher import Dispatcher
 from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
@@ -41,10 +42,11 @@ class BatchRunner:
     endpoints: Endpoints
     dispatcher: Dispatcher
 
-    def paused_upstreams(self) -> list[dict[str, str | None]]:
+    def paused_upstreams(self) -> list[PausedUpstream]:
         """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
         return [
-            {"name": paused.name, "model": paused.model, "reason": paused.reason} for paused in self.endpoints.paused()
+            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
+            for paused in self.endpoints.paused()
         ]
 
     @contextlib.asynccontextmanager

@@ -32,6 +32,7 @@ from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
 from filestead.search.fusion import hybrid
 from filestead.settings import Settings
+from filestead.wire import PausedUpstream
 from filestead.worker.embedding import EmbedHandler
 from filestead.worker.indexing import PREPARE, PREPARE_WITH_VECTORS, TASK, IndexHandler
 from filestead.worker.merging import MergeHandler
@@ -138,6 +139,10 @@ class Services:
             log.warning("not ready: %s", reason)
             return "the blob store"
         return None
+
+    def find_paused_upstreams(self) -> list[PausedUpstream]:
+        """The model servers that receive no requests of batches from this process now, and why."""
+        return [] if self.batch_runner is None else self.batch_runner.paused_upstreams()
 
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""

@@ -37,7 +37,7 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
             backends.direct_downloads if settings.download_redirect else None,
         ),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
-        ServiceHandlers(services.find_unavailable_component, build_openapi),
+        ServiceHandlers(services.find_unavailable_component, build_openapi, services.find_paused_upstreams),
     )
     authenticator = RequestAuthenticator(
         services.authenticator,

@@ -44,9 +44,7 @@ class Journal:
         if blocks:
             self.groups.append([line for block in blocks for line in block.lines])
             self.before()
-        state = await self.rows.batch_runs.append(
-            self.job, blocks, quota=self.quota, lines_per_second=lines_per_second
-        )
+        state = await self.rows.batch_runs.append(self.job, blocks, quota=self.quota, lines_per_second=lines_per_second)
         if blocks:
             self.after()
         return state

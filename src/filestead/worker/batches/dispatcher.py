@@ -95,10 +95,9 @@ class Dispatcher:
 
     # What follows is for the models alone.
 
-    def lanes(self, model: str) -> tuple[Sequence[Endpoint], list[Lane]]:
-        """The endpoints of a model, and their lanes."""
-        endpoints = self._endpoints.for_model(model)
-        return endpoints, [endpoint.lane(model) for endpoint in endpoints]
+    def endpoints_for(self, model: str) -> Sequence[Endpoint]:
+        """The endpoints of a model."""
+        return self._endpoints.for_model(model)
 
     def now(self) -> float:
         """The time of the clock."""
@@ -132,7 +131,7 @@ class _Model:
         self._name = name
         self._queue = FairQueue()
         self._dispatches: dict[LineQueue, Dispatch] = {}
-        self._endpoints, self._lanes = dispatcher.lanes(name)
+        self._endpoints = dispatcher.endpoints_for(name)
         self._in_flight = 0
         self._paused: str | None = None
         self.task = asyncio.create_task(self._run())
@@ -175,7 +174,7 @@ class _Model:
     def _send_what_fits(self) -> float | None:
         """Send lines until there is no place or no line; returns the seconds until it makes sense to try again."""
         while True:
-            if not any(lane.ready() for lane in self._lanes):
+            if not any(lane.ready() for lane in self._lanes()):
                 self._note_pause()
                 return LOOK_SECONDS if self._dispatches else None
             now = self._dispatcher.now()
@@ -223,11 +222,15 @@ class _Model:
             self._dispatcher.release(size)
             self.changed.set()
 
+    def _lanes(self) -> list[Lane]:
+        """Looked up each time: an endpoint forgets lanes that are idle."""
+        return [endpoint.lane(self._name) for endpoint in self._endpoints]
+
     def _note_pause(self) -> None:
         """Log once why no lane takes requests, unless all places are simply taken."""
         if self._paused is not None or not self._dispatches:
             return
-        reasons = [lane.paused_reason() for lane in self._lanes]
+        reasons = [lane.paused_reason() for lane in self._lanes()]
         if all(reason is not None for reason in reasons):
             self._paused = "; ".join(map(str, reasons)) or "no configured endpoint serves it"
             log.warning("batches for the model %s wait: %s", self._name, self._paused)
