@@ -80,7 +80,6 @@ def build_batch_runner(
             single_model=settings.batch_models == "single",
             # Without endpoints, batches wait for a server that has some.
             serves=lambda model: not endpoints or bool(endpoints.for_model(model)),
-            run_in_thread=run_line_checks,
         ),
         dispatcher=dispatcher,
         finalizer=Finalizer(
@@ -95,6 +94,7 @@ def build_batch_runner(
             order=OrderMode(settings.batch_order),
             clock=monotonic,
             new_request_id=lambda: str(uuid.uuid4()),
+            run_in_thread=run_line_checks,
         ),
         quota=Quota(settings.project_quota, settings.organization_quota),
     )

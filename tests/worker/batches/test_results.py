@@ -71,7 +71,7 @@ async def storing(journal: Journal) -> AsyncIterator[Results]:
         yield one
     finally:
         one.close()
-        done, _ = await asyncio.wait({task}, timeout=5)
+        await asyncio.wait({task}, timeout=5)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

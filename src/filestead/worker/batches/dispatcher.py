@@ -22,6 +22,8 @@ MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024
 LOOK_SECONDS = 0.05
 """How often lanes that wait for a time or a probe are looked at."""
 IDLE_SECONDS = 60.0
+LINES_PER_TURN = 16
+"""Lines that are sent at once before others of the event loop have a turn."""
 
 
 class LineSource(Protocol):
@@ -166,6 +168,9 @@ class _Model:
         """Wait for a change, at most this long; returns whether there was one."""
         if seconds is None:
             return await self.changed.wait()
+        if not seconds:
+            await asyncio.sleep(0)
+            return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await self.changed.wait()
@@ -173,7 +178,7 @@ class _Model:
 
     def _send_what_fits(self) -> float | None:
         """Send lines until there is no place or no line; returns the seconds until it makes sense to try again."""
-        while True:
+        for _ in range(LINES_PER_TURN):
             if not any(lane.ready() for lane in self._lanes()):
                 self._note_pause()
                 return LOOK_SECONDS if self._dispatches else None
@@ -185,6 +190,7 @@ class _Model:
             if not self._send(*taken):
                 self._queue.put_back(*taken)
                 return LOOK_SECONDS
+        return 0.0
 
     def _send(self, queue: LineQueue, position: int) -> bool:
         dispatch = self._dispatches[queue]

@@ -13,7 +13,6 @@ from filestead.domain.batches.interfaces import BatchRunRepository
 from filestead.domain.batches.model import BatchError, BatchStatus, BatchTask, ResultBlock, RunState, Validated
 from filestead.domain.batches.validation import LineValidator, ValidationResult
 from filestead.domain.errors import BlobNotFound, StorageFailed
-from filestead.domain.files.digester import RunInThread
 from filestead.domain.jobs import Job, JobRepository
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.quota import Quota
@@ -39,8 +38,6 @@ class Checks:
     single_model: bool
     serves: Callable[[str], bool]
     """Whether an endpoint is configured for a model."""
-    run_in_thread: RunInThread
-    """Runs one function at a time: validations hold the interpreter lock and would compete."""
 
 
 class BatchHandler:
@@ -114,7 +111,7 @@ class BatchHandler:
         )
         validation = Validation(validator, file, clock=self._options.clock)
         checked_at = self._options.clock()
-        while (found := await validation.step(checks.run_in_thread)) is None:
+        while (found := await validation.step(self._options.run_in_thread)) is None:
             if started or self._options.clock() - checked_at < CANCEL_CHECK_SECONDS:
                 continue
             state = await self._batches.append(job, (), quota=self._quota)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from filestead.domain.batches.line_index import LineIndex
 from filestead.domain.batches.model import BatchStatus, BatchTask, ResultKind
 from filestead.domain.batches.order import DEFAULT_OUTPUT, OrderMode, order_lines
+from filestead.domain.files.digester import RunInThread
 from filestead.inference.exchanges import Exchange
 from filestead.worker.batches.dispatcher import Dispatch, Dispatcher
 from filestead.worker.batches.inputs import InputFile
@@ -33,6 +34,7 @@ log = logging.getLogger("filestead")
 
 WATCH_SECONDS = 1.0
 BYTES_PER_TOKEN = 4
+MAX_OUTPUT = 131_072
 LINES_PER_TURN = 64
 """Lines of a batch that ended early, whose results are made before others get a turn."""
 HTTP_ERROR = 400
@@ -48,6 +50,8 @@ class RunOptions:
     clock: Callable[[], float]
     """Monotonic."""
     new_request_id: Callable[[], str]
+    run_in_thread: RunInThread
+    """Runs one function at a time: validation and order hold the interpreter lock and would compete."""
 
 
 class BatchRun:
@@ -97,7 +101,7 @@ class BatchRun:
 
     async def run(self) -> None:
         """Send all lines that are left. When this returns, each line has a stored result."""
-        self._build_queues()
+        await self._options.run_in_thread(self._build_queues)
         try:
             for dispatch in self._dispatches.values():
                 self._dispatcher.add(dispatch)
@@ -245,9 +249,9 @@ class BatchRun:
     # --- queues -----------------------------------------------------------------------------------------------------
 
     def _build_queues(self) -> None:
-        """A queue for each model, with the lines that are left in their order."""
+        """A queue for each model, with the lines that are left in their order. Takes a while for many lines."""
         index = self._index
-        undone = {index.numbers[position] for position, done in enumerate(self._done) if not done}
+        undone = {number for number, done in zip(index.numbers, self._done, strict=True) if not done}
         order = order_lines(index, self.path, self._options.order, is_done=lambda number: number not in undone)
         positions: dict[int, array[int]] = {}
         starts: dict[int, array[int]] = {}
@@ -260,18 +264,16 @@ class BatchRun:
                 previous[model] = group
             of_model.append(position)
             self._groups[position] = group
-        costs = array(
-            "I",
-            (
-                prompt // BYTES_PER_TOKEN + (output or DEFAULT_OUTPUT)
-                for prompt, output in zip(index.prompt_bytes, map(_bounded, index.outputs), strict=True)
-            ),
-        )
+        costs = _expected_tokens(index)
         for model, of_model in positions.items():
             queue = LineQueue(self._project_id, self._expires_at, of_model, starts[model], costs)
             self._dispatches[model] = Dispatch(self, queue, index.models[model] or "")
 
 
-def _bounded(output: int) -> int:
-    """An output as an expectation: a maximum far beyond any model's says nothing."""
-    return min(output, 131_072)
+def _expected_tokens(index: LineIndex) -> "array[int]":
+    """What each line probably takes. A maximum of output that is far beyond any model's says nothing."""
+    expected = (
+        prompt // BYTES_PER_TOKEN + min(output or DEFAULT_OUTPUT, MAX_OUTPUT)
+        for prompt, output in zip(index.prompt_bytes, index.outputs, strict=True)
+    )
+    return array("I", expected)
