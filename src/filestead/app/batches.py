@@ -127,7 +127,12 @@ def build_endpoints(settings: Settings) -> Endpoints:
     if settings.upstream_url is not None:
         key = settings.upstream_api_key
         configs.append(
-            EndpointConfig("upstream", (settings.upstream_url,), None if key is None else key.get_secret_value())
+            EndpointConfig(
+                "upstream",
+                (settings.upstream_url,),
+                None if key is None else key.get_secret_value(),
+                timeout_seconds=settings.upstream_seconds,
+            )
         )
     return Endpoints(configs, _egress_of(allow_link_local=settings.allow_link_local))
 

@@ -176,10 +176,10 @@ class BatchRun:
             if state.status is BatchStatus.CANCELLING:
                 return CANCELLED
             now = state.now + self._options.clock() - self._results.state_at
-            if now >= self._expires_at:
+            if now >= state.expires_at:
                 return EXPIRED
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(WATCH_SECONDS, self._expires_at - now)):
+                async with asyncio.timeout(min(WATCH_SECONDS, state.expires_at - now)):
                     await self._changed.wait()
             self._changed.clear()
         return None
