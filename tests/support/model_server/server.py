@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import json
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -164,7 +166,7 @@ class _Connection(asyncio.Protocol):
             self.task.cancel()
 
     def reset(self) -> None:
-        self.transport.abort()
+        reset(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.input += data
@@ -279,6 +281,12 @@ class _Connection(asyncio.Protocol):
         head = f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: application/json\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def reset(transport: Any) -> None:
+    """End a connection with an RST, whatever has been sent."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _error(message: str) -> bytes:
