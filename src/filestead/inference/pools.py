@@ -1,7 +1,9 @@
 """Idle connections to one origin, and new ones, within the policy of destinations."""
 
 import asyncio
+import os
 import socket
+import ssl
 from collections import deque
 
 from filestead.egress import Egress, Origin, numeric_addresses, tls_context
@@ -55,7 +57,7 @@ class Pool:
         except TimeoutError:
             raise EndpointUnreachable(f"{host}:{port}: no connection within {seconds:g} seconds") from None
         except OSError as error:  # of sockets, the resolver, TLS and the policy
-            raise EndpointUnreachable(f"{host}:{port}: {error.strerror or error or type(error).__name__}") from None
+            raise EndpointUnreachable(f"{host}:{port}: {_reason(error)}") from None
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -96,3 +98,9 @@ class Pool:
         self._is_closed = True
         while self._idle:
             self._idle.pop().abort()
+
+
+def _reason(error: OSError) -> str:
+    if error.errno and not isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return os.strerror(error.errno)  # the text of asyncio does not say why
+    return error.strerror or str(error) or type(error).__name__
