@@ -22,10 +22,10 @@ LINES = 1_500
 
 
 @pytest.fixture
-def place() -> Iterator[OnServers]:
-    made = OnServers(shared_postgres(), shared_server(), "batches")
-    yield made
-    shared_postgres().drop("batches")
+def place(request: pytest.FixtureRequest) -> Iterator[OnServers]:
+    name = f"batches{len(request.node.name)}"  # a bucket's prefix is not emptied
+    yield OnServers(shared_postgres(), shared_server(), name)
+    shared_postgres().drop(name)
 
 
 @pytest.fixture
