@@ -63,11 +63,14 @@ def origin_of(url: str) -> Origin:
 
 
 class Egress:
-    """The origins that may be connected to, and whether their addresses may be link-local."""
+    """The origins that may be connected to, and whether their addresses may be link-local or private."""
 
-    def __init__(self, origins: Iterable[Origin], *, allow_link_local: bool = False) -> None:
+    def __init__(
+        self, origins: Iterable[Origin], *, allow_link_local: bool = False, allow_private: bool = True
+    ) -> None:
         self._origins = frozenset(origins)
         self._allow_link_local = allow_link_local
+        self._allow_private = allow_private
 
     def require_configured(self, origin: Origin) -> None:
         """Raise `DestinationRefused` unless this origin was configured."""
@@ -76,6 +79,10 @@ class Egress:
 
     def allowed_addresses(self, addresses: Iterable[Address]) -> list[Address]:
         """The addresses that may be connected to. Raises `DestinationRefused` if there are none."""
+        if not self._allow_private:
+            addresses = [address for address in addresses if is_public(address[1])]
+            if not addresses:
+                raise DestinationRefused("its address is private, and no setting allows that")
         allowed = [address for address in addresses if self._allow_link_local or not is_link_local(address[1])]
         if not allowed:
             raise DestinationRefused(
@@ -113,7 +120,7 @@ class Egress:
         try:
             if url.startswith("https:"):
                 connection.default_port = http.client.HTTPS_PORT
-                connection.sock = _tls().wrap_socket(opened, server_hostname=origin.host)
+                connection.sock = tls_context().wrap_socket(opened, server_hostname=origin.host)
             else:
                 connection.sock = opened
             yield connection, is_expired.is_set
@@ -125,8 +132,8 @@ class Egress:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """Cached, as reading all certificates takes tens of milliseconds."""
+def tls_context() -> ssl.SSLContext:
+    """The settings of TLS, cached, as reading all certificates takes tens of milliseconds."""
     return ssl.create_default_context()
 
 
@@ -143,13 +150,23 @@ def numeric_addresses(found: Iterable[tuple[socket.AddressFamily, int, int, str,
 
 def is_link_local(host: str) -> bool:
     """Whether a numeric host is link-local or a metadata service, in any notation."""
+    return any(one in network for one in _notations(host) for network in _LINK_LOCAL)
+
+
+def is_public(host: str) -> bool:
+    """Whether a numeric host is globally reachable in every notation: neither private nor loopback nor multicast."""
+    return all(one.is_global and not one.is_multicast for one in _notations(host))
+
+
+def _notations(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """A numeric host, and the IPv4 address that an IPv6 address stands for."""
     address = ipaddress.ip_address(host.partition("%")[0])
-    embedded: list[ipaddress.IPv4Address | ipaddress.IPv6Address | None] = [address]
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address | None] = [address]
     if isinstance(address, ipaddress.IPv6Address):
-        embedded += [address.ipv4_mapped, address.sixtofour]
+        found += [address.ipv4_mapped, address.sixtofour]
         if address in _NAT64 or int(address) >> 32 == 0:  # the latter: IPv4-compatible
-            embedded.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return any(one is not None and one in network for one in embedded for network in _LINK_LOCAL)
+            found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in found if one is not None]
 
 
 def is_link_local_origin(origin: Origin) -> bool:

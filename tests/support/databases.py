@@ -14,6 +14,9 @@ from filestead.database.engines.postgres.database import PostgresDatabase, conne
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Connection, Database
+from filestead.database.repositories.batches.events import SqlWebhookEventRepository
+from filestead.database.repositories.batches.repository import SqlBatchRepository
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -24,6 +27,7 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
+from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
@@ -71,6 +75,9 @@ class Rows:
     database: Database
     vectors: VectorRepository
     nearest: NearestChunks
+    batches: BatchRepository
+    batch_runs: BatchRunRepository
+    webhook_events: WebhookEventRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -114,6 +121,9 @@ def over(database: Database, clock: Clock) -> Rows:
         database,
         SqlVectorRepository(database),
         PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
+        SqlBatchRepository(database),
+        SqlBatchRunRepository(database, new_id, webhook=True),
+        SqlWebhookEventRepository(database),
     )
 
 

@@ -25,7 +25,7 @@ ABOUT = wire.About(
 )
 STATUS = b'{"status": "ok"}\n'
 
-SCHEMAS: Schemas = {wire.About: {}}
+SCHEMAS: Schemas = {wire.About: {}, wire.Readiness: {}}
 STATUS_SCHEMA: dict[str, Any] = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
 
@@ -36,6 +36,8 @@ class ServiceHandlers:
     find_unavailable_component: Callable[[], Awaitable[str | None]]
     """Returns the component without which uploads fail, or None."""
     build_openapi: Callable[[], bytes]
+    find_paused_upstreams: Callable[[], list[wire.PausedUpstream]]
+    """Returns the model servers that receive no requests of batches now, and why."""
 
     async def about(self, request: Request) -> Response:
         """GET / and /v1: identify the server, for people and for tools that probe a base URL."""
@@ -46,7 +48,7 @@ class ServiceHandlers:
         return Response(STATUS, media_type=JSON)
 
     async def ready(self, request: Request) -> Response:
-        """GET /health/ready: uploads can be accepted.
+        """GET /health/ready: uploads can be accepted. Model servers that are paused are named, but hinder none.
 
         The response is public, so it names only the component; the reason, which may contain addresses, is logged.
         """
@@ -54,6 +56,8 @@ class ServiceHandlers:
             message = f"Not ready: {component} is unavailable. See the log of the server for the reason."
             error = ErrorResponse(503, message, None, "not_ready", SERVER_ERROR, {"retry-after": "2"})
             return error.to_response()
+        if paused := self.find_paused_upstreams():
+            return Response(wire.encode(wire.Readiness(status="ok", paused_upstreams=paused)), media_type=JSON)
         return Response(STATUS, media_type=JSON)
 
     async def openapi(self, request: Request) -> Response:

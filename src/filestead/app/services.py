@@ -5,15 +5,20 @@ import contextlib
 import functools
 import importlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
+from filestead.app.batches import BatchRunner, build_batch_runner
 from filestead.app.embedding import build_embedders
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
+from filestead.domain.batches.results import ResultReader
+from filestead.domain.batches.retrying import Retrying
+from filestead.domain.batches.service import Batches
 from filestead.domain.errors import DomainError
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
@@ -31,6 +36,7 @@ from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
 from filestead.search.fusion import hybrid
 from filestead.settings import Settings
+from filestead.wire import PausedUpstream
 from filestead.worker.embedding import EmbedHandler
 from filestead.worker.indexing import PREPARE, PREPARE_WITH_VECTORS, TASK, IndexHandler
 from filestead.worker.merging import MergeHandler
@@ -42,6 +48,8 @@ HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
+BLOCKS_PER_SWEEP = 100
+"""Of journals; one has up to 256 KiB."""
 LOOK_SECONDS = 600.0
 """Interval at which stores are looked for that have no vectors of the model that the settings name."""
 STORES_PER_LOOK = 1_000
@@ -69,9 +77,16 @@ class Services:
         self._embedders = embedders
         self._pool: SandboxPool | None = None
         self.worker: Worker | None = None
+        self.batch_runner: BatchRunner | None = None
         if settings.role != "api":
             self._pool = _build_pool(settings)
             self.worker = self._build_worker(settings, self._pool)
+            self.batch_runner = build_batch_runner(
+                settings,
+                backends,
+                run_in_thread=_run_on(self._hash_threads),
+                run_line_checks=_run_on(self._line_thread),
+            )
         self.vector_stores = VectorStores(
             backends.vector_stores,
             new_id=new_id,
@@ -86,6 +101,16 @@ class Services:
             run_in_thread=_run_on(self._search_threads),
             dense=self._build_dense_search(settings, embedders) if embedders is not None else None,
         )
+        self.batches = Batches(
+            backends.batches,
+            new_id=_new_batch_id,
+            windows=settings.batch_window_seconds,
+            has_upstream=lambda: settings.upstream_url is not None,
+            batches_per_hour=settings.batches_per_hour,
+            added=self.batch_runner.worker.wake if self.batch_runner is not None else lambda: None,
+        )
+        self.batch_results = ResultReader(backends.batches, self.files)
+        self.batch_retrying = Retrying(self.batches, self.files, run_in_thread=_run_on(self._hash_threads))
         self._sweeper = Sweeper(backends.files, backends.blobs)
         self._sweep_seconds = settings.sweep_seconds
 
@@ -131,11 +156,19 @@ class Services:
             return "the blob store"
         return None
 
+    def find_paused_upstreams(self) -> list[PausedUpstream]:
+        """The model servers that receive no requests of batches from this process now, and why."""
+        return [] if self.batch_runner is None else self.batch_runner.paused_upstreams()
+
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""
         assert self._embedders is not None, "started only with embeddings"
         if await self._backends.vectors.add_jobs(self._embedders.target.name, limit=STORES_PER_LOOK) and self.worker:
             self.worker.wake()
+
+    async def _sweep_journals(self) -> None:
+        while await self._backends.batch_runs.delete_finished_journals(BLOCKS_PER_SWEEP):
+            pass
 
     async def _sweep_index(self) -> None:
         while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
@@ -144,8 +177,9 @@ class Services:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
+        sweeps = (self._sweeper.sweep, self._sweep_index, self._sweep_journals)
         background_tasks = [
-            asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep, self._sweep_index)),
+            asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
         ]
         if self.worker is not None:
@@ -153,7 +187,8 @@ class Services:
             if self._embedders is not None:
                 background_tasks.append(asyncio.create_task(_repeat(LOOK_SECONDS, self._add_embed_jobs)))
         try:
-            yield
+            async with self.batch_runner.running() if self.batch_runner is not None else contextlib.nullcontext():
+                yield
         finally:
             for task in background_tasks:
                 task.cancel()
@@ -174,6 +209,11 @@ def _build_pool(settings: Settings) -> SandboxPool:
     )
     prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
     return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
+
+
+def _new_batch_id() -> str:
+    """A fresh id in the recorded form: 8 hexadecimal digits of the time, then 24 random ones."""
+    return f"batch_{int(time()):08x}{secrets.token_hex(12)}"
 
 
 def _ranker() -> Ranker:

@@ -7,6 +7,8 @@ from time import monotonic
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from filestead.api.batches.handlers import BatchHandlers
+from filestead.api.batches.results import ResultResponses
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
 from filestead.api.http.body import BodyReadLimits
@@ -37,7 +39,8 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
             backends.direct_downloads if settings.download_redirect else None,
         ),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
-        ServiceHandlers(services.find_unavailable_component, build_openapi),
+        BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
+        ServiceHandlers(services.find_unavailable_component, build_openapi, services.find_paused_upstreams),
     )
     authenticator = RequestAuthenticator(
         services.authenticator,

@@ -76,3 +76,10 @@ class DirectDownloads(Protocol):
 
         None if the store cannot sign one; the server then sends the blob itself.
         """
+
+
+class LocalContent(Protocol):
+    """An optional ability of a blob store: its blobs are files of this machine."""
+
+    def open_file(self, key: str) -> int:
+        """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""

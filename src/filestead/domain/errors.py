@@ -293,6 +293,10 @@ class EmbeddingsUnavailable(DomainError):
         self.passing = passing
 
 
+class WebhookFailed(DomainError):
+    """An event was not delivered, and why; a later attempt may succeed."""
+
+
 # --- storage --------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ A job is a row of the table `jobs`. It is added in the transaction of the change
 transaction of its effect, so that a crash at any point loses no job and repeats no effect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -85,10 +85,18 @@ class DeadJob:
 class JobRepository(Protocol):
     """Rows of jobs. Leases and delays use the database's clock; errors as in `FileRepository`."""
 
-    async def claim(self, kinds: Sequence[JobKind], *, token: str, lease_seconds: int, limit: int) -> list[Job]:
+    async def claim(
+        self,
+        kinds: Sequence[JobKind],
+        *,
+        token: str,
+        lease_seconds: int,
+        limit: int,
+        exclude_projects: Collection[str] = (),
+    ) -> list[Job]:
         """Claim up to `limit` jobs that are due, or whose lease has expired; each job goes to one caller.
 
-        `token` is a fresh one for each call.
+        `token` is a fresh one for each call. Jobs of `exclude_projects` are left out: they have their share already.
 
         Projects take turns: the project that was served least recently comes first, one job at a time. Within a
         project urgent jobs come first, and then the job that has been due longest.

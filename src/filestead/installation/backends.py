@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database.engines.statements import Database
+from filestead.database.repositories.batches.events import SqlWebhookEventRepository
+from filestead.database.repositories.batches.repository import SqlBatchRepository
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -20,7 +23,8 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
-from filestead.domain.blobs import DirectDownloads
+from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
+from filestead.domain.blobs import DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
@@ -47,12 +51,17 @@ class Backends:
     vector_blocks: VectorBlocks
     nearest: NearestChunks | None
     """Search by vectors in the database; None where `vector_blocks` are scanned instead."""
+    batches: BatchRepository
+    batch_runs: BatchRunRepository
+    webhook_events: WebhookEventRepository
     blobs: HealthCheckedBlobs
     tables: TableCopier
     vector_copier: VectorCopier
     close: Callable[[], None]
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
+    local_content: LocalContent | None = None
+    """Opens blobs as files, where they are."""
 
 
 def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs") -> Backends:
@@ -72,11 +81,15 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlVectorRepository(database),
         SqlVectorBlocks(database),
         None if database.dialect.name == "sqlite" else PgvectorSearch(database),
+        SqlBatchRepository(database),
+        SqlBatchRunRepository(database, new_id, watch=watch, webhook=settings.webhook_url is not None),
+        SqlWebhookEventRepository(database),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
         VectorCopier(database),
         close,
         None if isinstance(blobs, LocalBlobs) else blobs,
+        blobs if isinstance(blobs, LocalBlobs) else None,
     )
 
 

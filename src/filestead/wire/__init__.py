@@ -74,6 +74,21 @@ class About(msgspec.Struct, frozen=True):
     links: dict[str, str]
 
 
+class PausedUpstream(msgspec.Struct, frozen=True, kw_only=True):
+    """A model server that receives no requests now, for one model or (null) for all of them."""
+
+    name: str
+    model: str | None
+    reason: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That uploads can be accepted, and which model servers are paused, if any."""
+
+    status: str
+    paused_upstreams: list[PausedUpstream] = []
+
+
 def encode(value: msgspec.Struct, *, indent: int = 2) -> bytes:
     """Indented JSON with a trailing newline, non-ASCII characters as they are, as the hosted service writes it."""
     return msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n"

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, J
 
 log = logging.getLogger("filestead")
 
+HEARTBEATS_PER_LEASE = 5
 POLL_SECONDS = 1.0
 """How soon a job of another process is found; those of this process wake the worker."""
 
@@ -35,11 +37,21 @@ class Worker:
     """Runs up to `slots` jobs at a time."""
 
     def __init__(
-        self, jobs: JobRepository, handlers: Mapping[JobKind, Handler], *, slots: int, new_token: Callable[[], str]
+        self,
+        jobs: JobRepository,
+        handlers: Mapping[JobKind, Handler],
+        *,
+        slots: int,
+        new_token: Callable[[], str],
+        slots_per_project: int | None = None,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
+        """`slots_per_project` is for jobs that run for long: one project may not take all slots."""
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
+        self._slots_per_project = slots_per_project
+        self._lease_seconds = lease_seconds
         self._new_token = new_token
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Job] = {}
@@ -69,9 +81,15 @@ class Worker:
         free = self._slots - len(self._running)
         if free <= 0:
             return 0
+        share = self._slots_per_project
+        running = Counter(job.project_id for job in self._running.values())
         try:
             jobs = await self._jobs.claim(
-                list(self._handlers), token=self._new_token(), lease_seconds=LEASE_SECONDS, limit=free
+                list(self._handlers),
+                token=self._new_token(),
+                lease_seconds=self._lease_seconds,
+                limit=free if share is None else 1,  # one by one, as a project may get to its share
+                exclude_projects=[] if share is None else [each for each, held in running.items() if held >= share],
             )
         except DomainError as error:
             log.warning("no jobs can be claimed now: %s", error)
@@ -98,12 +116,12 @@ class Worker:
 
     async def _keep_leases(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 4)
+            await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
             held = dict(self._running)
             if not held:
                 continue
             try:
-                kept = await self._jobs.renew(list(held.values()), lease_seconds=LEASE_SECONDS)
+                kept = await self._jobs.renew(list(held.values()), lease_seconds=self._lease_seconds)
             except DomainError as error:
                 log.warning("the leases of %d jobs were not renewed: %s", len(held), error)
                 continue

@@ -86,6 +86,10 @@ class LocalBlobs:
         finally:
             os.close(fd)
 
+    def open_file(self, key: str) -> int:
+        """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""
+        return self._open_blob(key)[0]
+
     def _open_blob(self, key: str) -> tuple[int, int]:
         try:
             # Non-blocking, so that a FIFO is not waited for.

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import Connection, Database, Statement, now_us
 from filestead.database.repositories.clock import proven_us
-from filestead.database.repositories.usage import used_bytes
+from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import LIVE, PENDING, blobs, files, metadata, projects
 
 Row = dict[str, Any]
@@ -134,7 +134,7 @@ class TableCopier:
 
     async def finalize(self, last_numbers: Mapping[str, int]) -> None:
         """Set the usage of the projects to what they have, and number new rows of tables after these."""
-        sums = projects.update().values(bytes_used=used_bytes(), bytes_reserved=sa.literal_column("0"))
+        sums = projects.update().values(bytes_used=used_bytes(), bytes_reserved=journal_bytes())
         await self._write_all((sums, {}))
         steps = _CONTINUE_AFTER[self._database.dialect.name]
 

@@ -18,6 +18,7 @@ from filestead.domain.batches.model import (
     ResultKind,
     RunState,
     Validated,
+    WebhookEvent,
 )
 from filestead.domain.jobs import Job
 from filestead.domain.quota import Quota
@@ -83,8 +84,9 @@ class BatchRunRepository(Protocol):
     ) -> RunState:
         """Append results to the journal, with the counts and the usage, and reserve their bytes in the quota.
 
-        All or nothing. A line that has a result already must not come again. Without blocks, it only reads the state.
-        Progress resets the attempts of the job. Raises `QuotaExceeded`, without effect.
+        All or nothing. A line that has a result already must not come again, except that the same blocks may be
+        appended again after `OutcomeUnknown`: those that are there already change nothing. Without blocks, it only
+        reads the state. Progress resets the attempts of the job. Raises `QuotaExceeded`, without effect.
         """
 
     async def done_lines(self, batch_id: str) -> bytes:
@@ -109,3 +111,16 @@ class BatchRunRepository(Protocol):
 
     async def delete_finished_journals(self, limit: int) -> int:
         """Delete up to `limit` blocks of journals whose batches have ended; returns how many. For the sweep."""
+
+
+class WebhookEventRepository(Protocol):
+    """Events for the webhook; the subject of their jobs is their id."""
+
+    async def get(self, job: Job) -> WebhookEvent | None:
+        """Return the event to deliver; None if it is gone."""
+
+    async def finish(self, job: Job) -> None:
+        """Delete an event that was delivered, with its job."""
+
+    async def give_up(self, job: Job, error: str) -> None:
+        """Delete an event that cannot be delivered, and move its job to the dead letters."""

@@ -172,3 +172,14 @@ class OutputFile:
     filename: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """An event to be delivered to the webhook."""
+
+    id: str
+    type: str
+    """`batch.completed`, `batch.failed`, `batch.expired` or `batch.cancelled`."""
+    batch_id: str
+    created_at: int

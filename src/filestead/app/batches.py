@@ -1,0 +1,148 @@
+"""What runs batches in a process, built from the settings and an opened installation."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from time import monotonic, time
+
+from filestead.blobs.keys import new_key
+from filestead.decoders import DECODERS
+from filestead.domain.batches.order import OrderMode
+from filestead.domain.files.digester import RunInThread
+from filestead.domain.jobs import JobKind
+from filestead.domain.quota import Quota
+from filestead.egress import Egress, origin_of
+from filestead.inference.endpoints import EndpointConfig, Endpoints
+from filestead.installation import Backends, new_id
+from filestead.settings import Settings
+from filestead.wire import PausedUpstream
+from filestead.worker.batches.dispatcher import Dispatcher
+from filestead.worker.batches.finalizing import Finalizer
+from filestead.worker.batches.inputs import Inputs
+from filestead.worker.batches.runner import BatchHandler, Checks
+from filestead.worker.batches.running import RunOptions
+from filestead.worker.webhooks import Webhook, WebhookHandler
+from filestead.worker.worker import Worker
+
+SLOTS = 32
+"""Batches that a process runs at a time."""
+SLOTS_PER_PROJECT = 8
+WEBHOOK_SLOTS = 4
+LEASE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRunner:
+    """The worker of batches with what it needs, and the one that reports their ends."""
+
+    worker: Worker
+    webhook_worker: Worker | None
+    endpoints: Endpoints
+    dispatcher: Dispatcher
+
+    def paused_upstreams(self) -> list[PausedUpstream]:
+        """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
+        return [
+            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
+            for paused in self.endpoints.paused()
+        ]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run batches within the block. At its end their jobs are given back, and finished lines are stored."""
+        workers = [
+            asyncio.create_task(worker.run()) for worker in (self.worker, self.webhook_worker) if worker is not None
+        ]
+        probes = asyncio.create_task(self.endpoints.run())
+        try:
+            yield
+        finally:
+            await _cancelled(*workers)
+            await self.dispatcher.close()
+            await _cancelled(probes)
+            await self.endpoints.close()
+
+
+def build_batch_runner(
+    settings: Settings, backends: Backends, *, run_in_thread: RunInThread, run_line_checks: RunInThread
+) -> BatchRunner:
+    """Build what runs batches. `run_line_checks` runs one function at a time."""
+    endpoints = build_endpoints(settings)
+    dispatcher = Dispatcher(endpoints, monotonic)
+    handler = BatchHandler(
+        backends.batch_runs,
+        backends.jobs,
+        inputs=Inputs(backends.blobs, run_in_thread, local=backends.local_content, folder=None),
+        checks=Checks(
+            DECODERS,
+            single_model=settings.batch_models == "single",
+            # Without endpoints, batches wait for a server that has some.
+            serves=lambda model: not endpoints or bool(endpoints.for_model(model)),
+        ),
+        dispatcher=dispatcher,
+        finalizer=Finalizer(
+            backends.batch_runs,
+            backends.files,
+            backends.blobs,
+            new_file_id=lambda: new_id("file-"),
+            new_blob_key=new_key,
+        ),
+        options=RunOptions(
+            cancel_seconds=settings.batch_cancel_seconds,
+            order=OrderMode(settings.batch_order),
+            clock=monotonic,
+            new_request_id=lambda: str(uuid.uuid4()),
+            run_in_thread=run_line_checks,
+        ),
+        quota=Quota(settings.project_quota, settings.organization_quota),
+    )
+    worker = Worker(
+        backends.jobs,
+        {JobKind.BATCH: handler},
+        slots=SLOTS,
+        slots_per_project=SLOTS_PER_PROJECT,
+        lease_seconds=LEASE_SECONDS,
+        new_token=lambda: new_id(""),
+    )
+    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher)
+
+
+def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | None:
+    url, secret = settings.webhook_url, settings.webhook_secret
+    if url is None or secret is None:
+        return None
+    egress = Egress(
+        [origin_of(url)], allow_link_local=settings.allow_link_local, allow_private=settings.webhook_private
+    )
+    webhook = Webhook(url, secret.get_secret_value(), egress)
+    handler = WebhookHandler(backends.webhook_events, backends.jobs, webhook, now=time)
+    return Worker(backends.jobs, {JobKind.WEBHOOK: handler}, slots=WEBHOOK_SLOTS, new_token=lambda: new_id(""))
+
+
+def build_endpoints(settings: Settings) -> Endpoints:
+    """Build the endpoints that the settings name."""
+    configs = []
+    if settings.upstream_url is not None:
+        key = settings.upstream_api_key
+        configs.append(
+            EndpointConfig(
+                "upstream",
+                (settings.upstream_url,),
+                None if key is None else key.get_secret_value(),
+                timeout_seconds=settings.upstream_seconds,
+            )
+        )
+    return Endpoints(configs, _egress_of(allow_link_local=settings.allow_link_local))
+
+
+def _egress_of(*, allow_link_local: bool) -> Callable[[str], Egress]:
+    return lambda url: Egress([origin_of(url)], allow_link_local=allow_link_local)
+
+
+async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,118 @@
+"""An HTTP/1.1 client for one endpoint, written for many small requests: general clients need ten times the processor.
+
+Only the origin of the URL is connected to, as `egress.py` allows; redirects are responses like others. The key is sent
+in the header `Authorization` and appears nowhere else.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from filestead import __version__
+from filestead.egress import Egress, origin_of
+from filestead.inference.connections import Connection, ConnectionEnded, Response
+from filestead.inference.errors import EndpointTimeout
+from filestead.inference.pools import Pool
+
+MIB = 1024 * 1024
+MAX_RESPONSE_BYTES = 64 * MIB
+CONNECT_SECONDS = 10.0
+KNOWN_HEADS = 64
+"""Beginnings of heads that are remembered; there are few paths."""
+
+_PATH = re.compile(r"/[!-~]*")
+_NAME = re.compile(r"[A-Za-z0-9-]+")
+_VALUE = re.compile(r"[ -~]*")
+
+
+class Client:
+    """Sends requests to the origin of one URL, over kept connections."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        egress: Egress,
+        *,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
+        """`url` is the base of all paths, as in `http://host/v1`. Raises `ValueError` if it cannot be used."""
+        parts = urlsplit(url)
+        if not url.isascii():
+            raise ValueError("a URL must consist of ASCII characters, with an international name in its xn-- form")
+        if key is not None and not _VALUE.fullmatch(key):
+            raise ValueError("a key must consist of visible ASCII characters")
+        self._base = parts.path.rstrip("/")
+        self._headers = f"Host: {parts.netloc}\r\nUser-Agent: filestead/{__version__}\r\nAccept: application/json\r\n"
+        self._headers += "Accept-Encoding: identity\r\n"
+        if key is not None:
+            self._headers += f"Authorization: Bearer {key}\r\n"
+        self._heads: dict[tuple[str, str], str] = {}
+        self._pool = Pool(
+            origin_of(url),
+            egress,
+            tls=parts.scheme == "https",
+            max_response_bytes=max_response_bytes,
+            connect_seconds=connect_seconds,
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        seconds: float,
+    ) -> Response:
+        """Send a request to a path below the URL, with JSON as its body. Raises `EndpointFailure`.
+
+        `seconds` is the time for the response. A kept connection that ends before anything of the response came was
+        probably closed by the endpoint in the same moment; the request is then sent once more. If the task is
+        cancelled the connection is closed, which makes model servers stop.
+        """
+        head = self._head(method, path, body, headers)
+        connection = self._pool.take_idle()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, head, body or b"", seconds)
+            except ConnectionEnded:
+                pass
+        connection = await self._pool.connect(seconds)
+        return await self._exchange(connection, head, body or b"", seconds)
+
+    async def _exchange(self, connection: Connection, head: bytes, body: bytes, seconds: float) -> Response:
+        try:
+            async with asyncio.timeout(seconds):
+                response = await connection.send(head, body)
+        except TimeoutError:
+            connection.abort()
+            raise EndpointTimeout(f"no complete response within {seconds:g} seconds") from None
+        except BaseException:
+            connection.abort()
+            raise
+        self._pool.put(connection)
+        return response
+
+    def _head(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+        head = self._heads.get((method, path))
+        if head is None:
+            if not _PATH.fullmatch(path):
+                raise ValueError("the path must begin with / and consist of visible ASCII characters")
+            head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._headers}"
+            if len(self._heads) < KNOWN_HEADS:
+                self._heads[method, path] = head
+        for name, value in headers.items():
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ValueError("a header must consist of visible ASCII characters")
+            head += f"{name}: {value}\r\n"
+        if body is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return (head + "\r\n").encode("ascii")
+
+    async def close(self) -> None:
+        """Close the idle connections; others are closed after their response."""
+        self._pool.close()

@@ -1,0 +1,200 @@
+"""One endpoint: its client, its breaker, its lanes, and the task that probes it and reads its metrics."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from filestead.egress import Egress
+from filestead.inference.breaker import Breaker, Refusals, Verdict
+from filestead.inference.client import MIB, Client
+from filestead.inference.connections import Response
+from filestead.inference.errors import EndpointFailure
+from filestead.inference.lanes import Lane
+from filestead.inference.limiter import Limiter
+from filestead.inference.metrics import load_of
+
+log = logging.getLogger("filestead")
+
+PROBE_SECONDS = 10.0
+METRICS_SECONDS = 2.0
+NO_METRICS_SECONDS = 300.0
+"""After which a server without metrics is asked again."""
+
+MAX_METRICS_BYTES = 8 * MIB
+MAX_IN_FLIGHT_BYTES = 256 * MIB
+"""Of the bodies of requests for one model; images make them large."""
+
+MAX_LANES = 1024
+"""Lanes of models that are remembered; a batch can name any number of models."""
+
+
+@dataclass(frozen=True, slots=True)
+class PausedEndpoint:
+    """An endpoint that receives no requests now; `model` is None if that is so for every model."""
+
+    name: str
+    model: str | None
+    reason: str
+    since: float
+    """Unix seconds."""
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class Endpoint:
+    """One server: a replica of an entry of the configuration."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        key: str | None,
+        egress: Egress,
+        *,
+        max_concurrency: int,
+        timeout_seconds: float,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.url = url
+        self._client = Client(url, key, egress)
+        root = url.rstrip("/").removesuffix("/v1")
+        self._root = Client(root, key, egress, max_response_bytes=MAX_METRICS_BYTES)
+        self._max_concurrency = max_concurrency
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._now = now
+        self._breaker = Breaker(clock, now)
+        self._lanes: dict[str, Lane] = {}
+        self._changed = asyncio.Event()
+        self._metrics_at = -math.inf
+
+    def lane(self, model: str) -> Lane:
+        """The lane of a model; the same one for each call while it is used."""
+        lane = self._lanes.get(model)
+        if lane is None:
+            if len(self._lanes) >= MAX_LANES:
+                self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.is_idle}
+            lane = self._lanes[model] = self._new_lane(model)
+        return lane
+
+    def _new_lane(self, model: str) -> Lane:
+        return Lane(
+            self.name,
+            model,
+            self._client,
+            breaker=self._breaker,
+            refusals=Refusals(self._clock, self._now),
+            limiter=Limiter(self._clock, ceiling=self._max_concurrency, max_bytes=MAX_IN_FLIGHT_BYTES),
+            timeout_seconds=self._timeout_seconds,
+            clock=self._clock,
+            changed=self._note_change,
+        )
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        for lane in self._lanes.values():
+            lane.wake()
+
+    def paused(self) -> list[PausedEndpoint]:
+        """What receives no requests until a probe passes."""
+        if (reason := self._breaker.describe()) is not None:
+            return [PausedEndpoint(self.name, None, reason, self._breaker.pause.since)]
+        return [
+            PausedEndpoint(self.name, lane.model, reason, lane.refusals.pause.since)
+            for lane in self._lanes.values()
+            if (reason := lane.refusals.describe()) is not None
+        ]
+
+    async def models(self) -> list[str] | None:
+        """The names of the models that the endpoint lists; None if it lists none. Raises `EndpointFailure`."""
+        return _names(await self._client.request("GET", "/models", seconds=PROBE_SECONDS))
+
+    async def offers_metrics(self) -> bool:
+        """Whether it says how busy it is. Raises `EndpointFailure`."""
+        response = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
+        return response.status == 200 and load_of(response.body.decode(errors="replace")) is not None
+
+    async def watch(self) -> None:
+        """Probe while something is paused, and read metrics while requests are in flight, until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                if self._seconds_to_probe() <= 0:
+                    await self._probe()
+                if self._clock() >= self._metrics_at and any(lane.in_flight for lane in self._lanes.values()):
+                    await self._read_metrics()
+            except Exception:
+                log.exception("watching the endpoint %s failed", self.name)
+            try:
+                async with asyncio.timeout(min(self._seconds_to_probe(), METRICS_SECONDS)):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def _seconds_to_probe(self) -> float:
+        pauses = [self._breaker.pause, *(lane.refusals.pause for lane in self._lanes.values())]
+        return min(pause.seconds_to_probe() for pause in pauses)
+
+    async def _probe(self) -> None:
+        try:
+            response = await self._client.request("GET", "/models", seconds=PROBE_SECONDS)
+        except EndpointFailure as failure:
+            log.debug("the endpoint %s does not respond to a probe: %s", self.name, failure)
+            response = None
+        if self._breaker.pause.probed(Verdict.FAILED if response is None else Verdict.PASSED):
+            log.warning("endpoint %s can be reached again", self.name)
+        for lane in list(self._lanes.values()):
+            pause = lane.refusals.pause
+            if pause.seconds_to_probe() <= 0 and lane.refusals.probed(_verdict(response, lane)):
+                log.warning("endpoint %s is tried again with the model %s", self.name, lane.model)
+        self._note_change()
+
+    async def _read_metrics(self) -> None:
+        try:
+            response = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
+        except EndpointFailure:
+            self._metrics_at = self._clock() + METRICS_SECONDS
+            return
+        load = load_of(response.body.decode(errors="replace")) if response.status == 200 else None
+        self._metrics_at = self._clock() + (NO_METRICS_SECONDS if load is None else METRICS_SECONDS)
+        if load is not None:
+            for lane in self._lanes.values():
+                lane.observe(load)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+        await self._root.close()
+
+
+def _verdict(response: Response | None, lane: Lane) -> Verdict:
+    """What the list of models says of a refused key or model."""
+    if response is None or response.status in {401, 403} or response.status >= 500:
+        return Verdict.FAILED
+    if 300 <= response.status < 400:
+        return Verdict.FAILED if 300 <= lane.refusals.status < 400 else Verdict.UNKNOWN
+    names = _names(response)
+    if names is None:
+        return Verdict.UNKNOWN
+    return Verdict.PASSED if lane.refusals.status != 404 or lane.model in names else Verdict.UNKNOWN
+
+
+def _names(response: Response) -> list[str] | None:
+    if response.status != 200:
+        return None
+    try:
+        return [model.id for model in msgspec.json.decode(response.body, type=_Models).data]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

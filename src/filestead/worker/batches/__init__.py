@@ -1,0 +1,1 @@
+"""Jobs that validate and run a batch."""

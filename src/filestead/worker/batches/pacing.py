@@ -1,0 +1,46 @@
+"""When a line is sent again, and when its failure is final."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from filestead.inference.exchanges import Exchange
+
+MAX_ATTEMPTS = 5
+MAX_TIMEOUTS = 2
+"""Attempts that end with a timeout: each may have taken minutes of the model's time."""
+
+BASE_SECONDS = 0.5
+MAX_DELAY_SECONDS = 30.0
+PAUSED_KINDS = frozenset({"busy", "unreachable", "refused"})
+"""The endpoint takes no requests now, whatever the line is; its lane waits."""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The failed attempts of a line so far."""
+
+    failures: int = 0
+    timeouts: int = 0
+
+
+def delay_before_retry(
+    attempts: Attempts, exchange: Exchange, *, uniform: Callable[[float, float], float] = random.uniform
+) -> float | None:
+    """Count the attempt; return the seconds until the next one, or None if the exchange is final.
+
+    Delays have full jitter (0 to 0.5 * 2^n, at most 30 seconds): lines that failed together return apart. An exchange
+    that says nothing of the line costs no attempt, and its line can go as soon as its lane is ready.
+    """
+    if exchange.kind in PAUSED_KINDS:
+        return 0.0
+    if exchange.kind == "retry":
+        attempts.failures += 1
+    elif exchange.kind == "timeout":
+        attempts.timeouts += 1
+    else:
+        return None
+    if attempts.failures >= MAX_ATTEMPTS or attempts.timeouts >= MAX_TIMEOUTS:
+        return None
+    most = min(MAX_DELAY_SECONDS, BASE_SECONDS * 2 ** (attempts.failures + attempts.timeouts))
+    return max(uniform(0, most), exchange.retry_after or 0.0)

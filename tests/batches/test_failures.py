@@ -1,0 +1,142 @@
+"""Model servers that are busy, away, wrong or silent: no line is lost, and none fails for it."""
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.batches.models import ThreadedModels
+from tests.batches.runs import counts, create, get, has_counts, ids, line, lines, results, wait
+from tests.support.model_server import Fault, ModelServer, Received
+from tests.support.servers import Server
+
+
+def text_of(received: Received) -> str:
+    return str(received.json["messages"][-1]["content"])
+
+
+def paused(server: Server) -> list[dict[str, Any]]:
+    response = server.client.get(server.origin + "/health/ready")
+    assert response.status_code == 200
+    found: list[dict[str, Any]] = response.json().get("paused_upstreams", [])
+    return found
+
+
+def test_case_28_a_busy_server_is_waited_for(server: Server, models: ThreadedModels) -> None:
+    models.server.faults.extend(Fault.busy(retry_after=1) for _ in range(6))
+    done = wait(server, create(server, lines(20)))
+    assert (done["status"], counts(done)) == ("completed", (20, 20, 0))
+    times = [received.time for received in models.server.requests]
+    pauses = [later - earlier for earlier, later in pairwise(times) if later - earlier > 0.9]
+    assert pauses, "no request in the pause"
+    assert len(times) == 26
+
+
+def test_case_28_fifty_refusals_cost_no_attempt(server: Server, models: ThreadedModels) -> None:
+    models.server.faults.extend(Fault.busy(retry_after=0.02) for _ in range(50))
+    done = wait(server, create(server, [line("only")]))
+    assert (done["status"], counts(done)) == ("completed", (1, 1, 0))
+    assert len(models.server.requests) == 51
+
+
+def test_case_29_the_server_is_down_for_a_while(tmp_path: Path) -> None:
+    with ThreadedModels(ModelServer(instant=True)) as models:
+        models.server.script = lambda received: Fault.slow(0.02)
+        with Server(tmp_path / "data", upstream_url=models.url) as server:
+            created = create(server, lines(300))
+            wait(server, created, has_counts(completed=50))
+            models.stop()
+            deadline = time.monotonic() + 30
+            while not paused(server):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            found = get(server, created)
+            assert found["status"] == "in_progress"
+            assert found["request_counts"]["failed"] == 0
+            (shown,) = paused(server)
+            assert shown["name"] == "upstream"
+            models.start()
+            done = wait(server, created, seconds=90)
+            assert (done["status"], counts(done)) == ("completed", (300, 300, 0))
+            assert paused(server) == []
+            assert "wait: " in server.output
+            assert " continue" in server.output
+
+
+def test_case_30_a_wrong_key_pauses_the_batch(tmp_path: Path) -> None:
+    with ThreadedModels(ModelServer(instant=True, key="sk-right")) as models:
+        data = tmp_path / "data"
+        with Server(data, upstream_url=models.url, upstream_api_key="sk-wrong-canary") as server:
+            created = create(server, lines(100))
+            deadline = time.monotonic() + 30
+            while not paused(server):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert "401" in paused(server)[0]["reason"]
+            sent = len(models.server.requests)
+            assert sent <= 10, "lines are not burnt on a wrong key"
+            assert counts(get(server, created)) == (100, 0, 0)
+            models.server.key = "sk-wrong-canary"  # the operator repairs it there
+            done = wait(server, created, seconds=90)
+            assert (done["status"], counts(done)) == ("completed", (100, 100, 0))
+            assert "canary" not in server.output
+
+
+def test_case_31_a_line_without_a_response(server: Server, models: ThreadedModels) -> None:
+    models.server.script = lambda received: Fault.hang() if text_of(received) == "text 7" else None
+    done = wait(server, create(server, lines(10)))
+    assert (done["status"], counts(done)) == ("completed", (10, 9, 1))
+    (failed,) = results(server, done)[1]
+    assert failed["custom_id"] == "line-7"
+    assert failed["response"] is None
+    assert failed["error"] == {"code": "request_timeout", "message": "The request timed out."}
+    assert sum(text_of(received) == "text 7" for received in models.server.requests) == 2
+
+
+def test_a_failing_server_is_asked_again(server: Server, models: ThreadedModels) -> None:
+    models.server.faults.extend([Fault.of_status(500), Fault.reset(), Fault.broken_json()])
+    done = wait(server, create(server, lines(5)))
+    assert (done["status"], counts(done)) == ("completed", (5, 5, 0))
+
+
+def test_the_last_response_of_a_failing_server_is_kept(server: Server, models: ThreadedModels) -> None:
+    models.server.script = lambda received: Fault.of_status(500, "out of memory")
+    done = wait(server, create(server, [line("a")]))
+    assert (done["status"], counts(done)) == ("completed", (1, 0, 1))
+    (failed,) = results(server, done)[1]
+    assert failed["error"] is None
+    assert failed["response"]["status_code"] == 500
+    assert failed["response"]["body"]["error"]["message"] == "out of memory"
+    assert len(models.server.requests) == 5
+
+
+def test_a_connection_that_always_breaks(server: Server, models: ThreadedModels) -> None:
+    models.server.script = lambda received: Fault.reset() if text_of(received) == "text 2" else None
+    done = wait(server, create(server, lines(3)))
+    assert counts(done) == (3, 2, 1)
+    (failed,) = results(server, done)[1]
+    assert failed["response"] is None
+    assert failed["error"]["code"] == "request_failed"
+
+
+def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
+    models.server.script = lambda received: Fault.slow(0.01)
+    given = lines(300)
+    with Server(tmp_path / "data", upstream_url=models.url, project_quota_bytes=400_000) as server:
+        filler = server.upload(b"x" * 300_000)["id"]
+        created = create(server, given)
+        deadline = time.monotonic() + 30
+        while "pauses, as its results cannot be stored now" not in server.output:
+            assert time.monotonic() < deadline, get(server, created)
+            time.sleep(0.1)
+        time.sleep(1)
+        held = get(server, created)
+        assert held["status"] == "in_progress"
+        sent = len(models.server.requests)
+        time.sleep(1)
+        assert len(models.server.requests) == sent, "nothing is sent while nothing can be stored"
+        assert server.client.delete(f"/files/{filler}").status_code == 200
+        done = wait(server, created)
+        assert (done["status"], counts(done)) == ("completed", (300, 300, 0))
+        assert len(models.server.requests) == 300, "no line was lost"
+        assert sorted(ids(results(server, done)[0])) == sorted(ids(given))

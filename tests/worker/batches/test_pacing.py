@@ -1,0 +1,52 @@
+"""Which failures are final, and when the others are tried again."""
+
+import pytest
+
+from filestead.inference.exchanges import Exchange, Kind
+from filestead.worker.batches.pacing import Attempts, delay_before_retry
+
+
+def exchange(kind: Kind, retry_after: float | None = None) -> Exchange:
+    return Exchange(kind, None, "it failed", retry_after, 0.1)
+
+
+def latest(low: float, high: float) -> float:
+    return high
+
+
+def delays(kind: Kind, attempts: int) -> list[float | None]:
+    state = Attempts()
+    return [delay_before_retry(state, exchange(kind), uniform=latest) for _ in range(attempts)]
+
+
+def test_five_attempts_with_growing_delays() -> None:
+    assert delays("retry", 5) == [1.0, 2.0, 4.0, 8.0, None]
+
+
+def test_two_attempts_if_there_is_no_response_in_time() -> None:
+    assert delays("timeout", 2) == [1.0, None]
+
+
+@pytest.mark.parametrize("kind", ["ok", "final"])
+def test_a_response_is_final(kind: Kind) -> None:
+    assert delays(kind, 1) == [None]
+
+
+@pytest.mark.parametrize("kind", ["busy", "unreachable", "refused"])
+def test_case_28_an_endpoint_that_takes_no_requests_costs_no_attempt(kind: Kind) -> None:
+    state = Attempts()
+    for _ in range(50):
+        assert delay_before_retry(state, exchange(kind)) == 0.0
+    assert state == Attempts()
+
+
+def test_jitter_begins_at_zero_and_a_wait_that_was_asked_for_is_a_minimum() -> None:
+    ranges: list[tuple[float, float]] = []
+
+    def earliest(low: float, high: float) -> float:
+        ranges.append((low, high))
+        return low
+
+    assert delay_before_retry(Attempts(), exchange("retry"), uniform=earliest) == 0.0
+    assert delay_before_retry(Attempts(), exchange("retry", 7.5), uniform=earliest) == 7.5
+    assert ranges == [(0, 1.0), (0, 1.0)]
