@@ -14,6 +14,8 @@ import pytest
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import CHAT, create, encode, get, ids, line, lines, wait
 from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Screen
+from tests.client.proxy import Fault as ProxyFault
+from tests.client.proxy import Proxy
 from tests.support.model_server import Fault
 from tests.support.servers import Server
 
@@ -134,6 +136,22 @@ def test_results_are_followed_to_the_end(cli: CommandLine, server: Server, held:
     written = (cli.folder / "r.jsonl").read_bytes() if words else out
     final = get(server, held)
     assert written == server.client.get(f"/files/{final['output_file_id']}/content").content
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_is_finished_while_it_is_followed_is_printed_once(
+    cli: CommandLine, server: Server, models: ThreadedModels, ranges: bool
+) -> None:
+    models.server.script = lambda request: Fault.slow(1.5) if b"slow" in request.body else None
+    given = [*lines(4), *(line(f"slow-{n}", "slow") for n in range(3))]
+    batch = create(server, given)
+    wait(server, batch, lambda found: found["request_counts"]["completed"] == 4)
+    with Proxy(server.port, [] if ranges else [ProxyFault(strip=("range",))] * 50) as proxy:
+        done = cli("batches", "results", batch["id"], "--follow", "--base-url", proxy.base_url)
+    assert done.code == 0, done.err
+    assert sorted(ids(map(json.loads, done.out.splitlines()))) == sorted(ids(given))
+    asked = [seen.headers.get("range") for seen in proxy.seen if seen.target.endswith("/output?wait=20")]
+    assert asked[0] is None and asked[1].startswith("bytes=")
 
 
 def test_errors_are_followed_too(cli: CommandLine, server: Server, held: Any) -> None:
