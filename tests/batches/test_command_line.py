@@ -154,6 +154,22 @@ def test_what_is_finished_while_it_is_followed_is_printed_once(
     assert asked[0] is None and asked[1].startswith("bytes=")
 
 
+def test_each_line_is_shown_as_it_comes(cli: CommandLine, server: Server, models: ThreadedModels) -> None:
+    faults = {b"slow": Fault.slow(1.5), b"held": Fault.hang()}
+    models.server.script = lambda request: next((fault for word, fault in faults.items() if word in request.body), None)
+    batch = create(server, [*lines(4), line("slow", "slow"), line("held", "held")])
+    with cli.start("batches", "results", batch["id"], "--follow", "-o", "r.jsonl") as process:
+        written = cli.folder / "r.jsonl"
+        deadline = time.monotonic() + 20
+        while not written.exists() or b'"slow"' not in written.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert get(server, batch)["status"] == "in_progress"
+        assert len(read(written)) == 5
+        server.client.post(f"/batches/{batch['id']}/cancel")
+        assert process.wait(SECONDS) == 0
+
+
 def test_errors_are_followed_too(cli: CommandLine, server: Server, held: Any) -> None:
     with cli.start("batches", "results", held["id"], "--follow", "--errors") as process:
         time.sleep(1)
