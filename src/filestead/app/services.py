@@ -177,7 +177,7 @@ class Services:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
-        sweeps = (self._sweeper.sweep, self._sweep_index, self._sweep_journals)
+        sweeps = (self._sweeper.sweep, self._sweep_journals, self._sweep_index)
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
