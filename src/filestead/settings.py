@@ -163,9 +163,6 @@ class Settings(BaseSettings):
         "redirects are followed. Without it, no batch can be created.",
     )
     upstream_api_key: SecretStr | None = _setting(None, "key", "API key for that server.")
-    upstream_seconds: float = _setting(
-        600.0, "seconds", "Time limit of the server's response to one line of a batch.", gt=0, le=86_400
-    )
     batch_models: Literal["any", "single"] = _setting(
         "any",
         "mode",
