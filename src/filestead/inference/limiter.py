@@ -49,7 +49,7 @@ USUAL_WEIGHT = 0.1
 FULL_CACHE = 0.95
 FULL_CACHE_FACTOR = 0.8
 WAITING_SHARE = 0.1
-REFUSED_SECONDS = 30.0
+REFUSED_SECONDS = 60.0
 """How long the limit stays below one at which the endpoint refused requests."""
 
 METRICS_SECONDS = 15.0
