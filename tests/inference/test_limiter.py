@@ -207,6 +207,18 @@ def test_a_queue_that_the_metrics_show_ends_the_growth() -> None:
     assert limiter.limit == 32
 
 
+@pytest.mark.parametrize(("ceiling", "base"), [(256, 16), (10, 10)])
+def test_requests_that_are_very_short_are_never_held_up(ceiling: int, base: int) -> None:
+    limiter, clock = lane(ceiling)
+    cohort(limiter, clock, tpt=0.0001)
+    cohort(limiter, clock, tpt=0.0002)  # no more goodput
+    for _ in range(60):
+        cohort(limiter, clock, tpt=0.00002 * limiter.limit)
+        assert limiter.limit >= base
+    cohort(limiter, clock, tpt=0.0001, overloaded=0.2)
+    assert limiter.limit < base
+
+
 def test_a_full_cache_shrinks() -> None:
     limiter, clock = lane(limit=20)
     limiter.observe(Load(cache=0.96))
