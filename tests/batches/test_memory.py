@@ -67,7 +67,9 @@ def test_case_36_the_largest_batch_in_constant_memory(tmp_path: Path) -> None:
         taken = time.monotonic() - begun
         ended.set()
         watcher.join()
-    print(f"{(most - idle) / MIB:.1f} MiB over idle ({idle / MIB:.0f}), validated {validated:.1f} s, {LINES / taken:.0f}/s")
+    print(
+        f"{(most - idle) / MIB:.1f} MiB over idle ({idle / MIB:.0f}), validated {validated:.1f} s, {LINES / taken:.0f}/s"
+    )
     assert (done["status"], counts(done)) == ("completed", (LINES, LINES, 0))
     assert most - idle < ALLOWED
     assert validated < 10

@@ -105,7 +105,7 @@ class Services:
             backends.batches,
             new_id=_new_batch_id,
             windows=settings.batch_window_seconds,
-            has_upstream=lambda: settings.upstream_url is not None,
+            has_upstream=lambda: settings.upstream_url is not None or bool(settings.upstreams),
             batches_per_hour=settings.batches_per_hour,
             added=self.batch_runner.worker.wake if self.batch_runner is not None else lambda: None,
         )
