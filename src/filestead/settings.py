@@ -16,9 +16,10 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from filestead.domain.access import secret_fault
+from filestead import endpoint_settings
 from filestead.domain.errors import CannotStart
 from filestead.egress import origin_of
+from filestead.endpoint_settings import DEFAULT_NAME, MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS, UpstreamEntry
 
 PREFIX = "FILESTEAD_"
 MIB = 1024**2
@@ -30,6 +31,8 @@ MIN_WEBHOOK_SECRET_BYTES = 24
 """As the specification of Standard Webhooks demands."""
 SWITCH = "switch"
 """Unit of a setting whose flag has no value."""
+TABLES = "tables"
+"""Unit of a setting that only the configuration file can hold."""
 RESERVED_VARIABLES = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
 """Variables with our prefix that are not settings: the path of the configuration file, and the data of the tests."""
 
@@ -160,11 +163,26 @@ class Settings(BaseSettings):
         None,
         "URL",
         "OpenAI-compatible server that runs batches and makes embeddings, as in `https://models.example.org/v1`; no "
-        "redirects are followed. Without it, no batch can be created.",
+        "redirects are followed. The configuration file can name more; without any server, no batch can be created.",
     )
     upstream_api_key: SecretStr | None = _setting(None, "key", "API key for that server.")
-    upstream_seconds: float = _setting(
-        600.0, "seconds", "Time limit of the server's response to one line of a batch.", gt=0, le=86_400
+    upstream_timeout: float = _setting(
+        600.0,
+        "seconds",
+        "Maximum time for the response to one line of a batch.",
+        gt=0,
+        le=MAX_TIMEOUT_SECONDS,
+    )
+    upstream_max_concurrency: int = _setting(
+        256,
+        "requests",
+        "Maximum requests of batches in flight to one server for one model. The number that it handles well is found "
+        "while batches run.",
+        ge=1,
+        le=MAX_CONCURRENCY,
+    )
+    upstreams: tuple[UpstreamEntry, ...] = _setting(
+        (), TABLES, "More OpenAI-compatible servers, in the configuration file only."
     )
     batch_models: Literal["any", "single"] = _setting(
         "any",
@@ -298,19 +316,12 @@ class Settings(BaseSettings):
     @field_validator("bootstrap_key", "upstream_api_key")
     @classmethod
     def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and (fault := secret_fault(key.get_secret_value())):
-            raise ValueError(fault)
-        return key
+        return None if key is None else endpoint_settings.check_key(key)
 
     @field_validator("upstream_url")
     @classmethod
     def _check_upstream_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        origin_of(url)
-        if "?" in url or "#" in url:
-            raise ValueError("it must end with a path, as in https://models.example.org/v1")
-        return url.rstrip("/")
+        return None if url is None else endpoint_settings.check_url(url)
 
     @field_validator("webhook_url")
     @classmethod
@@ -430,6 +441,9 @@ def load(**flags: Any) -> Settings:
         if getattr(settings, name) and not getattr(settings, required):
             raise CannotStart(f"{variable(name)} requires {variable(required)}: {reason}")
     _check_embeddings(settings)
+    names = [DEFAULT_NAME] if settings.upstream_url else []
+    if fault := endpoint_settings.names_fault([*names, *(entry.name for entry in settings.upstreams)]):
+        raise CannotStart(f"{PREFIX}CONFIG: {fault}")
     return settings
 
 
@@ -449,7 +463,7 @@ def _check_embeddings(settings: Settings) -> None:
 
 
 def _reject_unknown_variables() -> None:
-    known = {variable(name) for name in Settings.model_fields} | RESERVED_VARIABLES
+    known = {variable(name) for name in Settings.model_fields if _unit(name) != TABLES} | RESERVED_VARIABLES
     known |= {f"{name}_FILE" for name in map(variable, _secret_names())}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
@@ -494,6 +508,8 @@ def _secret_names() -> list[str]:
 
 def _describe_error(error: dict[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "settings"
+    if name == endpoint_settings.TABLE:
+        return f"{PREFIX}CONFIG: {endpoint_settings.describe_error(error, _configured_entries())}"
     if error["type"] == "extra_forbidden":
         return f"{name} is not a setting; docs/configuration.md lists all settings"
     unit = _unit(name) if name in Settings.model_fields else ""
@@ -501,6 +517,13 @@ def _describe_error(error: dict[str, Any]) -> str:
     value = "" if is_secret else f" {error.get('input')!r}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"invalid value{value} for {variable(name)}: {message} (unit: {unit})"
+
+
+def _configured_entries() -> list[Any]:
+    """The endpoints as the configuration file has them, for the names in messages."""
+    with Path(os.environ[f"{PREFIX}CONFIG"]).open("rb") as file:
+        entries = tomllib.load(file).get(endpoint_settings.TABLE)
+    return entries if isinstance(entries, list) else []
 
 
 def variable(name: str) -> str:
@@ -526,10 +549,13 @@ def is_switch(name: str) -> bool:
 
 
 def flags() -> list[tuple[str, str]]:
-    """Return (name, help) of all settings that have flags. Secrets have none: other users can see a command line."""
+    """Return (name, help) of all settings that have flags.
+
+    Secrets have none, as other users can see a command line, nor have tables of the configuration file.
+    """
     found = []
     for name, field in Settings.model_fields.items():
-        if name not in _secret_names():
+        if name not in _secret_names() and _unit(name) != TABLES:
             found.append((name, f"{field.description} [{_unit(name)}; default {field.default}; {variable(name)}]"))
     return found
 
@@ -557,9 +583,11 @@ def markdown() -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, field in Settings.model_fields.items():
+        if _unit(name) == TABLES:
+            continue
         default = "none" if field.default is None else f"`{field.default}`"
         lines.append(f"| `{variable(name)}` | {default} | {_unit(name)} | {field.description} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *endpoint_settings.markdown()]) + "\n"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def worker(runner: Server) -> Iterator[BatchWorker]:
-    with BatchWorker(runner) as opened:
+    with BatchWorker.of(runner) as opened:
         yield opened
 
 
@@ -398,7 +398,7 @@ def test_the_time_left(api: Api, worker: BatchWorker) -> None:
     job = worker.start(made["id"], 10)
     worker.append(job, result("a"), rate=2.0)
     assert api.client.get(path).headers["x-filestead-batch-eta"] == "5"
-    worker.finish(job)
+    worker.finish(job, BatchStatus.EXPIRED)
     assert "x-filestead-batch-eta" not in api.client.get(path).headers
 
 
@@ -413,7 +413,7 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
         return response.status_code, response.content, found, response.headers.get("x-filestead-batch-status", "")
 
     assert read() == (204, b"", None, "validating")
-    job = worker.start(made["id"], 5)
+    job = worker.start(made["id"], 4)
     one, two, three = result("a"), result("b", text="x" * 300_000), result("c")
     worker.append(job, one)
     worker.append(job, result("b"), kind=ERROR)
@@ -459,7 +459,7 @@ def test_results_of_a_batch_that_ended_without_any(api: Api, worker: BatchWorker
 def test_results_are_waited_for(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     path = f"/batches/{made['id']}/output"
-    job = worker.start(made["id"], 2)
+    job = worker.start(made["id"], 1)
     start = time.monotonic()
     assert api.client.get(path, params={"wait": 1}).status_code == 204
     assert 0.9 < time.monotonic() - start < 5
@@ -536,7 +536,9 @@ def test_what_has_nothing_to_repeat(api: Api, worker: BatchWorker) -> None:
 
 def test_scopes(api: Api) -> None:
     made = api.create()
-    reader = run_command(api.server.data_dir, "keys", "create", "--scope", "files:read").stdout.strip()
+    reader = run_command(
+        api.server.data_dir, "keys", "create", "--project", "default", "--scope", "files:read"
+    ).stdout.strip()
     headers = {"authorization": f"Bearer {reader}"}
     path = f"/batches/{made['id']}"
     for each in (path, "/batches", f"{path}/output", f"{path}/errors"):

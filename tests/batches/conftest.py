@@ -22,7 +22,7 @@ def server(models: ThreadedModels, tmp_path_factory: pytest.TempPathFactory) -> 
     """A Filestead server of the tests of one module."""
     folder: Path = tmp_path_factory.mktemp("batches")
     with Server(
-        folder / "data", upstream_url=models.url, upstream_seconds=2, batch_cancel_seconds=1, uploads_per_minute=0
+        folder / "data", upstream_url=models.url, upstream_timeout=2, batch_cancel_seconds=1, uploads_per_minute=0
     ) as made:
         yield made
 

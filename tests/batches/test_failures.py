@@ -54,7 +54,7 @@ def test_case_29_the_server_is_down_for_a_while(tmp_path: Path) -> None:
             assert found["status"] == "in_progress"
             assert found["request_counts"]["failed"] == 0
             (shown,) = paused(server)
-            assert shown["name"] == "upstream"
+            assert shown["name"] == "default"
             models.start()
             done = wait(server, created, seconds=90)
             assert (done["status"], counts(done)) == ("completed", (300, 300, 0))

@@ -22,7 +22,7 @@ from filestead.domain.batches.model import (
 )
 from filestead.domain.jobs import Job, JobKind
 from filestead.domain.quota import Quota
-from filestead.installation import new_id
+from filestead.installation import Backends, new_id
 from tests.support.servers import Server
 
 OUTPUT, ERROR = ResultKind.OUTPUT, ResultKind.ERROR
@@ -48,13 +48,19 @@ def result(custom_id: str, *, text: str = "ok") -> bytes:
 class BatchWorker:
     """Claims the jobs of batches one by one, and does with them what the test says."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self._runs = backends.batch_runs
+        self._lines: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, server: Server) -> Self:
+        """One on the installation of a server."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in server.place.variables().items():
                 patch.setenv(name, value)
-            self._backends = installation.from_settings(settings.load(data_dir=str(server.data_dir))).open_for_command()
-        self._runs = self._backends.batch_runs
-        self._lines: dict[str, int] = {}
+            found = installation.from_settings(settings.load(data_dir=str(server.data_dir)))
+            return cls(found.open_for_command())
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +87,22 @@ class BatchWorker:
         job = self.claim(batch_id)
         self._run(self._runs.start(job, Validated(total, model)))
         return job
+
+    def input(self, job: Job) -> bytes:
+        """The content of the input file."""
+
+        async def read() -> bytes:
+            task = await self._runs.begin(job)
+            assert task is not None
+            assert task.input_blob_key is not None
+            return b"".join([block async for block in self._backends.blobs.read(task.input_blob_key)])
+
+        content: bytes = self._run(read())
+        return content
+
+    def skip(self, job: Job, lines: int) -> None:
+        """Take the first lines for done, by another worker."""
+        self._lines[job.subject] = lines
 
     def fail(self, job: Job, *errors: BatchError) -> None:
         self._run(self._runs.fail(job, errors))

@@ -146,6 +146,10 @@ def test_a_setting_that_would_do_nothing_is_refused(
         ({"WEBHOOK_URL": "a/b"}, "invalid value 'a/b' for FILESTEAD_WEBHOOK_URL"),
         ({"WEBHOOK_SECRET": "whsec_c2hvcnQ="}, "it must be whsec_ and the base64 of at least 24 bytes"),
         ({"BATCH_WINDOWS": "24h, 1w"}, "'1w' is not a duration such as 24h"),
+        ({"UPSTREAM_TIMEOUT": "0"}, "invalid value '0' for FILESTEAD_UPSTREAM_TIMEOUT"),
+        ({"UPSTREAM_MAX_CONCURRENCY": "0"}, "invalid value '0' for FILESTEAD_UPSTREAM_MAX_CONCURRENCY"),
+        ({"UPSTREAM_MAX_CONCURRENCY": "4097"}, "invalid value '4097' for FILESTEAD_UPSTREAM_MAX_CONCURRENCY"),
+        ({"UPSTREAMS": "[]"}, "FILESTEAD_UPSTREAMS is not a setting"),
         ({"UPSTREAM_API_KEY": "sk-canary"}, "FILESTEAD_UPSTREAM_API_KEY requires FILESTEAD_UPSTREAM_URL"),
         ({"UPSTREAM_API_KEY": "sk-canary\n1"}, "for FILESTEAD_UPSTREAM_API_KEY: the key has control characters"),
         ({"UPSTREAM_URL": "ftp://models"}, "FILESTEAD_UPSTREAM_URL: it must begin with http://"),
@@ -189,7 +193,7 @@ def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_the_page_is_what_the_table_says() -> None:
     assert (ROOT / "docs/configuration.md").read_text() == settings.markdown()
-    for name in settings.Settings.model_fields:
+    for name in settings.Settings.model_fields.keys() - {"upstreams"}:
         assert f"`{settings.variable(name)}`" in settings.markdown()
 
 

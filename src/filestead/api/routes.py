@@ -32,7 +32,7 @@ class Handlers:
 
 ABOUT = {200: json_response("Yes.", wire.About)}
 STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
-READY = {200: json_response("Yes.", wire.Readiness)}
+READY = {200: json_response("Yes.", service.READY_SCHEMA)}
 
 STORE = "/v1/vector_stores/{vector_store_id}"
 STORE_FILE = f"{STORE}/files/{{file_id}}"

@@ -25,8 +25,15 @@ ABOUT = wire.About(
 )
 STATUS = b'{"status": "ok"}\n'
 
-SCHEMAS: Schemas = {wire.About: {}, wire.Readiness: {}}
+SCHEMAS: Schemas = {wire.About: {}, wire.PausedUpstream: {}}
 STATUS_SCHEMA: dict[str, Any] = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+READY_SCHEMA: dict[str, Any] = {
+    **STATUS_SCHEMA,
+    "properties": {
+        "status": {"const": "ok"},
+        "paused_upstreams": {"type": "array", "items": {"$ref": "#/components/schemas/PausedUpstream"}},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic, time
 
+from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.batches.order import OrderMode
@@ -14,7 +15,7 @@ from filestead.domain.files.digester import RunInThread
 from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
 from filestead.egress import Egress, origin_of
-from filestead.inference.endpoints import EndpointConfig, Endpoints
+from filestead.inference.endpoints import Endpoints
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
 from filestead.wire import PausedUpstream
@@ -119,26 +120,6 @@ def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | No
     webhook = Webhook(url, secret.get_secret_value(), egress)
     handler = WebhookHandler(backends.webhook_events, backends.jobs, webhook, now=time)
     return Worker(backends.jobs, {JobKind.WEBHOOK: handler}, slots=WEBHOOK_SLOTS, new_token=lambda: new_id(""))
-
-
-def build_endpoints(settings: Settings) -> Endpoints:
-    """Build the endpoints that the settings name."""
-    configs = []
-    if settings.upstream_url is not None:
-        key = settings.upstream_api_key
-        configs.append(
-            EndpointConfig(
-                "upstream",
-                (settings.upstream_url,),
-                None if key is None else key.get_secret_value(),
-                timeout_seconds=settings.upstream_seconds,
-            )
-        )
-    return Endpoints(configs, _egress_of(allow_link_local=settings.allow_link_local))
-
-
-def _egress_of(*, allow_link_local: bool) -> Callable[[str], Egress]:
-    return lambda url: Egress([origin_of(url)], allow_link_local=allow_link_local)
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

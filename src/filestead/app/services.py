@@ -105,7 +105,7 @@ class Services:
             backends.batches,
             new_id=_new_batch_id,
             windows=settings.batch_window_seconds,
-            has_upstream=lambda: settings.upstream_url is not None,
+            has_upstream=lambda: settings.upstream_url is not None or bool(settings.upstreams),
             batches_per_hour=settings.batches_per_hour,
             added=self.batch_runner.worker.wake if self.batch_runner is not None else lambda: None,
         )
@@ -177,7 +177,7 @@ class Services:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
-        sweeps = (self._sweeper.sweep, self._sweep_index, self._sweep_journals)
+        sweeps = (self._sweeper.sweep, self._sweep_journals, self._sweep_index)
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),

@@ -293,10 +293,6 @@ class EmbeddingsUnavailable(DomainError):
         self.passing = passing
 
 
-class WebhookFailed(DomainError):
-    """An event was not delivered, and why; a later attempt may succeed."""
-
-
 # --- storage --------------------------------------------------------------------------------------------------------
 
 

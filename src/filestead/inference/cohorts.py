@@ -34,6 +34,8 @@ class Measurement(NamedTuple):
     """Seconds of a request for each of its tokens; for a request, where the endpoint reports no tokens."""
     error: float
     """Standard error of the time per token, relative."""
+    seconds: float
+    """Mean of a request."""
 
     @property
     def at_least(self) -> float:
@@ -60,6 +62,10 @@ class _Sums:
         self._squares += seconds * seconds
         self._products += seconds * tokens
         self._squared_tokens += tokens * tokens
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds / self.requests
 
     def ratio(self) -> tuple[float, float]:
         """The ratio, and its relative standard error (Cochran: Sampling Techniques, 1977, section 6.3)."""
@@ -139,4 +145,6 @@ class Cohort:
             return None
         time_per_token, error = sums.ratio()
         in_flight = self._area / (now - self._since)
-        return Measurement(in_flight, time_per_token, error) if time_per_token > 0 and in_flight > 0 else None
+        if time_per_token <= 0 or in_flight <= 0:
+            return None
+        return Measurement(in_flight, time_per_token, error, sums.seconds)

@@ -14,7 +14,7 @@ from filestead.inference.client import MIB, Client
 from filestead.inference.connections import Response
 from filestead.inference.errors import EndpointFailure
 from filestead.inference.lanes import Lane
-from filestead.inference.limiter import Limiter
+from filestead.inference.limiter import Limiter, Load
 from filestead.inference.metrics import load_of
 
 log = logging.getLogger("filestead")
@@ -41,6 +41,19 @@ class PausedEndpoint:
     reason: str
     since: float
     """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What an endpoint says when it is asked once."""
+
+    usable: bool
+    detail: str
+    """Why not, or what is missing."""
+    models: list[str] | None = None
+    """The names that it lists; None if it does not."""
+    metrics: bool = False
+    """Whether it says how busy it is."""
 
 
 class _Model(msgspec.Struct):
@@ -117,14 +130,22 @@ class Endpoint:
             if (reason := lane.refusals.describe()) is not None
         ]
 
-    async def models(self) -> list[str] | None:
-        """The names of the models that the endpoint lists; None if it lists none. Raises `EndpointFailure`."""
-        return _names(await self._client.request("GET", "/models", seconds=PROBE_SECONDS))
-
-    async def offers_metrics(self) -> bool:
-        """Whether it says how busy it is. Raises `EndpointFailure`."""
-        response = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
-        return response.status == 200 and load_of(response.body.decode(errors="replace")) is not None
+    async def check(self) -> Check:
+        """Ask for the models and the metrics, for people."""
+        try:
+            response = await self._client.request("GET", "/models", seconds=PROBE_SECONDS)
+            metrics = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
+        except EndpointFailure as failure:
+            return Check(False, str(failure))
+        models = _names(response)
+        if response.status in {401, 403}:
+            return Check(False, f"it refuses the key ({response.status}): check the API key of this endpoint")
+        if 300 <= response.status < 400:
+            return Check(False, f"it redirects ({response.status}): set the URL to the final address")
+        if response.status >= 500:
+            return Check(False, f"it fails ({response.status})")
+        detail = "" if models is not None else f"it does not list its models ({response.status})"
+        return Check(True, detail, models, _load(metrics) is not None)
 
     async def watch(self) -> None:
         """Probe while something is paused, and read metrics while requests are in flight, until cancelled."""
@@ -167,7 +188,7 @@ class Endpoint:
         except EndpointFailure:
             self._metrics_at = self._clock() + METRICS_SECONDS
             return
-        load = load_of(response.body.decode(errors="replace")) if response.status == 200 else None
+        load = _load(response)
         self._metrics_at = self._clock() + (NO_METRICS_SECONDS if load is None else METRICS_SECONDS)
         if load is not None:
             for lane in self._lanes.values():
@@ -177,6 +198,10 @@ class Endpoint:
         """Close the connections."""
         await self._client.close()
         await self._root.close()
+
+
+def _load(response: Response) -> Load | None:
+    return load_of(response.body.decode(errors="replace")) if response.status == 200 else None
 
 
 def _verdict(response: Response | None, lane: Lane) -> Verdict:

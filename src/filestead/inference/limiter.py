@@ -49,8 +49,12 @@ USUAL_WEIGHT = 0.1
 FULL_CACHE = 0.95
 FULL_CACHE_FACTOR = 0.8
 WAITING_SHARE = 0.1
-REFUSED_SECONDS = 30.0
+REFUSED_SECONDS = 60.0
 """How long the limit stays below one at which the endpoint refused requests."""
+
+FAST_SECONDS = 0.05
+FAST_BASE = 16
+"""Minimum base for requests that are so short: their queue delays nobody, and this process needs some to be busy."""
 
 METRICS_SECONDS = 15.0
 """How long an observation of metrics counts."""
@@ -138,6 +142,12 @@ class Limiter:
         self._load = (load, self._clock())
 
     def _decide(self, cohort: Cohort, now: float) -> None:
+        self._judge(cohort, now)
+        self.limit = max(1, min(self.limit, self._allowed(now)))
+        self._base = max(1, min(self._base, self._ceiling))
+        self._cohort = Cohort(now, self.in_flight, self.limit, patient=not self._grows)
+
+    def _judge(self, cohort: Cohort, now: float) -> None:
         measured = cohort.measure(now)
         load = self._load[0] if now - self._load[1] <= METRICS_SECONDS else Load()
         if cohort.overloaded_share > 0:
@@ -156,8 +166,9 @@ class Limiter:
             self._restart(int(max(factor, 0.5) * self._base))
         else:
             self._move(measured, load)
-        self.limit = max(1, min(self.limit, self._allowed(now)))
-        self._cohort = Cohort(now, self.in_flight, self.limit, patient=not self._grows)
+        if measured is not None and measured.seconds < FAST_SECONDS and not self._grows and not cohort.overloaded_share:
+            self._base = max(self._base, FAST_BASE)
+            self.limit = max(self.limit, self._base)
 
     def _allowed(self, now: float) -> int:
         refused, until = self._refused

@@ -1,5 +1,6 @@
 """What model servers say of their load at `/metrics`, in the text format of Prometheus."""
 
+import contextlib
 import re
 
 from filestead.inference.limiter import Load
@@ -18,10 +19,9 @@ def load_of(text: str) -> Load | None:
     """The load of a server, over all its models and ranks; None if it says nothing that is known."""
     samples: dict[str, list[float]] = {}
     for name, value in _SAMPLE.findall(text):
-        try:
-            samples.setdefault(name, []).append(float(value))
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError):
+            found = float(value)
+            samples.setdefault(name, []).append(found)
     if not samples:
         return None
     return Load(

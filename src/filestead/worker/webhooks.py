@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from filestead import __version__
 from filestead.domain.batches.interfaces import WebhookEventRepository
-from filestead.domain.errors import WebhookFailed
+from filestead.domain.errors import DomainError
 from filestead.domain.jobs import Job, JobRepository
 from filestead.egress import DestinationRefused, Egress
 from filestead.wire.webhooks import encode_event, signature_headers
@@ -22,6 +22,10 @@ log = logging.getLogger("filestead")
 
 SECONDS = 15.0
 SUCCESS = range(200, 300)
+
+
+class WebhookFailed(DomainError):
+    """An event was not delivered, and why; a later attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True)

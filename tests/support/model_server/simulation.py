@@ -40,6 +40,29 @@ class Clock:
         return self.now
 
 
+class Fixed:
+    """A limit that never changes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_flight = 0
+
+    def try_acquire(self) -> bool:
+        if self.in_flight >= self.limit:
+            return False
+        self.in_flight += 1
+        return True
+
+    def release(self, outcome: Outcome) -> None:
+        self.in_flight -= 1
+
+    def pause_until(self, time: float) -> None:
+        pass
+
+    def seconds_to_wait(self) -> float:
+        return 0.1
+
+
 def requests(
     seed: int, tokens: tuple[int, int] = (20, 120), prompt: tuple[int, int] = (50, 400)
 ) -> Callable[[], Request]:
@@ -49,7 +72,7 @@ def requests(
 
 def simulate(
     machine: Machine,
-    limiter: Limiter,
+    limiter: Limiter | Fixed,
     clock: Clock,
     new_request: Callable[[], Request],
     seconds: float,

@@ -6,6 +6,7 @@ from sqlalchemy import Dialect, Executable, Text, and_, cast, exists, func, or_,
 from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
+from filestead.database.repositories.batch_audit import batch_checks, find_journal_violations
 from filestead.database.repositories.clock import proven_us
 from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import (
@@ -45,6 +46,7 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
         for invariant, severity, sentence, remedy, statement in _checks():
             rows = Statement(statement, dialect)(connection).fetchall()
             found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
+        found += find_journal_violations(connection, dialect)
         if dialect.name == "postgresql":
             found += _orphaned_vectors(connection)
         for sql, expected in SELF_CHECKS.get(dialect.name, ()):
@@ -120,6 +122,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US, ~is_pinned),
         ),
         *_vector_store_checks(),
+        *batch_checks(),
     ]
 
 

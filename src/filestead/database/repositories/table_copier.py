@@ -17,11 +17,12 @@ TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-VECTOR_STORE_TABLES = (
+RESOURCE_TABLES = (
     *("embedding_models", "vector_stores", "file_batches", "vector_store_files", "vector_store_chunks"),
-    *("index_segments", "index_postings", "index_documents", "jobs"),
+    *("index_segments", "index_postings", "index_documents"),
+    *("batches", "batch_results", "webhook_events", "jobs"),
 )
-"""Tables of vector stores and of jobs, in the order of their references; without vectors, see `copying.py`."""
+"""Tables of vector stores, batches and jobs, in the order of their references; without vectors, see `copying.py`."""
 
 VECTOR_TABLES = ("vector_blocks", "vector_values")
 """Of SQLite alone."""
@@ -32,6 +33,7 @@ SEQUENCES = {
     "vector_store_files": "seq",
     "embedding_models": "id",
     "index_segments": "id",
+    "batches": "seq",
     "jobs": "id",
 }
 """Tables whose rows are numbered; a number is never given twice."""

@@ -114,6 +114,10 @@ class Journal:
         """The packed numbers of all lines that have a result."""
         return b"".join(bytes(packed) for (packed,) in self._lines(connection, batch=batch).fetchall())
 
+    def is_to_be_swept(self, connection: Connection) -> bool:
+        """Whether a batch has ended since the last sweep."""
+        return self._ended(connection).fetchone() is not None
+
     def sweep(self, connection: Connection, limit: int) -> int:
         """Delete up to `limit` blocks of one batch that has ended; returns how many."""
         while (row := self._ended(connection).fetchone()) is not None:

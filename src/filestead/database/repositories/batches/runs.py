@@ -319,6 +319,9 @@ class SqlBatchRunRepository:
 
     async def delete_finished_journals(self, limit: int) -> int:
         """Delete blocks of journals whose batches have ended."""
+        # Mostly there is nothing, and a read costs no sync.
+        if not await self._database.read(self._journal.is_to_be_swept):
+            return 0
         return await self._database.write(lambda connection: self._journal.sweep(connection, limit))
 
 
