@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
-from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES, RESOURCE_TABLES
+from filestead.database.repositories.table_copier import RESOURCE_TABLES, TABLES_AFTER_FILES, TABLES_BEFORE_FILES
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.batch_worker import BatchWorker, input_of, result
