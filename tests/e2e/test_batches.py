@@ -137,8 +137,10 @@ def test_responses_are_as_the_official_description_has_them(
     def check(name: str, value: Any) -> None:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         Draft202012Validator(schema).validate(value)
-        if name == "Batch":
-            assert set(value) == set(document["components"]["schemas"]["Batch"]["properties"])
+
+    def present(batch: dict[str, Any]) -> dict[str, Any]:
+        """Nulls are recorded where the description has members that may be missing."""
+        return {name: value for name, value in batch.items() if value is not None}
 
     def get(path: str) -> Any:
         return runner.client.get(path).json()
@@ -147,16 +149,12 @@ def test_responses_are_as_the_official_description_has_them(
     job = worker.start(made, 2)
     worker.append(job, result("a"))
     worker.append(job, result("b"), kind=ERROR)
-    check("Batch", running(get(f"/batches/{made}")))
+    check("Batch", present(get(f"/batches/{made}")))
     worker.finish(job)
-    check("Batch", running(get(f"/batches/{made}")))
+    check("Batch", present(get(f"/batches/{made}")))
     failed = create(client, "a").id
     worker.fail(worker.claim(failed), BatchError("invalid_json_line", "No.", 1))
-    check("Batch", running(get(f"/batches/{failed}")))
+    check("Batch", present(get(f"/batches/{failed}")))
+    assert set(get(f"/batches/{made}")) == set(document["components"]["schemas"]["Batch"]["properties"])
     page = get("/batches")
-    check("ListBatchesResponse", {**page, "data": [running(batch) for batch in page["data"]]})
-
-
-def running(batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch without the nulls that are recorded, but that the description forgets: it has optional members instead."""
-    return batch
+    check("ListBatchesResponse", {**page, "data": [present(batch) for batch in page["data"]]})
