@@ -61,20 +61,24 @@ def test_case_23_cancelled_after_four_of_eight(server: Server, models: ThreadedM
     assert models.server.aborted >= aborted, "the connections were closed"
 
 
-def test_case_23_lines_in_flight_may_end(server: Server, models: ThreadedModels) -> None:
-    models.server.script = lambda received: Fault.slow(0.8)
-    created = create(server, lines(50))
-    while not models.server.requests:
-        time.sleep(0.01)
-    sent = len(models.server.requests)
-    server.client.post(f"/batches/{created['id']}/cancel")
-    found = wait(server, created)
-    total, completed, failed = counts(found)
-    assert (found["status"], total, failed) == ("cancelled", 50, 0)
-    assert completed >= sent, "what was in flight had its time"
-    output, errors = results(server, found)
-    assert len(output) == completed
-    assert sorted(ids([*output, *errors])) == sorted(f"line-{number}" for number in range(1, 51))
+def test_case_23_lines_in_flight_may_end(models: ThreadedModels, tmp_path: Path) -> None:
+    models.server.script = lambda received: Fault.slow(3)
+    with Server(tmp_path / "data", upstream_url=models.url, batch_cancel_seconds=10) as server:
+        created = create(server, lines(50))
+        while not models.server.requests:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        sent = len(models.server.requests)
+        assert sent < 50
+        begun = time.monotonic()
+        server.client.post(f"/batches/{created['id']}/cancel")
+        found = wait(server, created)
+        assert time.monotonic() - begun < 6, "it ends with them"
+        assert (found["status"], counts(found)) == ("cancelled", (50, sent, 0))
+        assert len(models.server.requests) == sent, "nothing was sent after the cancel"
+        output, errors = results(server, found)
+        assert len(output) == sent
+        assert sorted(ids([*output, *errors])) == sorted(f"line-{number}" for number in range(1, 51))
 
 
 def test_case_24_cancelled_twice_and_after_the_end(server: Server, models: ThreadedModels) -> None:

@@ -120,10 +120,10 @@ def test_a_connection_that_always_breaks(server: Server, models: ThreadedModels)
 
 
 def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
-    models.server.script = lambda received: Fault.slow(0.01)
-    given = lines(300)
-    with Server(tmp_path / "data", upstream_url=models.url, project_quota_bytes=400_000) as server:
-        filler = server.upload(b"x" * 300_000)["id"]
+    models.server.script = lambda received: Fault.slow(0.2)
+    given = lines(1_000)
+    with Server(tmp_path / "data", upstream_url=models.url, project_quota_bytes=1_000_000) as server:
+        filler = server.upload(b"x" * 800_000)["id"]
         created = create(server, given)
         deadline = time.monotonic() + 30
         while "pauses, as its results cannot be stored now" not in server.output:
@@ -133,10 +133,11 @@ def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
         held = get(server, created)
         assert held["status"] == "in_progress"
         sent = len(models.server.requests)
+        assert sent < 1_000
         time.sleep(1)
         assert len(models.server.requests) == sent, "nothing is sent while nothing can be stored"
         assert server.client.delete(f"/files/{filler}").status_code == 200
         done = wait(server, created)
-        assert (done["status"], counts(done)) == ("completed", (300, 300, 0))
-        assert len(models.server.requests) == 300, "no line was lost"
+        assert (done["status"], counts(done)) == ("completed", (1_000, 1_000, 0))
+        assert len(models.server.requests) == 1_000, "no line was lost"
         assert sorted(ids(results(server, done)[0])) == sorted(ids(given))

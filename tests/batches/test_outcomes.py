@@ -48,6 +48,7 @@ def test_case_1_a_batch_completes(server: Server, models: ThreadedModels) -> Non
     assert done["usage"]["total_tokens"] == sum(each["total_tokens"] for each in used)
     keys = {received.headers["idempotency-key"] for received in models.server.requests}
     assert keys == {each["id"] for each in output}
+    assert len(keys) == 3
     file = server.client.get(f"/files/{done['output_file_id']}").json()
     assert (file["purpose"], file["filename"]) == ("batch_output", f"{done['id']}_output.jsonl")
     assert 0 <= file["expires_at"] - file["created_at"] - 30 * 86_400 <= 1

@@ -126,3 +126,8 @@ def test_case_44_lines_choose_neither_server_nor_key(server: Server) -> None:
     given = [line(name, **{name: "http://127.0.0.1:1/v1"}) for name in members]
     found = faults(wait(server, create(server, given)))
     assert found == [("unknown_parameter", n, f"body.{name}") for n, name in enumerate(members, 1)]
+
+
+def test_too_many_models(server: Server) -> None:
+    failed = wait(server, create(server, [line(f"line-{n}", model=f"model-{n}") for n in range(257)]))
+    assert faults(failed) == [("too_many_models_in_batch", None, "body.model")]

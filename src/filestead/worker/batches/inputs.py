@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filestead.domain.batches.model import BatchTask
 from filestead.domain.blobs import BlobStore, LocalContent
@@ -14,15 +15,18 @@ from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.files.digester import RunInThread
 from filestead.worker.content import write_all
 
+T = TypeVar("T")
+
 INLINE_BYTES = 256 * 1024
 """Up to this size, a line is read where it is needed: validation has just read the file, so it is in memory."""
 
 
 class InputFile:
-    """Lines of the input, by their offset."""
+    """Lines of the input, by their offset. Whoever reads on a thread does it with `on_thread`."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._reads: set[asyncio.Future[Any]] = set()
 
     def read_now(self, offset: int, length: int) -> bytes:
         """Read a line. Blocks; raises `StorageFailed`."""
@@ -38,7 +42,20 @@ class InputFile:
         """Read a line, a large one on a thread."""
         if length <= INLINE_BYTES:
             return self.read_now(offset, length)
-        return await asyncio.to_thread(self.read_now, offset, length)
+        running = asyncio.get_running_loop().run_in_executor(None, self.read_now, offset, length)
+        return await self.on_thread(running)
+
+    async def on_thread(self, running: "asyncio.Future[T]") -> T:
+        """Wait for work on a thread, which goes on if the waiting task is cancelled."""
+        self._reads.add(running)
+        running.add_done_callback(self._reads.discard)
+        return await asyncio.shield(running)
+
+    async def close(self) -> None:
+        """Close the file when no thread uses it: the number of its descriptor may then be that of another file."""
+        reads = list(self._reads)
+        await asyncio.gather(*reads, return_exceptions=True)
+        os.close(self.descriptor)
 
 
 class Inputs:
@@ -58,30 +75,30 @@ class Inputs:
         """Open the input of a batch that has one; raises `BlobNotFound` or another error of the blob store."""
         assert task.input_blob_key is not None
         if self._local is not None:
-            descriptor: int = await self._run_in_thread(self._local.open_file, task.input_blob_key)
+            file = InputFile(await self._run_in_thread(self._local.open_file, task.input_blob_key))
         else:
-            descriptor = await self._copy(task, task.input_blob_key)
+            with tempfile.TemporaryFile(dir=self._folder) as unnamed:
+                file = InputFile(os.dup(unnamed.fileno()))
         try:
-            yield InputFile(descriptor)
+            if self._local is None:
+                await self._copy(task, task.input_blob_key, file)
+            yield file
         finally:
-            os.close(descriptor)
+            await file.close()
 
-    async def _copy(self, task: BatchTask, key: str) -> int:
-        """A copy whose digest is that of the upload."""
+    async def _copy(self, task: BatchTask, key: str, file: InputFile) -> None:
+        """Fill the file; its digest must be that of the upload."""
         digest = hashlib.sha256()
 
         def take(block: bytes) -> None:
-            write_all(descriptor, block)
+            write_all(file.descriptor, block)
             digest.update(block)
 
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            descriptor = file.fileno()
-            try:
-                async with contextlib.aclosing(self._blobs.read(key, 0, task.input_bytes)) as blocks:
-                    async for block in blocks:
-                        await self._run_in_thread(take, block)
-            except OSError as error:
-                raise StorageFailed(f"copying the input of a batch: {error.strerror}") from error
-            if digest.hexdigest() != task.input_sha256:
-                raise BlobNotFound(key)
-            return os.dup(descriptor)
+        try:
+            async with contextlib.aclosing(self._blobs.read(key, 0, task.input_bytes)) as blocks:
+                async for block in blocks:
+                    await file.on_thread(self._run_in_thread(take, block))
+        except OSError as error:
+            raise StorageFailed(f"copying the input of a batch: {error.strerror}") from error
+        if digest.hexdigest() != task.input_sha256:
+            raise BlobNotFound(key)

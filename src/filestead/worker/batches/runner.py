@@ -26,6 +26,9 @@ from filestead.worker.batches.validating import Validation, unknown_input
 log = logging.getLogger("filestead")
 
 CANCEL_CHECK_SECONDS = 1.0
+MAX_MODELS = 256
+"""Of one batch: each has a queue and a task of its own. Our choice."""
+
 FLUSH_SECONDS = 5.0
 """How long a batch that is interrupted takes at most to store its finished lines."""
 
@@ -91,10 +94,10 @@ class BatchHandler:
         found = await self._validate(job, task, file)
         if found is None:
             await self._finish(job, task, executed=0, total=0)
-        elif not found.errors:
+        elif not (errors := found.errors or _too_many_models(found)):
             await self._run_lines(job, task, file, found)
         elif task.batch.in_progress_at is None:
-            await self._batches.fail(job, found.errors)
+            await self._batches.fail(job, errors)
         else:
             raise StorageFailed("the input of a batch has changed since it was validated")
 
@@ -165,6 +168,12 @@ class _Journal:
 
     async def append(self, blocks: Sequence[ResultBlock], lines_per_second: float | None) -> RunState:
         return await self.batches.append(self.job, blocks, quota=self.quota, lines_per_second=lines_per_second)
+
+
+def _too_many_models(found: ValidationResult) -> list[BatchError]:
+    count = len(found.index.models)
+    text = f"The batch names {count} models. The maximum is {MAX_MODELS}; please split the batch."
+    return [BatchError("too_many_models_in_batch", text, None, "body.model")] if count > MAX_MODELS else []
 
 
 def _was_cancelled_before_start(status: BatchStatus, task: BatchTask) -> bool:

@@ -36,7 +36,7 @@ class Validation:
 
     async def step(self, run_in_thread: RunInThread) -> ValidationResult | None:
         """Read on for a moment; returns the result at the end of the file."""
-        await run_in_thread(self._read_slices)
+        await self._file.on_thread(run_in_thread(self._read_slices))
         return self._result
 
     def _read_slices(self) -> None:
