@@ -71,10 +71,11 @@ def _attach(case: Any) -> None:
 
 
 def _name_batch(case: Any) -> None:
-    """Put the id of a batch that exists into the path, unless there is one, and do not wait for results."""
-    if BATCH_ID and not str(case.path_parameters.get("batch_id")).startswith("batch_"):
-        at_end = case.path.endswith(("/retry", "/output", "/errors"))
-        case.path_parameters = {"batch_id": CANCELLED_BATCH_ID if at_end else BATCH_ID}
+    """Put the id of a batch that exists into the path, and for a retry of one that has ended; do not wait for results."""
+    if CANCELLED_BATCH_ID and case.path.endswith(("/retry", "/output", "/errors")):
+        case.path_parameters = {"batch_id": CANCELLED_BATCH_ID}
+    elif BATCH_ID and not str(case.path_parameters.get("batch_id")).startswith("batch_"):
+        case.path_parameters = {"batch_id": BATCH_ID}
     if re.fullmatch("[0-9]|[1-5][0-9]|60", str((case.query or {}).get("wait"))):
         case.query = {**case.query, "wait": 0}
 
