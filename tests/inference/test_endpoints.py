@@ -154,12 +154,12 @@ async def test_large_requests_wait_for_bytes_in_flight(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 1000)
     async with ModelServer(speed=50) as server, running(config(server)) as endpoints:
         lane = endpoints.for_model("m")[0].lane("m")
-        work = [send(lane, body("x" * size)) for size in (500, 600, 10, 5000, 10, 600) * 3]
+        work = [send(lane, body("x" * size)) for size in (500, 600, 390, 5000, 390, 600) * 3]
         exchanges = await asyncio.gather(*work)
         assert [exchange.kind for exchange in exchanges] == ["ok"] * 18
         sizes = [len(received.body) for received in server.requests]
         assert len(sizes) == 18 and lane.in_flight == 0
-        assert server.max_in_flight < 4
+        assert server.max_in_flight <= 2
 
 
 async def test_no_request_is_sent_during_retry_after() -> None:
