@@ -231,11 +231,19 @@ def test_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
     assert (again.status_code, again.json()["id"]) == (200, last)
     assert "more than the 8 bytes" in error(send_part(server.client, upload["id"], b"tail"))["message"]
     assert "more than the 8 bytes" in error(send_part(server.client, upload["id"], b"tai1", retries=1))["message"]
-    earlier = send_part(server.client, upload["id"], b"head", retries=2)
-    assert earlier.status_code == 200
-    assert earlier.json()["id"] not in (first, last)
-    file = send_complete(server.client, upload["id"], [earlier.json()["id"], last]).json()["file"]
+    assert send_part(server.client, upload["id"], b"head", retries=2).json()["id"] == first
+    file = send_complete(server.client, upload["id"], [first, last]).json()["file"]
     assert content(server, file["id"]) == b"headtail"
+
+
+def test_a_part_of_an_image_of_zeros_sent_again_after_it_was_not_stored(server: Server) -> None:
+    upload = create_upload(server.client, 12)
+    parts = [add_part(server.client, upload["id"], bytes(4))]
+    parts += [send_part(server.client, upload["id"], bytes(4), retries=1).json()["id"] for _ in range(2)]
+    assert len(set(parts)) == 3
+    file = send_complete(server.client, upload["id"], parts).json()["file"]
+    assert content(server, file["id"]) == bytes(12)
+    assert server.client.delete(f"/files/{file['id']}").status_code == 200
 
 
 # --- complete -------------------------------------------------------------------------------------------------------

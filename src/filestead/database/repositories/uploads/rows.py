@@ -87,9 +87,8 @@ class PartStatements:
         self.of_upload = compiled(select(*_PART_COLUMNS).where(of_upload).order_by(upload_parts.c.seq))
         shown = (upload_parts.c.id, upload_parts.c.upload_id, upload_parts.c.created_at)
         self.of_blob = compiled(select(*shown).where(of_upload, upload_parts.c.blob_key == bindparam("blob_key")))
-        newest = select(func.max(upload_parts.c.seq)).where(of_upload).scalar_subquery()
         self.twin = compiled(
-            select(upload_parts.c.blob_key, (upload_parts.c.seq == newest).label("newest"), *shown)
+            select(upload_parts.c.blob_key, *shown)
             .where(of_upload, upload_parts.c.bytes == int_param("bytes"), upload_parts.c.sha256 == bindparam("sha256"))
             .order_by(upload_parts.c.seq.desc())
             .limit(1)
