@@ -338,6 +338,19 @@ async def test_a_completed_upload_is_a_file_of_its_parts_in_the_listed_order(row
     await assert_sound(rows)
 
 
+async def test_a_file_may_have_a_thousand_parts(rows: Rows) -> None:
+    who = await rows.principal()
+    upload = await create(rows, who, 1_001)
+    contents = [b"%d" % (number % 10) for number in range(1_001)]
+    made = [await put(rows, who, upload.id, content) for content in contents]
+    file = (await complete(rows, who, upload.id, [accepted.part.id for accepted, _ in made[::-1]])).file
+    assert file.parts == 1_001
+    found = await rows.files.content_parts(file.blob_key)
+    assert [part.blob_key for part in found] == [key for _, key in made[::-1]]
+    assert [part.sha256 for part in found] == [sha256(content) for content in contents[::-1]]
+    await assert_sound(rows)
+
+
 async def test_a_file_of_one_part_is_as_any_other(rows: Rows) -> None:
     who = await rows.principal()
     upload = await create(rows, who, 4)

@@ -256,9 +256,7 @@ class SqlUploadRepository:
         else:
             number_of_parts = len(parts)
             self._completion.add_live_blob(connection, key=blob_key, project_id=completion.project_id)
-            for number, part in enumerate(parts):
-                values = {"part_key": part.blob_key, "bytes": part.bytes, "sha256": part.sha256}
-                self._completion.add_blob_part(connection, key=blob_key, number=number, **values)
+            self._completion.add_blob_parts(connection, blob_key, parts)
         added = self._completion.add_file(
             connection,
             id=completion.file_id,
