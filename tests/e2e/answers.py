@@ -375,11 +375,6 @@ def complete(scene: Scene, **changes: Any) -> Answer:
     return json_request(scene, "POST", f"{upload}/complete", body)
 
 
-def add_part_on_broken(scene: Scene) -> Answer:
-    upload = new_upload(scene.broken)
-    return ask(scene.broken, "POST", f"{upload}/parts", FORM, body=PART)
-
-
 UPLOAD_KINDS = {
     "upload": Kind("POST", UPLOADS, 200, lambda scene: json_request(scene, "POST", UPLOADS, NEW_UPLOAD)),
     "upload, bad purpose": Kind(
@@ -390,7 +385,6 @@ UPLOAD_KINDS = {
     "part, compressed": Kind("POST", PARTS, 415, lambda scene: add_part(scene, "", FORM, "Content-Encoding: gzip")),
     "part, no form": Kind("POST", PARTS, 400, lambda scene: add_part(scene, "", "Content-Type: text/plain")),
     "part, disk full": Kind("POST", PARTS, 507, add_part_on_full_disk),
-    "part, storage failed": Kind("POST", PARTS, 500, add_part_on_broken),
     "complete": Kind("POST", COMPLETE, 200, complete),
     "complete, wrong MD5": Kind("POST", COMPLETE, 400, lambda scene: complete(scene, md5="0" * 32)),
     "complete, no parts": Kind("POST", COMPLETE, 400, lambda scene: complete(scene, part_ids=[])),
