@@ -107,7 +107,7 @@ def test_the_expiry_of_the_file_starts_with_the_upload(server: Server) -> None:
         ({"bytes": 8 * 2**30 + 1}, "bytes", "Expected a value <= 8589934592, but got 8589934593 instead."),
         ({"other": 1}, "other", "Unknown parameter: 'other'."),
         ({"filename": "a/\0"}, "filename", "NUL"),
-        ({"filename": ""}, "file", "the file name"),
+        ({"filename": ""}, "filename", "Invalid 'filename': the file name is empty."),
         ({"expires_after": {"anchor": "now", "seconds": 3600}}, "expires_after.anchor", "'now' is not one of"),
         (
             {"expires_after": {"anchor": "created_at", "seconds": 60}},
