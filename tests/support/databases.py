@@ -21,6 +21,7 @@ from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
 from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
@@ -30,6 +31,7 @@ from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.domain.vector_stores.scan import ScannedVectors
@@ -78,6 +80,7 @@ class Rows:
     batches: BatchRepository
     batch_runs: BatchRunRepository
     webhook_events: WebhookEventRepository
+    uploads: UploadRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -124,6 +127,7 @@ def over(database: Database, clock: Clock) -> Rows:
         SqlBatchRepository(database),
         SqlBatchRunRepository(database, new_id, webhook=True),
         SqlWebhookEventRepository(database),
+        SqlUploadRepository(database),
     )
 
 

@@ -22,8 +22,12 @@ PREFIXES = {
     "vector_store_id": {"pattern": "^vs_"},
     "batch_id": {"pattern": "^vsfb_"},
     "file_id": {"pattern": "^file"},
+    "upload_id": {"pattern": "^upload_"},
 }
 """Of ids in paths."""
+
+OPTIONAL = {("Upload", "file")}
+"""Members of responses that may be absent."""
 
 Schemas = Mapping[type, Mapping[str, Any]]
 """Shapes to describe; of each, the properties that the type alone does not describe."""
@@ -101,14 +105,14 @@ def build_document(
 
 
 def _components(schemas: Schemas) -> dict[str, Any]:
-    """Describe the shapes. Responses contain exactly the listed properties, all of them."""
+    """Describe the shapes. Responses contain exactly the listed properties, and all of them but the optional ones."""
     _, components = msgspec.json.schema_components(
         [*schemas, wire.ErrorBody], ref_template="#/components/schemas/{name}"
     )
     for name, component in components.items():
         component["additionalProperties"] = False
         if name != "ErrorBody":  # its `detail` is missing in a 401
-            component["required"] = list(component["properties"])
+            component["required"] = [each for each in component["properties"] if (name, each) not in OPTIONAL]
     components["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
     for shape, properties in schemas.items():
         components[shape.__name__]["properties"].update(properties)
@@ -118,8 +122,8 @@ def _components(schemas: Schemas) -> dict[str, Any]:
 def _path_item(path: str, operations: list[Operation[Any]]) -> dict[str, Any]:
     """Describe a path: the parameters in its template and those common to all operations, then each operation."""
     names = re.findall(r"\{(\w+)\}", path)
-    # The prefix of an id is required below vector stores only: any other file id is merely unknown.
-    required = PREFIXES if "vector_store_id" in names else {}
+    # The prefix of a file id is required below vector stores only: any other one is merely unknown.
+    required = {} if names == ["file_id"] else PREFIXES
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", **required.get(name, {})}}
         for name in names

@@ -75,7 +75,7 @@ def build_batch_runner(
     handler = BatchHandler(
         backends.batch_runs,
         backends.jobs,
-        inputs=Inputs(backends.blobs, run_in_thread, local=backends.local_content, folder=None),
+        inputs=Inputs(backends.files, backends.blobs, run_in_thread, local=backends.local_content, folder=None),
         checks=Checks(
             DECODERS,
             single_model=settings.batch_models == "single",

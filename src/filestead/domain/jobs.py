@@ -41,6 +41,8 @@ class JobKind(StrEnum):
     """Validate and run a batch; the subject is its id."""
     WEBHOOK = "webhook"
     """Deliver an event; the subject is its id."""
+    CHECK = "check"
+    """Read the whole content of a file that was uploaded in parts; the subject is the id of the file."""
 
 
 URGENT = frozenset({JobKind.MERGE})

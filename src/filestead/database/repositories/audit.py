@@ -8,11 +8,12 @@ from sqlalchemy import text as literal_sql
 from filestead.database.engines.statements import Connection, Statement
 from filestead.database.repositories.batch_audit import batch_checks, find_journal_violations
 from filestead.database.repositories.clock import proven_us
+from filestead.database.repositories.pins import is_pinned
 from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import (
     LIVE,
     PART_BITS,
-    batches,
+    blob_parts,
     blobs,
     detached_files,
     files,
@@ -21,6 +22,8 @@ from filestead.database.tables import (
     index_segments,
     jobs,
     projects,
+    upload_parts,
+    uploads,
     vector_blocks,
     vector_store_chunks,
     vector_store_files,
@@ -81,15 +84,23 @@ def _orphaned_vectors(connection: Connection) -> list[Violation]:
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
     """(invariant, class, meaning of a row of the statement, remedy, statement)."""
     used = used_bytes()
-    of_uploads = func.coalesce(
-        select(func.sum(blobs.c.bytes_reserved))
-        .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
-        .scalar_subquery(),
-        0,
+    of_blobs = select(func.sum(blobs.c.bytes_reserved)).where(
+        blobs.c.project_id == projects.c.id, blobs.c.state != LIVE
     )
-    reserved = of_uploads + journal_bytes()
-    has_file = exists().where(files.c.blob_key == blobs.c.key)
-    is_pinned = exists().where(batches.c.input_blob_key == blobs.c.key)
+    of_uploads = select(func.sum(uploads.c.bytes)).where(
+        uploads.c.project_id == projects.c.id, uploads.c.status == "pending"
+    )
+    reserved = (
+        func.coalesce(of_blobs.scalar_subquery(), 0) + func.coalesce(of_uploads.scalar_subquery(), 0) + journal_bytes()
+    )
+    has_file = or_(
+        exists().where(files.c.blob_key == blobs.c.key),
+        exists().where(upload_parts.c.blob_key == blobs.c.key),
+        exists()
+        .where(blob_parts.c.part_key == blobs.c.key)
+        .where(blob_parts.c.blob_key == files.c.blob_key)
+        .correlate(blobs),
+    )
     return [
         (
             "I-12",
@@ -101,7 +112,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
         (
             "I-21",
             "A",
-            "the blob is live in the ledger but no file has it, or the other way round",
+            "the blob is live in the ledger but no file or part has it, or the other way round",
             "report this: a sweep could take a visible file's bytes",
             select(blobs.c.key).where(
                 or_(and_(blobs.c.state == LIVE, ~has_file), and_(blobs.c.state != LIVE, has_file))
@@ -119,10 +130,53 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "B",
             "the blob's lease ran out more than 5 minutes ago and no sweep has taken it",
             "run `filestead sweep`",
-            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US, ~is_pinned),
+            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US, ~is_pinned()),
         ),
+        *_upload_checks(),
         *_vector_store_checks(),
         *batch_checks(),
+    ]
+
+
+def _upload_checks() -> list[tuple[str, str, str, str, Executable]]:
+    of_file = blob_parts.c.blob_key == files.c.blob_key
+    count = select(func.count()).select_from(blob_parts).where(of_file).scalar_subquery()
+    size = func.coalesce(select(func.sum(blob_parts.c.bytes)).where(of_file).scalar_subquery(), 0)
+    stored = (
+        select(upload_parts.c.upload_id, upload_parts.c.blob_key, upload_parts.c.bytes).distinct().subquery("stored")
+    )
+    received = func.coalesce(
+        select(func.sum(stored.c.bytes)).where(stored.c.upload_id == uploads.c.id).scalar_subquery(), 0
+    )
+    return [
+        (
+            "I-27",
+            "A",
+            "the parts of the file are not as many, or have not as many bytes, as its row says",
+            "restore the last backup, or delete the file, and report this",
+            select(files.c.id).where(files.c.parts.is_not(None), or_(files.c.parts != count, files.c.bytes != size)),
+        ),
+        (
+            "I-28",
+            "A",
+            "the upload has not received as many bytes as its parts have, or has parts although it has ended",
+            "cancel the upload, and report this",
+            select(uploads.c.id).where(
+                or_(
+                    and_(uploads.c.status == "pending", uploads.c.bytes_received != received),
+                    and_(uploads.c.status != "pending", received != 0),
+                )
+            ),
+        ),
+        (
+            "I-29",
+            "B",
+            f"the upload expired more than {EXPIRY_GRACE_SECONDS} seconds ago and was not swept",
+            "run `filestead sweep`",
+            select(uploads.c.id).where(
+                uploads.c.status == "pending", uploads.c.expires_at < proven_us() // 1_000_000 - EXPIRY_GRACE_SECONDS
+            ),
+        ),
     ]
 
 

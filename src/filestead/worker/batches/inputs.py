@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filestead.domain.batches.model import BatchTask
 from filestead.domain.blobs import BlobStore, LocalContent
-from filestead.domain.errors import BlobNotFound, StorageFailed
+from filestead.domain.errors import BlobNotFound, FileCorrupt, StorageFailed
+from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
+from filestead.domain.files.interfaces import FileRepository
+from filestead.domain.files.model import ContentPart
 from filestead.worker.content import write_all
 
 T = TypeVar("T")
@@ -62,9 +64,17 @@ class Inputs:
     """Opens the inputs of batches."""
 
     def __init__(
-        self, blobs: BlobStore, run_in_thread: RunInThread, *, local: LocalContent | None, folder: Path | None
+        self,
+        files: FileRepository,
+        blobs: BlobStore,
+        run_in_thread: RunInThread,
+        *,
+        local: LocalContent | None,
+        folder: Path | None,
     ) -> None:
-        """Without `local` content, an input is copied to `folder`, or to the system's temporary folder."""
+        """Without `local` content, or in parts, an input is copied to `folder`, or to the system's temporary folder."""
+        self._files = files
+        self._content = ContentReader(files, blobs, run_in_thread)
         self._blobs = blobs
         self._run_in_thread = run_in_thread
         self._local = local
@@ -73,32 +83,31 @@ class Inputs:
     @contextlib.asynccontextmanager
     async def open(self, task: BatchTask) -> AsyncIterator[InputFile]:
         """Open the input of a batch that has one; raises `BlobNotFound` or another error of the blob store."""
-        assert task.input_blob_key is not None
-        if self._local is not None:
-            file = InputFile(await self._run_in_thread(self._local.open_file, task.input_blob_key))
+        key = task.input_blob_key
+        assert key is not None
+        parts = await self._files.content_parts(key)
+        local = None if parts else self._local
+        if local is not None:
+            file = InputFile(await self._run_in_thread(local.open_file, key))
         else:
             with tempfile.TemporaryFile(dir=self._folder) as unnamed:
                 file = InputFile(os.dup(unnamed.fileno()))
         try:
-            if self._local is None:
-                await self._copy(task, task.input_blob_key, file)
+            if local is None:
+                content = parts or [ContentPart(key, task.input_bytes, task.input_sha256)]
+                await self._copy(task, key, content, file)
             yield file
         finally:
             await file.close()
 
-    async def _copy(self, task: BatchTask, key: str, file: InputFile) -> None:
-        """Fill the file; its digest must be that of the upload."""
-        digest = hashlib.sha256()
-
-        def take(block: bytes) -> None:
-            write_all(file.descriptor, block)
-            digest.update(block)
-
+    async def _copy(self, task: BatchTask, key: str, content: Sequence[ContentPart], file: InputFile) -> None:
+        """Fill the file; the digest of each part must be that of its upload."""
+        source = self._content.read_parts(task.batch.input_file_id, content, 0, task.input_bytes, verify=True)
         try:
-            async with contextlib.aclosing(self._blobs.read(key, 0, task.input_bytes)) as blocks:
+            async with contextlib.aclosing(source) as blocks:
                 async for block in blocks:
-                    await file.on_thread(self._run_in_thread(take, block))
+                    await file.on_thread(self._run_in_thread(write_all, file.descriptor, block))
         except OSError as error:
             raise StorageFailed(f"copying the input of a batch: {error.strerror}") from error
-        if digest.hexdigest() != task.input_sha256:
-            raise BlobNotFound(key)
+        except FileCorrupt:
+            raise BlobNotFound(key) from None

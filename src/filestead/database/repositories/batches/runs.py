@@ -308,7 +308,7 @@ class SqlBatchRunRepository:
         for key in sorted({file.blob_key for file in files} | ({input_key} if input_key else set())):
             self._blobs.lock(connection, key=key)
         if input_key:
-            self._blobs.restart_lease(connection, key=input_key)
+            self._blobs.restart_leases(connection, key=input_key)
         if reserved:
             self._quota.release(connection, project_id=project_id, used=0, reserved=reserved)
         for file in files:

@@ -7,6 +7,7 @@ from sqlalchemy import Dialect
 from filestead.database.engines.statements import Connection
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
+from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
@@ -34,7 +35,8 @@ class Uploads:
         """Compile the statements, for a repository that publishes files in its own transactions."""
         files, blobs, quota = FileStatements(dialect), BlobStatements(dialect), QuotaLedger(dialect)
         idempotency = IdempotencyRecords(dialect, clock)
-        garbage = Garbage(clock, files, blobs, quota, FileListing(dialect, clock), idempotency)
+        listing, parts = FileListing(dialect, clock), EndedUploads(dialect)
+        garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts)
         return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency)
 
     def begin(
