@@ -461,7 +461,7 @@ async def test_40_results_that_exceed_the_quota_are_not_recorded(rows: Rows) -> 
 
 async def test_the_reservation_becomes_the_usage_of_the_files(rows: Rows) -> None:
     who = await rows.principal()
-    _, job = await begin(rows, who)
+    _, job = await begin(rows, who, 2)
     await append(rows, job, block(1, size=50), block(2, size=30, kind=ERROR))
     quota = Quota(2_000_000, None)
     usage = await rows.files.usage(who.project_id)
@@ -478,7 +478,7 @@ async def test_the_reservation_becomes_the_usage_of_the_files(rows: Rows) -> Non
 
 async def test_files_are_published_together_or_not_at_all(rows: Rows) -> None:
     who = await rows.principal()
-    batch, job = await begin(rows, who)
+    batch, job = await begin(rows, who, 2)
     await append(rows, job, block(1, size=50), block(2, size=30, kind=ERROR))
     files = [await output(rows, job, OUTPUT, 50), await output(rows, job, ERROR, 30)]
     assert await rows.files.abandon(files[1].blob_key)
