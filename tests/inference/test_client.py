@@ -271,6 +271,7 @@ async def test_bytes_behind_a_response_are_no_response(
         await get(client)
         await asyncio.sleep(0.05)
         assert (await get(client)).body == b"ok"
+    assert raw.connections == 3
 
 
 async def test_an_expired_connection_is_not_used(

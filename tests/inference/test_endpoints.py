@@ -150,6 +150,18 @@ async def test_waiters_are_woken_by_a_free_place() -> None:
         assert server.max_in_flight == 2
 
 
+async def test_large_requests_wait_for_bytes_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 1000)
+    async with ModelServer(speed=50) as server, running(config(server)) as endpoints:
+        lane = endpoints.for_model("m")[0].lane("m")
+        work = [send(lane, body("x" * size)) for size in (500, 600, 390, 5000, 390, 600) * 3]
+        exchanges = await asyncio.gather(*work)
+        assert [exchange.kind for exchange in exchanges] == ["ok"] * 18
+        sizes = [len(received.body) for received in server.requests]
+        assert len(sizes) == 18 and lane.in_flight == 0
+        assert server.max_in_flight <= 2
+
+
 async def test_no_request_is_sent_during_retry_after() -> None:
     async with ModelServer(instant=True) as server, running(config(server)) as endpoints:
         lane = endpoints.for_model("m")[0].lane("m")
@@ -230,19 +242,23 @@ async def test_a_wrong_model_pauses_only_its_lane() -> None:
         assert (await send(lane)).kind == "ok"
 
 
-async def test_the_load_that_a_server_reports_reaches_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("reported", "limits"), [(None, range(8, 257)), (50, range(1, 7))])
+async def test_the_load_that_a_server_reports_reaches_the_controller(
+    monkeypatch: pytest.MonkeyPatch, reported: int | None, limits: range
+) -> None:
     monkeypatch.setattr(module, "METRICS_SECONDS", 0.02)
-    machine = Machine(knee=1e9, slots=8)
-    async with ModelServer(machine, speed=100) as server, running(config(server)) as endpoints:
+    async with ModelServer(Machine(knee=1e9), speed=10) as server, running(config(server)) as endpoints:
+        if reported is not None:
+            server.reported_metrics = f"vllm:num_requests_running 4\nvllm:num_requests_waiting {reported}\n"
         lane = endpoints.for_model("m")[0].lane("m")
 
         async def one_after_the_other(number: int) -> None:
-            for n in range(30):
-                await send(lane, body(f"{number} {n}"))
+            for n in range(12):
+                await send(lane, body(f"{number} {n}", max_tokens=60))
 
-        await asyncio.gather(*(one_after_the_other(n) for n in range(40)))
+        await asyncio.gather(*(one_after_the_other(n) for n in range(12)))
+        assert lane.limit in limits
         assert "/metrics" in {probe.path for probe in server.probes}
-        assert lane.limit <= 16
         before = len(server.probes)
         await asyncio.sleep(0.1)
         assert len(server.probes) - before <= 1  # none while nothing is in flight

@@ -250,7 +250,10 @@ def test_bytes_in_flight() -> None:
     assert limiter.try_acquire(1000)  # one is never too large
     assert not limiter.try_acquire(1)
     limiter.release(Outcome(1.0, 1, size=1000))
-    assert limiter.try_acquire(60) and not limiter.try_acquire(41) and limiter.try_acquire(40)
+    assert limiter.try_acquire(60) and limiter.try_acquire(30) and not limiter.try_acquire(41)
+    assert not limiter.has_room() and not limiter.try_acquire(10)  # which would let the larger one wait for ever
+    limiter.give_back(30)
+    assert not limiter.has_room()
     limiter.give_back(60)
-    assert limiter.try_acquire(60)
+    assert limiter.has_room() and limiter.try_acquire(41) and limiter.try_acquire(59)
     assert limiter.in_flight == 2

@@ -43,7 +43,7 @@ class Exchange:
 
     kind: Kind
     response: Response | None
-    """Of the endpoint, if there is one."""
+    """Of the endpoint, if there is one. None with `final` means a request that cannot be sent, such as a wrong path."""
     detail: str
     """What happened, for people; empty for `ok`."""
     retry_after: float | None

@@ -119,6 +119,7 @@ class Lane:
 
     async def wait_ready(self) -> None:
         """Wait until a request can be sent."""
+        await asyncio.sleep(0)  # a caller that has no use for the place must not stop the event loop
         while not self.ready():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)

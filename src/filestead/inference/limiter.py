@@ -79,6 +79,8 @@ class Limiter:
         self._ceiling = max(1, ceiling)
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._wanted = 0
+        """Size of a request that found too many bytes in flight: smaller ones wait for it."""
         self._paused_until = -math.inf
         self.in_flight = 0
         self.limit = min(START, self._ceiling)
@@ -100,7 +102,10 @@ class Limiter:
     def try_acquire(self, size: int = 0) -> bool:
         """Take a place for a request of `size` bytes, if there is one now. One request is never too large."""
         if not self.has_room(size):
+            if self.has_room():
+                self._wanted = size
             return False
+        self._wanted = 0
         self._cohort.count(self._clock(), self.in_flight)
         self.in_flight += 1
         self._bytes += size
@@ -110,7 +115,8 @@ class Limiter:
         """Whether there is a place for a request of `size` bytes now."""
         if self.in_flight >= self.limit or self._clock() < self._paused_until:
             return False
-        return not self.in_flight or self._max_bytes is None or self._bytes + size <= self._max_bytes
+        needed = self._bytes + max(size, self._wanted)
+        return not self.in_flight or self._max_bytes is None or needed <= self._max_bytes
 
     def give_back(self, size: int = 0) -> None:
         """Return a place whose request was not sent or was cancelled: it says nothing of the endpoint."""

@@ -53,6 +53,8 @@ class ModelServer:
         self.aborted = 0
         """Requests whose client went away."""
         self.refused = 0
+        self.reported_metrics: str | None = None
+        """The text of `/metrics`, if not that of the engine."""
         self.max_in_flight = 0
         self.connections: set[_Connection] = set()
         self.numbers = itertools.count()
@@ -98,6 +100,7 @@ class ModelServer:
         if not self.engine.submit(request, self.now()):
             return False
         self._waiting[request] = asyncio.get_running_loop().create_future()
+        self.max_in_flight = max(self.max_in_flight, len(self._waiting))
         self._set_timer()
         try:
             await self._waiting[request]
@@ -134,6 +137,8 @@ class ModelServer:
         return self.faults.popleft() if self.faults else None
 
     def metrics_text(self) -> str:
+        if self.reported_metrics is not None:
+            return self.reported_metrics
         engine = self.engine
         label = f'{{model_name="{self.models[0]}"}}'
         values = {
@@ -231,7 +236,6 @@ class _Connection(asyncio.Protocol):
             server.refused += 1
             self.send(429, _error("busy"))
             return
-        server.max_in_flight = max(server.max_in_flight, len(server.engine.running) + len(server.engine.waiting) + 1)
         self.send(200, responses.response_to(received.path, parsed, request))
 
     def _refusal(self, received: Received) -> tuple[int, bytes] | None:
