@@ -95,7 +95,7 @@ def test_large_bodies_in_flight_are_bounded(tmp_path: Path) -> None:
     size = 4 * 1024 * 1024
     given = [line(str(number), "x" * size) for number in range(24)]
     most = 0
-    with ThreadedModels(ModelServer(records=False)) as models:
+    with ThreadedModels(ModelServer(instant=True, records=False)) as models:
         models.server.script = lambda received: Fault.slow(0.3)
         with Server(tmp_path / "data", upstream_url=models.url) as server:
             created = create(server, given)
