@@ -4,9 +4,10 @@ import random
 import time
 from pathlib import Path
 
+from filestead.worker.batches.dispatcher import MAX_IN_FLIGHT_BYTES
 from tests.batches.models import ThreadedModels
-from tests.batches.runs import CHAT, Line, create, encode, get, has_counts, lines, wait
-from tests.support.model_server import Machine, ModelServer
+from tests.batches.runs import CHAT, Line, counts, create, encode, get, has_counts, line, lines, wait
+from tests.support.model_server import Fault, Machine, ModelServer
 from tests.support.servers import Server, run_command
 
 PREFIXES = 10
@@ -88,3 +89,19 @@ def test_cases_32_and_33_the_best_parallelism_is_found_without_a_refusal(tmp_pat
     seen.sort()
     assert 12 <= seen[len(seen) // 2] <= 24, seen
     assert seen[-1] <= 40, "it does not run away"
+
+
+def test_large_bodies_in_flight_are_bounded(tmp_path: Path) -> None:
+    size = 4 * 1024 * 1024
+    given = [line(str(number), "x" * size) for number in range(24)]
+    most = 0
+    with ThreadedModels(ModelServer(instant=True, records=False)) as models:
+        models.server.script = lambda received: Fault.slow(0.3)
+        with Server(tmp_path / "data", upstream_url=models.url) as server:
+            created = create(server, given)
+            while get(server, created)["status"] in {"validating", "in_progress"}:
+                busy = sum(connection.task is not None for connection in list(models.server.connections))
+                most = max(most, busy)
+                time.sleep(0.01)
+            assert counts(wait(server, created)) == (24, 24, 0)
+    assert 1 < most <= MAX_IN_FLIGHT_BYTES // size
