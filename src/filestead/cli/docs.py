@@ -11,7 +11,7 @@ from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
-`filestead` has two halves. The client commands (`filestead files ...`, `filestead vector-stores ...`) take the
+`filestead` has two halves. The client commands (`filestead files ...`, `filestead uploads ...` and so on) take the
 arguments of the official `openai` 1.8.0, send what it sends and print what it prints, to this server or any other with
 the OpenAI API. The server commands work on an installation. `make docs` writes this page.
 
@@ -35,16 +35,18 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 The server is at `OPENAI_BASE_URL` (default `http://127.0.0.1:8080/v1`), the key in `OPENAI_API_KEY`; `OPENAI_ORG_ID`
 and `OPENAI_PROJECT_ID` name organization and project, `OPENAI_CUSTOM_HEADERS` holds `Name: value` lines for more.
 
-Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last
-of a repeated flag wins unless its values form a list, and `--` ends the flags. A text value `@path` is replaced by the
-file's content (`\\@` is a plain `@`; the value of `files create --file` is always a path). YAML or JSON on standard
-input fills members that no flag sets; in a loop that reads from standard input, give the commands `</dev/null`.
+Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last of
+a repeated flag wins unless its values form a list, and `--` ends the flags. A text value `@path` is replaced by the
+file's content (`\\@` is a plain `@`; the values of `files create --file` and `uploads:parts create --data` are always
+paths). One document of YAML or JSON on standard input fills members that no flag sets; a member with a flag of its own
+is of that flag's type. Piped inner members (`expires_after.seconds`) merge with those of flags; in a loop that reads
+from standard input, give the commands `</dev/null`.
 
 A flag with a dot sets one member of a mapping: `--expires-after.days 7` is `--expires-after '{days: 7}'`. Where
 mappings form a list (`--file.file-id`), a member that the last mapping has already begins the next one.
 
 `--format-error` and `--transform-error` lay out the error object of a server. 408, 409, 429, 5xx and connection errors
-are retried twice, except for `files create`.
+are retried twice, except for a form with a file (`files create`, `uploads:parts create`).
 """
 
 FORMATS = """### Formats
@@ -87,7 +89,6 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   name is an error.
 - `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
-- `uploads` does not exist yet.
 """
 
 

@@ -1,6 +1,6 @@
 """The `filestead` command: dispatch and exit statuses. The modules of a command are imported when it is called.
 
-The client commands (`files ...`, `vector-stores ...`) use the grammar of the official command line, the server commands
+The client commands (`files ...`, `uploads ...`) use the grammar of the official command line, the server commands
 that of cyclopts.
 """
 
