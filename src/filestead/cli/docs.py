@@ -61,8 +61,8 @@ FORMATS = """### Formats
 | `explore` | taken for `json`, with a warning |
 
 `--transform` is a [GJSON](https://github.com/tidwall/gjson/blob/master/SYNTAX.md) path, applied to each object; a path
-that leads nowhere prints the whole object. JSON is coloured on a terminal or with `FORCE_COLOR=1`, and plain with
-`FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`).
+that leads nowhere prints the whole object, one that is not understood is an error. JSON is coloured on a terminal or
+with `FORCE_COLOR=1`, and plain with `FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`).
 
 On a terminal, in every format and on standard error too, control characters and bidirectional controls that the server
 sent are spelled out (`\\u001b`, `\\u202e`), so that no answer can command the terminal; with `-r`, lines and tabs stay.
@@ -87,7 +87,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   renames).
 - A redirect of a request that changes something to another origin, from https to http, or to an address with a user
   name is an error.
-- `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
+- `explore` is not interactive. A negative index in `--transform` is an error.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
 """
 

@@ -121,12 +121,15 @@ def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
 
 
 def _transform(text: str, path: str) -> str:
-    """The value at the GJSON path; the whole text if there is none."""
+    """The value at the GJSON path; the whole text if there is none. Raises `CommandError` for an unsupported path."""
     if not path:
         return text
     from filestead.cli.client.formats import gjson  # noqa: PLC0415 - needed only for --transform
 
-    found = gjson.select(text, path)
+    try:
+        found = gjson.select(text, path)
+    except gjson.UnsupportedPath as error:
+        raise CommandError(f"--transform: {error}") from None
     return text if found is None else found
 
 
