@@ -56,7 +56,7 @@ FORMATS = """### Formats
 | `auto`, `json` | indented JSON, spelled as the server spelled it; a list is one object after the other |
 | `jsonl` | one line each |
 | `yaml` | YAML; the objects of a list follow each other without `---` |
-| `pretty` | a box, cut to the terminal's width |
+| `pretty` | a box; texts are cut to the terminal's width |
 | `raw` | the server's bytes; of a list the first page, with its envelope |
 | `explore` | taken for `json`, with a warning |
 
@@ -87,6 +87,7 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   renames).
 - A redirect of a request that changes something to another origin, from https to http, or to an address with a user
   name is an error.
+- `pretty` shows every member of an object under its own name, also one like `a.b`, and one that is repeated.
 - `explore` is not interactive. A negative index in `--transform` is an error.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
 """
