@@ -211,7 +211,7 @@ def width(line: str) -> int:
         STRING | st.integers(-999999, 999999) | st.booleans() | st.none(),
         min_size=1,
     ),
-    st.integers(16, 90),
+    st.integers(20, 90),
 )
 def test_boxes_keep_to_the_width(document: dict[str, Any], columns: int) -> None:
     title, *lines = box(document, columns)
