@@ -21,7 +21,11 @@ class UnknownCommand(Exception):
 
 
 class CommandError(Exception):
-    """The command failed; the message goes to standard error, and the exit status is 1."""
+    """The command failed; the message goes to standard error. The exit status is 1, or that of a failed pager."""
+
+    def __init__(self, message: str, *, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def closest_match(word: str, names: Iterable[str]) -> str | None:
