@@ -28,7 +28,7 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | 3 | all | no such command |
 | 10 | `__complete` | the shell is to complete file names |
 | 78 | server commands | a setting or the data directory is wrong; a restart does not help (EX_CONFIG) |
-| 130, 141 | all | ended by Ctrl-C, or by a closed standard output: the signals SIGINT and SIGPIPE, as a shell reports them |
+| 130, 141 | all | ended by Ctrl-C or a closed standard output: SIGINT and SIGPIPE, as a shell reports them |
 
 ## Client commands
 
@@ -62,7 +62,8 @@ FORMATS = """### Formats
 
 `--transform` is a [GJSON](https://github.com/tidwall/gjson/blob/master/SYNTAX.md) path, applied to each object; a path
 that leads nowhere prints the whole object, one that is not understood is an error. JSON is coloured on a terminal or
-with `FORCE_COLOR=1`, and plain with `FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`); one that fails ends the list with its status.
+with `FORCE_COLOR=1`, and plain with `FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`);
+one that fails ends the list with its status.
 
 On a terminal, in every format and on standard error too, control characters and bidirectional controls that the server
 sent are spelled out (`\\u001b`, `\\u202e`), so that no answer can command the terminal; with `-r`, lines and tabs stay.
