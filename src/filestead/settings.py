@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     max_batch_file_bytes: ByteSize = _setting(
         ByteSize(200 * MIB), "bytes", "Maximum size of a file with the purpose `batch`.", ge=1
     )
+    max_upload_bytes: ByteSize = _setting(
+        ByteSize(8192 * MIB), "bytes", "Maximum size of a file that is uploaded in parts, whatever its purpose.", ge=1
+    )
     project_quota_bytes: ByteSize = _setting(
         ByteSize(5 * TIB // 2), "bytes", "Maximum total size of all files of one project; 0 means no limit."
     )

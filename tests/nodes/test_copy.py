@@ -26,13 +26,14 @@ from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnDisk, OnServers, clean_environment
+from tests.support.parts import add_part, create_upload, upload_in_parts
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
 KEY = "sk-copied-0123456789"
-TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES, *VECTOR_STORE_TABLES)
+TABLES = (*TABLES_BEFORE_FILES, "files", "blob_parts", *TABLES_AFTER_FILES, *VECTOR_STORE_TABLES)
 _numbers = itertools.count()
 
 
@@ -190,7 +191,8 @@ def assert_same(source: Place, target: Place) -> None:
     here, there = source.rows(), target.rows()
     for table in TABLES:
         assert there[table] == here[table], table
-    assert target.inside.stored() == {row["blob_key"] for row in there["files"]}
+    parts = {row["part_key"] for row in there["blob_parts"]}
+    assert target.inside.stored() == {row["blob_key"] for row in there["files"] if row["parts"] is None} | parts
     assert target.inside.staged() == set()
     checked = target.run("verify", "--deep")
     assert checked.returncode == 0, checked.stdout
@@ -251,6 +253,31 @@ def test_a_copy_is_the_same_installation(way: Way) -> None:
         assert oldest_first[-1]["id"] == new["id"]
     ranks = {row["id"]: row["seq"] for row in target.rows()["files"]}
     assert ranks.pop(new["id"]) > max(*ranks.values(), deleted_rank := len(contents) + 3), deleted_rank
+
+
+def test_files_in_parts_are_copied_and_uploads_in_progress_are_not(way: Way) -> None:
+    source, target = way
+    contents = [secrets.token_bytes(3_000_000), b"middle", secrets.token_bytes(700_000)]
+    with source.serve(sweep_seconds=0.2) as server:
+        file = upload_in_parts(server.client, *contents)["file"]
+        empty = upload_in_parts(server.client)["file"]
+        pending = create_upload(server.client, 10)
+        add_part(server.client, pending["id"], b"part")
+        later = upload_in_parts(server.client, b"one ", b"two")["file"]
+        server.kill()
+    assert copy(source, target).returncode == 0
+    # What the upload in progress has reserved is not copied either.
+    assert {row["bytes_reserved"] for row in source.rows()["projects"]} == {10}
+    source.inside.sql("UPDATE projects SET bytes_reserved = 0")
+    assert_same(source, target)
+    again = copy(source, target)
+    assert (again.returncode, again.stdout.endswith("(3 were there)\n")) == (0, True), again.stdout
+    with target.serve(key=None) as server:
+        for each, content in ((file, b"".join(contents)), (empty, b""), (later, b"one two")):
+            assert server.client.get(f"/files/{each['id']}/content").content == content
+        assert server.client.post(f"/uploads/{pending['id']}/cancel").status_code == 404
+        assert server.client.delete(f"/files/{file['id']}").status_code == 200
+    assert target.run("verify", "--deep").returncode == 0
 
 
 def searchable(server: Server, file_ids: list[str]) -> str:

@@ -17,8 +17,8 @@ from filestead.database.engines.postgres import database as postgres
 from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
+from filestead.domain import retry
 from filestead.domain.errors import DatabaseUnavailable, FileNotFound, OutcomeUnknown, StorageFailed
-from filestead.domain.files import service
 from filestead.domain.files.model import FieldsBeforeFile, File, Limits, UploadForm
 from filestead.domain.files.service import Files, UploadPolicy
 from filestead.domain.quota import Quota
@@ -383,7 +383,7 @@ async def test_the_blob_is_kept_while_the_outcome_is_unknown(
     own: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The COMMIT arrives, its answer does not, and the database is gone until the upload has given up."""
-    monkeypatch.setattr(service, "RETRY_SECONDS", 1)
+    monkeypatch.setattr(retry, "RETRY_SECONDS", 1)
     judge = Judge()
     with (
         closing(Proxy(own.port, judge)) as proxy,

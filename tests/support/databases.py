@@ -18,6 +18,7 @@ from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
 from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
@@ -26,6 +27,7 @@ from filestead.database.repositories.vector_stores.vectors import SqlVectorRepos
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.domain.vector_stores.scan import ScannedVectors
@@ -71,6 +73,7 @@ class Rows:
     database: Database
     vectors: VectorRepository
     nearest: NearestChunks
+    uploads: UploadRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -114,6 +117,7 @@ def over(database: Database, clock: Clock) -> Rows:
         database,
         SqlVectorRepository(database),
         PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
+        SqlUploadRepository(database),
     )
 
 

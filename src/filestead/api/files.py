@@ -20,11 +20,12 @@ from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.query import parse_limit, parse_newest_first, parse_query
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import REQUEST_ID, Schemas, query_parameter
+from filestead.api.shapes import file_to_wire
 from filestead.domain.access import Principal
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.fair_share import FairShare
 from filestead.domain.files import expiry
-from filestead.domain.files.model import SHORT_PAGE, File
+from filestead.domain.files.model import SHORT_PAGE
 from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 from filestead.domain.files.service import Files
 
@@ -61,7 +62,7 @@ class FileHandlers:
         headers = rate_limit_headers(created.rate)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
-        return Response(wire.encode(_to_wire(created.file)), 200, headers, JSON)
+        return Response(wire.encode(file_to_wire(created.file)), 200, headers, JSON)
 
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files."""
@@ -79,13 +80,13 @@ class FileHandlers:
             return _response_without_length()
         turn = self.long_pages.slot(principal.project_id) if limit > SHORT_PAGE else nullcontext()
         async with turn:
-            body = await pages.encode_page(await list_files(limit=limit), _to_wire)
+            body = await pages.encode_page(await list_files(limit=limit), file_to_wire)
         return Response(body, media_type=JSON)
 
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files/{file_id}."""
         file = await self.files.get(principal, request.path_params["file_id"])
-        return Response(wire.encode(_to_wire(file)), media_type=JSON)
+        return Response(wire.encode(file_to_wire(file)), media_type=JSON)
 
     async def delete(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/files/{file_id}. The blob is deleted after the response."""
@@ -100,7 +101,7 @@ class FileHandlers:
         headers = content.headers
         if content.status == 304:
             return Response(status_code=304, headers=headers)
-        if self.direct is not None and request.method == "GET":
+        if self.direct is not None and request.method == "GET" and file.parts is None:
             disposition = headers["content-disposition"]
             link = self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
             if link is not None:
@@ -113,19 +114,6 @@ class FileHandlers:
         if length <= BUFFERED_CONTENT_BYTES:
             return Response(b"".join([block async for block in blocks]), content.status, headers)
         return StreamingResponse(await ranges.with_first_block_read(blocks), content.status, headers)
-
-
-def _to_wire(file: File) -> wire.FileObject:
-    return wire.FileObject(
-        id=file.id,
-        purpose=file.purpose,
-        filename=file.filename,
-        bytes=file.bytes,
-        created_at=file.created_at,
-        expires_at=file.expires_at,
-        status=file.status,
-        status_details=file.status_details,
-    )
 
 
 def _response_without_length() -> Response:

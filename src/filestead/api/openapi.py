@@ -24,6 +24,9 @@ PREFIXES = {
 }
 """Of ids in paths."""
 
+OPTIONAL = {("Upload", "file")}
+"""Members of responses that may be absent."""
+
 Schemas = Mapping[type, Mapping[str, Any]]
 """Shapes to describe; of each, the properties that the type alone does not describe."""
 
@@ -68,14 +71,14 @@ def build_document(
 
 
 def _components(schemas: Schemas) -> dict[str, Any]:
-    """Describe the shapes. Responses contain exactly the listed properties, all of them."""
+    """Describe the shapes. Responses contain exactly the listed properties, and all of them but the optional ones."""
     _, components = msgspec.json.schema_components(
         [*schemas, wire.ErrorBody], ref_template="#/components/schemas/{name}"
     )
     for name, component in components.items():
         component["additionalProperties"] = False
         if name != "ErrorBody":  # its `detail` is missing in a 401
-            component["required"] = list(component["properties"])
+            component["required"] = [each for each in component["properties"] if (name, each) not in OPTIONAL]
     components["ErrorBody"]["properties"]["detail"] = {"$ref": "#/components/schemas/ErrorDetail"}
     for shape, properties in schemas.items():
         components[shape.__name__]["properties"].update(properties)

@@ -11,9 +11,12 @@ from filestead.api import files, openapi, service
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import json_response
+from filestead.api.uploads import openapi as uploads
+from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores import openapi as vector_stores
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.domain.access import Scope
+from filestead.wire import uploads as up
 from filestead.wire import vector_stores as vs
 
 
@@ -22,6 +25,7 @@ class Handlers:
     """The handlers of all resources."""
 
     files: files.FileHandlers
+    uploads: UploadHandlers
     vector_stores: VectorStoreHandlers
     service: service.ServiceHandlers
 
@@ -29,6 +33,7 @@ class Handlers:
 ABOUT = {200: json_response("Yes.", wire.About)}
 STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
 
+UPLOAD = "/v1/uploads/{upload_id}"
 STORE = "/v1/vector_stores/{vector_store_id}"
 STORE_FILE = f"{STORE}/files/{{file_id}}"
 BATCH = f"{STORE}/file_batches/{{batch_id}}"
@@ -48,6 +53,20 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
     Operation("GET", "/v1/files/{file_id}/content", Scope.READ, lambda to: to.files.download, "Files", "downloadFile",
         "Download the content", files.DOWNLOAD_RESPONSES, errors=(404, 412, 416),
         parameters=files.DOWNLOAD_PARAMETERS),
+    Operation("POST", "/v1/uploads", Scope.WRITE, lambda to: to.uploads.create,
+        "Uploads", "createUpload", "Create an upload in parts",
+        {200: json_response("The upload.", up.Upload)}, errors=(413,), request_body=uploads.NEW_UPLOAD),
+    Operation("POST", f"{UPLOAD}/parts", Scope.WRITE, lambda to: to.uploads.add_part,
+        "Uploads", "addUploadPart", "Add a part",
+        {200: json_response("The part.", up.UploadPart)}, errors=(404, 415, 507),
+        parameters=uploads.PART_PARAMETERS, request_body=uploads.PART_FORM),
+    Operation("POST", f"{UPLOAD}/complete", Scope.WRITE, lambda to: to.uploads.complete,
+        "Uploads", "completeUpload", "Make a file of the parts",
+        {200: json_response("The upload, with its file.", up.Upload)}, errors=(404, 413),
+        request_body=uploads.COMPLETION),
+    Operation("POST", f"{UPLOAD}/cancel", Scope.WRITE, lambda to: to.uploads.cancel,
+        "Uploads", "cancelUpload", "Cancel an upload",
+        {200: json_response("The upload.", up.Upload)}, errors=(404,)),
     Operation("GET", "/v1/vector_stores", Scope.READ, lambda to: to.vector_stores.list,
         "Vector stores", "listVectorStores", "List vector stores",
         {200: json_response("A page of vector stores.", vs.ListVectorStores)}, errors=(404,),
@@ -121,5 +140,5 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 @functools.cache
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
-    schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS}
+    schemas = {**files.SCHEMAS, **uploads.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS}
     return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)

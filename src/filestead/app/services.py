@@ -5,6 +5,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -15,12 +16,15 @@ from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
 from filestead.domain.errors import DomainError
+from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
-from filestead.domain.files.service import LEASE_SECONDS, Files, UploadPolicy
+from filestead.domain.files.purposes import RULES
+from filestead.domain.files.service import JSONL_CHECKS, LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
+from filestead.domain.uploads.service import Uploads
 from filestead.domain.vector_stores.embeddings import Embedders
 from filestead.domain.vector_stores.hybrid import DenseSearch
 from filestead.domain.vector_stores.scan import Cache, ScannedVectors
@@ -31,6 +35,7 @@ from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
 from filestead.search.fusion import hybrid
 from filestead.settings import Settings
+from filestead.worker.checking import CheckHandler
 from filestead.worker.embedding import EmbedHandler
 from filestead.worker.indexing import PREPARE, PREPARE_WITH_VECTORS, TASK, IndexHandler
 from filestead.worker.merging import MergeHandler
@@ -72,6 +77,19 @@ class Services:
         if settings.role != "api":
             self._pool = _build_pool(settings)
             self.worker = self._build_worker(settings, self._pool)
+        self.uploads = Uploads(
+            backends.uploads,
+            backends.files,
+            backends.blobs,
+            _limits(settings),
+            new_random=lambda: secrets.token_hex(12),
+            new_file_id=lambda: new_id("file-"),
+            new_blob_key=new_key,
+            line_decoders=DECODERS,
+            run_in_thread=_run_on(self._hash_threads),
+            check_purposes=_checked_purposes(settings),
+            completed=self.worker.wake if self.worker is not None else lambda: None,
+        )
         self.vector_stores = VectorStores(
             backends.vector_stores,
             new_id=new_id,
@@ -112,6 +130,15 @@ class Services:
                 embedder=None if self._embedders is None else self._embedders.target,
             ),
             JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
+            JobKind.CHECK: CheckHandler(
+                backends.uploads,
+                backends.jobs,
+                ContentReader(backends.files, backends.blobs, _run_on(self._hash_threads)).read_verified,
+                validation=settings.validation,
+                line_decoders=DECODERS,
+                run_in_thread=_run_on(self._hash_threads),
+                run_line_checks=_run_on(self._line_thread),
+            ),
         }
         if self._embedders is not None:
             handlers[JobKind.EMBED] = EmbedHandler(backends.vectors, backends.jobs, self._embedders)
@@ -146,7 +173,7 @@ class Services:
         """Run the background tasks; shut everything down at the end."""
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep, self._sweep_index)),
-            asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
+            asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases, self.uploads.renew_leases)),
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
@@ -195,6 +222,13 @@ def _vector_cache(max_bytes: int) -> Callable[[], Cache]:
         return cache
 
     return load
+
+
+def _checked_purposes(settings: Settings) -> frozenset[str]:
+    """Purposes whose lines are checked after an upload in parts, as those of whole uploads are while they stream."""
+    if settings.validation == "openai":
+        return frozenset()
+    return frozenset(purpose for purpose, rule in RULES.items() if rule.check in JSONL_CHECKS)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -18,6 +18,7 @@ from filestead.api.http.middleware import RequestMiddleware, new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
+from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.app.embedding import build_embedders
 from filestead.app.services import Services
@@ -29,13 +30,15 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
     """Build the application on open backends; it closes them when it shuts down."""
     services = Services(settings, backends)
     body_limits = BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds)
+    upload_slots = UploadSlots(settings.max_uploads, settings.uploads_per_project)
     handlers = Handlers(
         FileHandlers(
             services.files,
             body_limits,
-            UploadSlots(settings.max_uploads, settings.uploads_per_project),
+            upload_slots,
             backends.direct_downloads if settings.download_redirect else None,
         ),
+        UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         ServiceHandlers(services.find_unavailable_component, build_openapi),
     )

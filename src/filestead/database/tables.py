@@ -44,7 +44,9 @@ projects = sa.Table(
     sa.Column("name", Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("bytes_used", sa.BigInteger, nullable=False, server_default="0", comment="of files"),
-    sa.Column("bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="of pending blobs"),
+    sa.Column(
+        "bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="of pending blobs and uploads"
+    ),
     sa.UniqueConstraint("organization_id", "name"),
     sa.CheckConstraint("bytes_used >= 0 AND bytes_reserved >= 0", name="ledger_not_negative"),
 )
@@ -106,6 +108,53 @@ files = sa.Table(
     sa.Column("status_details", Text),
     sa.Column("sha256", Text, nullable=False),
     sa.Column("blob_key", Text, sa.ForeignKey("blobs.key"), nullable=False, unique=True),
+    sa.Column("parts", sa.Integer, comment="rows of `blob_parts` that hold its bytes; null if its own blob does"),
+    sqlite_autoincrement=True,
+)
+
+# The bytes of a file that was uploaded in parts: its own blob has none, but these, in order. A row goes with its blobs.
+blob_parts = sa.Table(
+    "blob_parts",
+    metadata,
+    sa.Column("blob_key", Text, sa.ForeignKey("blobs.key", ondelete="CASCADE"), primary_key=True, comment="of a file"),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("part_key", Text, sa.ForeignKey("blobs.key", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Uploads in parts. A row stays for a day after its hour, so that a repeated request finds it.
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("filename", Text, nullable=False),
+    sa.Column("purpose", Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False, comment="as declared; reserved while it is pending"),
+    sa.Column("bytes_received", sa.BigInteger, nullable=False, server_default="0", comment="of stored parts"),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("file_lifetime", sa.BigInteger, comment="seconds; null if the file never expires"),
+    sa.Column("file_id", Text, comment="of a completed one"),
+    sa.Column("completed_with", Text, comment="digest of the list of parts"),
+    sa.CheckConstraint("status IN ('pending', 'completed', 'cancelled', 'expired')", name="status_known"),
+    sa.CheckConstraint("bytes_received <= bytes", name="parts_fit"),
+)
+
+# Stored parts of pending uploads. Two of them may share a blob, see `domain/uploads/`.
+upload_parts = sa.Table(
+    "upload_parts",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True, comment="order of arrival"),
+    sa.Column("id", Text, nullable=False, unique=True),
+    sa.Column("upload_id", Text, sa.ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("blob_key", Text, sa.ForeignKey("blobs.key"), nullable=False, index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -315,6 +364,10 @@ sa.Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgres
 sa.Index("files_by_time", files.c.project_id, files.c.created_at, files.c.seq)
 sa.Index("files_by_purpose", files.c.project_id, files.c.purpose, files.c.created_at, files.c.seq)
 sa.Index("files_by_expiry", files.c.expires_at, sqlite_where=expiring, postgresql_where=expiring)
+unfinished = uploads.c.status == "pending"
+sa.Index("uploads_pending", uploads.c.expires_at, sqlite_where=unfinished, postgresql_where=unfinished)
+sa.Index("uploads_by_end", uploads.c.expires_at)
+sa.Index("upload_parts_by_upload", upload_parts.c.upload_id, upload_parts.c.seq)
 sa.Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)
 sa.Index("file_tombstones_by_end", file_tombstones.c.kept_until_us)
 in_batch = vector_store_files.c.file_batch_id.is_not(None)

@@ -159,6 +159,91 @@ class FaultyLines(DomainError):
         self.details = details
 
 
+# --- uploads in parts -----------------------------------------------------------------------------------------------
+
+
+class UploadNotFound(DomainError):
+    """No such upload in this project: unknown and foreign ids alike."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"no upload {upload_id}")
+        self.upload_id = upload_id
+
+
+class UploadNotPending(DomainError):
+    """The upload is completed, cancelled or expired, as `status` says."""
+
+    def __init__(self, upload_id: str, status: str) -> None:
+        super().__init__(f"upload {upload_id} is {status}")
+        self.upload_id = upload_id
+        self.status = status
+
+
+class EmptyPart(DomainError):
+    """The part has no bytes."""
+
+
+class PartTooLarge(DomainError):
+    """The part has more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the part has more than {limit} bytes")
+        self.limit = limit
+
+
+class TooManyParts(DomainError):
+    """The upload has `limit` parts already."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} parts")
+        self.limit = limit
+
+
+class UploadOverflow(DomainError):
+    """With this part the upload would have more than the `declared` bytes; it has `received`."""
+
+    def __init__(self, upload_id: str, declared: int, received: int) -> None:
+        super().__init__(f"upload {upload_id} has {received} of {declared} bytes")
+        self.upload_id = upload_id
+        self.declared = declared
+        self.received = received
+
+
+class PartNotFound(DomainError):
+    """No such part in this upload."""
+
+    def __init__(self, upload_id: str, part_id: str) -> None:
+        super().__init__(f"no part {part_id} in {upload_id}")
+        self.upload_id = upload_id
+        self.part_id = part_id
+
+
+class PartRepeated(DomainError):
+    """The list of parts names one twice."""
+
+    def __init__(self, part_id: str) -> None:
+        super().__init__(f"the part {part_id} twice")
+        self.part_id = part_id
+
+
+class PartsDoNotAddUp(DomainError):
+    """The listed parts have `size` bytes instead of the `declared`."""
+
+    def __init__(self, size: int, declared: int) -> None:
+        super().__init__(f"{size} bytes instead of {declared}")
+        self.size = size
+        self.declared = declared
+
+
+class ChecksumMismatch(DomainError):
+    """The MD5 of the content, `actual`, is not the one that the client sent."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"MD5 {actual} instead of {expected}")
+        self.expected = expected
+        self.actual = actual
+
+
 # --- idempotency keys -----------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,8 @@ class JobKind(StrEnum):
     """Merge index segments of a vector store; the subject is the id of the store."""
     EMBED = "embed"
     """Make the vectors that a vector store lacks; the subject is the id of the store."""
+    CHECK = "check"
+    """Read the whole content of a file that was uploaded in parts; the subject is the id of the file."""
 
 
 URGENT = frozenset({JobKind.MERGE})

@@ -13,6 +13,7 @@ from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.table_copier import TableCopier
+from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.copying import VectorCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
@@ -24,6 +25,7 @@ from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.settings import Settings
@@ -41,6 +43,7 @@ class Backends:
     files: FileRepository
     keys: KeyRepository
     jobs: JobRepository
+    uploads: UploadRepository
     vector_stores: VectorStoreRepository
     index: IndexRepository
     vectors: VectorRepository
@@ -67,6 +70,7 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlFileRepository(database, watch),
         SqlKeyRepository(database, new_id),
         SqlJobRepository(database),
+        SqlUploadRepository(database, watch),
         SqlVectorStoreRepository(database),
         SqlIndexRepository(database, watch),
         SqlVectorRepository(database),

@@ -2,7 +2,7 @@
 
 For each page of files, the blobs are recorded as pending; then the contents are copied and compared with the digests
 of their uploads; then the files are published in one transaction. So a visible file is complete, and an interrupted
-copy can continue.
+copy can continue. Uploads in parts that are in progress are not copied.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from filestead.database.repositories.vector_stores.parts import split_part_id
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
+from filestead.domain.files.model import ContentPart
 from filestead.domain.files.sweep import Sweeper
 from filestead.installation.backends import Backends
 
@@ -170,68 +171,99 @@ async def _total(source: Backends) -> int:
     return total
 
 
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """A blob to copy: of a file, or of one of its parts."""
+
+    file_id: str
+    project_id: str
+    content: ContentPart
+
+
 async def _copy_page(
     source: Backends, target: Backends, page: list[Row], copied: Copied, report: Callable[[], None]
 ) -> None:
-    states = await target.files.blob_states([row["blob_key"] for row in page])
+    parts = {row["blob_key"]: await _content_of(source, row) for row in page}
+    found = {
+        part.blob_key: _Blob(row["id"], row["project_id"], part) for row in page for part in parts[row["blob_key"]]
+    }
+    states = await target.files.blob_states(list(found))
     slots = asyncio.Semaphore(CONCURRENT_BLOBS)
 
-    async def is_there(row: Row) -> bool:
+    async def is_there(blob: _Blob) -> bool:
+        key = blob.content.blob_key
         async with slots:
-            return (
-                states.get(row["blob_key"]) is BlobState.LIVE
-                and await target.blobs.size(row["blob_key"]) == row["bytes"]
-            )
+            return states.get(key) is BlobState.LIVE and await target.blobs.size(key) == blob.content.bytes
 
-    async def transfer(row: Row) -> None:
+    async def transfer(blob: _Blob) -> None:
         async with slots:
-            if row["blob_key"] in states:  # an interrupted copy may have left part of it
-                await target.blobs.delete(row["blob_key"])
-            await _copy_blob(source, target, row, copied, report)
+            if blob.content.blob_key in states:  # an interrupted copy may have left part of it
+                await target.blobs.delete(blob.content.blob_key)
+            await _copy_blob(source, target, blob, copied, report)
 
-    there = await asyncio.gather(*map(is_there, page))
-    missing = [row for row, known in zip(page, there, strict=True) if not known]
+    blobs = list(found.values())
+    there = await asyncio.gather(*map(is_there, blobs))
+    missing = [blob for blob, known in zip(blobs, there, strict=True) if not known]
     if missing:
-        await target.tables.register_pending_blobs(missing, lease_seconds=LEASE_SECONDS)
+        keys = [{"blob_key": blob.content.blob_key, "project_id": blob.project_id} for blob in missing]
+        await target.tables.register_pending_blobs(keys, lease_seconds=LEASE_SECONDS)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for row in missing:
-                tasks.create_task(transfer(row))
+            for blob in missing:
+                tasks.create_task(transfer(blob))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    await target.tables.publish(page)
+    await target.tables.publish(page, _rows_of_parts(page, parts))
     copied.files += len(page)
-    copied.skipped += len(page) - len(missing)
-    copied.bytes += sum(row["bytes"] for row, known in zip(page, there, strict=True) if known)
+    copied.skipped += len({row["id"] for row in page} - {blob.file_id for blob in missing})
+    copied.bytes += sum(blob.content.bytes for blob, known in zip(blobs, there, strict=True) if known)
     report()
 
 
-async def _copy_blob(source: Backends, target: Backends, row: Row, copied: Copied, report: Callable[[], None]) -> None:
+def _rows_of_parts(page: list[Row], parts: dict[str, list[ContentPart]]) -> list[Row]:
+    return [
+        {"blob_key": key, "number": number, "part_key": part.blob_key, "bytes": part.bytes, "sha256": part.sha256}
+        for key in (row["blob_key"] for row in page if row["parts"] is not None)
+        for number, part in enumerate(parts[key])
+    ]
+
+
+async def _content_of(source: Backends, row: Row) -> list[ContentPart]:
+    """The blobs that hold the content of a file, in order."""
+    if row["parts"] is None:
+        return [ContentPart(row["blob_key"], row["bytes"], row["sha256"])]
+    return await source.files.content_parts(row["blob_key"])
+
+
+async def _copy_blob(
+    source: Backends, target: Backends, blob: _Blob, copied: Copied, report: Callable[[], None]
+) -> None:
     digest = hashlib.sha256()
+    content = blob.content
 
     async def chunks() -> AsyncIterator[bytes]:
-        async for block in source.blobs.read(row["blob_key"]):
+        async for block in source.blobs.read(content.blob_key):
             digest.update(block)
             copied.bytes += len(block)
             report()
             yield block
-        if digest.hexdigest() != row["sha256"]:
-            raise _damaged(row)
+        if digest.hexdigest() != content.sha256:
+            raise _damaged(blob.file_id)
 
     try:
-        stored = await target.blobs.put(row["blob_key"], chunks())
+        stored = await target.blobs.put(content.blob_key, chunks())
     except CopyFailed:
         raise
     except BlobNotFound:
-        raise _damaged(row) from None
+        raise _damaged(blob.file_id) from None
     except DomainError as error:
-        raise CopyFailed(f"{row['id']} could not be copied: {error}") from error
-    if stored != row["bytes"]:
-        raise CopyFailed(f"{row['id']} has {stored} bytes in the target instead of {row['bytes']}")
+        raise CopyFailed(f"{blob.file_id} could not be copied: {error}") from error
+    if stored != content.bytes:
+        raise CopyFailed(f"{blob.file_id} has {stored} bytes in the target instead of {content.bytes}")
 
 
-def _damaged(row: Row) -> CopyFailed:
+def _damaged(file_id: str) -> CopyFailed:
     return CopyFailed(
-        f"the bytes of {row['id']} in the source are not those that were uploaded: restore them from the backup or "
+        f"the bytes of {file_id} in the source are not those that were uploaded: restore them from the backup or "
         "delete the file, then copy again (`filestead verify --deep` names all such files)"
     )

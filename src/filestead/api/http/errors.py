@@ -190,6 +190,30 @@ def _files_not_attachable(error: errors.FilesNotAttachable) -> ErrorResponse:
     return ErrorResponse(404, f"No file found with id {shown}{more}. Nothing was attached.", "file_ids")
 
 
+def _upload_overflow(error: errors.UploadOverflow) -> ErrorResponse:
+    return ErrorResponse(
+        400,
+        f"Invalid 'data': the parts of {error.upload_id} would have more than the {error.declared} bytes that were "
+        f"declared at its creation; {error.received} bytes are stored already.",
+        "data",
+    )
+
+
+def _checksum_mismatch(error: errors.ChecksumMismatch) -> ErrorResponse:
+    return ErrorResponse(
+        400, f"Invalid 'md5': the content has the MD5 checksum {error.actual} instead of {error.expected}.", "md5"
+    )
+
+
+def _parts_do_not_add_up(error: errors.PartsDoNotAddUp) -> ErrorResponse:
+    return ErrorResponse(
+        400,
+        f"Invalid 'part_ids': the listed parts have {error.size} bytes in total, but the upload was created with "
+        f"'bytes' {error.declared}.",
+        "part_ids",
+    )
+
+
 def _unavailable(_: errors.StoreUnavailable) -> ErrorResponse:
     return ErrorResponse(
         503,
@@ -245,6 +269,26 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
     errors.NotBatchInput: _not_batch_input,
     errors.NotTrainingData: _not_training_data,
     errors.FaultyLines: lambda error: ErrorResponse(400, error.details, "file"),
+    errors.UploadNotFound: lambda error: ErrorResponse(404, f"No such Upload object: {error.upload_id}", "id"),
+    errors.UploadNotPending: lambda error: ErrorResponse(
+        400, f"Upload {error.upload_id} is not pending (status: {error.status})."
+    ),
+    errors.EmptyPart: lambda _: ErrorResponse(400, "Invalid 'data': the part is empty.", "data"),
+    errors.PartTooLarge: lambda error: ErrorResponse(
+        400, f"Invalid 'data': the part is larger than the maximum of {error.limit} bytes.", "data"
+    ),
+    errors.TooManyParts: lambda error: ErrorResponse(
+        400, f"The upload has {error.limit} parts already, which is the maximum; send larger parts.", "data"
+    ),
+    errors.UploadOverflow: _upload_overflow,
+    errors.PartNotFound: lambda error: ErrorResponse(
+        400, f"Invalid 'part_ids': no part '{error.part_id[:64]}' in {error.upload_id}.", "part_ids"
+    ),
+    errors.PartRepeated: lambda error: ErrorResponse(
+        400, f"Invalid 'part_ids': the part '{error.part_id[:64]}' is listed more than once.", "part_ids"
+    ),
+    errors.PartsDoNotAddUp: _parts_do_not_add_up,
+    errors.ChecksumMismatch: _checksum_mismatch,
     errors.IdempotencyKeyReused: lambda error: ErrorResponse(
         400,
         f"This Idempotency-Key was already used for a different upload ({error.file_id}) within the last 24 hours; "

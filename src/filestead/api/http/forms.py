@@ -3,7 +3,14 @@
 from collections.abc import AsyncIterator
 
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
-from filestead.api.http.multipart import Event, MultipartError, MultipartReader, PartStart, parse_boundary
+from filestead.api.http.multipart import (
+    Event,
+    MultipartError,
+    MultipartLimits,
+    MultipartReader,
+    PartStart,
+    parse_boundary,
+)
 from filestead.api.http.query import parse_integer
 from filestead.domain.files.model import ExpiresAfter, FieldsBeforeFile, UploadForm
 
@@ -12,18 +19,37 @@ MAX_OVERHEAD_BYTES = 256 * 1024
 """Upper bound of a form's size without its file, by the limits of the multipart reader."""
 
 
-class MultipartUploadSource:
-    """The `domain.model.UploadSource` of a multipart request."""
+class MultipartForm:
+    """The parts of a multipart request, one after the other."""
 
-    def __init__(self, content_type: str, content_length: int | None, body: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        content_length: int | None,
+        body: AsyncIterator[bytes],
+        limits: MultipartLimits | None = None,
+    ) -> None:
         try:
-            self._reader = MultipartReader(parse_boundary(content_type))
+            self._reader = MultipartReader(parse_boundary(content_type), limits or MultipartLimits())
         except MultipartError as error:
             raise _malformed_form(error) from None
         self.min_size = max(0, (content_length or 0) - MAX_OVERHEAD_BYTES)
         self.max_size = content_length
         self._events = self._read_events(body)
-        self._fields: dict[str, str] = {}
+
+    async def next_part(self) -> PartStart | None:
+        """Skip to the next part; None at the end of the form."""
+        async for event in self._events:
+            if isinstance(event, PartStart):
+                return event
+        return None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes of the part."""
+        async for event in self._events:
+            if not isinstance(event, bytes):
+                return
+            yield event
 
     async def _read_events(self, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         try:
@@ -34,19 +60,20 @@ class MultipartUploadSource:
         except MultipartError as error:
             raise _malformed_form(error) from None
 
+
+class MultipartUploadSource(MultipartForm):
+    """The `domain.model.UploadSource` of a multipart request."""
+
+    def __init__(self, content_type: str, content_length: int | None, body: AsyncIterator[bytes]) -> None:
+        super().__init__(content_type, content_length, body)
+        self._fields: dict[str, str] = {}
+
     async def head(self) -> FieldsBeforeFile:
         """Read up to the file's first byte."""
         filename = await self._read_to_file()
         if filename is None:
             raise bad_request("'file' is a required property")
         return FieldsBeforeFile(filename, self._fields.get("purpose"), self._parse_expires_after())
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The file's bytes."""
-        async for event in self._events:
-            if not isinstance(event, bytes):
-                return
-            yield event
 
     async def form(self) -> UploadForm:
         """Read what follows the file."""
@@ -59,14 +86,12 @@ class MultipartUploadSource:
 
     async def _read_to_file(self) -> str | None:
         """Read fields up to the next file part and return its filename; None at the end of the form."""
-        async for event in self._events:
-            if not isinstance(event, PartStart):
-                continue
-            if event.name == "file":
-                if not event.filename:
+        while (part := await self.next_part()) is not None:
+            if part.name == "file":
+                if not part.filename:
                     raise bad_request("'file' is a required property (the part 'file' has no file name)")
-                return event.filename
-            await self._read_field(event)
+                return part.filename
+            await self._read_field(part)
         return None
 
     async def _read_field(self, part: PartStart) -> None:

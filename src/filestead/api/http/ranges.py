@@ -42,8 +42,11 @@ class ContentResponse:
 
 
 def etag(file: File) -> str:
-    """Return the strong validator: the digest, since the content of a file id never changes."""
-    return f'"{file.sha256}"'
+    """Return the strong validator: the digest, or the id of a file in parts, whose digest is known later.
+
+    The content of an id never changes, so both identify the bytes.
+    """
+    return f'"{file.sha256 if file.parts is None else file.id}"'
 
 
 def content_disposition(filename: str) -> str:
@@ -69,13 +72,14 @@ def evaluate_preconditions_and_range(file: File, request: Headers, *, ranges: bo
                 headers={"etag": etag(file)},
             )
         )
-    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
         **CONTENT_HEADERS,
         "content-disposition": content_disposition(file.filename),
         "etag": etag(file),
-        "repr-digest": f"sha-256=:{digest}:",
     }
+    if file.sha256:
+        digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+        headers["repr-digest"] = f"sha-256=:{digest}:"
     if _if_none_match_fails(request.get("if-none-match"), file):
         return ContentResponse(304, 0, 0, headers)
     range_header = request.get("range") if ranges else None

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from filestead import installation, settings
 from filestead.domain.files.verify import verify as run_verify
 from filestead.domain.integrity import VerifyReport
+from filestead.domain.uploads.verify import find_damaged_parts
 from filestead.installation import COMMAND_TIMEOUT_SECONDS
 
 EXIT_STATUS = {"A": 3, "B": 2, "C": 1}
@@ -39,7 +40,9 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
     async def run() -> VerifyReport:
         found = installation.from_settings(settings.load(data_dir=data_dir))
         with contextlib.closing(found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)) as backends:
-            return await run_verify(backends.files, backends.blobs, deep=deep, progress=progress)
+            report = await run_verify(backends.files, backends.blobs, deep=deep, progress=progress)
+            report.violations += await find_damaged_parts(backends.uploads, backends.files, backends.blobs, deep=deep)
+            return report
 
     report = asyncio.run(run())
     if sys.stderr.isatty():

@@ -11,6 +11,7 @@ from filestead.database.repositories.usage import used_bytes
 from filestead.database.tables import (
     LIVE,
     PART_BITS,
+    blob_parts,
     blobs,
     detached_files,
     files,
@@ -19,6 +20,8 @@ from filestead.database.tables import (
     index_segments,
     jobs,
     projects,
+    upload_parts,
+    uploads,
     vector_blocks,
     vector_store_chunks,
     vector_store_files,
@@ -78,13 +81,21 @@ def _orphaned_vectors(connection: Connection) -> list[Violation]:
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
     """(invariant, class, meaning of a row of the statement, remedy, statement)."""
     used = used_bytes()
-    reserved = func.coalesce(
-        select(func.sum(blobs.c.bytes_reserved))
-        .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
-        .scalar_subquery(),
-        0,
+    of_blobs = select(func.sum(blobs.c.bytes_reserved)).where(
+        blobs.c.project_id == projects.c.id, blobs.c.state != LIVE
     )
-    has_file = exists().where(files.c.blob_key == blobs.c.key)
+    of_uploads = select(func.sum(uploads.c.bytes)).where(
+        uploads.c.project_id == projects.c.id, uploads.c.status == "pending"
+    )
+    reserved = func.coalesce(of_blobs.scalar_subquery(), 0) + func.coalesce(of_uploads.scalar_subquery(), 0)
+    has_file = or_(
+        exists().where(files.c.blob_key == blobs.c.key),
+        exists().where(upload_parts.c.blob_key == blobs.c.key),
+        exists()
+        .where(blob_parts.c.part_key == blobs.c.key)
+        .where(blob_parts.c.blob_key == files.c.blob_key)
+        .correlate(blobs),
+    )
     return [
         (
             "I-12",
@@ -96,7 +107,7 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
         (
             "I-21",
             "A",
-            "the blob is live in the ledger but no file has it, or the other way round",
+            "the blob is live in the ledger but no file or part has it, or the other way round",
             "report this: a sweep could take a visible file's bytes",
             select(blobs.c.key).where(
                 or_(and_(blobs.c.state == LIVE, ~has_file), and_(blobs.c.state != LIVE, has_file))
@@ -116,7 +127,50 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "run `filestead sweep`",
             select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US),
         ),
+        *_upload_checks(),
         *_vector_store_checks(),
+    ]
+
+
+def _upload_checks() -> list[tuple[str, str, str, str, Executable]]:
+    of_file = blob_parts.c.blob_key == files.c.blob_key
+    count = select(func.count()).select_from(blob_parts).where(of_file).scalar_subquery()
+    size = func.coalesce(select(func.sum(blob_parts.c.bytes)).where(of_file).scalar_subquery(), 0)
+    stored = (
+        select(upload_parts.c.upload_id, upload_parts.c.blob_key, upload_parts.c.bytes).distinct().subquery("stored")
+    )
+    received = func.coalesce(
+        select(func.sum(stored.c.bytes)).where(stored.c.upload_id == uploads.c.id).scalar_subquery(), 0
+    )
+    return [
+        (
+            "I-27",
+            "A",
+            "the parts of the file are not as many, or have not as many bytes, as its row says",
+            "restore the last backup, or delete the file, and report this",
+            select(files.c.id).where(files.c.parts.is_not(None), or_(files.c.parts != count, files.c.bytes != size)),
+        ),
+        (
+            "I-28",
+            "A",
+            "the upload has not received as many bytes as its parts have, or has parts although it has ended",
+            "cancel the upload, and report this",
+            select(uploads.c.id).where(
+                or_(
+                    and_(uploads.c.status == "pending", uploads.c.bytes_received != received),
+                    and_(uploads.c.status != "pending", received != 0),
+                )
+            ),
+        ),
+        (
+            "I-29",
+            "B",
+            f"the upload expired more than {EXPIRY_GRACE_SECONDS} seconds ago and was not swept",
+            "run `filestead sweep`",
+            select(uploads.c.id).where(
+                uploads.c.status == "pending", uploads.c.expires_at < proven_us() // 1_000_000 - EXPIRY_GRACE_SECONDS
+            ),
+        ),
     ]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from filestead.database.engines.statements import Connection, Database, Statement, now_us
 from filestead.database.repositories.clock import proven_us
 from filestead.database.repositories.usage import used_bytes
-from filestead.database.tables import LIVE, PENDING, blobs, files, metadata, projects
+from filestead.database.tables import LIVE, PENDING, blob_parts, blobs, files, metadata, projects
 
 Row = dict[str, Any]
 
@@ -53,6 +53,8 @@ _CONTINUE_AFTER = {
     ),
 }
 _ROWS_PER_DELETE = 1_000
+_ROWS_PER_INSERT = 500
+"""A statement has at most 32,766 parameters in SQLite."""
 
 
 class TableCopier:
@@ -116,12 +118,17 @@ class TableCopier:
         """Add blobs to the ledger before their first byte is written, so that no blob is ever without a row."""
         lease = now_us() + sa.bindparam("lease_us", lease_seconds * 1_000_000, type_=sa.BigInteger)
         ledger = [_blob_row(row, PENDING) for row in rows]
-        await self._write_all(self._upsert(blobs, ledger, lease_until_us=lease))
+        await self._write_all(*(self._upsert(blobs, some, lease_until_us=lease) for some in _chunks(ledger)))
 
-    async def publish(self, rows: Sequence[Row]) -> None:
-        """Insert files whose bytes are stored, in one transaction with the rows of their blobs."""
-        ledger = [_blob_row(row, LIVE) for row in rows]
-        await self._write_all(self._upsert(blobs, ledger), self._upsert(files, rows))
+    async def publish(self, rows: Sequence[Row], parts: Sequence[Row] = ()) -> None:
+        """Insert files whose bytes are stored, and their rows of `blob_parts`, in one transaction with their blobs."""
+        keys = {(row["blob_key"], row["project_id"]) for row in rows}
+        projects_of = dict(keys)
+        keys |= {(row["part_key"], projects_of[row["blob_key"]]) for row in parts}
+        ledger = [_blob_row({"blob_key": key, "project_id": project}, LIVE) for key, project in sorted(keys)]
+        of_parts = [self._upsert(blob_parts, some) for some in _chunks(parts)]
+        of_blobs = [self._upsert(blobs, some) for some in _chunks(ledger)]
+        await self._write_all(*of_blobs, *of_parts, self._upsert(files, rows))
 
     async def clear(self, table: str) -> None:
         """Delete all rows, in several transactions."""
@@ -169,6 +176,10 @@ class TableCopier:
                 statement(connection, **values)
 
         await self._database.write(operation)
+
+
+def _chunks(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    return [rows[start : start + _ROWS_PER_INSERT] for start in range(0, len(rows), _ROWS_PER_INSERT)]
 
 
 def _key_columns(table: sa.Table) -> list[sa.Column[Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from filestead.domain.blobs import BlobState
-from filestead.domain.files.model import Admission, CompletedUpload, File, Page, PendingUpload, Usage
+from filestead.domain.files.model import Admission, CompletedUpload, ContentPart, File, Page, PendingUpload, Usage
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 
@@ -74,7 +74,13 @@ class FileRepository(Protocol):
         """
 
     async def delete(self, project_id: str, file_id: str) -> File:
-        """Make the file invisible, release its usage and mark its blob for deletion. `FileNotFound` as in `get`."""
+        """Make the file invisible, release its usage and mark its blob for deletion, with those of its parts.
+
+        `FileNotFound` as in `get`.
+        """
+
+    async def content_parts(self, blob_key: str) -> list[ContentPart]:
+        """The parts of the blob of a file, in order, as long as the rows of their blobs exist; empty without parts."""
 
     async def observe_clock(self) -> str | None:
         """Compare the database's clock with the elapsed time and record the result; returns a line for the log, if any.
@@ -87,9 +93,10 @@ class FileRepository(Protocol):
     async def claim_garbage(self, *, lease_seconds: int, limit: int) -> list[str]:
         """Claim up to `limit` blobs that can be deleted: of expired or deleted files, and of uploads without a lease.
 
-        Expired files become invisible for good; usage and reservations are released. No other call returns a claimed
-        blob for `lease_seconds`, and a claimed upload can no longer be published. Also removes a bounded number of
-        idempotency records past their lifetime, and of listing positions older than `CURSOR_SECONDS`.
+        Expired files become invisible for good, and expired uploads in parts end; usage and reservations are released.
+        No other call returns a claimed blob for `lease_seconds`, and a claimed upload can no longer be published. Also
+        removes a bounded number of idempotency records past their lifetime, of listing positions older than
+        `CURSOR_SECONDS`, and of uploads in parts that ended more than a day ago.
         """
 
     async def delete_blob_rows(self, blob_keys: Sequence[str]) -> None:

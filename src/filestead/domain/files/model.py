@@ -30,8 +30,19 @@ class File:
     status: str
     status_details: str | None
     sha256: str
-    """Hexadecimal digest of the content."""
+    """Hexadecimal digest of the content; empty until the content of a file in several parts has been read."""
     blob_key: str
+    parts: int | None = None
+    """Number of blobs that hold its content, in order; None if `blob_key` is the one blob that does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentPart:
+    """A blob that holds a part of the content of a file."""
+
+    blob_key: str
+    bytes: int
+    sha256: str
 
 
 SHORT_PAGE = 200

@@ -7,19 +7,15 @@ the response is sent, then the blob is deleted.
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from filestead.domain.access import Principal
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import (
-    BlobNotFound,
     BlobStoreUnavailable,
     DomainError,
     FaultyLines,
-    FileCorrupt,
     FileNotFound,
     FileTooLarge,
     NotBatchInput,
@@ -28,6 +24,7 @@ from filestead.domain.errors import (
     StoreUnavailable,
 )
 from filestead.domain.files import expiry, filenames, idempotency, purposes
+from filestead.domain.files.content import ContentReader, delete_blobs
 from filestead.domain.files.digester import RunInThread, UploadDigester, block_bytes
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import (
@@ -48,16 +45,10 @@ from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.jsonl.kinds import ContentCheck
 from filestead.domain.jsonl.report import LineReport
 from filestead.domain.quota import QuotaReservation, first_step
+from filestead.domain.retry import retry_until_deadline
 
 LEASE_SECONDS = 120
 """Lease of a pending upload. Its process renews it four times as often while the upload streams."""
-
-RETRY_SECONDS = 30
-"""How long an operation is retried while the database is unavailable or the outcome of a commit is unknown."""
-
-RETRY_DELAYS = (0.1, 0.2, 0.5, 1.0)
-
-T = TypeVar("T")
 
 JSONL_CHECKS = frozenset({ContentCheck.BATCH, ContentCheck.TRAINING, ContentCheck.EVALS})
 
@@ -95,6 +86,7 @@ class Files:
         self._line_decoders = line_decoders
         self._run_in_thread = run_in_thread
         self._run_line_checks = run_line_checks
+        self._content = ContentReader(repository, blobs, run_in_thread)
         self._streaming: set[str] = set()
 
     async def create(
@@ -144,7 +136,7 @@ class Files:
         Publishing is idempotent, so a retry also resolves a commit whose outcome is unknown.
         """
         quota = self._policy.limits.quota
-        return await _retry_until_deadline(lambda: self._repository.publish(completed, quota=quota), StoreUnavailable)
+        return await retry_until_deadline(lambda: self._repository.publish(completed, quota=quota), StoreUnavailable)
 
     async def _receive(
         self, principal: Principal, source: UploadSource, upload: PendingUpload, admission: Admission
@@ -190,7 +182,7 @@ class Files:
 
         def reserve(more: int) -> Awaitable[None]:
             quota = self._policy.limits.quota
-            return _retry_until_deadline(lambda: self._repository.reserve(upload, more, quota=quota), StoreUnavailable)
+            return retry_until_deadline(lambda: self._repository.reserve(upload, more, quota=quota), StoreUnavailable)
 
         reservation = QuotaReservation(reserve, held=admission.reserved_bytes, at_most=source.max_size)
         async with (
@@ -276,36 +268,9 @@ class Files:
         purposes.require_download(file.purpose, as_hosted=self._policy.downloads_as_hosted)
         return file
 
-    async def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
+    def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
         """Yield exactly the bytes `start` to `end` of the content, or raise `FileCorrupt`."""
-        left = end - start
-        source = self._blobs.read(file.blob_key, start, end)
-        if self._blobs.needs_read_verification and left == file.bytes:
-            source = self._verified(file, source)
-        try:
-            async with contextlib.aclosing(source) as blocks:
-                async for block in blocks:
-                    left -= len(block)
-                    yield block
-        except BlobNotFound:
-            raise FileCorrupt(file.id) from None
-        if left:
-            raise FileCorrupt(file.id)
-
-    async def _verified(self, file: File, source: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """Yield the same blocks, but the last one only if the digest matches; else raise `FileCorrupt`."""
-        digest = hashlib.sha256()
-        held: bytes | None = None
-        async with contextlib.aclosing(source) as blocks:
-            async for block in blocks:
-                if held is not None:
-                    yield held
-                await self._run_in_thread(digest.update, block)
-                held = block
-        if digest.hexdigest() != file.sha256:
-            raise FileCorrupt(file.id)
-        if held is not None:
-            yield held
+        return self._content.read(file, start, end)
 
     async def delete(self, principal: Principal, file_id: str) -> File:
         """Delete a file, or raise `FileNotFound`. Its blob is deleted by `delete_content` or by the next sweep.
@@ -327,25 +292,12 @@ class Files:
                     raise
                 return found
 
-        return await _retry_until_deadline(delete, OutcomeUnknown)
+        return await retry_until_deadline(delete, OutcomeUnknown)
 
     async def delete_content(self, file: File) -> None:
-        """Delete the blob of a deleted file. If that fails, the next sweep does it."""
+        """Delete the blobs of a deleted file. If that fails, the next sweep does it."""
         with contextlib.suppress(DomainError):
+            if file.parts is not None:
+                parts = await self._repository.content_parts(file.blob_key)
+                await delete_blobs(self._repository, self._blobs, {part.blob_key for part in parts})
             await self._delete_blob(file.blob_key)
-
-
-async def _retry_until_deadline(operation: Callable[[], Awaitable[T]], retry_on: type[StoreUnavailable]) -> T:
-    """Run an operation, and retry it on this error for up to `RETRY_SECONDS`."""
-    now = asyncio.get_running_loop().time
-    deadline = now() + RETRY_SECONDS
-    attempts = 0
-    while True:
-        try:
-            return await operation()
-        except retry_on:
-            delay = RETRY_DELAYS[min(attempts, len(RETRY_DELAYS) - 1)]
-            if now() + delay > deadline:
-                raise
-        attempts += 1
-        await asyncio.sleep(delay)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from filestead.domain.blobs import BlobState, BlobStore
 from filestead.domain.errors import BlobNotFound
 from filestead.domain.files.interfaces import FileRepository
-from filestead.domain.files.model import File
+from filestead.domain.files.model import ContentPart, File
 from filestead.domain.integrity import VerifyReport, Violation
 
 PAGE = 1_000
@@ -27,7 +27,7 @@ async def verify(
     after = ""
     while page := await repository.scan_files(after, PAGE):
         for file in page:
-            finding = await _check_file(blobs, file, deep=deep)
+            finding = await _check_file(repository, blobs, file, deep=deep)
             if finding is not None and await _is_live(repository, file.blob_key):
                 report.violations.append(finding)
             report.files += 1
@@ -72,22 +72,39 @@ async def _orphans_of(repository: FileRepository, blobs: BlobStore, keys: list[s
     ]
 
 
-async def _check_file(blobs: BlobStore, file: File, *, deep: bool) -> Violation | None:
-    size = await blobs.size(file.blob_key)
-    if size is None:
-        return Violation("I-02", "A", file.id, "the blob is missing", RESTORE)
-    if size != file.bytes:
-        return Violation("I-02", "A", file.id, f"the blob has {size} bytes instead of {file.bytes}", RESTORE)
-    if deep and await _digest(blobs, file.blob_key) not in (None, file.sha256):
-        return Violation("I-03", "A", file.id, "the blob's SHA-256 is not that of the upload", RESTORE)
+async def _check_file(repository: FileRepository, blobs: BlobStore, file: File, *, deep: bool) -> Violation | None:
+    """Check the content. A file in parts may lack the digest of the whole; its parts have theirs."""
+    parts = [ContentPart(file.blob_key, file.bytes, file.sha256)]
+    if file.parts is not None:
+        parts = await repository.content_parts(file.blob_key)
+    whole = hashlib.sha256()
+    for part in parts:
+        finding = await check_part(blobs, file.id, part, whole if deep else None)
+        if finding is not None:
+            return finding
+    if deep and file.parts is not None and file.sha256 not in ("", whole.hexdigest()):
+        return Violation("I-03", "A", file.id, "the SHA-256 of the content is not the recorded one", RESTORE)
     return None
 
 
-async def _digest(blobs: BlobStore, key: str) -> str | None:
+async def check_part(blobs: BlobStore, name: str, part: ContentPart, whole: "hashlib._Hash | None") -> Violation | None:
+    """Check the blob of a file or of a part; with `whole`, its content, too, which is added to that digest."""
+    size = await blobs.size(part.blob_key)
+    if size is None:
+        return Violation("I-02", "A", name, "the blob is missing", RESTORE)
+    if size != part.bytes:
+        return Violation("I-02", "A", name, f"the blob has {size} bytes instead of {part.bytes}", RESTORE)
+    if whole is not None and await _digest(blobs, part.blob_key, whole) not in (None, part.sha256):
+        return Violation("I-03", "A", name, "the blob's SHA-256 is not that of the upload", RESTORE)
+    return None
+
+
+async def _digest(blobs: BlobStore, key: str, whole: "hashlib._Hash") -> str | None:
     digest = hashlib.sha256()
     try:
         async for block in blobs.read(key):
             digest.update(block)
+            whole.update(block)
     except BlobNotFound:
         return None  # deleted meanwhile
     return digest.hexdigest()

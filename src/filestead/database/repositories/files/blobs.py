@@ -5,7 +5,7 @@ from functools import partial
 from sqlalchemy import Dialect, bindparam, case, delete, insert, null, select, update
 
 from filestead.database.engines.statements import RowLock, Statement, int_param, now_us, text_array_param
-from filestead.database.tables import DELETED, LIVE, PENDING, blobs
+from filestead.database.tables import DELETED, LIVE, PENDING, blob_parts, blobs
 
 
 class BlobStatements:
@@ -49,6 +49,15 @@ class BlobStatements:
         marked = update(blobs).values(state=DELETED, lease_until_us=now_us(), bytes_reserved=0)
         self.mark_for_deletion = compiled(marked.where(key))
         self.mark_all_for_deletion = compiled(marked.where(keys))
+        of_these = blob_parts.c.blob_key.in_(text_array_param("keys"))
+        self.mark_parts_for_deletion = compiled(
+            marked.where(blobs.c.key.in_(select(blob_parts.c.part_key).where(of_these)))
+        )
+        self.parts = compiled(
+            select(blob_parts.c.part_key, blob_parts.c.bytes, blob_parts.c.sha256)
+            .where(blob_parts.c.blob_key == bindparam("key"))
+            .order_by(blob_parts.c.number)
+        )
         self.state = compiled(select(blobs.c.state).where(key))
         self.states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
         self.expired_leases = compiled(

@@ -2,8 +2,8 @@
 
 Any number of nodes may run them concurrently. A statement sees what was committed before the statement began, not
 before the transaction began; so rows that must not change in between are locked before they are read. Rows are locked
-in one order, so that no deadlock arises: users, files, attached files, jobs, blobs, tombstones, organizations,
-projects, idempotency keys.
+in one order, so that no deadlock arises: users, uploads in parts, files, attached files, jobs, blobs, tombstones,
+organizations, projects, idempotency keys.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ from filestead.database.engines.statements import Connection, Database, json_arr
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
+from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
@@ -22,7 +23,16 @@ from filestead.database.repositories.files.uploads import Uploads
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import FileNotFound, QuotaExceeded
-from filestead.domain.files.model import SHORT_PAGE, Admission, CompletedUpload, File, Page, PendingUpload, Usage
+from filestead.domain.files.model import (
+    SHORT_PAGE,
+    Admission,
+    CompletedUpload,
+    ContentPart,
+    File,
+    Page,
+    PendingUpload,
+    Usage,
+)
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 
@@ -40,7 +50,8 @@ class SqlFileRepository:
         self._quota = QuotaLedger(dialect)
         self._listing = FileListing(dialect, self._clock)
         idempotency = IdempotencyRecords(dialect, self._clock)
-        self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency)
+        parts = EndedUploads(dialect)
+        self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency, parts)
         self._uploads = Uploads(UploadRate(dialect), self._files, self._blobs, self._quota, self._garbage, idempotency)
 
     async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
@@ -100,6 +111,8 @@ class SqlFileRepository:
             *columns, seq = row
             file = File(*columns)
             self._blobs.mark_for_deletion(connection, key=file.blob_key)
+            if file.parts is not None:
+                self._blobs.mark_parts_for_deletion(connection, keys=json_array([file.blob_key]))
             self._listing.add_tombstone(
                 connection,
                 project_id=project_id,
@@ -112,6 +125,11 @@ class SqlFileRepository:
             return file
 
         return await self._database.write(operation)
+
+    async def content_parts(self, blob_key: str) -> list[ContentPart]:
+        """The parts of the blob of a file, in order."""
+        rows = await self._database.read(lambda connection: self._blobs.parts(connection, key=blob_key).fetchall())
+        return [ContentPart(*row) for row in rows]
 
     async def observe_clock(self) -> str | None:
         """Compare the database's clock with the elapsed time."""

@@ -13,6 +13,7 @@ from filestead.database.tables import files, projects, vector_store_files
 FILE_COLUMNS = (
     *(files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at, files.c.expires_at),
     *(files.c.status, files.c.status_details, files.c.sha256, files.c.blob_key),
+    files.c.parts,
 )
 """In the order of the fields of `File`."""
 
