@@ -33,7 +33,7 @@ def open_upload(path: str) -> Source:
     """Open a path, which may name standard input. Raises `OSError`."""
     if path not in STDIN_PATHS:
         return open_source(path)
-    return Source(STDIN_FILENAME, None, False, lambda: iter(lambda: os.read(0, BLOCK_BYTES), b""))
+    return Source(STDIN_FILENAME, None, False, lambda _: iter(lambda: os.read(0, BLOCK_BYTES), b""))
 
 
 def _require_valid_filename(filename: str, rename: str) -> None:

@@ -125,6 +125,16 @@ def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
     return items, bool(items) and (more is None or more.kind != "false")
 
 
+def member_of(text: str, name: str) -> str:
+    """A member of an object, spelled as in the text. Raises `CommandError` if there is none."""
+    value = json_text.parse(text)
+    _require_whole(value)
+    for key, item in json_text.members(value) if value and value.keys else ():
+        if json_text.unquote(key) == name:
+            return json_text.format_compact(item)
+    raise CommandError(f'the response has no member "{name}"')
+
+
 def _require_whole(value: json_text.Value | None) -> None:
     if value is not None and value.cut_off:
         raise CommandError("the response is cut off: its JSON ends too early; try again")

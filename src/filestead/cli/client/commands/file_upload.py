@@ -3,19 +3,29 @@
 import difflib
 import re
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from filestead.cli.client.catalog.files import LIST_PURPOSES
-from filestead.cli.client.connection import open_session, send_request
+from filestead.cli.client.connection import StatusError, open_session, send_request
 from filestead.cli.client.file_parts import file_part
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.operations import resolve_args
-from filestead.cli.client.output import Output
+from filestead.cli.client.output import Output, member_of
 from filestead.cli.client.request_bodies import form_body
 from filestead.cli.errors import UsageError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.client._transport.requests import Request
-from filestead.client._upload.multipart import FilePart
+from filestead.client._transport.session import Session
+from filestead.client._upload.multipart import FilePart, Form, TextField
+from filestead.client._upload.progress import SentMeter
+from filestead.client._upload.sources import Source
+from filestead.client.config import PART_BYTES, PARTS_ABOVE_BYTES, OnProgress
+from filestead.client.errors import APIConnectionError
 
+if TYPE_CHECKING:
+    from filestead.client._parts.upload import NewFile
+
+_MEMBERS_OF_PARTS = {"file", "purpose", "expires_after"}
 _SEPARATORS = re.compile(r"[-_\s]+")
 
 
@@ -24,18 +34,64 @@ def create(command: Command, args: ParsedArgs) -> None:
     members = resolve_args(command, args)
     if not args.get("any-purpose"):
         reject_misspelled_purpose(members.get("purpose"))
-    file = str(members.get("file"))
-    with open_session(args) as session, progress_bar(file, enabled=not args.get("no-progress")) as report:
+    path = str(members.get("file"))
+    with open_session(args) as session, progress_bar(path, enabled=not args.get("no-progress")) as report:
+        meter = SentMeter(report)
         open_part = partial(
             file_part,
             filename=args.get("filename"),
             rename="set another name with --filename NAME",
-            on_progress=report,
+            on_progress=meter,
         )
         form = form_body(members, {"file"}, open_part)
-        retryable = not any(isinstance(part, FilePart) for part in form)
-        text = send_request(session, Request("POST", "/files", body=form, retryable=retryable))
+        file = None if args.get("no-parts") else _file_for_parts(members, form, report)
+        text = _send(session, form, file, meter)
     Output(args, command.title).print_result(text)
+
+
+def _send(session: Session, form: Form, file: "NewFile | None", meter: SentMeter) -> str:
+    """Send a form, or its file in parts: a large one, or one whose connection breaks before the server has all of it.
+
+    A form with a file is sent once, as by the official client.
+    """
+    if file is not None and (file.source.size or 0) > PARTS_ABOVE_BYTES:
+        text = _send_in_parts(session, file)
+        if text is not None:
+            return text
+    retryable = not any(isinstance(part, FilePart) for part in form)
+    try:
+        return send_request(session, Request("POST", "/files", body=form, retryable=retryable))
+    except APIConnectionError:
+        if file is None or meter.complete:
+            raise
+        text = _send_in_parts(session, file)
+        if text is None:
+            raise
+        return text
+
+
+def _send_in_parts(session: Session, file: "NewFile") -> str | None:
+    """Return the file object; None if the server has no uploads in parts."""
+    from filestead.client._parts.upload import upload_in_parts  # noqa: PLC0415 - needed only for large files
+
+    response = upload_in_parts(session, file, make_error=partial(StatusError, "POST"))
+    return None if response is None else member_of(response[1].decode("utf-8", "surrogateescape"), "file")
+
+
+def _file_for_parts(members: dict[str, Any], form: Form, report: OnProgress | None) -> "NewFile | None":
+    """The file of a form as an upload in parts; None for a small file, one without a size, and with other members."""
+    fields = {part.name: part for part in form}
+    part = fields.get("file")
+    purpose = fields.get("purpose")
+    if not isinstance(part, FilePart) or not isinstance(purpose, TextField) or members.keys() - _MEMBERS_OF_PARTS:
+        return None
+    source = part.source
+    if not isinstance(source, Source) or not source.rewindable or (source.size or 0) <= PART_BYTES:
+        return None
+    from filestead.client._parts.upload import NewFile  # noqa: PLC0415 - needed only for large files
+
+    expires_after = members.get("expires_after") or None
+    return NewFile(source, purpose.value, expires_after, part.filename, report)
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
