@@ -197,7 +197,7 @@ def test_a_file_that_changes_is_not_mixed(connect_with_faults: Any, tmp_path: Pa
     client, proxy = connect_with_faults()
     with pytest.raises(SourceChanged, match="'a.bin' was changed during the upload"):
         client.create_file(path, "user_data", on_progress=replace)
-    assert routes(proxy)[-1] == CANCEL
+    assert CANCEL in routes(proxy)
 
 
 def test_a_file_that_grows(connect_with_faults: Any, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_file_that_grows(connect_with_faults: Any, tmp_path: Path) -> None:
         client, proxy = connect_with_faults()
         with pytest.raises(SourceChanged, match="grew"):
             client.create_file(file, "user_data", on_progress=grow)
-        assert routes(proxy)[-1] == CANCEL
+        assert CANCEL in routes(proxy)
 
 
 @pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 3 * PART])
