@@ -72,7 +72,8 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
 
 ### Completion
 
-`filestead completion bash|zsh|fish` prints a script; its first line says where to put it.
+`filestead completion bash|zsh|fish` prints a script; its first line says where to put it. IDs of files, vector stores and
+batches are offered from the server, the newest 100, if it responds within a second.
 
 ### What differs from the official command line
 
