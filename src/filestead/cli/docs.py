@@ -70,10 +70,11 @@ sent are spelled out (`\\u001b`, `\\u202e`), so that no answer can command the t
 Content of a file that is no text, or begins with control characters, is not printed on a terminal but saved in a new
 file; later ones are spelled out; `content -o -` writes the bytes as they are. Pipes and files always get the bytes.
 
-### Completion
+### Completion and man page
 
-`filestead completion bash|zsh|fish` prints a script; its first line says where to put it. IDs of files, vector stores and
-batches are offered from the server, the newest 100, if it responds within a second.
+`filestead completion bash|zsh|fish` prints a script; its first line says where to put it. IDs of files, vector stores
+and batches are offered from the server, the newest 100, if it responds within a second. `man filestead` has all of the
+client commands on one page.
 
 ### What differs from the official command line
 
