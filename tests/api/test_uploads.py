@@ -107,7 +107,7 @@ def test_the_expiry_of_the_file_starts_with_the_upload(server: Server) -> None:
         ({"bytes": 8 * 2**30 + 1}, "bytes", "Expected a value <= 8589934592, but got 8589934593 instead."),
         ({"other": 1}, "other", "Unknown parameter: 'other'."),
         ({"filename": "a/\0"}, "filename", "NUL"),
-        ({"filename": ""}, "file", "the file name"),
+        ({"filename": ""}, "filename", "Invalid 'filename': the file name is empty."),
         ({"expires_after": {"anchor": "now", "seconds": 3600}}, "expires_after.anchor", "'now' is not one of"),
         (
             {"expires_after": {"anchor": "created_at", "seconds": 60}},
@@ -231,11 +231,19 @@ def test_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
     assert (again.status_code, again.json()["id"]) == (200, last)
     assert "more than the 8 bytes" in error(send_part(server.client, upload["id"], b"tail"))["message"]
     assert "more than the 8 bytes" in error(send_part(server.client, upload["id"], b"tai1", retries=1))["message"]
-    earlier = send_part(server.client, upload["id"], b"head", retries=2)
-    assert earlier.status_code == 200
-    assert earlier.json()["id"] not in (first, last)
-    file = send_complete(server.client, upload["id"], [earlier.json()["id"], last]).json()["file"]
+    assert send_part(server.client, upload["id"], b"head", retries=2).json()["id"] == first
+    file = send_complete(server.client, upload["id"], [first, last]).json()["file"]
     assert content(server, file["id"]) == b"headtail"
+
+
+def test_a_part_of_an_image_of_zeros_sent_again_after_it_was_not_stored(server: Server) -> None:
+    upload = create_upload(server.client, 12)
+    parts = [add_part(server.client, upload["id"], bytes(4))]
+    parts += [send_part(server.client, upload["id"], bytes(4), retries=1).json()["id"] for _ in range(2)]
+    assert len(set(parts)) == 3
+    file = send_complete(server.client, upload["id"], parts).json()["file"]
+    assert content(server, file["id"]) == bytes(12)
+    assert server.client.delete(f"/files/{file['id']}").status_code == 200
 
 
 # --- complete -------------------------------------------------------------------------------------------------------
@@ -480,3 +488,40 @@ def test_lines_are_checked_afterwards(
 
 def test_no_extension_is_refused(server: Server) -> None:
     assert upload_in_parts(server.client, b"x", name="a.bin", purpose="assistants")["file"]["filename"] == "a.bin"
+
+
+def test_lost_and_damaged_parts_are_found(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        contents = [b"x" * 3_000_000, b"y" * 3_000_000, b"z" * 10]
+        lost, whole = (upload_in_parts(server.client, *contents)["file"]["id"] for _ in range(2))
+        until_checked(server, whole)
+        pending = create_upload(server.client, 10)
+        part = add_part(server.client, pending["id"], b"part")
+        ((key,),) = server.place.sql(
+            "SELECT part_key FROM blob_parts JOIN files USING (blob_key) WHERE files.id = ? AND number = 1", lost
+        )
+        ((other,),) = server.place.sql("SELECT blob_key FROM upload_parts WHERE id = ?", part)
+        for each in (key, other):
+            server.place.lose(each)
+        assert content(server, lost, 6_000_000, 6_000_010) == b"z" * 10
+        damaged = server.client.get(f"/files/{lost}/content", headers={"Range": "bytes=3000000-3000009"})
+        assert (damaged.status_code, damaged.json()["error"]["code"]) == (500, "file_corrupt")
+        with pytest.raises(httpx2.TransportError):
+            server.client.get(f"/files/{lost}/content")
+        server.place.sql("UPDATE files SET sha256 = ? WHERE id = ?", "0" * 64, whole)
+        found = run_command(server.data_dir, "verify", "--deep", "--json")
+        findings = [json.loads(line) for line in found.stdout.splitlines()][:-1]
+        assert {(each["invariant"], each["subject"]) for each in findings} == {
+            ("I-02", lost),
+            ("I-02", part),
+            ("I-03", whole),
+        }
+
+
+def test_a_key_of_the_system_may_set_an_output_purpose(server: Server) -> None:
+    made = run_command(
+        server.data_dir, "keys", "create", "--project", "default", "--scope", "files:write", "--scope", "files:system"
+    )
+    body = {"filename": "a", "purpose": "batch_output", "bytes": 0, "mime_type": "x"}
+    response = server.client.post("/uploads", json=body, headers={"authorization": f"Bearer {made.stdout.strip()}"})
+    assert response.json()["purpose"] == "batch_output", response.text

@@ -124,15 +124,24 @@ def stored(data_dir: Path) -> set[str]:
     return place_of(data_dir).stored()
 
 
+LIVE_BLOBS = (
+    "SELECT blob_key FROM files WHERE parts IS NULL UNION SELECT blob_key FROM upload_parts UNION "
+    "SELECT part_key FROM blob_parts JOIN files ON files.blob_key = blob_parts.blob_key"
+)
+PENDING_BYTES = (
+    "SELECT coalesce(sum(bytes), 0) FROM uploads WHERE project_id = projects.id AND uploads.status = 'pending'"
+)
+
+
 def garbage(data_dir: Path) -> dict[str, object]:
     """Everything that a quiet installation does not have."""
-    live = {key for (key,) in sql(data_dir, "SELECT blob_key FROM files")}
+    live = {key for (key,) in sql(data_dir, LIVE_BLOBS)}
     found = {
         "staged": staged(data_dir),
-        "blobs without a file": stored(data_dir) - live,
-        "files without a blob": live - stored(data_dir),
+        "blobs without a file or part": stored(data_dir) - live,
+        "files and parts without a blob": live - stored(data_dir),
         "ledger": sql(data_dir, "SELECT * FROM blobs WHERE state != 'live'"),
-        "reserved": sql(data_dir, "SELECT id, bytes_reserved FROM projects WHERE bytes_reserved != 0"),
+        "reserved": sql(data_dir, f"SELECT id, bytes_reserved FROM projects WHERE bytes_reserved != ({PENDING_BYTES})"),
     }
     return {name: what for name, what in found.items() if what}
 

@@ -1,7 +1,5 @@
 """kill -9 before and after every step of an upload, a delete, a sweep and a first start: every promise given holds."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx2
@@ -12,33 +10,28 @@ from tests.crash.harness import (
     end_claims,
     expire,
     findings,
-    garbage,
     send_form,
     sha256,
     wait_until,
     wait_until_quiet,
     write_plan,
 )
-from tests.support.servers import Server, run_command
-
-KILLED = -9
-ANSWERED = "after answer body|"
-SMALL = b"all in one block"
-LARGE = bytes(range(256)) * 12_288  # several blocks, so that most of them are written while the rest is on its way
-
-Step = str | tuple[str, list[str]]
-"""A step, or a call with the steps inside it."""
-
-PUT = ("blobs.put", [
-    *("open staging", "write staging", "fsync staging", "close staging", "rename staging"),
-    *("open shard", "fsync shard", "close shard"),
-])  # fmt: skip
-REMOVE = ("blobs.delete", ["unlink staging", "unlink blob", "open shard", "fsync shard", "close shard"])
-
-
-def durable(call: str) -> Step:
-    return call, [f"commit of {call}"]
-
+from tests.crash.steps import (
+    ANSWERED,
+    KILLED,
+    LARGE,
+    PUT,
+    REMOVE,
+    SMALL,
+    Installation,
+    Step,
+    durable,
+    is_behind,
+    numbered,
+    passed,
+    points,
+)
+from tests.support.servers import Server
 
 UPLOAD: list[Step] = [durable("records.begin_upload"), PUT, durable("records.publish"), "answer head", "answer body"]
 DELETE: list[Step] = [
@@ -86,6 +79,10 @@ START: list[Step] = [
     *("CREATE TABLE embedding_models", "CREATE TABLE vector_blocks", "CREATE INDEX vector_blocks_by_store"),
     *("CREATE INDEX vector_blocks_by_attachment", "CREATE TABLE vector_values"),
     *("UPDATE alembic_version SET", "commit of start"),
+    *("CREATE TABLE blob_parts", "CREATE INDEX ix_blob_parts_part_key", "CREATE TABLE uploads"),
+    *("CREATE INDEX uploads_pending", "CREATE INDEX uploads_by_end", "CREATE TABLE upload_parts"),
+    *("CREATE INDEX ix_upload_parts_blob_key", "CREATE INDEX upload_parts_by_upload"),
+    *("UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),
@@ -95,125 +92,6 @@ START: list[Step] = [
     *(durable("records.observe_clock"), durable("records.claim_garbage"), durable("index.delete_detached")),
 ]
 UNTIL_SERVING = START[:-4]
-
-
-def points(steps: Sequence[Step]) -> list[str]:
-    """Where a process can be killed: before and after each step, in order."""
-    found = []
-    for step in steps:
-        name, inside = (step, []) if isinstance(step, str) else step
-        found += [f"before {name}", *points(inside), f"after {name}"]
-    return found
-
-
-def numbered(found: list[str]) -> list[tuple[str, int]]:
-    """The points, each with how often it has been reached by then."""
-    return [(point, found[: at + 1].count(point)) for at, point in enumerate(found)]
-
-
-def passed(trace: list[str]) -> list[str]:
-    """The points of a trace; a step that is repeated right away (a block, a folder) counts once."""
-    found = [line.partition("|")[0] for line in trace]
-    return [point for at, point in enumerate(found) if at < 2 or point != found[at - 2]]
-
-
-def is_behind(point: str, other: str, steps: Sequence[Step]) -> bool:
-    """Whether a kill at `point` leaves `other` done."""
-    order = points(steps)
-    return order.index(point) >= order.index(other)
-
-
-class Installation:
-    """One installation that lives through many kills, and what its clients know."""
-
-    def __init__(self, data_dir: Path, **settings: object) -> None:
-        self.data_dir = data_dir
-        self._settings = settings
-        self.contents: dict[str, str] = {}
-        self.gone: set[str] = set()
-        self.victim = self._start()
-
-    def _start(self) -> Victim:
-        return Victim(self.data_dir, uploads_per_minute=0, **self._settings)
-
-    def upload(self, name: str, content: bytes) -> str:
-        """An upload that works."""
-        before = len(self.victim.trace())
-        file_id = str(self.victim.upload(content, name=name)["id"])
-        self.contents[file_id] = sha256(content)
-        # We have the answer a little before the victim knows that it has sent it.
-        wait_until(lambda: ANSWERED in self.victim.trace()[before:], "the answer is not noted")
-        return file_id
-
-    def die_at(
-        self, step: str, nth: int, request: Callable[[httpx2.Client], httpx2.Response]
-    ) -> httpx2.Response | None:
-        """Kill the server at a step of a request, start it again, and give the answer if one came."""
-        response = None
-        with self.victim.failing("kill", step, nth):
-            with contextlib.suppress(httpx2.TransportError):
-                response = request(self.victim.client)
-            assert self.victim.process.wait(10) == KILLED
-        self.victim.stop()
-        self.victim = self._start()
-        return response
-
-    def listed(self) -> dict[str, str]:
-        """The visible files, as name by id."""
-        return {file["id"]: file["filename"] for file in self.victim.client.get("/files").json()["data"]}
-
-    def settle(self, name: str, content: bytes) -> None:
-        """What became of an upload without an answer: nothing, or a file that is from now on expected to stay."""
-        for file_id, found in self.listed().items():
-            if found == name and file_id not in self.contents:
-                self.contents[file_id] = sha256(content)
-
-    def check(self, latest: int = 10) -> None:
-        """Everything that was acknowledged holds, and nothing is left over.
-
-        All files are listed and compared with their digests by `verify`; the latest are also asked for.
-        """
-        wait_until_quiet(self.data_dir)
-        assert set(self.listed()) == set(self.contents) - self.gone
-        for file_id, digest in list(self.contents.items())[-latest:]:
-            response = self.victim.client.get(f"/files/{file_id}/content")
-            if file_id in self.gone:
-                assert response.status_code == 404
-                behind = self.victim.client.get("/files", params={"after": file_id})
-                assert behind.status_code == 200, "a file and its place in the listing go in one transaction"
-            else:
-                assert sha256(response.content) == digest
-        assert findings(self.data_dir) == []
-        assert garbage(self.data_dir) == {}
-
-
-@pytest.fixture(scope="module")
-def ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    """Where the installation lies between two tests; a test that fails leaves it behind, and the next makes a new one.
-
-    At the end the two commands look at it as an operator would.
-    """
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.check(latest=len(installation.contents))
-        installation.victim.kill()
-        for command in (["sweep"], ["verify", "--deep", "--json"]):
-            done = run_command(installation.data_dir, *command)
-            assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture
-def installation(ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    found = ashore.pop() if ashore else Installation(tmp_path_factory.mktemp("kills") / "data")
-    try:
-        yield found
-        found.check()
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    ashore.append(found)
 
 
 # --- the order of the steps -----------------------------------------------------------------------------------------
@@ -390,29 +268,6 @@ def test_killed_in_a_probe(installation: Installation, step: str) -> None:
     with installation.victim.failing("EIO", "before fsync staging"):
         assert send_form(installation.victim.client, "refused", SMALL).status_code == 500
     installation.die_at(step, 1, lambda client: client.get(installation.victim.origin + "/health/ready"))
-
-
-@pytest.fixture(scope="module")
-def sweeping_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.victim.kill()
-
-
-@pytest.fixture
-def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation whose server sweeps all the time."""
-    data_dir = tmp_path_factory.mktemp("sweeps") / "data"
-    found = sweeping_ashore.pop() if sweeping_ashore else Installation(data_dir, sweep_seconds=0.1)
-    try:
-        yield found
-        found.check()
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    sweeping_ashore.append(found)
 
 
 @pytest.mark.parametrize("step", points(SWEEP))

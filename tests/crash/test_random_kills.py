@@ -6,11 +6,13 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
 
-from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, wait_until_quiet
+from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
+from tests.support.parts import add_part, create_upload, send_complete
 from tests.support.servers import Server
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "8"))
@@ -58,10 +60,31 @@ def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
             # As many small ones as large ones, on a scale of powers.
             content = dice.randbytes(int(LARGEST ** dice.random()))
             told.sent[f"{name}-{n}"] = sha256(content)
+            if dice.random() < 0.3:
+                file_id = send_in_parts(client, dice, f"{name}-{n}", content)
+                if file_id is not None:
+                    told.stored[file_id] = f"{name}-{n}"
+                    mine.append(file_id)
+                continue
             response = send_form(client, f"{name}-{n}", content, file_first=dice.random() < 0.5)
             assert response.status_code == 200, response.text
             told.stored[response.json()["id"]] = f"{name}-{n}"
             mine.append(response.json()["id"])
+
+
+def send_in_parts(client: httpx2.Client, dice: random.Random, name: str, content: bytes) -> str | None:
+    """Upload in a few parts; some uploads are cancelled, and some just left."""
+    cuts = sorted({0, len(content), *(dice.randrange(len(content) + 1) for _ in range(dice.randrange(5)))})
+    upload = create_upload(client, len(content), name=name)
+    parts = [add_part(client, upload["id"], content[start:end]) for start, end in pairwise(cuts)]
+    if dice.random() < 0.1:
+        return None
+    if dice.random() < 0.1:
+        assert client.post(f"/uploads/{upload['id']}/cancel").status_code == 200
+        return None
+    response = send_complete(client, upload["id"], parts)
+    assert response.status_code == 200, response.text
+    return str(response.json()["file"]["id"])
 
 
 def test_kills_at_random_moments(tmp_path: Path) -> None:
@@ -89,6 +112,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
         threading.excepthook = before
     with Server(tmp_path / "data") as server:
         told.check(server, deep=True)
+        sql(server.data_dir, "UPDATE uploads SET expires_at = created_at WHERE status = 'pending'")
         assert findings(server.data_dir) == []
         assert garbage(server.data_dir) == {}
     print(f"{len(told.sent)} uploads sent, {len(told.stored)} stored, {len(told.deleted)} deleted in {CYCLES} kills")

@@ -23,6 +23,7 @@ from filestead.cli.main import main as filestead
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()
@@ -46,6 +47,10 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
             "delete_blob_rows",
             "release_leases",
         ),
+    ),
+    SqlUploadRepository: (
+        "uploads",
+        ("create", "begin_part", "accept_part", "complete", "cancel", "record_check"),
     ),
     SqlKeyRepository: ("keys", ("create",)),
     SqlIndexRepository: ("index", ("delete_detached",)),

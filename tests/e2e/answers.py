@@ -27,8 +27,12 @@ OF_STORES = [
     *(("GET", f"{ATTACHED}/{{file_id}}/content"), ("POST", BATCHES), ("GET", BATCH), ("POST", f"{BATCH}/cancel")),
     ("GET", f"{BATCH}/files"),
 ]
+UPLOADS = "/v1/uploads"
+PARTS, COMPLETE, CANCEL = (f"{UPLOADS}/{{upload_id}}/{act}" for act in ("parts", "complete", "cancel"))
+OF_UPLOADS = [("POST", path) for path in (UPLOADS, PARTS, COMPLETE, CANCEL)]
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
+    *OF_UPLOADS,
     *OF_STORES,
     *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
     *(("GET", "/"), ("GET", "/v1")),
@@ -336,8 +340,76 @@ OF_STORE_KINDS = {
     },
 }
 
+NEW_UPLOAD: dict[str, Any] = {"filename": "a.bin", "purpose": "user_data", "bytes": 4, "mime_type": "text/plain"}
+PART = b'--b\r\nContent-Disposition: form-data; name="data"; filename="upload"\r\n\r\npart\r\n--b--\r\n'
+
+
+def new_upload(server: Server) -> str:
+    """The path of a pending upload of 4 bytes."""
+    body = json.dumps(NEW_UPLOAD).encode()
+    answer = ask(server, "POST", UPLOADS, "Content-Type: application/json", body=body)
+    assert answer.status == 200, answer.body
+    return f"{UPLOADS}/{answer.json['id']}"
+
+
+def add_part(scene: Scene, upload: str = "", *headers: str) -> Answer:
+    target = f"{upload or new_upload(scene.well)}/parts"
+    return ask(scene.well, "POST", target, *(headers or (FORM,)), body=PART)
+
+
+def add_part_on_full_disk(scene: Scene) -> Answer:
+    """To an upload that is older than the disk is full: its server takes one a minute, and counted others before."""
+    key = scene.poor.place.sql("SELECT id FROM projects")[0][0]
+    scene.poor.place.sql(
+        "INSERT INTO uploads (id, project_id, filename, purpose, bytes, created_at, expires_at, status) "
+        "VALUES ('upload_x', ?, 'a', 'user_data', 4, 1, 9999999999, 'pending') ON CONFLICT DO NOTHING",
+        key,
+    )
+    scene.poor.place.sql("UPDATE projects SET bytes_reserved = 4")
+    return ask(scene.poor, "POST", f"{UPLOADS}/upload_x/parts", FORM, body=PART)
+
+
+def complete(scene: Scene, **changes: Any) -> Answer:
+    upload = new_upload(scene.well)
+    body = {"part_ids": [add_part(scene, upload).json["id"]]} | changes
+    return json_request(scene, "POST", f"{upload}/complete", body)
+
+
+UPLOAD_KINDS = {
+    "upload": Kind("POST", UPLOADS, 200, lambda scene: json_request(scene, "POST", UPLOADS, NEW_UPLOAD)),
+    "upload, bad purpose": Kind(
+        "POST", UPLOADS, 400, lambda scene: json_request(scene, "POST", UPLOADS, NEW_UPLOAD | {"purpose": "x"})
+    ),
+    "part": Kind("POST", PARTS, 200, add_part),
+    "part, unknown upload": Kind("POST", PARTS, 404, lambda scene: add_part(scene, f"{UPLOADS}/upload_x")),
+    "part, compressed": Kind("POST", PARTS, 415, lambda scene: add_part(scene, "", FORM, "Content-Encoding: gzip")),
+    "part, no form": Kind("POST", PARTS, 400, lambda scene: add_part(scene, "", "Content-Type: text/plain")),
+    "part, disk full": Kind("POST", PARTS, 507, add_part_on_full_disk),
+    "complete": Kind("POST", COMPLETE, 200, complete),
+    "complete, wrong MD5": Kind("POST", COMPLETE, 400, lambda scene: complete(scene, md5="0" * 32)),
+    "complete, no parts": Kind("POST", COMPLETE, 400, lambda scene: complete(scene, part_ids=[])),
+    "complete, unknown upload": Kind(
+        "POST",
+        COMPLETE,
+        404,
+        lambda scene: json_request(scene, "POST", f"{UPLOADS}/upload_x/complete", {"part_ids": []}),
+    ),
+    "cancel": Kind("POST", CANCEL, 200, lambda scene: ask(scene.well, "POST", f"{new_upload(scene.well)}/cancel")),
+    "cancel, unknown upload": Kind("POST", CANCEL, 404, lambda scene: ask(scene.well, "POST", f"{UPLOADS}/x/cancel")),
+    **{
+        f"POST {path}, endless body": Kind(
+            "POST",
+            path,
+            413,
+            lambda scene, path=path: json_request(scene, "POST", path.format(upload_id="upload_x"), "x" * 17 * MIB),
+        )
+        for path in (UPLOADS, COMPLETE)
+    },
+}
+
 KINDS: dict[str, Kind] = {
     **OF_STORE_KINDS,
+    **UPLOAD_KINDS,
     "list": _listing(""),
     "list, cut": _listing("limit=1&order=asc"),
     "list, empty": _listing("purpose=batch_output"),
@@ -407,7 +479,7 @@ KINDS: dict[str, Kind] = {
 
 
 def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x")
+    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x", upload_id="upload_x")
     requests = {
         "no HTTP": (400, head(method, target, "no header")),
         "head too slow": (408, head(method, target)[:-4]),
@@ -420,7 +492,7 @@ def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
 
 def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x")
+    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x", upload_id="upload_x")
     requests: dict[str, dict[str, Any]] = {
         "no key": {"key": None},
         "wrong key": {"key": "sk-wrong-wrong-wrong-1234"},

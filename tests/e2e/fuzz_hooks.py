@@ -1,12 +1,13 @@
 """What the fuzzer cannot know, since the description cannot say it.
 
 Which files must hold JSON objects, which keys are used up, and that forms have no types; how much chunks may overlap, how
-deep filters may be, and the ids of files that exist.
+deep filters may be, and the ids of files that exist; which uploads are pending, with which parts.
 """
 
 import json
 import os
 import re
+import urllib.request
 import uuid
 import zlib
 from typing import Any
@@ -16,10 +17,12 @@ import schemathesis
 JSONL_PURPOSES = ("batch", "fine-tune", "evals")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_DEPTH = 8
+MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 FILE_IDS: list[str] = json.loads(os.environ.get("FUZZ_FILE_IDS", "[]"))
 """Files that can be attached to vector stores."""
 STORE_ID = os.environ.get("FUZZ_STORE_ID", "")
 """A vector store to which they are attached."""
+UPLOADS = "/v1/uploads/{upload_id}"
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -33,6 +36,12 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.body = changed
     if (case.method, case.path) in (("POST", ATTACHED), ("GET", f"{ATTACHED}/content")):
         _attach(case)
+    if case.path == "/v1/uploads" and isinstance(body, dict):
+        name = body.get("filename")
+        if isinstance(name, str) and 0 < len(name) <= 255:
+            case.body = {**body, "filename": "a"}  # the rules on names are no schema
+    if case.path.startswith(UPLOADS) and str(case.path_parameters.get("upload_id")).startswith("upload"):
+        _prepare_upload(case)
     key = (case.headers or {}).get(IDEMPOTENCY_KEY)
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):
         case.headers[IDEMPOTENCY_KEY] = str(uuid.uuid4())
@@ -46,7 +55,7 @@ def filter_body(context: Any, body: Any) -> bool:
     """
     if not isinstance(body, dict):
         return True
-    is_scalar = "file" in body and isinstance(body["file"], bool | int | float | None)
+    is_scalar = any(name in body and isinstance(body[name], bool | int | float | None) for name in ("file", "data"))
     return not is_scalar and _depth(body.get("filters")) <= MAX_DEPTH
 
 
@@ -54,6 +63,24 @@ def _depth(value: Any) -> int:
     if not isinstance(value, dict) or not isinstance(value.get("filters"), list):
         return 0
     return 1 + max(map(_depth, value["filters"]), default=0)
+
+
+def _prepare_upload(case: Any) -> None:
+    """Make an upload for the case: without bytes to complete it, else with room for a part."""
+    completes = case.path == f"{UPLOADS}/complete"
+    body = {"filename": "a", "purpose": "user_data", "bytes": 0 if completes else 1_000_000, "mime_type": "x"}
+    request = urllib.request.Request(
+        f"{os.environ['FUZZ_ORIGIN']}/v1/uploads", json.dumps(body).encode(), {"authorization": os.environ["FUZZ_KEY"]}
+    )
+    with urllib.request.urlopen(request) as response:
+        case.path_parameters = {"upload_id": json.load(response)["id"]}
+    valid = isinstance(case.body, dict) and isinstance(case.body.get("part_ids"), list)
+    if completes and valid and all(isinstance(item, str) for item in case.body["part_ids"]):
+        case.body = {**case.body, "part_ids": []}
+        if isinstance(case.body.get("md5"), str) and re.fullmatch(
+            "[0-9A-Fa-f]{32}|[0-9A-Za-z+/]{22}==", case.body["md5"]
+        ):
+            case.body["md5"] = MD5_OF_NOTHING
 
 
 def _attach(case: Any) -> None:

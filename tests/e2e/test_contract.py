@@ -15,11 +15,24 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.e2e.answers import CONTENT, FILES, KINDS, OF_STORES, ONE, OPERATIONS, Answer, Scene, ask
+from tests.e2e.answers import (
+    COMPLETE,
+    CONTENT,
+    FILES,
+    KINDS,
+    OF_STORES,
+    OF_UPLOADS,
+    ONE,
+    OPERATIONS,
+    PARTS,
+    Answer,
+    Scene,
+    ask,
+)
 
 NOT_MADE = {
     (method, path, 500): "only a failing database makes it"
-    for method, path in (("GET", FILES), ("GET", ONE), ("DELETE", ONE), *OF_STORES)
+    for method, path in (("GET", FILES), ("GET", ONE), ("DELETE", ONE), *OF_STORES, *OF_UPLOADS)
 }
 """Declared, and still made by no kind of answer."""
 
@@ -159,6 +172,8 @@ def _nullable(schema: str, member: str, kind: str, reason: str) -> Correction:
 PURPOSES = ["assistants", "assistants_output", "batch", "batch_output", "fine-tune", "fine-tune-results", "vision"]
 FILE_MEMBERS = ["object", "id", "purpose", "filename", "bytes", "created_at", "expires_at", "status", "status_details"]
 _DELETED = ["id", "object", "deleted"]
+UPLOAD_MEMBERS = ["id", "object", "bytes", "created_at", "filename", "purpose", "status", "expires_at"]
+PART_MEMBERS = ["id", "object", "created_at", "upload_id"]
 STORE_MEMBERS = {
     "vector_store": [
         *("id", "object", "created_at", "name", "description", "usage_bytes", "file_counts", "status"),
@@ -290,6 +305,21 @@ def test_requests_are_as_the_official_description_has_them(official: dict[str, A
         assert set(query[name].get("enum", [])) >= set(schema.get("enum", []))
 
 
+@pytest.mark.data
+def test_requests_of_uploads_are_as_the_official_description_has_them(
+    official: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    for name, path in (("CreateUploadRequest", "/v1/uploads"), ("CompleteUploadRequest", COMPLETE)):
+        theirs = find(official, "components", "schemas", name)
+        body = find(ours, "paths", path, "post", "requestBody", "content", "application/json", "schema")
+        assert set(body["properties"]) == set(theirs["properties"])
+        assert set(body["required"]) == set(theirs["required"])
+        assert body["additionalProperties"] is theirs["additionalProperties"] is False
+    form = find(ours, "paths", PARTS, "post", "requestBody", "content", "multipart/form-data", "schema")
+    theirs = find(official, "components", "schemas", "AddUploadPartRequest")
+    assert set(form["properties"]) == set(form["required"]) == set(theirs["required"])
+
+
 # --- what no schema says: the form on the wire ----------------------------------------------------------------------
 
 
@@ -319,5 +349,10 @@ def test_members_and_layout_are_as_recorded(answers: dict[str, Answer], name: st
     elif value["object"] == "list":
         assert list(value) == ["object", "data", "has_more", "first_id", "last_id"]
         assert all(list(file) == FILE_MEMBERS for file in value["data"])
+    elif value["object"] == "upload":
+        assert list(value) == UPLOAD_MEMBERS + ["file"] * (value["status"] == "completed")
+        assert "file" not in value or list(value["file"]) == FILE_MEMBERS
+    elif value["object"] == "upload.part":
+        assert list(value) == PART_MEMBERS
     else:
         assert list(value) in (FILE_MEMBERS, ["object", "deleted", "id"])

@@ -20,6 +20,7 @@ CHECKS = [
     "content_in_every_way",
     "delete_and_not_found",
     "refused_upload",
+    "upload_in_parts",
     "vector_store_helpers",
     "wrong_key_and_wrong_project",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -318,6 +319,81 @@ def test_async_uploads_at_once_and_paging(server: Server) -> None:
             assert [file.id async for file in client.files.list(limit=7)] == oldest_first[::-1]
             contents = await asyncio.gather(*(client.files.content(file.id) for file in files))
             assert [content.read() for content in contents] == [b"%d" % number for number in range(30)]
+
+    asyncio.run(scenario())
+
+
+# --- uploads in parts -----------------------------------------------------------------------------------------------
+
+
+def test_upload_file_chunked_of_300_mb(client: OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    block = os.urandom(MIB)
+    with path.open("wb") as written:
+        for number in range(300):
+            written.write(number.to_bytes(4, "big") + block[4:])
+    with path.open("rb") as opened:
+        digests = [hashlib.file_digest(opened, "sha256").digest()]
+    upload = client.uploads.upload_file_chunked(file=path, mime_type="application/octet-stream", purpose="user_data")
+    assert (upload.object, upload.status, upload.bytes) == ("upload", "completed", 300 * MIB)
+    assert upload.file is not None
+    assert (upload.file.filename, upload.file.bytes, upload.file.status) == ("large.bin", 300 * MIB, "processed")
+    digest = hashlib.sha256()
+    with client.files.with_streaming_response.content(upload.file.id) as response:
+        for block in response.iter_bytes(MIB):
+            digest.update(block)
+    assert digest.digest() == digests[0]
+    client.files.delete(upload.file.id)
+
+
+def test_upload_file_chunked_with_a_checksum(client: OpenAI) -> None:
+    content = b"0123456789" * 100
+    options: dict[str, Any] = {"filename": "a.txt", "bytes": 1000, "mime_type": "pdf", "purpose": "assistants"}
+    upload = client.uploads.upload_file_chunked(
+        file=content, part_size=300, md5=hashlib.md5(content).hexdigest(), **options
+    )
+    assert upload.file is not None
+    assert client.files.content(upload.file.id).read() == content
+    with pytest.raises(openai.BadRequestError, match="instead of 0000"):
+        client.uploads.upload_file_chunked(file=content, part_size=300, md5="0" * 32, **options)
+
+
+def test_upload_file_chunked_of_an_empty_file(client: OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "empty.bin"
+    path.touch()
+    upload = client.uploads.upload_file_chunked(file=path, mime_type="x", purpose="user_data")
+    assert upload.file is not None
+    assert (upload.file.bytes, client.files.content(upload.file.id).read()) == (0, b"")
+
+
+def test_parts_in_parallel_and_completed_in_reverse_order(server: Server) -> None:
+    async def scenario() -> None:
+        async with AsyncOpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client:
+            contents = [bytes([number]) * (1_000_000 + number) for number in range(8)]
+            size = sum(map(len, contents))
+            upload = await client.uploads.create(
+                bytes=size,
+                filename="reverse.bin",
+                mime_type="application/octet-stream",
+                purpose="user_data",
+                expires_after={"anchor": "created_at", "seconds": 7200},
+            )
+            parts = await asyncio.gather(
+                *(client.uploads.parts.create(upload.id, data=content) for content in contents)
+            )
+            order = [part.id for part in parts[::-1]]
+            done = await client.uploads.complete(upload.id, part_ids=order)
+            assert done.file is not None
+            assert (done.file.created_at, done.file.expires_at) == (upload.created_at, upload.created_at + 7200)
+            again = await client.uploads.complete(upload.id, part_ids=order)
+            assert again.file == done.file
+            assert (await client.files.content(done.file.id)).read() == b"".join(contents[::-1])
+            with pytest.raises(openai.BadRequestError, match="is not pending"):
+                await client.uploads.cancel(upload.id)
+            other = await client.uploads.create(bytes=1, filename="a", mime_type="x", purpose="vision")
+            assert (await client.uploads.cancel(other.id)).status == "cancelled"
+            with pytest.raises(openai.NotFoundError):
+                await client.uploads.cancel("upload_x")
 
     asyncio.run(scenario())
 

@@ -21,6 +21,7 @@ PREFIXES = {
     "vector_store_id": {"pattern": "^vs_"},
     "batch_id": {"pattern": "^vsfb_"},
     "file_id": {"pattern": "^file"},
+    "upload_id": {"pattern": "^upload_"},
 }
 """Of ids in paths."""
 
@@ -88,8 +89,8 @@ def _components(schemas: Schemas) -> dict[str, Any]:
 def _path_item(path: str, operations: list[Operation[Any]]) -> dict[str, Any]:
     """Describe a path: the parameters in its template and those common to all operations, then each operation."""
     names = re.findall(r"\{(\w+)\}", path)
-    # The prefix of an id is required below vector stores only: any other file id is merely unknown.
-    required = PREFIXES if "vector_store_id" in names else {}
+    # The prefix of a file id is required below vector stores only: any other one is merely unknown.
+    required = {} if names == ["file_id"] else PREFIXES
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", **required.get(name, {})}}
         for name in names

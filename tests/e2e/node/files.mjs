@@ -103,6 +103,26 @@ const checks = {
     assert.match(error.message, /'x' is not one of \['fine-tune', 'assistants', 'batch',/);
   },
 
+  async upload_in_parts() {
+    const contents = [randomBytes(3 * 2 ** 20), randomBytes(2 ** 20), Buffer.from("last")];
+    const whole = Buffer.concat(contents);
+    const upload = await client.uploads.create({
+      bytes: whole.length, filename: "parts.bin", mime_type: "application/octet-stream", purpose: "user_data",
+    });
+    assert.deepEqual([upload.object, upload.status, "file" in upload], ["upload", "pending", false]);
+    const parts = await Promise.all(
+      contents.map(async (each) => client.uploads.parts.create(upload.id, { data: await toFile(each, "part") })),
+    );
+    assert.deepEqual(parts.map((part) => [part.object, part.upload_id]), parts.map(() => ["upload.part", upload.id]));
+    const md5 = createHash("md5").update(whole).digest("hex");
+    const done = await client.uploads.complete(upload.id, { part_ids: parts.map((part) => part.id), md5 });
+    assert.deepEqual([done.status, done.file.bytes, done.file.filename], ["completed", whole.length, "parts.bin"]);
+    const content = await client.files.content(done.file.id);
+    assert.equal(digest(Buffer.from(await content.arrayBuffer())), digest(whole));
+    const error = await failure(() => client.uploads.cancel(upload.id));
+    assert.match(error.message, /is not pending \(status: completed\)/);
+  },
+
   async vector_store_helpers() {
     const store = await client.vectorStores.create({ name: "node" });
     const cats = await client.vectorStores.files.uploadAndPoll(

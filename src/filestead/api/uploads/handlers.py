@@ -11,13 +11,14 @@ from starlette.responses import Response
 from filestead import wire
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import UploadSlots
-from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
+from filestead.api.http.errors import ApiError, ErrorResponse, bad_request, rate_limit_headers
 from filestead.api.http.json_body import read_json_object
 from filestead.api.http.routing import JSON
 from filestead.api.shapes import file_to_wire
 from filestead.api.uploads import parsing
 from filestead.api.uploads.forms import MultipartPartSource
 from filestead.domain.access import Principal
+from filestead.domain.errors import BadFilename
 from filestead.domain.files.model import File
 from filestead.domain.uploads.model import Upload
 from filestead.domain.uploads.service import Uploads
@@ -37,7 +38,10 @@ class UploadHandlers:
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/uploads."""
         form = parsing.new_upload(await read_json_object(request, self.body_limits), self.max_bytes)
-        upload, rate = await self.uploads.create(principal, form)
+        try:
+            upload, rate = await self.uploads.create(principal, form)
+        except BadFilename as error:
+            raise bad_request(f"Invalid 'filename': the file name {error.reason}.", "filename") from None
         return Response(wire.encode(_to_wire(upload)), 200, rate_limit_headers(rate), JSON)
 
     async def add_part(self, request: Request, principal: Principal) -> Response:

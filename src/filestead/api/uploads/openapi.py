@@ -5,7 +5,7 @@ from typing import Any
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas
 from filestead.api.uploads import parsing
-from filestead.domain.files import expiry
+from filestead.domain.files import expiry, filenames
 from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 from filestead.domain.uploads.model import MAX_PARTS, UploadStatus
 from filestead.wire import uploads as wire
@@ -33,7 +33,7 @@ _NEW_UPLOAD = {
     "additionalProperties": False,
     "required": ["filename", "purpose", "bytes", "mime_type"],
     "properties": {
-        "filename": {"type": "string"},
+        "filename": {"type": "string", "minLength": 1, "maxLength": filenames.MAX_CHARACTERS},
         "purpose": {
             "enum": list(INPUT_PURPOSES),
             "description": "A key with the scope `files:system` may also set the output purposes.",
@@ -69,7 +69,7 @@ _PART_FORM = {
     "type": "object",
     "additionalProperties": False,
     "required": ["data"],
-    "properties": {"data": {"type": "string", "contentMediaType": "application/octet-stream"}},
+    "properties": {"data": {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"}},
 }
 
 

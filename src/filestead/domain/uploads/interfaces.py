@@ -50,9 +50,10 @@ class UploadRepository(Protocol):
         `UploadLost` if the blob is no longer pending. If it raises, the blob is still pending or gone. Adding the same
         blob again returns its part again.
 
-        A `repeated` part with the size and digest of the newest part is that part. One that equals an earlier part
-        becomes a part of its own, shares the blob of the earlier one, and counts no bytes. The new blob is then not
-        used, and stays pending.
+        A `repeated` part with the size and digest of a stored one is that part, if there is no room for it: its first
+        copy counts already. While there is room, it may also be a part that was never stored and has the same bytes, as
+        those of a disk image do. It then becomes a part of its own, shares the blob of the stored one, and counts no
+        bytes, so that either is right. In both cases the new blob is not used, and stays pending.
         """
 
     async def arrange(self, project_id: str, upload_id: str, part_ids: Sequence[str]) -> list[ContentPart] | None:

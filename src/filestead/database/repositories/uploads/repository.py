@@ -162,7 +162,7 @@ class SqlUploadRepository:
             if (known := self._parts.of_blob(connection, **ids).fetchone()) is not None:
                 return AcceptedPart(Part(*known), stored=True)
             row.require_pending()
-            if part.repeated and (twin := self._twin_of(connection, part)) is not None:
+            if part.repeated and (twin := self._twin_of(connection, row, part)) is not None:
                 return AcceptedPart(twin, stored=False)
             self._require_room_for_part(connection, part.upload_id)
             values = {"id": part.upload_id, "project_id": part.project_id, "more": part.bytes}
@@ -174,14 +174,14 @@ class SqlUploadRepository:
 
         return await self._database.write(operation)
 
-    def _twin_of(self, connection: Connection, part: ReceivedPart) -> Part | None:
-        """The part that the client has sent already: the newest one, or a new part that shares an older one's bytes."""
+    def _twin_of(self, connection: Connection, row: _Row, part: ReceivedPart) -> Part | None:
+        """The part that this one repeats: the stored one, or while there is room a new one that shares its bytes."""
         values = {"upload_id": part.upload_id, "bytes": part.bytes, "sha256": part.sha256}
         twin = self._parts.twin(connection, **values).fetchone()
         if twin is None:
             return None
-        blob_key, is_newest, *shown = twin
-        if is_newest:
+        blob_key, *shown = twin
+        if row.bytes_received + part.bytes > row.upload.bytes:
             return Part(*shown)
         self._require_room_for_part(connection, part.upload_id)
         return self._add_part(connection, part, blob_key)
@@ -256,9 +256,7 @@ class SqlUploadRepository:
         else:
             number_of_parts = len(parts)
             self._completion.add_live_blob(connection, key=blob_key, project_id=completion.project_id)
-            for number, part in enumerate(parts):
-                values = {"part_key": part.blob_key, "bytes": part.bytes, "sha256": part.sha256}
-                self._completion.add_blob_part(connection, key=blob_key, number=number, **values)
+            self._completion.add_blob_parts(connection, blob_key, parts)
         added = self._completion.add_file(
             connection,
             id=completion.file_id,

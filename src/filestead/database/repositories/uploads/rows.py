@@ -1,14 +1,27 @@
 """Rows of uploads and parts: how they are read, added and changed; and the rows of files that they become."""
 
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Dialect, and_, bindparam, case, delete, func, insert, literal_column, select, update
+from sqlalchemy import Dialect, Insert, and_, bindparam, case, delete, func, insert, literal_column, select, update
 
-from filestead.database.engines.statements import RowLock, Statement, int_param, now, now_us, text_array_param
+from filestead.database.engines.statements import (
+    Connection,
+    RowLock,
+    Statement,
+    int_param,
+    now,
+    now_us,
+    text_array_param,
+)
 from filestead.database.repositories.files.rows import FILE_COLUMNS, visible_in_project
 from filestead.database.tables import DELETED, LIVE, blob_parts, blobs, files, upload_parts, uploads
+from filestead.domain.files.model import ContentPart
 from filestead.domain.uploads.model import UploadStatus
+
+_ROWS_PER_INSERT = 500
+"""A statement has at most 32,766 parameters in SQLite."""
 
 _PENDING = uploads.c.status == UploadStatus.PENDING.value
 _SHOWN_STATUS: Any = case(
@@ -87,9 +100,8 @@ class PartStatements:
         self.of_upload = compiled(select(*_PART_COLUMNS).where(of_upload).order_by(upload_parts.c.seq))
         shown = (upload_parts.c.id, upload_parts.c.upload_id, upload_parts.c.created_at)
         self.of_blob = compiled(select(*shown).where(of_upload, upload_parts.c.blob_key == bindparam("blob_key")))
-        newest = select(func.max(upload_parts.c.seq)).where(of_upload).scalar_subquery()
         self.twin = compiled(
-            select(upload_parts.c.blob_key, (upload_parts.c.seq == newest).label("newest"), *shown)
+            select(upload_parts.c.blob_key, *shown)
             .where(of_upload, upload_parts.c.bytes == int_param("bytes"), upload_parts.c.sha256 == bindparam("sha256"))
             .order_by(upload_parts.c.seq.desc())
             .limit(1)
@@ -123,15 +135,7 @@ class CompletionStatements:
                 key=bindparam("key"), project_id=bindparam("project_id"), state=LIVE, bytes_reserved=literal_column("0")
             )
         )
-        self.add_blob_part = compiled(
-            insert(blob_parts).values(
-                blob_key=bindparam("key"),
-                number=int_param("number"),
-                part_key=bindparam("part_key"),
-                bytes=int_param("bytes"),
-                sha256=bindparam("sha256"),
-            )
-        )
+        self._add_blob_parts = cache(lambda rows: compiled(_insert_blob_parts(rows)))
         self.mark_unused = compiled(
             update(blobs)
             .where(blobs.c.key.in_(text_array_param("keys")))
@@ -147,3 +151,32 @@ class CompletionStatements:
                 status_details=bindparam("new_status_details"),
             )
         )
+
+    def add_blob_parts(self, connection: Connection, key: str, parts: Sequence[ContentPart]) -> None:
+        """Add the list of parts of a blob, many rows at once to save round trips."""
+        for start in range(0, len(parts), _ROWS_PER_INSERT):
+            some = parts[start : start + _ROWS_PER_INSERT]
+            values: dict[str, object] = {"key": key}
+            for row, part in enumerate(some):
+                values |= {
+                    f"number_{row}": start + row,
+                    f"part_key_{row}": part.blob_key,
+                    f"bytes_{row}": part.bytes,
+                    f"sha256_{row}": part.sha256,
+                }
+            self._add_blob_parts(len(some))(connection, **values)
+
+
+def _insert_blob_parts(rows: int) -> Insert:
+    return insert(blob_parts).values(
+        [
+            {
+                "blob_key": bindparam("key"),
+                "number": int_param(f"number_{row}"),
+                "part_key": bindparam(f"part_key_{row}"),
+                "bytes": int_param(f"bytes_{row}"),
+                "sha256": bindparam(f"sha256_{row}"),
+            }
+            for row in range(rows)
+        ]
+    )
