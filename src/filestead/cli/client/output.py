@@ -6,10 +6,8 @@ Text is printed as the server sent it, except on a terminal (see `terminal.escap
 import contextlib
 import itertools
 import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -179,6 +177,9 @@ def _escape_controls_in_value(value: json_text.Value) -> None:
 
 def _print_through_pager(title: str, head: list[str], rest: Iterator[str]) -> None:
     """Print through $PAGER; quitting the pager ends the list. Raises `CommandError` with its status if it fails."""
+    import shlex  # noqa: PLC0415 - needed only for a pager
+    import subprocess  # noqa: PLC0415
+
     command = os.environ.get("PAGER", "").strip() or "less"
     try:
         pager = shlex.split(command)
