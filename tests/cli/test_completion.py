@@ -16,7 +16,15 @@ from filestead.cli.completion import find_candidates
 from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program
 
-GROUP_NAMES = ["files", "batches", "vector-stores", "vector-stores:files", "vector-stores:file-batches"]
+GROUP_NAMES = [
+    "files",
+    "batches",
+    "uploads",
+    "uploads:parts",
+    "vector-stores",
+    "vector-stores:files",
+    "vector-stores:file-batches",
+]
 COMMANDS = [
     *GROUP_NAMES,
     "serve",
@@ -35,8 +43,8 @@ CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"].commands[0].flags
 CASES = [
     ("", COMMANDS),
     ("fi", ["files"]),
-    ("vec", GROUP_NAMES[2:]),
-    ("vector-stores:f", GROUP_NAMES[3:]),
+    ("vec", GROUP_NAMES[4:]),
+    ("vector-stores:f", GROUP_NAMES[5:]),
     ("vector-stores:file-batches ", ["create", "retrieve", "cancel", "list-files"]),
     ("vector-stores search vs_1 --ranking-options.", ["--ranking-options.ranker", "--ranking-options.score-threshold"]),
     ("vector-stores search vs_1 --rewrite-query --max-n", ["--max-num-results"]),

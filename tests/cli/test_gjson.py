@@ -1,14 +1,16 @@
 """GJSON paths: what they lead to, spelled as the server spelled it."""
 
+import contextlib
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.client.formats.gjson import select
+from filestead.cli.client.formats.gjson import UnsupportedPath, select
 from filestead.cli.client.formats.json_text import format_compact, parse
 from tests.cli.commandline import CommandLine
+from tests.cli.stub import Stub
 
 DOCUMENT = r"""{
   "id": "file-1", "name": "\u00fc\/x", "price": 1.50, "big": 12345678901234567890123, "quoted": "a\"b", "on": true, "off": false,
@@ -82,6 +84,73 @@ def test_paths_that_lead_nowhere(path: str) -> None:
     assert select(DOCUMENT, path) is None
 
 
+OBJECTS = '{"q":[{"m":null,"id":1},{"m":2,"id":2},{"id":3}],"l":[1,2,null],"o":{"x":1,"-1":5},"s":"a,b"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ('!"hi"', '"hi"'),
+        ("!true", "true"),
+        ("s|!5.50", "5.50"),
+        ('{s,"k":!"a,}b"}', '{"s":"a,b","k":"a,}b"}'),
+        ("[!null,s,nope]", '[null,"a,b"]'),
+        ('{"k":!{"x":[1]},o.x}.k.x.0', "1"),
+        ('{"k":{"deep":!1}}.k', '{"deep":1}'),
+        ("@dig:id", "[1,2,3]"),
+        ("o|@dig:x", "[1]"),
+        ("q.@dig:id", "[1,2,3]"),
+        ("q|@dig:id|@reverse|0", "3"),
+        ("@dig:nope", "[]"),
+        ('{"ids":@this|@dig:id,s}', '{"ids":[1,2,3],"s":"a,b"}'),
+        ("o.@keys", '["x","-1"]'),
+        ("q.#(m==~null)#.id", "[1,3]"),
+        ("q.#(m==~null)#", '[{"m":null,"id":1},{"id":3}]'),
+        ("q.#(m==~null)#|1.id", "3"),
+        ("q.#(m==~null).id", "1"),
+        ("q.#(m!=~null)#.id", "[2]"),
+        ("q.#(m==~*)#.id", "[1,2]"),
+        ("q|#(m!=~*)#.id", "[3]"),
+        ("l.#(==~null)#", "[null]"),
+        ("o.-1", "5"),
+    ],
+)
+def test_what_the_library_does_not_know(path: str, found: str) -> None:
+    assert select(OBJECTS, path) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("l.-1", "the index -1 is negative"),
+        ("l.-0", "the index -0 is negative"),
+        ("q.-2.id", "the index -2 is negative"),
+        ("q|-1", "the index -1 is negative"),
+        ("!hi", "the literal !hi is not JSON"),
+        ('{"a":!yes}', "the literal !yes is not JSON"),
+        ('q.#.{id,"z":!1}', "literals are understood only in a multipath of their own"),
+        ("q.#(id>~null)#", "the query ~null is not understood"),
+        ("q.#(a.#(b==~null))#", "the query ~null is not understood"),
+    ],
+)
+def test_what_is_not_evaluated_has_a_reason(path: str, reason: str) -> None:
+    with pytest.raises(UnsupportedPath) as caught:
+        select(OBJECTS, path)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["l.9", "q.#(m==~null)#.id.9", "nope.#(m==~null)#", "s.#(m==~null)", 'o.x"-1"'])
+def test_what_has_none(path: str) -> None:
+    assert select(OBJECTS, path) in {None, "[]"}
+
+
+def test_a_path_that_cannot_be_evaluated_fails(stubbed: CommandLine, stub: Stub) -> None:
+    stub.responses = [(200, '{"data":[{"l":[1]},{"l":[2]}],"has_more":false}')]
+    done = stubbed("files", "list", "--transform", "l.-1")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("filestead: --transform: the index -1 is negative; ")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=6),
     lambda inner: (
@@ -101,7 +170,9 @@ def test_each_member_is_found_as_it_is_spelled(document: dict[str, object], data
 
 @given(st.text(alphabet=r"ab01.#|@()[]{}!~*?\":,=<>%", max_size=16))
 def test_no_path_breaks_anything(path: str) -> None:
-    found = select('{"a":{"b":[1,{"a":"x"}]},"b":"y"}', path)
+    found = None
+    with contextlib.suppress(UnsupportedPath):
+        found = select('{"a":{"b":[1,{"a":"x"}]},"b":"y"}', path)
     assert found is None or isinstance(found, str)
 
 

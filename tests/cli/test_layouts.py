@@ -198,7 +198,7 @@ def test_yaml_of_what_is_no_json() -> None:
 
 
 def box(document: Any, columns: int = 40, *, colours: bool = False) -> list[str]:
-    return boxes.draw_box(parse(json.dumps(document)), "title", columns=columns, colours=colours).splitlines()
+    return boxes.draw_box(parse(json.dumps(document)), "title", columns=columns, colours=colours).split("\n")[:-1]
 
 
 def width(line: str) -> int:
@@ -207,16 +207,18 @@ def width(line: str) -> int:
 
 @given(
     st.dictionaries(
-        st.text("abc", min_size=1, max_size=5), STRING | st.integers() | st.booleans() | st.none(), min_size=1
+        st.text("abc", min_size=1, max_size=5),
+        STRING | st.integers(-999999, 999999) | st.booleans() | st.none(),
+        min_size=1,
     ),
-    st.integers(16, 90),
+    st.integers(20, 90),
 )
 def test_boxes_keep_to_the_width(document: dict[str, Any], columns: int) -> None:
     title, *lines = box(document, columns)
     assert title == "  title"
     assert len({width(line) for line in lines}) == 1
     assert width(lines[0]) <= columns
-    assert all(line.isprintable() for line in lines)
+    assert not any(re.search("[\x00-\x1f\x7f-\x9f]", line) for line in lines)
 
 
 def test_a_box() -> None:
@@ -235,7 +237,7 @@ def test_a_box() -> None:
         "│ id: file-1                 │",
         "│ yes: yes                   │",
         "│ none: (none)               │",
-        "│ nothing: (empty)           │",
+        "│ nothing:(empty)            │",
         "│ list:                      │",
         "│   1. a                     │",
         "│   2. 2                     │",
@@ -248,6 +250,91 @@ def test_a_box() -> None:
 def test_wide_characters_take_two_columns() -> None:
     assert box({"k": "データ" * 9}, 20)[2] == "│ k: データデータ… │"
     assert {width(line) for line in box({"k": "データ" * 9}, 20)[1:]} == {20}
+
+
+@pytest.mark.parametrize(
+    ("value", "drawn", "style"),
+    [
+        ("a", "a", "38;5;113"),
+        (1.5, "1.5", "38;5;215"),
+        (True, "yes", "38;5;207"),
+        (False, "no", "38;5;207"),
+        (None, "null", "3;38;5;245"),
+        ("", "(empty)", "3;38;5;245"),
+        ("a\tb\b\f\r\x00\x7f\x9b", r"a\tb\b\f\r\u0000\u007f\u009b", "38;5;113"),
+        (" a\u2028b\u00a0", " a\u2028b\u00a0", "38;5;113"),
+        ("yes", "yes", "38;5;113"),
+    ],
+)
+def test_scalars_of_a_box(value: Any, drawn: str, style: str) -> None:
+    name = "\x1b[38;5;75mk:\x1b[0m "
+    for document, lead in (({"k": value}, name), ([value], "\x1b[38;5;242m1.\x1b[0m "), (value, "")):
+        line = box(document, 60, colours=True)[2]
+        assert line == f"\x1b[38;5;63m│\x1b[0m {lead}\x1b[{style}m{drawn}\x1b[0m \x1b[38;5;63m│\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("document", "lines"),
+    [
+        ({}, ["(empty)"]),
+        ([], [" (none)"]),
+        ({"a": {}}, ["a:(empty)"]),
+        ({"a": []}, ["a: (none)"]),
+        ([{}, [], ""], ["1.(empty)", "2. (none)", "3. (empty)"]),
+        ({"a": {"b": [{}, [[]]]}}, ["a:", "  b:", "    1.(empty)", "    2.", "      1. (none)"]),
+        ([0] * 10, [*(f"{number}.  0" for number in range(1, 10)), "10. 0"]),
+    ],
+)
+def test_empty_and_nested_values_of_a_box(document: Any, lines: list[str]) -> None:
+    assert [line[2:-2].rstrip() for line in box(document)[2:-1]] == lines
+    empty = re.findall(r"\x1b\[3;38;5;245m( \(none\)|\(empty\))\x1b\[0m", "".join(box(document, colours=True)))
+    assert len(empty) == "".join(lines).count("(")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a.b", "a:", "#", "@this", "*", "?", '"q"', "a|b", "0", "null", "ü", "文", "\\", "{a}", "-1", "!x"],
+)
+def test_names_of_a_box_are_literal(name: str) -> None:
+    assert box({name: "v", "other": 1})[2].rstrip(" │") == f"│ {name}: v"
+
+
+def test_a_name_that_is_given_twice() -> None:
+    value = parse('{"a": 1, "a": 2}')
+    assert boxes.draw_box(value, "t", columns=20, colours=False).split("\n")[2:4] == ["│ a: 1 │", "│ a: 2 │"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("ü", 1),
+        ("u\u0308", 1),
+        ("文", 2),
+        ("😀", 2),
+        ("❤", 1),
+        ("❤\ufe0f", 2),
+        ("👩\u200d👩\u200d👧", 2),
+        ("👍🏽", 2),
+        ("🇩🇪🇫🇷", 4),
+        ("a\u200bb", 2),
+        ("\u2028", 0),
+        ("ｶﾞ", 2),
+        ("Ａ", 2),
+    ],
+)
+def test_columns_of_characters(text: str, columns: int) -> None:
+    assert width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (14, "k: vvvvvvv"), (13, "k: vvvvv…"), (9, "k: v…"), (8, "k: …"), (7, "k: vvvvvvv…"), (5, "k: vvvvvvv…"),
+    ],
+)  # fmt: skip
+def test_texts_that_have_no_room(columns: int, line: str) -> None:
+    assert box({"k": "v" * 7}, columns)[2] == f"│ {line} │"
+    assert box({"k": 1234567890}, columns)[2] == "│ k: 1234567890 │", "numbers are not cut"
 
 
 def test_colours_of_a_box_change_nothing_else() -> None:

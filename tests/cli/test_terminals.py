@@ -50,8 +50,8 @@ def test_what_is_no_text_is_saved_under_a_new_name(cli: CommandLine, server: Ser
         assert (done.code, done.err) == (0, "")
         written.append(done.out.removeprefix("Wrote output to: ").removesuffix("\n"))
     assert written[0] == "odd.bin"
-    assert re.fullmatch(r"odd-\d{9}\.bin", written[1])
-    assert cli.names() == sorted(written)
+    assert re.fullmatch(r"\./odd-\d{9}\.bin", written[1])
+    assert cli.names() == sorted(name.removeprefix("./") for name in written)
     for name in written:
         assert (cli.folder / name).read_bytes() == content
         assert stat.S_IMODE((cli.folder / name).stat().st_mode) == 0o600

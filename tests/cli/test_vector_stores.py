@@ -1,9 +1,6 @@
 """`filestead vector-stores` and its parts, where the recorded runs do not reach: values, members, pages and errors."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from filestead.cli.client.request_bodies import json_body
 from filestead.cli.errors import CommandError, UsageError
 from filestead.client._transport.requests import Request
 from tests.cli.commandline import CommandLine
+from tests.cli.stub import Stub
 
 STORE = ("vector-stores", "create")
 UPDATE = ("vector-stores", "update", "vs_1")
@@ -183,69 +181,24 @@ def test_what_is_piped_in_is_a_mapping() -> None:
 # --- against a server -----------------------------------------------------------------------------------------------
 
 
-class Stub(http.server.ThreadingHTTPServer):
-    """A server that sends the given responses in turn, and keeps the requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.responses: list[tuple[int, str]] = []
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Stub
-
-    def _respond(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.requests.append((f"{self.command} {self.path}", headers, body))
-        status, text = self.server.responses.pop(0)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/html")
-        self.send_header("Content-Length", str(len(text)))
-        self.send_header("Retry-After-Ms", "1")
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_GET = do_POST = do_DELETE = _respond  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with Stub() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def client(bare: CommandLine, stub: Stub) -> CommandLine:
-    return bare.with_env(OPENAI_BASE_URL=f"http://127.0.0.1:{stub.server_port}/v1", OPENAI_API_KEY="k")
-
-
 PAGE = '{"data":[{"id":"a","n":1},{"id":"b","n":2}],"has_more":true,"next_page":"x"}'
 
 
 @pytest.mark.parametrize("words", [(*SEARCH, "--query", "q"), ("vector-stores:files", "content", "vs_1", "f")])
-def test_results_have_one_page(client: CommandLine, stub: Stub, words: tuple[str, ...]) -> None:
+def test_results_have_one_page(stubbed: CommandLine, stub: Stub, words: tuple[str, ...]) -> None:
     stub.responses = [(200, PAGE)] * 3
-    done = client(*words, "-r", "--transform", "id")
+    done = stubbed(*words, "-r", "--transform", "id")
     assert (done.code, done.out, done.err) == (0, "a\nb\n", "")
-    assert client(*words, "--max-items", "1", "--transform", "n").out == "1\n"
-    assert client(*words, "--format", "raw").out == PAGE + "\n"
+    assert stubbed(*words, "--max-items", "1", "--transform", "n").out == "1\n"
+    assert stubbed(*words, "--format", "raw").out == PAGE + "\n"
     assert len(stub.requests) == 3, "the official client requests no second page either"
 
 
-def test_a_list_of_pages_ends(client: CommandLine, stub: Stub) -> None:
+def test_a_list_of_pages_ends(stubbed: CommandLine, stub: Stub) -> None:
     last = '{"data":[{"id":"c","n":3}],"has_more":false}'
     stub.responses = [(200, PAGE), (200, last), (200, PAGE)]
-    assert client("vector-stores", "list", "--limit", "2", "--transform", "n").out == "1\n2\n3\n"
-    assert client("vector-stores", "list", "--max-items", "2", "--transform", "n").out == "1\n2\n"
+    assert stubbed("vector-stores", "list", "--limit", "2", "--transform", "n").out == "1\n2\n3\n"
+    assert stubbed("vector-stores", "list", "--max-items", "2", "--transform", "n").out == "1\n2\n"
     assert [line for line, _, _ in stub.requests] == [
         "GET /v1/vector_stores?limit=2",
         "GET /v1/vector_stores?after=b&limit=2",
@@ -253,9 +206,9 @@ def test_a_list_of_pages_ends(client: CommandLine, stub: Stub) -> None:
     ]
 
 
-def test_a_request_is_repeated_with_its_body(client: CommandLine, stub: Stub) -> None:
+def test_a_request_is_repeated_with_its_body(stubbed: CommandLine, stub: Stub) -> None:
     stub.responses = [(503, "busy"), (200, PAGE)]
-    assert client(*SEARCH, "--query", "q", "--max-items", "0").code == 0
+    assert stubbed(*SEARCH, "--query", "q", "--max-items", "0").code == 0
     lines, headers, bodies = zip(*stub.requests, strict=True)
     assert lines == ("POST /v1/vector_stores/vs_1/search",) * 2
     assert bodies == (b'{"query":"q"}',) * 2
@@ -264,17 +217,17 @@ def test_a_request_is_repeated_with_its_body(client: CommandLine, stub: Stub) ->
         assert head["user-agent"].startswith("filestead-cli/")
 
 
-def test_an_error_of_the_server(client: CommandLine, stub: Stub) -> None:
+def test_an_error_of_the_server(stubbed: CommandLine, stub: Stub) -> None:
     stub.responses = [(404, '{"error":{"message":"No such vector store","code":null}}')] * 2
-    done = client("vector-stores", "delete", "vs_1")
+    done = stubbed("vector-stores", "delete", "vs_1")
     assert (done.code, done.err.split("/v1")[1]) == (1, '/vector_stores/vs_1": 404 Not Found\n')
     assert json.loads(done.out) == {"message": "No such vector store", "code": None}
-    assert client(*SEARCH, "--query", "q", "--transform-error", "message").out == '"No such vector store"\n'
+    assert stubbed(*SEARCH, "--query", "q", "--transform-error", "message").out == '"No such vector store"\n'
 
 
-def test_results_that_are_not_json(client: CommandLine, stub: Stub) -> None:
+def test_results_that_are_not_json(stubbed: CommandLine, stub: Stub) -> None:
     stub.responses = [(200, "<html>")]
-    done = client(*SEARCH, "--query", "q")
+    done = stubbed(*SEARCH, "--query", "q")
     assert (done.code, done.out) == (1, "")
     assert "the response is not JSON" in done.err
 

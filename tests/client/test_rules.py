@@ -102,7 +102,7 @@ def test_queries_are_escaped_as_go_does() -> None:
 
 
 def test_multipart_encoding_byte_for_byte() -> None:
-    source = sources.Source("ignored", 5, True, lambda: iter([b"he", b"llo"]))
+    source = sources.Source("ignored", 5, True, lambda _: iter([b"he", b"llo"]))
     form = (
         multipart.TextField("purpose", "vision"),
         multipart.FilePart("file", source, 'a"b\r\nc\\é.png'),

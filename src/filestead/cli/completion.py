@@ -5,12 +5,14 @@ text), and exits with 10 if the shell should complete file names. As in the offi
 the shell.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
-from filestead.cli.client.grammar.model import Flag
+from filestead.cli.client.grammar.model import Command, Flag, ParsedArgs
+from filestead.cli.client.grammar.parser import assign_positionals, parse_args
 from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
 from filestead.cli.errors import UsageError
 
@@ -127,7 +129,7 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
     flag = _flag_awaiting_value(last_flag, flags)
     if flag is not None:
         values = flag.choices or flag.suggestions
-        return [(value, "") for value in values] or None
+        return [(value, "") for value in values] or _ids(command, flag, before[:-1])
     if current.startswith("-"):
         return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
     if not names:
@@ -135,7 +137,38 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
         return list({**groups, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
     if command is None:
         return [(entry.name, entry.help) for entry in commands]
-    return None if any(flag.location == "path" and flag.kind == "path" for flag in command.flags) else []
+    if any(flag.location == "path" and flag.kind == "path" for flag in command.flags):
+        return None
+    return _ids_for_positional(command, before)
+
+
+def _ids_for_positional(command: Command, before: list[str]) -> Candidates:
+    args = _parse_before(command, before)
+    flag = next((flag for flag in command.flags if flag.location == "path" and flag.name not in args.values), None)
+    return _ids(command, flag, before) or [] if flag else []
+
+
+def _ids(command: Command | None, flag: Flag, before: list[str]) -> Candidates | None:
+    """The ids that a flag may have, from the server; None if it has no ids."""
+    if command is None:
+        return None
+    from filestead.cli.client import listed_ids  # noqa: PLC0415 - loads the client
+
+    args = _parse_before(command, before)
+    path = listed_ids.list_path(command, flag, args)
+    if path is None:
+        return [] if flag.location == "path" else None
+    return listed_ids.find_ids(path, args)
+
+
+def _parse_before(command: Command, before: list[str]) -> ParsedArgs:
+    """The flags before the word to complete, with the path flags that positionals set."""
+    args = ParsedArgs()
+    with contextlib.suppress(UsageError):
+        parse_args(before, (*command.flags, *GLOBAL_FLAGS), args)
+        args.positionals = args.positionals[2:]
+        assign_positionals(command, args)
+    return args
 
 
 def _split_words(words: list[str]) -> tuple[list[str], str]:

@@ -11,7 +11,7 @@ from filestead.cli.help import flag_help, flag_names, usage
 
 INTRODUCTION = """# Command line
 
-`filestead` has two halves. The client commands (`filestead files ...`, `batches ...`, `vector-stores ...`) take the
+`filestead` has two halves. The client commands (`filestead files ...`, `filestead batches ...` and so on) take the
 arguments of the official `openai` 1.8.0, send what it sends and print what it prints, to this server or any other with
 the OpenAI API. Commands that it does not have are marked. The server commands work on an installation. `make docs`
 writes this page.
@@ -31,23 +31,25 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | 5 | `batches run`, `wait` | the batch failed, expired or was cancelled |
 | 10 | `__complete` | the shell is to complete file names |
 | 78 | server commands | a setting or the data directory is wrong; a restart does not help (EX_CONFIG) |
-| 130 | all | ended by Ctrl-C: the signal SIGINT, which a shell reports as 130 |
+| 130, 141 | all | ended by Ctrl-C or a closed standard output: SIGINT and SIGPIPE, as a shell reports them |
 
 ## Client commands
 
 The server is at `OPENAI_BASE_URL` (default `http://127.0.0.1:8080/v1`), the key in `OPENAI_API_KEY`; `OPENAI_ORG_ID`
 and `OPENAI_PROJECT_ID` name organization and project, `OPENAI_CUSTOM_HEADERS` holds `Name: value` lines for more.
 
-Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last
-of a repeated flag wins unless its values form a list, and `--` ends the flags. A text value `@path` is replaced by the
-file's content (`\\@` is a plain `@`; the value of `files create --file` is always a path). YAML or JSON on standard
-input fills members that no flag sets; in a loop that reads from standard input, give the commands `</dev/null`.
+Flags may stand before or behind the command and its id, as `--name value`, `--name=value` or `-name value`; the last of
+a repeated flag wins unless its values form a list, and `--` ends the flags. A text value `@path` is replaced by the
+file's content (`\\@` is a plain `@`; the values of `files create --file` and `uploads:parts create --data` are always
+paths). One document of YAML or JSON on standard input fills members that no flag sets; a member with a flag of its own
+is of that flag's type. Piped inner members (`expires_after.seconds`) merge with those of flags; in a loop that reads
+from standard input, give the commands `</dev/null`.
 
 A flag with a dot sets one member of a mapping: `--expires-after.days 7` is `--expires-after '{days: 7}'`. Where
 mappings form a list (`--file.file-id`), a member that the last mapping has already begins the next one.
 
 `--format-error` and `--transform-error` lay out the error object of a server. 408, 409, 429, 5xx and connection errors
-are retried twice, except for `files create`.
+are retried twice, except for a form with a file (`files create`, `uploads:parts create`).
 """
 
 FORMATS = """### Formats
@@ -57,22 +59,25 @@ FORMATS = """### Formats
 | `auto`, `json` | indented JSON, spelled as the server spelled it; a list is one object after the other |
 | `jsonl` | one line each |
 | `yaml` | YAML; the objects of a list follow each other without `---` |
-| `pretty` | a box, cut to the terminal's width |
+| `pretty` | a box; texts are cut to the terminal's width |
 | `raw` | the server's bytes; of a list the first page, with its envelope |
 | `explore` | taken for `json`, with a warning |
 
 `--transform` is a [GJSON](https://github.com/tidwall/gjson/blob/master/SYNTAX.md) path, applied to each object; a path
-that leads nowhere prints the whole object. JSON is coloured on a terminal or with `FORCE_COLOR=1`, and plain with
-`FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`).
+that leads nowhere prints the whole object, one that is not understood is an error. JSON is coloured on a terminal or
+with `FORCE_COLOR=1`, and plain with `FORCE_COLOR=0`. A list longer than the terminal goes to `$PAGER` (default `less`);
+one that fails ends the list with its status.
 
 On a terminal, in every format and on standard error too, control characters and bidirectional controls that the server
 sent are spelled out (`\\u001b`, `\\u202e`), so that no answer can command the terminal; with `-r`, lines and tabs stay.
 Content of a file that is no text, or begins with control characters, is not printed on a terminal but saved in a new
 file; later ones are spelled out; `content -o -` writes the bytes as they are. Pipes and files always get the bytes.
 
-### Completion
+### Completion and man page
 
-`filestead completion bash|zsh|fish` prints a script; its first line says where to put it.
+`filestead completion bash|zsh|fish` prints a script; its first line says where to put it. IDs of files, vector stores
+and batches are offered from the server, the newest 100, if it responds within a second. `man filestead` has all of the
+client commands on one page.
 
 ### What differs from the official command line
 
@@ -88,10 +93,10 @@ file; later ones are spelled out; `content -o -` writes the bytes as they are. P
   renames).
 - A redirect of a request that changes something to another origin, from https to http, or to an address with a user
   name is an error.
-- `explore` is not interactive. GJSON: `~null`, literals (`!true`) and negative indexes are not understood.
+- `pretty` shows every member of an object under its own name, also one like `a.b`, and one that is repeated.
+- `explore` is not interactive. A negative index in `--transform` is an error.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
 - `batches run`, `wait`, `results`, `retry` and `check` do not exist there.
-- `uploads` does not exist yet.
 """
 
 

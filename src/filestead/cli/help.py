@@ -24,7 +24,7 @@ def overview_screen() -> str:
         ]),
         *_section("Server commands, for the data in FILESTEAD_DATA_DIR (default ./data)", SERVER_COMMANDS.items()),
         *_section("Shell", [("completion SHELL", SHELL_COMMANDS["completion"]), ("--version", "Print the version")]),
-        *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
+        *_section("Flags of every client command", map(_flag_row, documented(GLOBAL_FLAGS))),
         *_examples([
             ("Start a server; it prints its first API key", "filestead serve"),
             ("Upload a file", "OPENAI_API_KEY=sk-... filestead files create --file data.jsonl --purpose batch"),
@@ -66,7 +66,7 @@ def command_screen(command: Command) -> str:
         "",
         *([*textwrap.wrap(command.description, WIDTH), ""] if command.description else []),
         *_section("Flags", map(_flag_row, command.flags)),
-        *_section("Flags of every client command", map(_flag_row, _documented(GLOBAL_FLAGS))),
+        *_section("Flags of every client command", map(_flag_row, documented(GLOBAL_FLAGS))),
         *_examples(command.examples),
     ])  # fmt: skip
 
@@ -100,7 +100,8 @@ def flag_help(flag: Flag) -> str:
     return "; ".join(notes)
 
 
-def _documented(flags: Iterable[Flag]) -> list[Flag]:
+def documented(flags: Iterable[Flag]) -> list[Flag]:
+    """The flags that do something; the others are accepted since the official command line has them."""
     return [flag for flag in flags if not flag.help.startswith("Accepted for")]
 
 

@@ -1,6 +1,6 @@
 """The `filestead` command: dispatch and exit statuses. The modules of a command are imported when it is called.
 
-The client commands (`files ...`, `vector-stores ...`) use the grammar of the official command line, the server commands
+The client commands (`files ...`, `uploads ...`) use the grammar of the official command line, the server commands
 that of cyclopts.
 """
 
@@ -27,7 +27,14 @@ EXIT_UNKNOWN_COMMAND = 3
 def main() -> NoReturn:
     """Run the command line and exit."""
     _replace_closed_standard_files()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader has enough, as in `list | head`.
+        terminate_by_signal(signal.SIGPIPE)
+    except KeyboardInterrupt:
+        terminate_by_signal(signal.SIGINT)
+    sys.exit(status)
 
 
 def run(argv: list[str]) -> int:
@@ -106,16 +113,17 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
         if error.error is not None:
             Output(args, "").print_error(error.error)
     except BrokenPipeError:
-        terminate_by_signal(signal.SIGPIPE)
-    except KeyboardInterrupt:
-        terminate_by_signal(signal.SIGINT)
+        raise  # Not a failure of a file.
     except OSError as error:
         print(f"filestead: {_describe_os_error(error)}", file=sys.stderr)
         error_hints.print_hint(error_hints.for_file(error, args))
     except APIConnectionError as error:
         print(f"filestead: {error}", file=sys.stderr)
         error_hints.print_hint(error_hints.for_connection(error))
-    except (CommandError, FilesteadError) as error:
+    except CommandError as error:
+        print(f"filestead: {error}", file=sys.stderr)
+        return error.exit_status
+    except FilesteadError as error:
         print(f"filestead: {error}", file=sys.stderr)
         return int(getattr(error, "exit_status", EXIT_FAILURE))
     except RecursionError:

@@ -18,10 +18,16 @@ DEFAULT_TIMEOUT_SECONDS = 600.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_RETRIES = 2
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+PARTS_ABOVE_BYTES = 64 * 1024 * 1024
+"""A larger file is sent in parts, where the server has uploads in parts."""
+PART_BYTES = 16 * 1024 * 1024
+"""Of one part. A smaller file is never sent in parts."""
 
 Headers = tuple[tuple[str, str], ...]
+ExpiresAfter = int | Mapping[str, object] | None
+"""Seconds from creation, or `{"anchor": "created_at", "seconds": n}`."""
 OnProgress = Callable[[int, int | None], None]
-"""Called with the bytes of a file sent or received and its size, None if unknown; restarts at zero with a retry."""
+"""Called with the bytes of a file sent or received and its size, None if unknown; goes back with a retry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from filestead.cli.client.connection import open_session, send_request
+from filestead.cli.client.file_parts import STDIN_PATHS
 from filestead.cli.client.formats import json_text
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, require_flags
-from filestead.cli.client.grammar.scalars import format_scalar
 from filestead.cli.client.grammar.values import read_piped_body
 from filestead.cli.client.output import Output, parse_page
-from filestead.cli.client.request_bodies import json_body, query_parameter
+from filestead.cli.client.piped_members import merge_members, set_parameters
+from filestead.cli.client.request_bodies import form_body, json_body, query_parameter
 from filestead.cli.errors import CommandError, UsageError
 from filestead.cli.terminal.escaping import escape_line
 from filestead.client._transport.requests import Request, escape_path_segment
 from filestead.client._transport.session import Session
+from filestead.client._upload.multipart import FilePart, Form
 
 
 def run(command: Command, args: ParsedArgs) -> None:
@@ -33,24 +35,32 @@ def run(command: Command, args: ParsedArgs) -> None:
 
 
 def resolve_args(command: Command, args: ParsedArgs) -> dict[str, Any]:
-    """Set the flags that were not given, from positionals and then from piped members. Return the other members.
+    """Set the flags that were not given, from positionals and then from piped members. Return the members of the body.
 
-    Raises `UsageError` if a required flag is neither set nor among the members.
+    Standard input has no members if it is a file to send. Raises `UsageError` if a required flag is neither set nor
+    among the members, or if a member is not of the type of its flag.
     """
     assign_positionals(command, args)
-    members = read_piped_body()
+    stdin_is_file = any(args.get(flag.name) in STDIN_PATHS for flag in command.files)
+    members = {} if stdin_is_file else read_piped_body()
     if not isinstance(members, dict):
         if command.has_body:
-            raise UsageError("standard input is not a mapping of request members, such as {name: value}")
+            remedy = f"; to upload it as a file, use --{command.files[0].name} -" if command.files else ""
+            example = remedy or ", such as {name: value}"
+            raise UsageError(f"standard input is not a mapping of request members{example}")
         members = {}
-    for flag in command.flags:
-        if flag.location in {"path", "query"} and flag.wire_name in members:
-            args.values.setdefault(flag.name, format_scalar(members[flag.wire_name]))
-            del members[flag.wire_name]
+    piped = bool(members)
+    set_parameters(command, args, members)
     require_flags(command, args, given=members)
     for flag in command.flags:
         if flag.location == "path" and args.get(flag.name) == "":
             raise UsageError(f"--{flag.name} must not be empty; pass the ID of an object")
+    members = merge_members(command, request_values(command, args, "body"), members)
+    for flag in command.files:
+        if piped and members.get(flag.wire_name) in STDIN_PATHS:
+            raise UsageError(
+                f"standard input cannot hold both the request members and the file; name the file with --{flag.name}"
+            )
     return members
 
 
@@ -61,18 +71,31 @@ def request_values(command: Command, args: ParsedArgs, location: str) -> dict[st
 
 
 def build_request(command: Command, args: ParsedArgs, members: dict[str, Any]) -> Request:
-    """The request of a command with an endpoint; flags override the `members` of its body."""
+    """The request of a command with an endpoint, with the `members` as its body.
+
+    A form with a file is sent once: as by the official client, it is not retried.
+    """
     endpoint = command.endpoint
     assert endpoint is not None
     segments = {name: escape_path_segment(text) for name, text in request_values(command, args, "path").items()}
+    body = _body(command, members)
     query = {name: query_parameter(value) for name, value in request_values(command, args, "query").items()}
     return Request(
         endpoint.method,
         endpoint.path.format(**segments),
         tuple(sorted(query.items())),
         endpoint.headers,
-        json_body({**members, **request_values(command, args, "body")}) if command.has_body else None,
+        body,
+        retryable=not isinstance(body, tuple) or not any(isinstance(part, FilePart) for part in body),
     )
+
+
+def _body(command: Command, members: dict[str, Any]) -> bytes | Form | None:
+    if not command.has_body:
+        return None
+    if command.endpoint is not None and command.endpoint.body == "form":
+        return form_body(members, {flag.wire_name for flag in command.files})
+    return json_body(members)
 
 
 def _items(session: Session, request: Request, max_items: int, *, all_pages: bool) -> Iterator[str]:

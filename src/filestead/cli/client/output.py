@@ -6,10 +6,8 @@ Text is printed as the server sent it, except on a terminal (see `terminal.escap
 import contextlib
 import itertools
 import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -40,16 +38,17 @@ class Output:
         return self._format == "raw"
 
     def print_result(self, text: str) -> None:
-        """Print one result, given as JSON text."""
+        """Print one result, given as JSON text. Raises `CommandError` if the text is cut off."""
+        with contextlib.suppress(json_text.TooManyTokens):  # Only --format raw prints a text of so many.
+            _require_whole(json_text.parse(text))
         write(self._format_result(text))
 
     def print_results(self, items: Iterable[str]) -> None:
         """Print one result after another, through a pager if they fill the terminal."""
         texts = (self._format_result(item) for item in items)
         if not self.terminal or self._format.lower() == "yaml":
-            with contextlib.suppress(BrokenPipeError):  # The reader has enough, as in `list | head`.
-                for text in texts:
-                    write(text)
+            for text in texts:
+                write(text)
             return
         rows = shutil.get_terminal_size().lines
         buffered: list[str] = []
@@ -111,8 +110,12 @@ class _Formatter:
 
 
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
-    """The items of a list page, and whether more may follow: only a literal `false` ends a list."""
+    """The items of a list page, and whether more may follow: only a literal `false` ends a list.
+
+    Raises `CommandError` if the text is cut off.
+    """
     page = json_text.parse(text)
+    _require_whole(page)
     found = {json_text.unquote(key): item for key, item in json_text.members(page)} if page and page.keys else {}
     data = found.get("data")
     more = found.get("has_more")
@@ -120,13 +123,31 @@ def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
     return items, bool(items) and (more is None or more.kind != "false")
 
 
+def member_of(text: str, name: str) -> str:
+    """A member of an object, spelled as in the text. Raises `CommandError` if there is none."""
+    value = json_text.parse(text)
+    _require_whole(value)
+    for key, item in json_text.members(value) if value and value.keys else ():
+        if json_text.unquote(key) == name:
+            return json_text.format_compact(item)
+    raise CommandError(f'the response has no member "{name}"')
+
+
+def _require_whole(value: json_text.Value | None) -> None:
+    if value is not None and value.cut_off:
+        raise CommandError("the response is cut off: its JSON ends too early; try again")
+
+
 def _transform(text: str, path: str) -> str:
-    """The value at the GJSON path; the whole text if there is none."""
+    """The value at the GJSON path; the whole text if there is none. Raises `CommandError` for an unsupported path."""
     if not path:
         return text
     from filestead.cli.client.formats import gjson  # noqa: PLC0415 - needed only for --transform
 
-    found = gjson.select(text, path)
+    try:
+        found = gjson.select(text, path)
+    except gjson.UnsupportedPath as error:
+        raise CommandError(f"--transform: {error}") from None
     return text if found is None else found
 
 
@@ -155,7 +176,10 @@ def _escape_controls_in_value(value: json_text.Value) -> None:
 
 
 def _print_through_pager(title: str, head: list[str], rest: Iterator[str]) -> None:
-    """Print through $PAGER; quitting the pager ends the list."""
+    """Print through $PAGER; quitting the pager ends the list. Raises `CommandError` with its status if it fails."""
+    import shlex  # noqa: PLC0415 - needed only for a pager
+    import subprocess  # noqa: PLC0415
+
     command = os.environ.get("PAGER", "").strip() or "less"
     try:
         pager = shlex.split(command)
@@ -178,3 +202,7 @@ def _print_through_pager(title: str, head: list[str], rest: Iterator[str]) -> No
             process.stdin.close()
         process.wait()
         signal.signal(signal.SIGINT, previous_handler)
+    if process.returncode:
+        # A shell reports a signal as 128 and its number.
+        status = process.returncode if process.returncode > 0 else 128 - process.returncode
+        raise CommandError(f"the pager {command} ended with status {status}", exit_status=status)

@@ -3,13 +3,14 @@
 import json
 import math
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
+from filestead.cli.client.file_parts import file_part
 from filestead.cli.client.grammar.scalars import format_scalar
 from filestead.cli.client.grammar.values import expand_file_reference, referenced_path
 from filestead.cli.errors import CommandError
 from filestead.client._upload.multipart import FilePart, Form, TextField
-from filestead.client._upload.sources import open_source
 
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -23,14 +24,17 @@ def query_parameter(value: Any) -> str:
 
 
 def json_body(members: dict[str, Any]) -> bytes:
-    """Members as JSON, spelled as Go does: sorted, without spaces, `<`, `>` and `&` escaped. Raises `CommandError`."""
+    """Members as JSON, with `@path` references replaced. Raises `CommandError`."""
     try:
-        text = json.dumps(
-            _json_value(members), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-        )
+        return json_text(_json_value(members)).encode()
     except ValueError:
         raise CommandError("JSON has no infinite numbers and no NaN; use a finite number") from None
-    return text.translate(_ESCAPED).encode()
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, spelled as Go does: sorted, without spaces, `<`, `>` and `&` escaped. Raises `ValueError`."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return text.translate(_ESCAPED)
 
 
 def _json_value(value: Any) -> Any:
@@ -50,12 +54,26 @@ def _replace_surrogates(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def form_fields(name: str, value: Any) -> Form:
+OpenPart = Callable[[str, str], FilePart]
+"""Opens the file for a field: called with the name of the field and the path."""
+
+
+def form_body(members: dict[str, Any], files: Collection[str], open_part: OpenPart = file_part) -> Form:
+    """Members as a form, sorted by name. Texts in the members `files` are paths. Raises `OSError`, `CommandError`."""
+    fields: list[TextField | FilePart] = []
+    for name in sorted(members):
+        fields += _form_fields(name, members[name], open_part if name in files else None)
+    return tuple(fields)
+
+
+def _form_fields(name: str, value: Any, open_part: OpenPart | None = None) -> Form:
     """A member as form fields: `name[member]` and `name[]`; empty mappings and lists are not sent."""
     if isinstance(value, dict):
-        return tuple(field for key in sorted(value) for field in form_fields(f"{name}[{key}]", value[key]))
+        return tuple(field for key in sorted(value) for field in _form_fields(f"{name}[{key}]", value[key]))
     if isinstance(value, list):
-        return tuple(field for item in value for field in form_fields(f"{name}[]", item))
-    if isinstance(value, str) and (path := referenced_path(value)) and not value.startswith(("@data://", "@file://")):
-        return (FilePart(name, open_source(path)),)
+        return tuple(field for item in value for field in _form_fields(f"{name}[]", item, open_part))
+    if isinstance(value, str) and value and open_part:
+        return (open_part(name, value),)
+    if isinstance(value, str) and not open_part and (path := referenced_path(value)):
+        return (file_part(name, str(path)),)
     return (TextField(name, query_parameter(value)),)

@@ -168,7 +168,7 @@ async def stream_form(form: EncodedForm) -> AsyncIterator[bytes | memoryview]:
             continue
         assert isinstance(piece.source, AsyncSource), "a client opens the sources that it sends"
         meter = UploadMeter(piece)
-        async for block in piece.source.blocks():
+        async for block in piece.source.blocks(0):
             meter.record_read(block)
             yield block
             meter.record_sent()

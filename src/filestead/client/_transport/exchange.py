@@ -69,7 +69,7 @@ def exchange(request: Request, config: Config) -> Exchange:
         if not may_retry or retry >= config.max_retries:
             seconds = None
         elif isinstance(outcome, APIConnectionError):
-            seconds = retries.backoff(retry)
+            seconds = retries.backoff(retry) if request.retries_disconnects else None
         else:
             seconds = retries.delay_after_status(outcome.status, outcome.headers, retry)
         if seconds is None:

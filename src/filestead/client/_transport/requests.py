@@ -1,7 +1,8 @@
 """Requests as values: one function per operation, and the escaping of paths and queries (as Go's net/url does)."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -10,6 +11,7 @@ from filestead.client._upload.sources import AsyncSource, Source
 from filestead.client.config import OnProgress
 
 JSON = "application/json"
+MEDIA_TYPE = "application/octet-stream"
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -27,6 +29,8 @@ class Request:
     headers: Pairs = ()
     body: bytes | Form | None = None
     retryable: bool = True
+    retries_disconnects: bool = True
+    """False if the caller goes on in another way after a broken connection."""
 
     @property
     def target(self) -> str:
@@ -69,6 +73,37 @@ def _expiry_fields(expires_after: int | Mapping[str, object] | None) -> list[Tex
     if isinstance(expires_after, int):
         expires_after = {"anchor": "created_at", "seconds": expires_after}
     return [TextField(f"expires_after[{name}]", str(expires_after[name])) for name in sorted(expires_after)]
+
+
+def create_upload(
+    filename: str, size: int, purpose: object, *, expires_after: int | Mapping[str, object] | None = None
+) -> Request:
+    """POST /uploads: begin an upload in parts of `size` bytes in all."""
+    if isinstance(expires_after, int):
+        expires_after = {"anchor": "created_at", "seconds": expires_after}
+    policy = {} if expires_after is None else {"expires_after": dict(expires_after)}
+    members = {"bytes": size, "filename": filename, "mime_type": MEDIA_TYPE, "purpose": purpose, **policy}
+    return _json_request("/uploads", members)
+
+
+def create_part(upload_id: str, source: Source | AsyncSource, *, on_progress: OnProgress | None = None) -> Request:
+    """POST /uploads/{upload_id}/parts."""
+    data = FilePart("data", source, "part", on_progress=on_progress)
+    return Request("POST", f"/uploads/{escape_path_segment(upload_id)}/parts", body=(data,))
+
+
+def complete_upload(upload_id: str, part_ids: Sequence[str]) -> Request:
+    """POST /uploads/{upload_id}/complete, with the parts in the order of the file."""
+    return _json_request(f"/uploads/{escape_path_segment(upload_id)}/complete", {"part_ids": list(part_ids)})
+
+
+def cancel_upload(upload_id: str) -> Request:
+    """POST /uploads/{upload_id}/cancel."""
+    return Request("POST", f"/uploads/{escape_path_segment(upload_id)}/cancel")
+
+
+def _json_request(path: str, members: Mapping[str, object]) -> Request:
+    return Request("POST", path, body=json.dumps(members, separators=(",", ":")).encode())
 
 
 def list_files(

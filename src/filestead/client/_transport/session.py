@@ -167,7 +167,7 @@ def stream_form(form: EncodedForm) -> Iterator[bytes | memoryview]:
             continue
         assert isinstance(piece.source, Source), "a client opens the sources that it sends"
         meter = UploadMeter(piece)
-        for block in piece.source.blocks():
+        for block in piece.source.blocks(0):
             meter.record_read(block)
             yield block
             meter.record_sent()

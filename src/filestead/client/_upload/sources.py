@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from filestead.client.errors import SourceChanged
+
 BLOCK_BYTES = 256 * 1024
 DEFAULT_FILENAME = "upload"
 
@@ -21,13 +23,13 @@ FileInput = str | os.PathLike[str] | Readable | Content
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to upload. `blocks` starts at its beginning in each call if `rewindable`; else it may be called once."""
+    """A file to upload. `blocks` begins at the given byte; unless it is `rewindable`, it is called once, with 0."""
 
     filename: str
     size: int | None
     """Bytes; None if unknown until the end."""
     rewindable: bool
-    blocks: Callable[[], Iterator[bytes | memoryview]]
+    blocks: Callable[[int], Iterator[bytes | memoryview]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class AsyncSource:
     filename: str
     size: int | None
     rewindable: bool
-    blocks: Callable[[], AsyncIterator[bytes | memoryview]]
+    blocks: Callable[[int], AsyncIterator[bytes | memoryview]]
 
 
 def open_source(file: FileInput) -> Source:
@@ -49,14 +51,36 @@ def open_source(file: FileInput) -> Source:
         return _from_path(os.fspath(file))
     if isinstance(file, bytes | bytearray | memoryview):
         view = memoryview(file).cast("B")
-        return Source(DEFAULT_FILENAME, len(view), True, lambda: _slices(view))
+        return Source(DEFAULT_FILENAME, len(view), True, lambda start: _slices(view[start:]))
     if isinstance(file, io.TextIOBase):
         raise TypeError('the file is open in text mode; open it in binary mode, "rb"')
     if callable(getattr(file, "read", None)):
         return _from_file_object(file)  # type: ignore[arg-type]  # it has the one method that is needed
     if isinstance(file, Iterable):
-        return Source(DEFAULT_FILENAME, None, False, lambda: _checked_blocks(iter(file)))
+        return Source(DEFAULT_FILENAME, None, False, lambda _: _checked_blocks(iter(file)))
     raise TypeError(f"cannot upload a {type(file).__name__}: expected a path, a binary file, bytes or an iterator")
+
+
+def part_of(source: Source, start: int, size: int) -> Source:
+    """The `size` bytes from `start` on of a rewindable source of known size.
+
+    The last part is read to the end of the source, so that an upload notices if it has grown.
+    """
+    last = start + size == source.size
+    return Source(
+        source.filename,
+        size,
+        True,
+        lambda offset: source.blocks(start + offset) if last else _limit(source.blocks(start + offset), size - offset),
+    )
+
+
+def _limit(blocks: Iterator[bytes | memoryview], size: int) -> Iterator[bytes | memoryview]:
+    for block in blocks:
+        yield block[:size]
+        size -= len(block)
+        if size <= 0:
+            return
 
 
 def _from_path(path: str) -> Source:
@@ -64,10 +88,10 @@ def _from_path(path: str) -> Source:
     filename = os.path.basename(path) or DEFAULT_FILENAME
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        return Source(filename, None, False, lambda: _read_path(path))
+        return Source(filename, None, False, lambda _: _read_path(path, 0, None))
     with open(path, "rb") as file:  # A directory or an unreadable file fails here, before any request.
-        size = os.fstat(file.fileno()).st_size
-    return Source(filename, size, True, lambda: _read_path(path))
+        opened = os.fstat(file.fileno())
+    return Source(filename, opened.st_size, True, lambda start: _read_path(path, start, opened))
 
 
 def _from_file_object(file: Readable) -> Source:
@@ -76,22 +100,31 @@ def _from_file_object(file: Readable) -> Source:
     name = getattr(file, "name", None)
     filename = (os.path.basename(name) if isinstance(name, str) else "") or DEFAULT_FILENAME
     try:
-        start = file.tell()
-        size = file.seek(0, os.SEEK_END) - start
-        file.seek(start)
+        begin = file.tell()
+        size = file.seek(0, os.SEEK_END) - begin
+        file.seek(begin)
     except (OSError, AttributeError):
-        return Source(filename, None, False, lambda: _read_blocks(file))
+        return Source(filename, None, False, lambda _: _read_blocks(file))
 
-    def blocks() -> Iterator[bytes]:
-        file.seek(start)
+    def blocks(start: int) -> Iterator[bytes]:
+        file.seek(begin + start)
         return _read_blocks(file)
 
     return Source(filename, max(size, 0), True, blocks)
 
 
-def _read_path(path: str) -> Iterator[bytes]:
+def _read_path(path: str, start: int, opened: os.stat_result | None) -> Iterator[bytes]:
+    """Read from byte `start` on. Raises `SourceChanged` if an upload would go on with another file or version."""
     with open(path, "rb", buffering=0) as file:
+        if start and opened is not None:
+            if _version(os.fstat(file.fileno())) != _version(opened):
+                raise SourceChanged(f"{os.path.basename(path)!r} was changed during the upload; nothing was stored")
+            file.seek(start)
         yield from _read_blocks(file)
+
+
+def _version(stat_: os.stat_result) -> tuple[int, ...]:
+    return stat_.st_dev, stat_.st_ino, stat_.st_size, stat_.st_mtime_ns
 
 
 def _read_blocks(file: Readable) -> Iterator[bytes]:

@@ -22,6 +22,21 @@ GROUPS = {
             ("Show how many lines are done", "filestead batches retrieve batch_abc123 --transform request_counts"),
         ),
     ),
+    "uploads": Group(
+        "Upload a large file in parts",
+        f"{_CATALOG}.uploads",
+        examples=(
+            ("Begin an upload", "filestead uploads create --bytes 10 --filename a.jsonl --mime-type text/jsonl "
+             "--purpose batch"),
+            ("Make a file of its parts",
+             "filestead uploads complete upload_abc123 --part-id part_abc123 --part-id part_def456"),
+        ),
+    ),
+    "uploads:parts": Group(
+        "Send the parts of an upload",
+        f"{_CATALOG}.upload_parts",
+        examples=(("Send a part", "filestead uploads:parts create upload_abc123 --data part1.bin"),),
+    ),
     "vector-stores": Group(
         "Create, update, search and delete vector stores",
         f"{_CATALOG}.vector_stores",

@@ -11,8 +11,8 @@ from filestead.cli.client.commands.batch_progress import batch_progress
 from filestead.cli.client.commands.batch_requests import BatchView, fetch, path_of, require_success, wait_for_end
 from filestead.cli.client.commands.batch_results import Kind, save_results
 from filestead.cli.client.commands.file_content import STDOUT_PATHS, require_writable
-from filestead.cli.client.commands.file_upload import require_valid_filename
 from filestead.cli.client.connection import StatusError, open_session, send_request
+from filestead.cli.client.file_parts import require_valid_filename
 from filestead.cli.client.formats import json_text
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, require_flags

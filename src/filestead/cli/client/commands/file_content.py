@@ -16,6 +16,7 @@ from pathlib import Path
 from filestead.cli.client.connection import StatusError, open_session
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.operations import resolve_args
+from filestead.cli.client.sniffing import guess_extension, is_text
 from filestead.cli.errors import CommandError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.cli.terminal.streams import write, write_bytes
@@ -60,8 +61,8 @@ def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, 
         for block in content:
             write_bytes(block)
         return None
-    if not _is_text(first):
-        return _write_new_file(download, content)
+    if not is_text(first) or _CONTROL_CHARACTERS.search(first.decode("utf-8", "replace")):
+        return _write_new_file(download, first, content)
     decoder, pending = codecs.getincrementaldecoder("utf-8")("replace"), ""
     for block in content:
         # Only the first block has been checked; `write` escapes control characters in later ones.
@@ -115,19 +116,17 @@ def _join_into_blocks(chunks: Generator[Chunk, None, None], download: Download) 
         yield bytes(pending)
 
 
-def _write_new_file(download: Download, blocks: Iterator[bytes]) -> str:
+def _write_new_file(download: Download, first: bytes, content: Iterator[bytes]) -> str:
     """Create a file under the server's name for it, or a random one. It is removed if the download fails."""
-    name = safe_filename(download.filename, download.file_id) if download.filename else f"./file-{_random_suffix()}.bin"
-    base_name = name
-    while True:
+    for name in _new_names(download, first):
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             break
         except FileExistsError:
-            name = fit_filename(base_name, f"-{_random_suffix()}")
+            continue
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for block in blocks:
+            for block in content:
                 file.write(block)
     except BaseException:
         os.unlink(name)
@@ -135,13 +134,17 @@ def _write_new_file(download: Download, blocks: Iterator[bytes]) -> str:
     return name
 
 
+def _new_names(download: Download, first: bytes) -> Iterator[str]:
+    """The server's name, then random ones in this directory, whose extension comes from the name or the content."""
+    base = "file"
+    if download.filename:
+        base = safe_filename(download.filename, download.file_id)
+        yield base
+    if not os.path.splitext(base)[1]:
+        base += guess_extension(first)
+    while True:
+        yield f"./{fit_filename(base, f'-{_random_suffix()}')}"
+
+
 def _random_suffix() -> str:
     return f"{secrets.randbelow(10**9):09}"
-
-
-def _is_text(block: bytes) -> bool:
-    """Whether a block is UTF-8 without control characters; its last character may be incomplete."""
-    try:
-        return not _CONTROL_CHARACTERS.search(codecs.getincrementaldecoder("utf-8")().decode(block))
-    except UnicodeDecodeError:
-        return False

@@ -1,56 +1,97 @@
 """`filestead files create`: upload a file, with the request and output of the official command."""
 
 import difflib
-import os
 import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from filestead.cli.client.catalog.files import LIST_PURPOSES
-from filestead.cli.client.connection import open_session, send_request
+from filestead.cli.client.connection import StatusError, open_session, send_request
+from filestead.cli.client.file_parts import file_part
 from filestead.cli.client.grammar.model import Command, ParsedArgs
-from filestead.cli.client.grammar.parser import assign_positionals, require_flags
-from filestead.cli.client.grammar.values import read_piped_body
-from filestead.cli.client.operations import request_values
-from filestead.cli.client.output import Output
-from filestead.cli.client.request_bodies import form_fields
-from filestead.cli.errors import CommandError, UsageError
+from filestead.cli.client.operations import resolve_args
+from filestead.cli.client.output import Output, member_of
+from filestead.cli.client.request_bodies import form_body
+from filestead.cli.errors import UsageError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.client._transport.requests import Request
-from filestead.client._upload.multipart import FilePart, TextField
-from filestead.client._upload.sources import BLOCK_BYTES, Source, open_source
+from filestead.client._transport.session import Session
+from filestead.client._upload.multipart import FilePart, Form, TextField
+from filestead.client._upload.progress import SentMeter
+from filestead.client._upload.sources import Source
+from filestead.client.config import PART_BYTES, PARTS_ABOVE_BYTES, OnProgress
+from filestead.client.errors import APIConnectionError
 
-STDIN_PATHS = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+if TYPE_CHECKING:
+    from filestead.client._parts.upload import NewFile
+
+_MEMBERS_OF_PARTS = {"file", "purpose", "expires_after"}
 _SEPARATORS = re.compile(r"[-_\s]+")
-_INVALID_IN_HEADER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Invalid in the header of a part. Tab, CR and LF are encoded as the official client encodes them."""
-STDIN_FILENAME = "anonymous_file"
-"""The file name that the official client sends for standard input."""
 
 
 def create(command: Command, args: ParsedArgs) -> None:
     """Upload a file. Fields are sent in alphabetical order, as by the official client."""
-    assign_positionals(command, args)
-    flag_values = {name: value for name, value in request_values(command, args, "body").items() if value is not None}
-    body = {} if flag_values.get("file") in STDIN_PATHS else read_piped_body()
-    require_flags(command, args, given=body if isinstance(body, dict) else ())
-    if not isinstance(body, dict):
-        raise UsageError("standard input is not a mapping of request members; to upload it as a file, use --file -")
-    members = {**body, **flag_values}
-    file = members.get("file")
+    members = resolve_args(command, args)
     if not args.get("any-purpose"):
         reject_misspelled_purpose(members.get("purpose"))
-    if body and file in STDIN_PATHS:
-        raise UsageError("standard input cannot hold both the request members and the file; name the file with --file")
-    with open_session(args) as session, progress_bar(str(file), enabled=not args.get("no-progress")) as report:
-        form: list[TextField | FilePart] = []
-        for name in sorted(members):
-            if name == "file" and isinstance(file, str) and file:
-                source = _open_source(file)
-                require_valid_filename(args.get("filename", source.filename))
-                form.append(FilePart("file", source, args.get("filename"), on_progress=report))
-            else:
-                form.extend(form_fields(name, members[name]))
-        text = send_request(session, Request("POST", "/files", body=tuple(form), retryable=False))
+    path = str(members.get("file"))
+    with open_session(args) as session, progress_bar(path, enabled=not args.get("no-progress")) as report:
+        meter = SentMeter(report)
+        open_part = partial(
+            file_part,
+            filename=args.get("filename"),
+            rename="set another name with --filename NAME",
+            on_progress=meter,
+        )
+        form = form_body(members, {"file"}, open_part)
+        file = None if args.get("no-parts") else _file_for_parts(members, form, report)
+        text = _send(session, form, file, meter)
     Output(args, command.title).print_result(text)
+
+
+def _send(session: Session, form: Form, file: "NewFile | None", meter: SentMeter) -> str:
+    """Send a form, or its file in parts: a large one, or one whose connection breaks before the server has all of it.
+
+    A form with a file is sent once, as by the official client.
+    """
+    if file is not None and (file.source.size or 0) > PARTS_ABOVE_BYTES:
+        text = _send_in_parts(session, file)
+        if text is not None:
+            return text
+    retryable = not any(isinstance(part, FilePart) for part in form)
+    try:
+        return send_request(session, Request("POST", "/files", body=form, retryable=retryable))
+    except APIConnectionError:
+        if file is None or meter.complete:
+            raise
+        text = _send_in_parts(session, file)
+        if text is None:
+            raise
+        return text
+
+
+def _send_in_parts(session: Session, file: "NewFile") -> str | None:
+    """Return the file object; None if the server has no uploads in parts."""
+    from filestead.client._parts.upload import upload_in_parts  # noqa: PLC0415 - needed only for large files
+
+    response = upload_in_parts(session, file, make_error=partial(StatusError, "POST"))
+    return None if response is None else member_of(response[1].decode("utf-8", "surrogateescape"), "file")
+
+
+def _file_for_parts(members: dict[str, Any], form: Form, report: OnProgress | None) -> "NewFile | None":
+    """The file of a form as an upload in parts; None for a small file, one without a size, and with other members."""
+    fields = {part.name: part for part in form}
+    part = fields.get("file")
+    purpose = fields.get("purpose")
+    if not isinstance(part, FilePart) or not isinstance(purpose, TextField) or members.keys() - _MEMBERS_OF_PARTS:
+        return None
+    source = part.source
+    if not isinstance(source, Source) or not source.rewindable or (source.size or 0) <= PART_BYTES:
+        return None
+    from filestead.client._parts.upload import NewFile  # noqa: PLC0415 - needed only for large files
+
+    expires_after = members.get("expires_after") or None
+    return NewFile(source, purpose.value, expires_after, part.filename, report)
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
@@ -65,24 +106,3 @@ def reject_misspelled_purpose(purpose: object) -> None:
             f"unknown purpose {purpose}; did you mean {similar[0]}? Nothing was sent. To send the purpose anyway, "
             "add --any-purpose"
         )
-
-
-def require_valid_filename(filename: str) -> None:
-    """Raise `CommandError` for a name that a form cannot carry, or that servers would discard."""
-    reason = ""
-    try:
-        filename.encode()
-    except UnicodeEncodeError:
-        reason = "is not valid UTF-8"
-    if filename.endswith("\\"):
-        reason = "ends with a backslash, which servers treat as a path separator"
-    elif not reason and _INVALID_IN_HEADER.search(filename):
-        reason = "contains control characters"
-    if reason:
-        raise CommandError(f"the file name {filename!a} {reason}; set another name with --filename NAME")
-
-
-def _open_source(path: str) -> Source:
-    if path not in STDIN_PATHS:
-        return open_source(path)
-    return Source(STDIN_FILENAME, None, False, lambda: iter(lambda: os.read(0, BLOCK_BYTES), b""))

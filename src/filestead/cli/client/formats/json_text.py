@@ -24,12 +24,16 @@ class TooManyTokens(FilesteadError):
 
 @dataclass(slots=True)
 class Value:
-    """A JSON value. `raw` is the text of a scalar; `keys` are the names of an object's `items`, quoted and escaped."""
+    """A JSON value. `raw` is the text of a scalar; `keys` are the names of an object's `items`, quoted and escaped.
+
+    An object or array is `cut_off` if the text ends before it does.
+    """
 
     kind: str
     raw: str = ""
     keys: list[str] = field(default_factory=list)
     items: "list[Value]" = field(default_factory=list)
+    cut_off: bool = False
 
     @property
     def text(self) -> str:
@@ -131,10 +135,12 @@ def _parse_value(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> Value
             member = next((other for other in tokens if other[1] != ":"), None)
             if member is None:
                 value.keys.pop()
-                break
+                continue  # To the end of the tokens.
             value.items.append(_parse_value(member, tokens))
         else:
             value.items.append(_parse_value(token, tokens))
+    else:
+        value.cut_off = True
     return value
 
 

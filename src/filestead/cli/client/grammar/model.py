@@ -41,13 +41,15 @@ class Flag:
 class Endpoint(NamedTuple):
     """The request of a command. `path` has the wire names of path flags in braces.
 
-    The response is an `object`, one `page` of results, or the first of the `pages` of a list.
+    The response is an `object`, one `page` of results, or the first of the `pages` of a list. In the `form` of a body,
+    values of `path` flags are files.
     """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     response: Literal["object", "page", "pages"] = "object"
     headers: Headers = ()
+    body: Literal["json", "form"] = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class Command:
     def has_body(self) -> bool:
         """Whether the request has a body, also if no flag sets a member of it."""
         return any(flag.location == "body" for flag in self.flags)
+
+    @property
+    def files(self) -> tuple[Flag, ...]:
+        """The flags of the body whose values are paths of files to send."""
+        return tuple(flag for flag in self.flags if flag.location == "body" and flag.kind == "path")
 
 
 class Group(NamedTuple):

@@ -91,9 +91,7 @@ def _parse_flag(word: str, rest: Iterator[str], flags_by_name: dict[str, Flag], 
         similar = closest_match(name, flags_by_name)
         raise UsageError(f"unknown flag {word.partition('=')[0]}" + (f"; did you mean --{similar}?" if similar else ""))
     if flag.kind == "switch":
-        if equals and value not in TRUE_WORDS | FALSE_WORDS:
-            raise UsageError(f'invalid value "{value}" for --{flag.name}: must be true or false')
-        args.values[flag.name] = value not in FALSE_WORDS
+        _store_value(flag, value if equals else "true", None, args)
         return
     if equals and not value:
         raise UsageError(f'--{flag.name} requires a value (for an empty one, use --{flag.name} "")')
@@ -107,7 +105,7 @@ def _parse_flag(word: str, rest: Iterator[str], flags_by_name: dict[str, Flag], 
 
 def _store_value(flag: Flag, text: str, parent: Flag | None, args: ParsedArgs) -> None:
     try:
-        value = _parse_value(flag, text)
+        value = parse_value(flag, text)
     except ValueError as error:
         raise UsageError(f'invalid value "{text}" for --{flag.name}: {error}') from None
     if parent is None:
@@ -122,8 +120,12 @@ def _store_value(flag: Flag, text: str, parent: Flag | None, args: ParsedArgs) -
         args.values[parent.name] = {**(args.get(parent.name) or {}), flag.wire_name: value}
 
 
-def _parse_value(flag: Flag, text: str) -> Any:
-    """The value of a flag. Raises `ValueError` with the reason."""
+def parse_value(flag: Flag, text: str) -> Any:
+    """The value of a flag, or of a piped member of its name. Raises `ValueError` with the reason."""
+    if flag.kind == "switch":
+        if text not in TRUE_WORDS | FALSE_WORDS:
+            raise ValueError("must be true or false")
+        return text in TRUE_WORDS
     if flag.kind == "integer":
         return parse_integer(text)
     if flag.kind == "number":

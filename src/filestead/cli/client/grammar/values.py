@@ -84,8 +84,9 @@ def expand_file_reference(value: str) -> str:
 
 
 def referenced_path(value: str) -> Path | None:
-    """The file that `@path` refers to, or None. A bare `@word` is a reference only if that file exists."""
+    """The file that `@path` refers to, or None. `@word` is one only if that file exists."""
     if not value.startswith("@"):
         return None
     name = re.sub(r"^(data|file)://", "", value[1:])
-    return Path(name) if set(name) & {".", "/"} or Path(name).is_file() else None
+    certain = name != value[1:] or set(name) & {".", "/"}
+    return Path(name) if certain or Path(name).is_file() else None

@@ -57,10 +57,10 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse the first YAML document. Raises `ValueError` with the position and the reason."""
+    """Parse one YAML document. Raises `ValueError` with the position and the reason, also if anything follows it."""
     try:
         loader = _Yaml12Loader(text)
         loader.deep_construct = True  # Rejects recursive aliases.
-        return loader.get_data()
+        return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"not valid YAML or JSON: {error}") from None
