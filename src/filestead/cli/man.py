@@ -21,6 +21,8 @@ EXIT_STATUS = {
     "0": "Done",
     "1": "Failed, rejected or not reachable, or the command line cannot be used",
     "3": "There is no such command",
+    "4": "The batch is completed, and some of its lines failed",
+    "5": "The batch failed, expired or was cancelled",
     "78": "A setting or the data directory of the server cannot be used",
     "130, 141": "Ended by Ctrl-C, or by a standard output that was closed",
 }
