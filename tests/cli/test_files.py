@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -272,12 +273,12 @@ def test_an_empty_list_prints_nothing(cli: CommandLine) -> None:
     assert cli("files", "list", "--purpose", "fine-tune-results") == Done(0, b"", "")
 
 
-def test_a_reader_that_has_enough_is_no_failure(cli: CommandLine, seven: list[dict[str, Any]]) -> None:
+def test_a_reader_that_has_enough_ends_it_as_other_programs(cli: CommandLine, seven: list[dict[str, Any]]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = cli("files", "list", stdout=writer)
     os.close(writer)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (-signal.SIGPIPE, "")
 
 
 # --- connection -----------------------------------------------------------------------------------------------------
