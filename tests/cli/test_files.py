@@ -273,7 +273,7 @@ def test_an_empty_list_prints_nothing(cli: CommandLine) -> None:
     assert cli("files", "list", "--purpose", "fine-tune-results") == Done(0, b"", "")
 
 
-def test_a_reader_that_has_enough_ends_the_command_by_its_signal(cli: CommandLine, seven: list[dict[str, Any]]) -> None:
+def test_a_reader_that_has_enough_ends_it_as_other_programs(cli: CommandLine, seven: list[dict[str, Any]]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = cli("files", "list", stdout=writer)

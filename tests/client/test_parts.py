@@ -2,11 +2,13 @@
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +156,28 @@ def test_no_retries_means_none(connect_with_faults: Any) -> None:
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
-def test_equal_parts_of_which_one_goes_again(connect_with_faults: Any, server: Server) -> None:
-    client, proxy = connect_with_faults(Fault(), Fault(), Fault(), Fault(cut_upload=10), Fault())
+@pytest.mark.parametrize("fault", [Fault(cut_upload=10), Fault(drop_response=True)], ids=["cut", "lost"])
+@pytest.mark.parametrize("before", [1, 2, 4])
+def test_equal_parts_of_which_one_goes_again(
+    connect_with_faults: Any, server: Server, before: int, fault: Fault
+) -> None:
+    client, proxy = connect_with_faults(*[Fault()] * before, replace(fault))
     made = client.create_file(bytes(4 * PART), "user_data")
-    assert routes(proxy) == [CREATE, *[SEND] * 6, COMPLETE]
+    assert routes(proxy) == [CREATE, *[SEND] * 5, COMPLETE]
     assert content_of(server, made.id) == bytes(4 * PART)
+
+
+def test_a_server_that_takes_a_repeated_part_for_an_earlier_one(connect_with_faults: Any) -> None:
+    def response(name: str, **more: Any) -> Fault:
+        return Fault(response=raw_response("200 OK", body=json.dumps({"id": name, **more}).encode()))
+
+    file = {"id": "file-1", "object": "file", "bytes": 400_000, "created_at": 1, "filename": "upload"}
+    done = response("upload_1", file={**file, "purpose": "user_data", "status": "processed"})
+    parts = [response(name) for name in ("part_1", "part_1", "part_2", "part_3", "part_4")]
+    client, proxy = connect_with_faults(response("upload_1"), *parts, done)
+    assert client.create_file(bytes(4 * PART), "user_data").id == "file-1"
+    assert [seen.headers["x-stainless-retry-count"] for seen in proxy.seen] == ["0"] * 7
+    assert routes(proxy)[-1] == "/uploads/ID/complete"
 
 
 def test_a_refused_upload(connect_with_faults: Any) -> None:
@@ -189,14 +208,14 @@ def test_a_file_that_changes_is_not_mixed(connect_with_faults: Any, tmp_path: Pa
     path = tmp_path / "a.bin"
     path.write_bytes(CONTENT)
 
-    def replace(done: int, _: int | None) -> None:
+    def exchange(done: int, _: int | None) -> None:
         if done > PART and path.exists():
             (tmp_path / "b.bin").write_bytes(os.urandom(len(CONTENT)))
             (tmp_path / "b.bin").replace(path)
 
     client, proxy = connect_with_faults()
     with pytest.raises(SourceChanged, match="'a.bin' was changed during the upload"):
-        client.create_file(path, "user_data", on_progress=replace)
+        client.create_file(path, "user_data", on_progress=exchange)
     assert CANCEL in routes(proxy)
 
 
