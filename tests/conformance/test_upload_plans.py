@@ -1,4 +1,4 @@
-"""With 150,000 uploads in parts, no statement on them reads a whole table."""
+"""With 60,000 uploads in parts, no statement on them reads a whole table."""
 
 import re
 
@@ -20,7 +20,7 @@ from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 
-MANY = 150_000
+MANY = 60_000
 TABLES = "uploads|upload_parts|blob_parts|blobs|files"
 WHOLE_TABLE = {
     "sqlite": re.compile(rf"SCAN (?:{TABLES})\b(?! USING INDEX (?:uploads_pending|uploads_by_end))"),
