@@ -119,6 +119,24 @@ def test_a_connection_that_always_breaks(server: Server, models: ThreadedModels)
     assert failed["error"]["code"] == "request_failed"
 
 
+def test_a_batch_is_cancelled_while_the_quota_is_full(models: ThreadedModels, tmp_path: Path) -> None:
+    models.server.script = lambda received: Fault.slow(0.2)
+    given = lines(1_000)
+    with Server(tmp_path / "data", upstream_url=models.url, project_quota_bytes=1_000_000) as server:
+        server.upload(b"x" * 800_000)
+        created = create(server, given)
+        deadline = time.monotonic() + 30
+        while "pauses, as its results cannot be stored now" not in server.output:
+            assert time.monotonic() < deadline, get(server, created)
+            time.sleep(0.1)
+        assert server.client.post(f"/batches/{created['id']}/cancel").status_code == 200
+        done = wait(server, created)
+        assert done["status"] == "cancelled"
+        output, errors = results(server, done)
+        assert sorted(ids(output) + ids(errors)) == sorted(ids(given))
+        assert len(output) == len(models.server.requests), "what had a response is not lost"
+
+
 def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
     models.server.script = lambda received: Fault.slow(0.2)
     given = lines(1_000)

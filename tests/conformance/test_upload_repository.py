@@ -687,12 +687,12 @@ async def test_verify_sees_stored_parts(rows: Rows) -> None:
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
-        ("UPDATE uploads SET bytes_received = 1", "I-28"),
+        ("UPDATE uploads SET bytes_received = 1", "I-34"),
         ("UPDATE projects SET bytes_reserved = bytes_reserved + 1", "I-12"),
-        ("DELETE FROM blob_parts WHERE number = 0", "I-27"),
-        ("UPDATE files SET parts = 3", "I-27"),
+        ("DELETE FROM blob_parts WHERE number = 0", "I-33"),
+        ("UPDATE files SET parts = 3", "I-33"),
         ("DELETE FROM upload_parts", "I-21"),
-        ("UPDATE uploads SET expires_at = 1", "I-29"),
+        ("UPDATE uploads SET expires_at = 1", "I-35"),
     ],
 )
 async def test_damaged_rows_are_found(rows: Rows, damage: str, finding: str) -> None:

@@ -150,14 +150,14 @@ def _upload_checks() -> list[tuple[str, str, str, str, Executable]]:
     )
     return [
         (
-            "I-27",
+            "I-33",
             "A",
             "the parts of the file are not as many, or have not as many bytes, as its row says",
             "restore the last backup, or delete the file, and report this",
             select(files.c.id).where(files.c.parts.is_not(None), or_(files.c.parts != count, files.c.bytes != size)),
         ),
         (
-            "I-28",
+            "I-34",
             "A",
             "the upload has not received as many bytes as its parts have, or has parts although it has ended",
             "cancel the upload, and report this",
@@ -169,7 +169,7 @@ def _upload_checks() -> list[tuple[str, str, str, str, Executable]]:
             ),
         ),
         (
-            "I-29",
+            "I-35",
             "B",
             f"the upload expired more than {EXPIRY_GRACE_SECONDS} seconds ago and was not swept",
             "run `filestead sweep`",

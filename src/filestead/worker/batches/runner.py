@@ -129,7 +129,7 @@ class BatchHandler:
             await self._finish(job, task, executed=0, total=0)
             return
         clock = self._options.clock
-        journal = _Journal(self._batches, job, self._quota)
+        journal = _Journal(self._batches, job, self._quota, state)
         results = Results(task.batch.id, journal, clock, state=state, state_at=clock())
         run = BatchRun(task, file, found.index, results=results, dispatcher=self._dispatcher, options=self._options)
         results.on_change = run.on_change
@@ -158,16 +158,21 @@ class BatchHandler:
             raise StorageFailed(f"the content of the input of {task.batch.id} is missing or damaged")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Journal:
     """The journal of the batch of a job."""
 
     batches: BatchRunRepository
     job: Job
     quota: Quota
+    state: RunState
 
     async def append(self, blocks: Sequence[ResultBlock], lines_per_second: float | None) -> RunState:
-        return await self.batches.append(self.job, blocks, quota=self.quota, lines_per_second=lines_per_second)
+        """Append; a batch that ends early must end, so that what is left of it may exceed the quota."""
+        ends_early = self.state.status is BatchStatus.CANCELLING or self.state.now >= self.state.expires_at
+        quota = Quota(None, None) if ends_early else self.quota
+        self.state = await self.batches.append(self.job, blocks, quota=quota, lines_per_second=lines_per_second)
+        return self.state
 
 
 def _too_many_models(found: ValidationResult) -> list[BatchError]:
