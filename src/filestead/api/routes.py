@@ -10,7 +10,7 @@ from filestead import wire
 from filestead.api import files, openapi, service
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
-from filestead.api.openapi import json_response
+from filestead.api.openapi import REQUEST_ID, json_response
 from filestead.api.vector_stores import openapi as vector_stores
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.domain.access import Scope
@@ -28,6 +28,7 @@ class Handlers:
 
 ABOUT = {200: json_response("Yes.", wire.About)}
 STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
+METRICS = {200: {"description": "The metrics.", "headers": REQUEST_ID, "content": {"text/plain": {}}}}
 
 STORE = "/v1/vector_stores/{vector_store_id}"
 STORE_FILE = f"{STORE}/files/{{file_id}}"
@@ -40,14 +41,14 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         parameters=files.LIST_PARAMETERS),
     Operation("POST", "/v1/files", Scope.WRITE, lambda to: to.files.create, "Files", "createFile", "Upload a file",
         {200: json_response("The file.", wire.FileObject, **files.REPLAYED_HEADER)}, errors=(415, 507),
-        parameters=[idempotency.PARAMETER], request_body=files.UPLOAD_FORM),
+        parameters=[idempotency.PARAMETER], request_body=files.UPLOAD_FORM, transfer="upload"),
     Operation("GET", "/v1/files/{file_id}", Scope.READ, lambda to: to.files.retrieve, "Files", "retrieveFile",
         "Retrieve a file", {200: json_response("The file.", wire.FileObject)}, errors=(404,)),
     Operation("DELETE", "/v1/files/{file_id}", Scope.WRITE, lambda to: to.files.delete, "Files", "deleteFile",
         "Delete a file", {200: json_response("Deleted.", wire.FileDeleted)}, errors=(404,)),
     Operation("GET", "/v1/files/{file_id}/content", Scope.READ, lambda to: to.files.download, "Files", "downloadFile",
         "Download the content", files.DOWNLOAD_RESPONSES, errors=(404, 412, 416),
-        parameters=files.DOWNLOAD_PARAMETERS),
+        parameters=files.DOWNLOAD_PARAMETERS, transfer="download"),
     Operation("GET", "/v1/vector_stores", Scope.READ, lambda to: to.vector_stores.list,
         "Vector stores", "listVectorStores", "List vector stores",
         {200: json_response("A page of vector stores.", vs.ListVectorStores)}, errors=(404,),
@@ -112,6 +113,8 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         STATUS),
     Operation("GET", "/health/ready", PUBLIC, lambda to: to.service.ready, "Operations", "ready",
         "Uploads can be taken", STATUS),
+    Operation("GET", "/metrics", Scope.METRICS, lambda to: to.service.metrics, "Operations", "metrics",
+        "Metrics as Prometheus text", METRICS),
     Operation("GET", "/openapi.json", PUBLIC, lambda to: to.service.openapi, "Operations", "description",
         "This description", {200: json_response("Yes.", {"type": "object"})}),
 )

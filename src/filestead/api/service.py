@@ -1,4 +1,4 @@
-"""Operations on the server itself: description, health, OpenAPI document. They need no key."""
+"""Operations on the server itself: description, health, OpenAPI document, metrics."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from filestead import __version__, wire
 from filestead.api.http.errors import SERVER_ERROR, ErrorResponse
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas
+from filestead.domain.access import Principal
 
 ABOUT = wire.About(
     name="Filestead",
@@ -23,6 +24,7 @@ ABOUT = wire.About(
         "api_reference": "https://platform.openai.com/docs/api-reference/files",
     },
 )
+METRICS_TYPE = "text/plain; version=0.0.4"
 STATUS = b'{"status": "ok"}\n'
 
 SCHEMAS: Schemas = {wire.About: {}}
@@ -36,6 +38,8 @@ class ServiceHandlers:
     find_unavailable_component: Callable[[], Awaitable[str | None]]
     """Returns the component without which uploads fail, or None."""
     build_openapi: Callable[[], bytes]
+    collect_metrics: Callable[[], Awaitable[bytes]]
+    """Returns the metrics as Prometheus text."""
 
     async def about(self, request: Request) -> Response:
         """GET / and /v1: identify the server, for people and for tools that probe a base URL."""
@@ -55,6 +59,10 @@ class ServiceHandlers:
             error = ErrorResponse(503, message, None, "not_ready", SERVER_ERROR, {"retry-after": "2"})
             return error.to_response()
         return Response(STATUS, media_type=JSON)
+
+    async def metrics(self, request: Request, principal: Principal) -> Response:
+        """GET /metrics."""
+        return Response(await self.collect_metrics(), media_type=METRICS_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""

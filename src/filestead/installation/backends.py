@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.observed import ObservedBlobs
 from filestead.database.engines.statements import Database
+from filestead.database.repositories.figures import SqlFigures
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -22,8 +24,10 @@ from filestead.database.repositories.vector_stores.vectors import SqlVectorRepos
 from filestead.domain.access import KeyRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
+from filestead.domain.figures import FiguresRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
 from filestead.settings import Settings
@@ -51,11 +55,14 @@ class Backends:
     tables: TableCopier
     vector_copier: VectorCopier
     close: Callable[[], None]
+    figures: FiguresRepository
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
 
 
-def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs") -> Backends:
+def build_backends(
+    settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs", observer: Observer = UNOBSERVED
+) -> Backends:
     """Build the repositories on an open database and blob store, which `close` closes."""
 
     def close() -> None:
@@ -72,10 +79,11 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlVectorRepository(database),
         SqlVectorBlocks(database),
         None if database.dialect.name == "sqlite" else PgvectorSearch(database),
-        HealthCheckedBlobs(blobs),
+        HealthCheckedBlobs(ObservedBlobs(blobs, observer), observer),
         TableCopier(database),
         VectorCopier(database),
         close,
+        SqlFigures(database),
         None if isinstance(blobs, LocalBlobs) else blobs,
     )
 

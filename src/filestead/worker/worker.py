@@ -9,10 +9,12 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Protocol
 
 from filestead.domain.errors import DomainError, JobLost
 from filestead.domain.jobs import LEASE_SECONDS, MAX_ATTEMPTS, RETRY_SECONDS, Job, JobKind, JobRepository
+from filestead.domain.observation import UNOBSERVED, Observer
 
 log = logging.getLogger("filestead")
 
@@ -34,8 +36,15 @@ class Worker:
     """Runs up to `slots` jobs at a time."""
 
     def __init__(
-        self, jobs: JobRepository, handlers: Mapping[JobKind, Handler], *, slots: int, new_token: Callable[[], str]
+        self,
+        jobs: JobRepository,
+        handlers: Mapping[JobKind, Handler],
+        *,
+        slots: int,
+        new_token: Callable[[], str],
+        observer: Observer = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
@@ -112,17 +121,24 @@ class Worker:
 
     async def _run_job(self, job: Job) -> None:
         handler = self._handlers[job.kind]
+        started = perf_counter()
+        outcome = "lost"
         try:
             if job.attempts > MAX_ATTEMPTS:  # the last attempts have ended with their workers
+                outcome = "dead"
                 await self._give_up(handler, job, "its workers died during every attempt")
                 return
             await handler.run(job)
+            outcome = "done"
         except JobLost:
             log.info(
                 "job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind
             )
         except Exception as error:
+            outcome = "dead" if job.attempts >= MAX_ATTEMPTS else "failed"
             await self._failed(handler, job, error)
+        finally:
+            self._observer.job_ended(job.kind, outcome, perf_counter() - started)
 
     async def _failed(self, handler: Handler, job: Job, error: Exception) -> None:
         if isinstance(error, DomainError):

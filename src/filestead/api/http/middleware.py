@@ -1,7 +1,6 @@
 """The outermost layer of every request: request id, timing, common headers, error responses, log of failures."""
 
 import logging
-import random
 import re
 from time import perf_counter
 from urllib.parse import unquote
@@ -10,27 +9,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from filestead.api.http.body import ClientDisconnected
-from filestead.api.http.errors import ApiError, error_response_for
+from filestead.api.http.errors import ApiError, ErrorResponse, error_response_for
+from filestead.api.http.requests import CLIENT_CLOSED, REQUEST, RequestObserver, ServedRequest, UnobservedRequests
 from filestead.api.http.routing_errors import routing_error_response
+from filestead.api.http.trace_context import continued_trace
 from filestead.domain.access import Principal
 from filestead.domain.errors import DomainError
+from filestead.domain.observation import current_span
 
 log = logging.getLogger("filestead")
 
 ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 OPENAI_VERSION = b"2020-10-01"
-
-
-def new_request_id() -> str:
-    """Create a request id in the hosted format. It is no secret, so a fast random generator suffices."""
-    return f"req_{random.getrandbits(128):032x}"
+WORD = re.compile("(?<!^)(?=[A-Z])")
 
 
 class RequestMiddleware:
     """ASGI middleware around the router."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, observer: RequestObserver | None = None) -> None:
         self._app = app
+        self._observer = observer or UnobservedRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; pass other scopes through."""
@@ -41,54 +40,70 @@ class RequestMiddleware:
         if ENCODED_SLASH.search(scope["raw_path"]):
             # An encoded slash belongs to an id and must not become a separator.
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
-        context = _RequestContext(scope, receive, send)
+        request = ServedRequest(scope, self._observer)
+        request.traceparent = continued_trace(scope)
+        current_span.set(request)
+        receive = request.receiver(receive)
+        context = _RequestContext(request, scope, receive, send)
         try:
             await self._app(scope, receive, context.send)
         except ClientDisconnected:
             pass
         except Exception as error:
             await context.send_error(error)
+        finally:
+            if not request.is_ended:
+                if request.reason is None:
+                    request.status = CLIENT_CLOSED
+                request.end(scope)
 
 
 class _RequestContext:
-    """The state of one request: its id, its start and whether its response has begun."""
+    """Sends the response of one request."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, request: ServedRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        self._request = request
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._started_at = perf_counter()
-        self._request_id = new_request_id()
-        self._response_started = False
-        scope.setdefault("state", {})["principal"] = None
+        state = scope.setdefault("state", {})
+        state["principal"] = None
+        state[REQUEST] = request
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, with the common headers added."""
+        request = self._request
         if message["type"] == "http.response.start":
-            self._response_started = True
+            request.status = message["status"]
+            request.head_seconds = perf_counter() - request.started_at
             headers = [*message["headers"], *self._common_headers(message["status"])]
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
             message = {**message, "headers": headers}
+            await self._send(message)
+            return
         await self._send(message)
+        if request.method != "HEAD":
+            request.sent += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            request.end(self._scope)
 
     def _common_headers(self, status: int) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        headers = [(b"x-request-id", self._request.id.encode()), (b"x-content-type-options", b"nosniff")]
         principal: Principal | None = self._scope["state"]["principal"]
         if principal is not None:
             headers.append((b"openai-organization", _to_ascii(principal.organization_name)))
             headers.append((b"openai-project", principal.project_id.encode()))
         if status != 401:
-            elapsed_ms = int((perf_counter() - self._started_at) * 1000)
             headers.append((b"openai-version", OPENAI_VERSION))
-            headers.append((b"openai-processing-ms", str(elapsed_ms).encode()))
+            headers.append((b"openai-processing-ms", str(int(self._request.head_seconds * 1000)).encode()))
         return headers
 
     def _log(self, error: Exception, status: int) -> None:
         """Log a server error: one line for a known failure, a traceback for an unexpected one."""
         if status < 500 or isinstance(error, ApiError):
             return
-        line = f"{self._request_id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
+        line = f"{self._request.id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
         if isinstance(error, DomainError):
             log.error("%s, %s: %s", line, type(error).__name__, error)
         else:
@@ -100,10 +115,21 @@ class _RequestContext:
             response = routing_error_response(error, self._scope)
         else:
             response = error_response_for(error)
+        self._request.reason = _reason(error, response)
         self._log(error, response.status)
-        if self._response_started:
+        if self._request.status:
+            self._request.status = response.status
             raise error  # the server closes the connection, so that a truncated body cannot pass for a complete one
         await response.to_response()(self._scope, self._receive, self.send)
+
+
+def _reason(error: Exception, response: ErrorResponse) -> str:
+    """The error code; without one, the name of the error of the domain (`file_not_found`), or the status."""
+    if response.code is not None:
+        return response.code
+    if isinstance(error, DomainError):
+        return WORD.sub("_", type(error).__name__).lower()
+    return f"http_{response.status}"
 
 
 def _to_ascii(text: str) -> bytes:

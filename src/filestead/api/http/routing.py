@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from filestead.api.http.credentials import RequestAuthenticator
+from filestead.api.http.requests import REQUEST
 from filestead.domain.access import Scope
 
 JSON = "application/json"
@@ -46,6 +47,8 @@ class Operation(Generic[Handlers]):
     request_body: dict[str, Any] | None = None
     aliases: tuple[str, ...] = ()
     """Paths that are served alike, but not documented."""
+    transfer: Literal["upload", "download"] | None = None
+    """Set if the content of a file is sent or received, for the metrics of transfers in progress."""
 
 
 def build_routes(
@@ -54,22 +57,25 @@ def build_routes(
     """Build one route for each path. A HEAD request is served by the operation for GET."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
-        endpoint = _build_endpoint(operation.handler(handlers), operation.access, authenticator)
+        endpoint = _build_endpoint(operation, operation.handler(handlers), authenticator)
         for path in (operation.path, *operation.aliases):
             paths.setdefault(path, {})[operation.method] = endpoint
     return [Route(path, _dispatch(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
 
 
-def _build_endpoint(
-    handler: Handler, access: Scope | Literal["public"], authenticator: RequestAuthenticator
-) -> Endpoint:
-    if access == PUBLIC:
-        return handler
+def _build_endpoint(operation: Operation[Handlers], handler: Handler, authenticator: RequestAuthenticator) -> Endpoint:
+    access = operation.access
+
+    async def public_endpoint(request: Request) -> Response:
+        request.scope["state"][REQUEST].match(operation.path, operation.transfer)
+        return await handler(request)
 
     async def endpoint(request: Request) -> Response:
+        request.scope["state"][REQUEST].match(operation.path, operation.transfer)
+        assert access != PUBLIC
         return await handler(request, await authenticator.authenticate(request, access))
 
-    return endpoint
+    return public_endpoint if access == PUBLIC else endpoint
 
 
 def _dispatch(endpoints: dict[str, Endpoint]) -> Endpoint:

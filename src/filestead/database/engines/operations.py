@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
-from filestead.database.engines.statements import Connection
+from filestead.database.engines.statements import Connection, T
+from filestead.domain.errors import OutcomeUnknown, StorageFailed, StorageFull, StoreUnavailable
+from filestead.domain.observation import Observer
 
 
 class QueuedOperation:
@@ -28,6 +31,19 @@ class QueuedOperation:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+
+async def observed(outcome: "asyncio.Future[T]", kind: str, observer: Observer) -> T:
+    """Wait for the outcome of an operation, and report it. Other errors than failures of storage are outcomes, too."""
+    started = perf_counter()
+    failure = None
+    try:
+        return await outcome
+    except (StoreUnavailable, StorageFailed, StorageFull, OutcomeUnknown) as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        observer.database_operation(kind, perf_counter() - started, failure)
 
 
 def deliver_outcomes(operations: Iterable[QueuedOperation]) -> None:

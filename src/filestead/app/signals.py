@@ -1,0 +1,188 @@
+"""Metrics and log of one server process: observers of its parts and of its requests, and the text of `/metrics`."""
+
+import asyncio
+import contextlib
+import logging
+import platform
+import time
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+
+from filestead import __version__
+from filestead.api.http.requests import ServedRequest
+from filestead.domain.errors import DomainError
+from filestead.domain.figures import Figures, FiguresRepository
+from filestead.domain.observation import Observer
+from filestead.logs.formats import LogFormat, RequestLine, Timestamps, request_formatter
+from filestead.logs.writer import LineWriter
+from filestead.metrics import exposition, table
+from filestead.metrics.board import Board
+from filestead.metrics.observer import MetricsObserver
+from filestead.metrics.recorder import Distribution, Recorder, Value
+from filestead.settings import Settings
+
+log = logging.getLogger("filestead")
+
+FIGURES_SECONDS = 5.0
+"""Figures of the installation are read again after this time at the earliest, however often they are requested."""
+
+FIGURES_TIMEOUT_SECONDS = 3.0
+LAG_SECONDS = 0.25
+"""Interval at which the lag of the event loop is measured."""
+
+STANDARD_ERROR = 2
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+
+
+class Signals:
+    """What a process reports. `observer` is passed to the backends, `requests` to the middleware."""
+
+    def __init__(self, settings: Settings, board: Board, number: int = 0, *, log_format: LogFormat = "json") -> None:
+        """`number` is that of the section of the board which this process owns."""
+        self._board = board
+        self._recorder = Recorder(board.sections[number])
+        self._build = exposition.Build(
+            __version__,
+            platform.python_version(),
+            "embedded" if settings.database_url is None else "shared",
+            settings.role,
+            settings.project_quota or 0,
+        )
+        self.observer: Observer = MetricsObserver(self._recorder)
+        self._writer: LineWriter | None = None
+        if logging.getLogger("filestead").isEnabledFor(logging.INFO):
+            self._writer = LineWriter(STANDARD_ERROR, self._recorder.value(table.LOG_LINES_DROPPED).add)
+        write = None if self._writer is None else self._writer.write
+        self.requests = RequestSignals(self._recorder, log_format, write)
+        self._lag = self._recorder.distribution(table.EVENT_LOOP_LAG_SECONDS)
+        self._figures: tuple[float, Figures | None] = (0.0, None)
+        self._reading = asyncio.Lock()
+
+    def request_rejected(self, status: int) -> None:
+        """Count a request that was rejected before routing."""
+        self._recorder.value(table.REJECTED_REQUESTS, str(status)).add()
+
+    async def collect(self, repository: FiguresRepository) -> bytes:
+        """Return the metrics of all processes and of the installation as Prometheus text."""
+        figures = await self._read_figures(repository)
+        return await asyncio.to_thread(exposition.expose, self._build, self._board.read(), figures)
+
+    async def _read_figures(self, repository: FiguresRepository) -> Figures | None:
+        async with self._reading:
+            until, figures = self._figures
+            if monotonic() >= until:
+                figures = None
+                try:
+                    async with asyncio.timeout(FIGURES_TIMEOUT_SECONDS):
+                        figures = await repository.read()
+                except (DomainError, TimeoutError) as error:
+                    log.warning("the figures of the installation could not be read: %s", error or "timeout")
+                self._figures = (monotonic() + FIGURES_SECONDS, figures)
+            return figures
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Measure the event loop; write the last lines of the log at the end."""
+        task = asyncio.create_task(self._measure_lag())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due = monotonic() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self._lag.observe(max(0.0, monotonic() - due))
+
+
+class _RouteSeries:
+    """The series of one method of one route."""
+
+    __slots__ = ("by_status", "received", "seconds", "sent")
+
+    def __init__(self, recorder: Recorder, method: str, route: str) -> None:
+        self.seconds: Distribution = recorder.distribution(table.REQUEST_SECONDS, method, route)
+        self.received = recorder.value(table.RECEIVED_BYTES, route)
+        self.sent = recorder.value(table.SENT_BYTES, route)
+        self.by_status: dict[int, Value] = {}
+
+
+class RequestSignals:
+    """A `RequestObserver` that records metrics and logs a line for each request, at its end."""
+
+    def __init__(self, recorder: Recorder, log_format: LogFormat, write: Callable[[bytes], None] | None) -> None:
+        """`write` receives the lines; None if none are logged."""
+        self._recorder = recorder
+        self._write = write
+        self._format = request_formatter(log_format)
+        self._timestamps = Timestamps()
+        self._series: dict[tuple[str, str], _RouteSeries] = {}
+        self._in_flight = recorder.value(table.REQUESTS_IN_FLIGHT)
+        self._transfers = {
+            direction: recorder.value(table.TRANSFERS_IN_FLIGHT, direction) for direction in ("upload", "download")
+        }
+
+    def started(self, request: ServedRequest) -> None:
+        """Count a request in progress."""
+        self._in_flight.add(1.0)
+
+    def transfer_started(self, direction: str) -> None:
+        """Count a transfer in progress."""
+        self._transfers[direction].add(1.0)
+
+    def ended(self, request: ServedRequest) -> None:
+        """Record the request and write its line."""
+        self._in_flight.add(-1.0)
+        if request.transfer is not None:
+            self._transfers[request.transfer].add(-1.0)
+        series = self._series.get((request.method, request.route)) or self._add_series(request)
+        status = series.by_status.get(request.status) or self._add_status(series, request)
+        status.add()
+        series.seconds.observe(request.total_seconds)
+        series.sent.add(request.sent)
+        if request.received:
+            series.received.add(request.received)
+        if request.reason is not None:
+            self._recorder.value(table.REFUSALS, request.reason).add()
+        if self._write is not None:
+            self._write(self._format(self._line(request)))
+
+    def _add_series(self, request: ServedRequest) -> _RouteSeries:
+        method = request.method if request.method in METHODS else table.OTHER
+        series = _RouteSeries(self._recorder, method, request.route)
+        if method == request.method:
+            self._series[request.method, request.route] = series
+        return series
+
+    def _add_status(self, series: _RouteSeries, request: ServedRequest) -> Value:
+        method = request.method if request.method in METHODS else table.OTHER
+        value = self._recorder.value(table.REQUESTS, method, request.route, str(request.status))
+        series.by_status[request.status] = value
+        return value
+
+    def _line(self, request: ServedRequest) -> RequestLine:
+        principal = request.principal
+        return RequestLine(
+            self._timestamps.format(time.time()),
+            "info",
+            "request",
+            request.id,
+            request.method,
+            request.route,
+            request.status,
+            request.received,
+            request.sent,
+            round(request.total_seconds * 1e3, 3),
+            round(request.head_seconds * 1e3, 3),
+            round(request.database_seconds * 1e3, 3),
+            None if principal is None else principal.key_id,
+            None if principal is None else principal.project_id,
+            round(request.blob_seconds * 1e3, 3),
+            round(request.client_seconds * 1e3, 3),
+            request.reason,
+            request.traceparent,
+        )
