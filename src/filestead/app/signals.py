@@ -13,7 +13,7 @@ from filestead.api.http.requests import ServedRequest
 from filestead.domain.errors import DomainError
 from filestead.domain.figures import Figures, FiguresRepository
 from filestead.domain.observation import Observer
-from filestead.logs.formats import LogFormat, RequestLine, Timestamps, request_formatter
+from filestead.logs.formats import REQUEST_FORMATS, LogFormat, Timestamps
 from filestead.logs.writer import LineWriter
 from filestead.metrics import exposition, table
 from filestead.metrics.board import Board
@@ -51,7 +51,9 @@ class Signals:
         self.observer: Observer = MetricsObserver(self._recorder)
         self._writer: LineWriter | None = None
         if logging.getLogger("filestead").isEnabledFor(logging.INFO):
-            self._writer = LineWriter(STANDARD_ERROR, self._recorder.value(table.LOG_LINES_DROPPED).add)
+            self._writer = LineWriter(
+                STANDARD_ERROR, self._recorder.value(table.LOG_LINES_DROPPED).add, processes=settings.workers
+            )
         write = None if self._writer is None else self._writer.write
         self.requests = RequestSignals(self._recorder, log_format, write)
         self._lag = self._recorder.distribution(table.EVENT_LOOP_LAG_SECONDS)
@@ -118,7 +120,7 @@ class RequestSignals:
         """`write` receives the lines; None if none are logged."""
         self._recorder = recorder
         self._write = write
-        self._format = request_formatter(log_format)
+        self._format = REQUEST_FORMATS[log_format]
         self._timestamps = Timestamps()
         self._series: dict[tuple[str, str], _RouteSeries] = {}
         self._in_flight = recorder.value(table.REQUESTS_IN_FLIGHT)
@@ -149,7 +151,9 @@ class RequestSignals:
         if request.reason is not None:
             self._recorder.value(table.REFUSALS, request.reason).add()
         if self._write is not None:
-            self._write(self._format(self._line(request)))
+            principal = request.principal
+            key_id, project = (None, None) if principal is None else (principal.key_id, principal.project_id)
+            self._write(self._format(self._timestamps.format(time.time()), request, key_id, project))
 
     def _add_series(self, request: ServedRequest) -> _RouteSeries:
         method = request.method if request.method in METHODS else table.OTHER
@@ -163,26 +167,3 @@ class RequestSignals:
         value = self._recorder.value(table.REQUESTS, method, request.route, str(request.status))
         series.by_status[request.status] = value
         return value
-
-    def _line(self, request: ServedRequest) -> RequestLine:
-        principal = request.principal
-        return RequestLine(
-            self._timestamps.format(time.time()),
-            "info",
-            "request",
-            request.id,
-            request.method,
-            request.route,
-            request.status,
-            request.received,
-            request.sent,
-            round(request.total_seconds * 1e3, 3),
-            round(request.head_seconds * 1e3, 3),
-            round(request.database_seconds * 1e3, 3),
-            None if principal is None else principal.key_id,
-            None if principal is None else principal.project_id,
-            round(request.blob_seconds * 1e3, 3),
-            round(request.client_seconds * 1e3, 3),
-            request.reason,
-            request.traceparent,
-        )

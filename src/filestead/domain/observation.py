@@ -60,11 +60,10 @@ class RequestSpan:
 
     __slots__ = ("blob_seconds", "database_seconds", "traceparent")
 
-    def __init__(self) -> None:
-        self.database_seconds = 0.0
-        self.blob_seconds = 0.0
-        self.traceparent: str | None = None
-        """For requests to other servers on behalf of this one (W3C Trace Context); None outside of a trace."""
+    database_seconds: float
+    blob_seconds: float
+    traceparent: str | None
+    """For requests to other servers on behalf of this one (W3C Trace Context); None outside of a trace."""
 
 
 current_span: ContextVar[RequestSpan | None] = ContextVar("current_span", default=None)

@@ -6,7 +6,7 @@ Neither contains keys, paths, queries, headers or names that a user has chosen: 
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -15,30 +15,25 @@ LogFormat = Literal["text", "json"]
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 
 
-class RequestLine(msgspec.Struct, omit_defaults=True):
-    """What is logged of one request; its names are those of the JSON object. Times in milliseconds, sizes in bytes."""
+class LoggedRequest(Protocol):
+    """What is logged of a request; seconds are measured from its complete head, sizes are bytes of bodies."""
 
-    time: str
-    level: str
-    message: str
-    request_id: str
+    id: str
     method: str
     route: str
     status: int
     received: int
     sent: int
-    total_ms: float
-    head_ms: float
+    total_seconds: float
+    head_seconds: float
     """Until the head of the response."""
-    database_ms: float
-    key_id: str | None = None
-    project: str | None = None
-    blob_store_ms: float = 0.0
-    client_ms: float = 0.0
+    database_seconds: float
+    blob_seconds: float
+    client_seconds: float
     """Waiting for the client to send the body."""
-    reason: str | None = None
+    reason: str | None
     """The error code, or the name of the error."""
-    traceparent: str | None = None
+    traceparent: str | None
 
 
 class _LoggedRecord(msgspec.Struct, omit_defaults=True):
@@ -87,26 +82,50 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def request_formatter(chosen: LogFormat) -> Callable[[RequestLine], bytes]:
-    """Return what formats the line of a request, with its line break."""
-    return _as_text if chosen == "text" else _as_json
+def json_line(time_text: str, request: LoggedRequest, key_id: str | None, project_id: str | None) -> bytes:
+    """The line of a request as a JSON object, durations in milliseconds. What is zero or unknown is left out.
 
-
-_encoder = msgspec.json.Encoder()
-
-
-def _as_json(line: RequestLine) -> bytes:
-    return _encoder.encode(line) + b"\n"
-
-
-def _as_text(line: RequestLine) -> bytes:
-    who = f"{line.project} {line.key_id}" if line.project else "-"
-    parts = f"database {line.database_ms:.1f}"
-    for name, value in (("blobs", line.blob_store_ms), ("client", line.client_ms)):
-        if value:
-            parts += f", {name} {value:.1f}"
-    more = "".join(f" {text}" for text in (line.reason, line.traceparent) if text)
+    Written by hand, since an encoder takes twice as long. No value needs escaping: all are ours.
+    """
+    who = f',"key_id":"{key_id}","project":"{project_id}"' if key_id is not None else ""
+    parts = f',"database_ms":{request.database_seconds * 1e3:.3f}' if request.database_seconds else ""
+    if request.blob_seconds:
+        parts += f',"blob_store_ms":{request.blob_seconds * 1e3:.3f}'
+    if request.client_seconds:
+        parts += f',"client_ms":{request.client_seconds * 1e3:.3f}'
+    if request.reason is not None:
+        parts += f',"reason":"{request.reason}"'
+    if request.traceparent is not None:
+        parts += f',"traceparent":"{request.traceparent}"'
     return (
-        f"{line.time} INFO {line.request_id} {line.method} {line.route} {line.status}{more} "
-        f"{line.received}>{line.sent} bytes {line.total_ms:.1f} ms ({parts}) {who}\n"
+        f'{{"time":"{time_text}","level":"info","message":"request","request_id":"{request.id}"{who},'
+        f'"method":"{request.method}","route":"{request.route}","status":{request.status},'
+        f'"received":{request.received},"sent":{request.sent},"total_ms":{request.total_seconds * 1e3:.3f},'
+        f'"head_ms":{request.head_seconds * 1e3:.3f}{parts}}}\n'
     ).encode()
+
+
+def text_line(time_text: str, request: LoggedRequest, key_id: str | None, project_id: str | None) -> bytes:
+    """The line of a request for people, durations in milliseconds."""
+    who = f" {project_id} {key_id}" if key_id is not None else ""
+    parts = ", ".join(
+        f"{name} {seconds * 1e3:.1f}"
+        for name, seconds in (
+            ("head", request.head_seconds),
+            ("database", request.database_seconds),
+            ("blobs", request.blob_seconds),
+            ("client", request.client_seconds),
+        )
+        if seconds
+    )
+    more = "".join(f" {text}" for text in (request.reason, request.traceparent) if text)
+    return (
+        f"{time_text} INFO {request.id} {request.method} {request.route} {request.status}{more} "
+        f"{request.received} bytes in, {request.sent} out, {request.total_seconds * 1e3:.1f} ms ({parts}){who}\n"
+    ).encode()
+
+
+REQUEST_FORMATS: dict[LogFormat, Callable[[str, LoggedRequest, str | None, str | None], bytes]] = {
+    "json": json_line,
+    "text": text_line,
+}

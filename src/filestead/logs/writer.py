@@ -1,31 +1,39 @@
 """Writes lines of requests on a thread, so that a slow reader of the log never stops the event loop.
 
-Lines are written together at most every `DELAY_SECONDS`; a process that is killed loses those of this time. Lines that
-are not written in time are dropped and counted. Pieces of at most `PIPE_BUF` bytes keep the lines of several processes
-apart in one pipe.
+Lines are written together at most every `DELAY_SECONDS`: one write of many lines costs little more than one of a single
+line. A process that is killed loses the lines of this time. Lines that are not written in time are dropped and counted.
 """
 
 import contextlib
 import os
 import select
+import stat
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import sleep
 
-DELAY_SECONDS = 0.05
+DELAY_SECONDS = 0.1
 MAX_LINES = 20_000
 CLOSE_SECONDS = 2.0
-PIECE_BYTES = select.PIPE_BUF
+MAX_PIECE_BYTES = 64 * 1024
+
+
+def piece_bytes(descriptor: int, processes: int) -> int:
+    """How much is written at once: what several processes write to one pipe must not be split."""
+    shared_pipe = processes > 1 and not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    return select.PIPE_BUF if shared_pipe else MAX_PIECE_BYTES
 
 
 class LineWriter:
     """Writes to a file descriptor. `write` is called by one thread."""
 
-    def __init__(self, descriptor: int, dropped: Callable[[], None]) -> None:
-        """`dropped` is called for each line that is dropped."""
+    def __init__(self, descriptor: int, dropped: Callable[[], None], *, processes: int = 1) -> None:
+        """`dropped` is called for each line that is dropped; `processes` write to the descriptor."""
         self._descriptor = descriptor
         self._dropped = dropped
-        self._lines: list[bytes] = []
+        self._piece_bytes = piece_bytes(descriptor, processes)
+        self._lines: deque[bytes] = deque()
         self._ready = threading.Event()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="filestead-log", daemon=True)
@@ -54,20 +62,25 @@ class LineWriter:
                 sleep(DELAY_SECONDS)
             closing = self._is_closing
             self._ready.clear()
-            lines, self._lines = self._lines, []
             with contextlib.suppress(OSError):  # the log is closed or full: requests are served without it
-                self._write(lines)
+                self._write_all()
             if closing and not self._lines:
                 return
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write_all(self) -> None:
         piece: list[bytes] = []
         size = 0
-        for line in lines:
-            if piece and size + len(line) > PIECE_BYTES:
-                os.write(self._descriptor, b"".join(piece))
+        while self._lines:
+            line = self._lines.popleft()
+            if piece and size + len(line) > self._piece_bytes:
+                self._write_piece(b"".join(piece))
                 piece, size = [], 0
             piece.append(line)
             size += len(line)
         if piece:
-            os.write(self._descriptor, b"".join(piece))
+            self._write_piece(b"".join(piece))
+
+    def _write_piece(self, piece: bytes) -> None:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]

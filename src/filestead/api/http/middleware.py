@@ -13,7 +13,6 @@ from filestead.api.http.errors import ApiError, ErrorResponse, error_response_fo
 from filestead.api.http.requests import CLIENT_CLOSED, REQUEST, RequestObserver, ServedRequest, UnobservedRequests
 from filestead.api.http.routing_errors import routing_error_response
 from filestead.api.http.trace_context import continued_trace
-from filestead.domain.access import Principal
 from filestead.domain.errors import DomainError
 from filestead.domain.observation import current_span
 
@@ -40,70 +39,69 @@ class RequestMiddleware:
         if ENCODED_SLASH.search(scope["raw_path"]):
             # An encoded slash belongs to an id and must not become a separator.
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
-        request = ServedRequest(scope, self._observer)
-        request.traceparent = continued_trace(scope)
-        current_span.set(request)
-        receive = request.receiver(receive)
-        context = _RequestContext(request, scope, receive, send)
+        request = _Request(scope, receive, send, self._observer)
         try:
-            await self._app(scope, receive, context.send)
+            await self._app(scope, request.receive, request.send)
         except ClientDisconnected:
             pass
         except Exception as error:
-            await context.send_error(error)
+            await request.send_error(error)
         finally:
+            del scope["state"][REQUEST]  # a reference cycle, which only the garbage collector would find
             if not request.is_ended:
                 if request.reason is None:
                     request.status = CLIENT_CLOSED
-                request.end(scope)
+                request.end()
 
 
-class _RequestContext:
-    """Sends the response of one request."""
+class _Request(ServedRequest):
+    """A request whose response is sent here."""
 
-    def __init__(self, request: ServedRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        self._request = request
+    __slots__ = ("_scope", "_send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, observer: RequestObserver) -> None:
+        super().__init__(scope["method"], receive, observer)
         self._scope = scope
-        self._receive = receive
         self._send = send
+        self.traceparent = continued_trace(scope)
         state = scope.setdefault("state", {})
         state["principal"] = None
-        state[REQUEST] = request
+        state[REQUEST] = self
+        current_span.set(self)
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, with the common headers added."""
-        request = self._request
         if message["type"] == "http.response.start":
-            request.status = message["status"]
-            request.head_seconds = perf_counter() - request.started_at
+            self.status = message["status"]
+            self.head_seconds = perf_counter() - self.started_at
+            self.principal = self._scope["state"]["principal"]
             headers = [*message["headers"], *self._common_headers(message["status"])]
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
-            message = {**message, "headers": headers}
-            await self._send(message)
+            await self._send({**message, "headers": headers})
             return
         await self._send(message)
-        if request.method != "HEAD":
-            request.sent += len(message.get("body", b""))
+        if self.method != "HEAD":
+            self.sent += len(message.get("body", b""))
         if not message.get("more_body", False):
-            request.end(self._scope)
+            self.end()
 
     def _common_headers(self, status: int) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self._request.id.encode()), (b"x-content-type-options", b"nosniff")]
-        principal: Principal | None = self._scope["state"]["principal"]
+        headers = [(b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
+        principal = self.principal
         if principal is not None:
             headers.append((b"openai-organization", _to_ascii(principal.organization_name)))
             headers.append((b"openai-project", principal.project_id.encode()))
         if status != 401:
             headers.append((b"openai-version", OPENAI_VERSION))
-            headers.append((b"openai-processing-ms", str(int(self._request.head_seconds * 1000)).encode()))
+            headers.append((b"openai-processing-ms", str(int(self.head_seconds * 1000)).encode()))
         return headers
 
     def _log(self, error: Exception, status: int) -> None:
         """Log a server error: one line for a known failure, a traceback for an unexpected one."""
         if status < 500 or isinstance(error, ApiError):
             return
-        line = f"{self._request.id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
+        line = f"{self.id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
         if isinstance(error, DomainError):
             log.error("%s, %s: %s", line, type(error).__name__, error)
         else:
@@ -115,12 +113,12 @@ class _RequestContext:
             response = routing_error_response(error, self._scope)
         else:
             response = error_response_for(error)
-        self._request.reason = _reason(error, response)
+        self.reason = _reason(error, response)
         self._log(error, response.status)
-        if self._request.status:
-            self._request.status = response.status
+        if self.status:
+            self.status = response.status
             raise error  # the server closes the connection, so that a truncated body cannot pass for a complete one
-        await response.to_response()(self._scope, self._receive, self.send)
+        await response.to_response()(self._scope, self.receive, self.send)
 
 
 def _reason(error: Exception, response: ErrorResponse) -> str:

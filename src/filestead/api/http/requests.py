@@ -4,7 +4,7 @@ import random
 from time import perf_counter
 from typing import Protocol
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive
 
 from filestead.domain.access import Principal
 from filestead.domain.observation import RequestSpan
@@ -55,24 +55,22 @@ class ServedRequest(RequestSpan):
     """
 
     __slots__ = (
-        "_observer", "client_seconds", "head_seconds", "id", "is_ended", "method", "principal", "reason", "received",
-        "route", "sent", "started_at", "status", "total_seconds", "transfer",
+        "_observer", "_receive", "client_seconds", "head_seconds", "id", "is_ended", "method", "principal", "reason",
+        "received", "route", "sent", "started_at", "status", "total_seconds", "transfer",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, observer: RequestObserver) -> None:
-        super().__init__()
-        self._observer = observer
+    def __init__(self, method: str, receive: Receive, observer: RequestObserver) -> None:
         self.started_at = perf_counter()
-        self.id = new_request_id()
-        self.method: str = scope["method"]
+        self.database_seconds = self.blob_seconds = self.client_seconds = self.head_seconds = self.total_seconds = 0.0
+        self.received = self.sent = self.status = 0
         self.principal: Principal | None = None
-        self.route = NO_ROUTE
-        self.transfer: str | None = None
-        self.status = 0
-        self.reason: str | None = None
-        self.received = self.sent = 0
-        self.client_seconds = self.head_seconds = self.total_seconds = 0.0
+        self.traceparent = self.transfer = self.reason = None  # type: str | None
         self.is_ended = False
+        self.id = new_request_id()
+        self.method = method
+        self.route = NO_ROUTE
+        self._receive = receive
+        self._observer = observer
         observer.started(self)
 
     def match(self, route: str, transfer: str | None) -> None:
@@ -82,22 +80,17 @@ class ServedRequest(RequestSpan):
             self.transfer = transfer
             self._observer.transfer_started(transfer)
 
-    def receiver(self, receive: Receive) -> Receive:
-        """Return `receive`, which also counts the bytes of the body and the time that the client takes."""
+    async def receive(self) -> Message:
+        """Receive a message, and count the bytes of the body and the time that the client takes."""
+        started = perf_counter()
+        message = await self._receive()
+        self.client_seconds += perf_counter() - started
+        if message["type"] == "http.request":
+            self.received += len(message.get("body", b""))
+        return message
 
-        async def counted() -> object:
-            started = perf_counter()
-            message = await receive()
-            self.client_seconds += perf_counter() - started
-            if message["type"] == "http.request":
-                self.received += len(message.get("body", b""))
-            return message
-
-        return counted  # type: ignore[return-value]
-
-    def end(self, scope: Scope) -> None:
+    def end(self) -> None:
         """Report the end."""
         self.is_ended = True
         self.total_seconds = perf_counter() - self.started_at
-        self.principal = scope["state"]["principal"]
         self._observer.ended(self)

@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from time import perf_counter
 from typing import Any
 
-from filestead.database.engines.statements import Connection, T
-from filestead.domain.errors import OutcomeUnknown, StorageFailed, StorageFull, StoreUnavailable
-from filestead.domain.observation import Observer
+from filestead.database.engines.statements import Connection
+from filestead.domain.errors import StorageFailed, StorageFull, StoreUnavailable
 
 
 class QueuedOperation:
@@ -33,17 +31,10 @@ class QueuedOperation:
             self.future.set_result(self.result)
 
 
-async def observed(outcome: "asyncio.Future[T]", kind: str, observer: Observer) -> T:
-    """Wait for the outcome of an operation, and report it. Other errors than failures of storage are outcomes, too."""
-    started = perf_counter()
-    failure = None
-    try:
-        return await outcome
-    except (StoreUnavailable, StorageFailed, StorageFull, OutcomeUnknown) as error:
-        failure = type(error).__name__
-        raise
-    finally:
-        observer.database_operation(kind, perf_counter() - started, failure)
+def failure_of(error: Exception) -> str | None:
+    """The name of a failure of storage; None for any other error, which is an outcome like a result."""
+    is_failure = isinstance(error, StoreUnavailable | StorageFailed | StorageFull)
+    return type(error).__name__ if is_failure else None
 
 
 def deliver_outcomes(operations: Iterable[QueuedOperation]) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.database.engines.ballast import Ballast
-from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, observed
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 from filestead.domain.observation import UNOBSERVED, Observer
@@ -197,8 +197,15 @@ class SqliteDatabase:
         self, target: "queue.SimpleQueue[QueuedOperation | None]", operation: Callable[[Connection], T], kind: str
     ) -> T:
         queued = QueuedOperation(operation)
+        started = perf_counter()
         target.put(queued)
-        return await observed(queued.future, kind, self._observer)
+        try:
+            result: T = await queued.future
+        except Exception as error:
+            self._observer.database_operation(kind, perf_counter() - started, failure_of(error))
+            raise
+        self._observer.database_operation(kind, perf_counter() - started, None)
+        return result
 
     def close(self) -> None:
         """Finish the queued operations and close every connection."""

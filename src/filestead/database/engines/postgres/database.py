@@ -24,7 +24,7 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, observed
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import (
     CannotStart,
@@ -310,16 +310,23 @@ class PostgresDatabase:
         return await self._submit(operation, writes=True)
 
     async def _submit(self, operation: Callable[[Connection], T], *, writes: bool) -> T:
-        queued = _OperationWithDeadline(operation, monotonic() + self._operation_timeout, writes=writes)
+        started, kind = monotonic(), "write" if writes else "read"
+        queued = _OperationWithDeadline(operation, started + self._operation_timeout, writes=writes)
         try:
             self._queue.put_nowait(queued)
         except queue.Full:
+            self._observer.database_operation(kind, 0.0, DatabaseUnavailable.__name__)
             raise DatabaseUnavailable(f"{QUEUE_SIZE} operations are waiting for the database") from None
         timer = queued.loop.call_later(QUEUE_TIMEOUT_SECONDS, queued.on_queue_timeout)
         try:
-            return await observed(queued.future, "write" if writes else "read", self._observer)
+            result: T = await queued.future
+        except Exception as error:
+            self._observer.database_operation(kind, monotonic() - started, failure_of(error))
+            raise
         finally:
             timer.cancel()
+        self._observer.database_operation(kind, monotonic() - started, None)
+        return result
 
     def close(self) -> None:
         """Finish the queued operations and close every connection."""
