@@ -43,6 +43,7 @@ SERVER_COMMANDS = {
     "sweep": "Remove the content of expired and deleted files now",
     "migrate": "Migrate the database of a shared installation to this version",
     "copy": "Copy an embedded or shared installation to another one",
+    "top": "Show what a running server does, live in the terminal",
     "healthcheck": "Check whether the server on this machine is ready",
 }
 """Their flags and help are in `admin/`, which is imported only to run them: it requires the server libraries."""

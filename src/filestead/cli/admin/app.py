@@ -20,6 +20,7 @@ for _name, _target in {
     "sweep": "filestead.cli.admin.sweep:sweep",
     "migrate": "filestead.cli.admin.migrate:migrate",
     "copy": "filestead.cli.admin.copy:copy",
+    "top": "filestead.cli.admin.top.command:top",
     "healthcheck": "filestead.cli.admin.healthcheck:healthcheck",
 }.items():
     app.command(_target, name=_name)
