@@ -86,7 +86,6 @@ def test_what_requests_leave_in_the_metrics(one: Server) -> None:
     assert value(found, "sent_bytes_total", route="/v1/files/{file_id}/content") == 3_000_000
     assert value(found, "refusals_total", reason="file_not_found") == 1
     assert value(found, "refusals_total", reason="invalid_api_key") == 1
-    assert value(found, "requests_in_flight") == 0
     assert value(found, "database_seconds_count", operation="write") >= 2
     assert value(found, "blob_store_seconds_count", operation="put") == 1
     assert value(found, "blob_store_seconds_count", operation="read") == 1
@@ -113,12 +112,10 @@ def test_transfers_in_progress(one: Server) -> None:
         until = time.monotonic() + 10
         while value(read(one), "transfers_in_flight", direction="upload") != 1:
             assert time.monotonic() < until
-        assert value(read(one), "requests_in_flight") == 1
     until = time.monotonic() + 10
     while value(found := read(one), "transfers_in_flight"):
         assert time.monotonic() < until
     assert value(found, "requests_total", route="/v1/files", status="499") == 1, "the client has gone"
-    assert value(found, "requests_in_flight") == 0
 
 
 def test_a_download_that_the_client_breaks_off_ends(one: Server) -> None:
@@ -242,12 +239,12 @@ def test_a_line_for_each_request(one: Server) -> None:
     assert (created["key_id"], created["project"]) == (key_id, project)
     assert 2_000_000 < created["received"] < 2_001_000
     assert created["sent"] == len(response.content)
-    parts = created["database_ms"], created["blob_store_ms"], created["client_ms"]
+    parts = created["database_us"], created["blob_store_us"], created["client_us"]
     assert all(part > 0 for part in parts)
-    assert max(parts) <= created["head_ms"] <= created["total_ms"] < 60_000
+    assert max(parts) <= created["head_us"] <= created["total_us"] < 60_000_000
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", created["time"])
     assert found["GET", "/v1/files/{file_id}", 404]["reason"] == "file_not_found"
-    assert "blob_store_ms" not in found["GET", "/v1/files/{file_id}", 200]
+    assert "blob_store_us" not in found["GET", "/v1/files/{file_id}", 200]
     assert "reason" not in found["GET", "/v1/files/{file_id}", 200]
 
 

@@ -7,13 +7,15 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from filestead.api.http.requests import ServedRequest, UnobservedRequests
+from filestead.domain.access import Principal
 from filestead.logs import writer
-from filestead.logs.formats import REQUEST_FORMATS, JsonFormatter, Timestamps
+from filestead.logs.formats import JsonFormatter, LogFormat, RequestFormatter, Timestamps
 from filestead.logs.writer import MAX_LINES, LineWriter, piece_bytes
 
 
@@ -38,7 +40,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_lines_come_in_order_and_the_last_ones_at_the_end(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        lines = LineWriter(file.fileno(), lambda: None)
+        lines = LineWriter(file.fileno(), bytes, lambda: None)
         for number in range(5_000):
             lines.write(b"%d\n" % number)
         lines.close()
@@ -48,7 +50,7 @@ def test_lines_come_in_order_and_the_last_ones_at_the_end(tmp_path: Path) -> Non
 def test_lines_that_come_while_others_are_written_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "DELAY_SECONDS", 0.0)
     with (tmp_path / "log").open("wb") as file:
-        lines = LineWriter(file.fileno(), lambda: None)
+        lines = LineWriter(file.fileno(), bytes, lambda: None)
         for number in range(200_000):
             lines.write(b"%d\n" % number)
             if number % 5_000 == 0:
@@ -62,7 +64,7 @@ def test_lines_that_come_while_others_are_written_are_not_lost(tmp_path: Path, m
 def test_a_reader_that_stalls_costs_lines_and_no_time(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "CLOSE_SECONDS", 0.2)
     dropped = []
-    lines = LineWriter(pipe[1], lambda: dropped.append(1))
+    lines = LineWriter(pipe[1], bytes, lambda: dropped.append(1))
     started = time.monotonic()
     for _ in range(3 * MAX_LINES):
         lines.write(b"x" * 99 + b"\n")
@@ -78,7 +80,7 @@ def test_a_reader_that_stalls_costs_lines_and_no_time(pipe: tuple[int, int], mon
 def test_a_closed_log_stops_nothing(pipe: tuple[int, int]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    lines = LineWriter(writing, lambda: None)
+    lines = LineWriter(writing, bytes, lambda: None)
     lines.write(b"a\n")
     time.sleep(0.3)
     lines.write(b"b\n")
@@ -93,27 +95,30 @@ def test_pieces_of_a_pipe_that_processes_share_stay_whole(pipe: tuple[int, int],
         assert piece_bytes(file.fileno(), 2) > select.PIPE_BUF
 
 
+def served(method: str = "POST") -> ServedRequest:
+    return ServedRequest({"method": method, "headers": [], "state": {}}, receive, UnobservedRequests())
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["text", "json"])
-async def test_a_line_has_what_is_known(name: str) -> None:
-    request = ServedRequest("POST", receive, UnobservedRequests())
-    request.match("/v1/files", "upload")
+async def test_a_line_has_what_is_known(name: LogFormat) -> None:
+    request = served()
     await request.receive()
-    request.status, request.reason, request.traceparent = 404, "file_not_found", "00-a-b-01"
-    request.database_seconds = 0.5
     request.end()
-    line = REQUEST_FORMATS[name]("2026-01-01T00:00:00.000Z", request, "key_a", "proj_a")  # type: ignore[index]
+    request.route, request.status, request.reason = "/v1/files", 404, "file_not_found"
+    request.traceparent, request.database_seconds = "00-a-b-01", 0.5
+    request.principal = Principal("key_a", "u", "proj_a", "p", "org", "o", frozenset())
+    before = datetime.now(UTC)
+    line = RequestFormatter(name)(request)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
-    for word in ("POST", "/v1/files", "404", "file_not_found", "00-a-b-01", "key_a", "proj_a", request.id, "500.0"):
-        assert word.encode() in line
+    for word in ("POST", "/v1/files", "404", "file_not_found", "00-a-b-01", "key_a", "proj_a", request.id, "5000"):
+        assert word.encode() in line.replace(b"500.0", b"5000")
     if name == "json":
         found = json.loads(line)
-        assert (found["received"], found["database_ms"], found["level"]) == (3, 500.0, "info")
-        bare = ServedRequest("GET", receive, UnobservedRequests())
-        assert (
-            not {"key_id", "reason", "traceparent", "client_ms"}
-            & json.loads(REQUEST_FORMATS["json"]("t", bare, None, None)).keys()
-        )
+        assert (found["received"], found["database_us"], found["level"]) == (3, 500_000, "info")
+        assert abs((datetime.fromisoformat(found["time"]) - before).total_seconds()) < 1
+        bare = json.loads(RequestFormatter("json")(served("GET")))
+        assert not {"key_id", "reason", "traceparent", "client_us", "database_us"} & bare.keys()
 
 
 def test_other_lines_are_objects_too() -> None:

@@ -39,11 +39,11 @@ def test_counts_and_histograms_of_all_processes_are_added_up() -> None:
         recorder.value(table.REQUESTS, "GET", "/", "200").add(2)
         recorder.distribution(table.REQUEST_SECONDS, "GET", "/").observe(0.003)
         recorder.distribution(table.REQUEST_SECONDS, "GET", "/").observe(1e9)
-        recorder.value(table.REQUESTS_IN_FLIGHT).add(number + 1)
+        recorder.value(table.TRANSFERS_IN_FLIGHT, "upload").add(number + 1)
         recorder.value(table.BREAKER_OPEN).set(float(number == 2))
     found = samples(board)
     assert found["filestead_requests_total", ("GET", "/", "200")] == 4
-    assert found["filestead_requests_in_flight", ()] == 4
+    assert found["filestead_transfers_in_flight", ("upload",)] == 4
     assert found["filestead_blob_store_breaker_open", ()] == 1, "a maximum, not a sum"
     bucket = "filestead_request_seconds_bucket"
     by_bound = {labels[0]: value for (name, labels), value in found.items() if name == bucket}
@@ -68,18 +68,18 @@ def test_a_killed_process_loses_no_counts_and_its_gauges_end_with_it() -> None:
         if not (pid := os.fork()):
             recorder = Recorder(board.sections[0])
             recorder.value(table.REQUESTS, "GET", "/", "200").add(5)
-            recorder.value(table.REQUESTS_IN_FLIGHT).add(1)
+            recorder.value(table.TRANSFERS_IN_FLIGHT, "upload").add(1)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(pid, 0)
     found = samples(board)
     assert found["filestead_requests_total", ("GET", "/", "200")] == 10
-    assert found["filestead_requests_in_flight", ()] == 1, "of the second; the first's was cleared"
+    assert found["filestead_transfers_in_flight", ("upload",)] == 1, "of the second; the first's was cleared"
     assert found["filestead_worker_starts_total", ("0",)] == 2
     assert ("filestead_worker_memory_bytes", ("0",)) not in found, "there is no such process"
     clear_gauges(board, 0)
     found = samples(board)
     assert found["filestead_requests_total", ("GET", "/", "200")] == 10
-    assert found["filestead_requests_in_flight", ()] == 0
+    assert found["filestead_transfers_in_flight", ("upload",)] == 0
 
 
 def test_a_reader_sees_whole_entries_while_another_process_adds_them() -> None:

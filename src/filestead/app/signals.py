@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import platform
-import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
@@ -13,12 +13,12 @@ from filestead.api.http.requests import ServedRequest
 from filestead.domain.errors import DomainError
 from filestead.domain.figures import Figures, FiguresRepository
 from filestead.domain.observation import Observer
-from filestead.logs.formats import REQUEST_FORMATS, LogFormat, Timestamps
+from filestead.logs.formats import LogFormat, LoggedRequest, RequestFormatter
 from filestead.logs.writer import LineWriter
 from filestead.metrics import exposition, table
 from filestead.metrics.board import Board
 from filestead.metrics.observer import MetricsObserver
-from filestead.metrics.recorder import Distribution, Recorder, Value
+from filestead.metrics.recorder import Recorder
 from filestead.settings import Settings
 
 log = logging.getLogger("filestead")
@@ -49,13 +49,11 @@ class Signals:
             settings.project_quota or 0,
         )
         self.observer: Observer = MetricsObserver(self._recorder)
-        self._writer: LineWriter | None = None
-        if logging.getLogger("filestead").isEnabledFor(logging.INFO):
-            self._writer = LineWriter(
-                STANDARD_ERROR, self._recorder.value(table.LOG_LINES_DROPPED).add, processes=settings.workers
-            )
-        write = None if self._writer is None else self._writer.write
-        self.requests = RequestSignals(self._recorder, log_format, write)
+        self._writer: LineWriter[LoggedRequest] | None = None
+        if log.isEnabledFor(logging.INFO):
+            dropped = self._recorder.value(table.LOG_LINES_DROPPED).add
+            self._writer = LineWriter(STANDARD_ERROR, RequestFormatter(log_format), dropped, processes=settings.workers)
+        self.requests = RequestSignals(self._recorder, None if self._writer is None else self._writer.write)
         self._lag = self._recorder.distribution(table.EVENT_LOOP_LAG_SECONDS)
         self._figures: tuple[float, Figures | None] = (0.0, None)
         self._reading = asyncio.Lock()
@@ -102,68 +100,66 @@ class Signals:
 
 
 class _RouteSeries:
-    """The series of one method of one route."""
+    """The positions of the series of one method of one route, and by status that of its requests."""
 
-    __slots__ = ("by_status", "received", "seconds", "sent")
+    __slots__ = ("by_status", "received", "seconds", "seconds_sum", "sent")
 
     def __init__(self, recorder: Recorder, method: str, route: str) -> None:
-        self.seconds: Distribution = recorder.distribution(table.REQUEST_SECONDS, method, route)
-        self.received = recorder.value(table.RECEIVED_BYTES, route)
-        self.sent = recorder.value(table.SENT_BYTES, route)
-        self.by_status: dict[int, Value] = {}
+        self.seconds = recorder.position(table.REQUEST_SECONDS, method, route)
+        self.seconds_sum = self.seconds + table.REQUEST_SECONDS.values - 1
+        self.received = recorder.position(table.RECEIVED_BYTES, route)
+        self.sent = recorder.position(table.SENT_BYTES, route)
+        self.by_status: dict[int, int] = {}
 
 
 class RequestSignals:
     """A `RequestObserver` that records metrics and logs a line for each request, at its end."""
 
-    def __init__(self, recorder: Recorder, log_format: LogFormat, write: Callable[[bytes], None] | None) -> None:
-        """`write` receives the lines; None if none are logged."""
+    def __init__(self, recorder: Recorder, log_request: Callable[[ServedRequest], None] | None) -> None:
+        """`log_request` is None if no lines are logged."""
         self._recorder = recorder
-        self._write = write
-        self._format = REQUEST_FORMATS[log_format]
-        self._timestamps = Timestamps()
+        self._values = recorder.values
+        self._log_request = log_request
         self._series: dict[tuple[str, str], _RouteSeries] = {}
-        self._in_flight = recorder.value(table.REQUESTS_IN_FLIGHT)
         self._transfers = {
             direction: recorder.value(table.TRANSFERS_IN_FLIGHT, direction) for direction in ("upload", "download")
         }
-
-    def started(self, request: ServedRequest) -> None:
-        """Count a request in progress."""
-        self._in_flight.add(1.0)
 
     def transfer_started(self, direction: str) -> None:
         """Count a transfer in progress."""
         self._transfers[direction].add(1.0)
 
     def ended(self, request: ServedRequest) -> None:
-        """Record the request and write its line."""
-        self._in_flight.add(-1.0)
+        """Record the request and log it.
+
+        Positions instead of `Value` and `Distribution`: this runs for every request, and calls are half of its time.
+        """
+        try:
+            series = self._series[request.method, request.route]
+            position = series.by_status[request.status]
+        except KeyError:
+            series, position = self._add_series(request)
+        values, seconds = self._values, request.total_seconds
+        values[position] += 1.0
+        values[series.seconds + bisect_left(table.REQUEST_BUCKETS, seconds)] += 1.0
+        values[series.seconds_sum] += seconds
+        values[series.sent] += request.sent
+        if request.received:
+            values[series.received] += request.received
         if request.transfer is not None:
             self._transfers[request.transfer].add(-1.0)
-        series = self._series.get((request.method, request.route)) or self._add_series(request)
-        status = series.by_status.get(request.status) or self._add_status(series, request)
-        status.add()
-        series.seconds.observe(request.total_seconds)
-        series.sent.add(request.sent)
-        if request.received:
-            series.received.add(request.received)
         if request.reason is not None:
             self._recorder.value(table.REFUSALS, request.reason).add()
-        if self._write is not None:
-            principal = request.principal
-            key_id, project = (None, None) if principal is None else (principal.key_id, principal.project_id)
-            self._write(self._format(self._timestamps.format(time.time()), request, key_id, project))
+        if self._log_request is not None:
+            self._log_request(request)
 
-    def _add_series(self, request: ServedRequest) -> _RouteSeries:
+    def _add_series(self, request: ServedRequest) -> tuple[_RouteSeries, int]:
         method = request.method if request.method in METHODS else table.OTHER
-        series = _RouteSeries(self._recorder, method, request.route)
+        series = self._series.get((request.method, request.route))
+        if series is None:
+            series = _RouteSeries(self._recorder, method, request.route)
+        position = self._recorder.position(table.REQUESTS, method, request.route, str(request.status))
         if method == request.method:
             self._series[request.method, request.route] = series
-        return series
-
-    def _add_status(self, series: _RouteSeries, request: ServedRequest) -> Value:
-        method = request.method if request.method in METHODS else table.OTHER
-        value = self._recorder.value(table.REQUESTS, method, request.route, str(request.status))
-        series.by_status[request.status] = value
-        return value
+            series.by_status[request.status] = position
+        return series, position

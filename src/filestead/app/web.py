@@ -63,7 +63,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
             yield
 
     served = [each for each in OPERATIONS if settings.role != "worker" or each.access in WORKER_ACCESS]
-    routes = build_routes(served, handlers, authenticator)
+    routes = build_routes(served, handlers, authenticator, signals.requests)
     app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), signals.requests)
     if settings.allowed_origins:
         app = cors.allow_origins(app, settings.allowed_origins)

@@ -58,11 +58,9 @@ UNOBSERVED: Observer = Unobserved()
 class RequestSpan:
     """Where the time of one request was spent, in seconds, and the trace that it belongs to."""
 
-    __slots__ = ("blob_seconds", "database_seconds", "traceparent")
-
-    database_seconds: float
-    blob_seconds: float
-    traceparent: str | None
+    database_seconds = 0.0
+    blob_seconds = 0.0
+    traceparent: str | None = None
     """For requests to other servers on behalf of this one (W3C Trace Context); None outside of a trace."""
 
 

@@ -5,7 +5,6 @@ Neither contains keys, paths, queries, headers or names that a user has chosen: 
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,10 +14,24 @@ LogFormat = Literal["text", "json"]
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 
 
+class Requester(Protocol):
+    """Whose key it was."""
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key."""
+
+    @property
+    def project_id(self) -> str:
+        """The id of its project."""
+
+
 class LoggedRequest(Protocol):
     """What is logged of a request; seconds are measured from its complete head, sizes are bytes of bodies."""
 
     id: str
+    started_at: float
+    """By `time.perf_counter`."""
     method: str
     route: str
     status: int
@@ -35,6 +48,10 @@ class LoggedRequest(Protocol):
     """The error code, or the name of the error."""
     traceparent: str | None
 
+    @property
+    def principal(self) -> Requester | None:
+        """None without a valid key."""
+
 
 class _LoggedRecord(msgspec.Struct, omit_defaults=True):
     """Any other line of the log."""
@@ -47,19 +64,23 @@ class _LoggedRecord(msgspec.Struct, omit_defaults=True):
 
 
 class Timestamps:
-    """Formats times in UTC (`2026-01-31T12:00:00.123Z`); the text of a second is kept."""
+    """Formats times in UTC (`2026-01-31T12:00:00.123Z`); the texts of the last second and millisecond are kept."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        self._second = self._millisecond = -1
+        self._second_text = self._text = ""
 
     def format(self, seconds: float) -> str:
         """Format a Unix time."""
-        second = int(seconds)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{int((seconds - second) * 1000):03d}Z"
+        millisecond = int(seconds * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._text = f"{self._second_text}.{rest:03d}Z"
+        return self._text
 
 
 class JsonFormatter(logging.Formatter):
@@ -82,17 +103,35 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def json_line(time_text: str, request: LoggedRequest, key_id: str | None, project_id: str | None) -> bytes:
-    """The line of a request as a JSON object, durations in milliseconds. What is zero or unknown is left out.
+class RequestFormatter:
+    """Formats the lines of requests; their time is that of the end of the request."""
+
+    def __init__(self, chosen: LogFormat) -> None:
+        self._format = _json_line if chosen == "json" else _text_line
+        self._timestamps = Timestamps()
+        self._offset = self._offset_until = 0.0
+
+    def __call__(self, request: LoggedRequest) -> bytes:
+        """Return the line with its line break."""
+        ended = request.started_at + request.total_seconds
+        if ended > self._offset_until:  # the clock may have been set meanwhile
+            self._offset_until = time.perf_counter()
+            self._offset = time.time() - self._offset_until
+        return self._format(self._timestamps.format(ended + self._offset), request)
+
+
+def _json_line(time_text: str, request: LoggedRequest) -> bytes:
+    """The line of a request as a JSON object, durations in microseconds. What is zero or unknown is left out.
 
     Written by hand, since an encoder takes twice as long. No value needs escaping: all are ours.
     """
-    who = f',"key_id":"{key_id}","project":"{project_id}"' if key_id is not None else ""
-    parts = f',"database_ms":{request.database_seconds * 1e3:.3f}' if request.database_seconds else ""
+    principal = request.principal
+    who = f',"key_id":"{principal.key_id}","project":"{principal.project_id}"' if principal is not None else ""
+    parts = f',"database_us":{int(request.database_seconds * 1e6)}' if request.database_seconds else ""
     if request.blob_seconds:
-        parts += f',"blob_store_ms":{request.blob_seconds * 1e3:.3f}'
+        parts += f',"blob_store_us":{int(request.blob_seconds * 1e6)}'
     if request.client_seconds:
-        parts += f',"client_ms":{request.client_seconds * 1e3:.3f}'
+        parts += f',"client_us":{int(request.client_seconds * 1e6)}'
     if request.reason is not None:
         parts += f',"reason":"{request.reason}"'
     if request.traceparent is not None:
@@ -100,14 +139,15 @@ def json_line(time_text: str, request: LoggedRequest, key_id: str | None, projec
     return (
         f'{{"time":"{time_text}","level":"info","message":"request","request_id":"{request.id}"{who},'
         f'"method":"{request.method}","route":"{request.route}","status":{request.status},'
-        f'"received":{request.received},"sent":{request.sent},"total_ms":{request.total_seconds * 1e3:.3f},'
-        f'"head_ms":{request.head_seconds * 1e3:.3f}{parts}}}\n'
+        f'"received":{request.received},"sent":{request.sent},"total_us":{int(request.total_seconds * 1e6)},'
+        f'"head_us":{int(request.head_seconds * 1e6)}{parts}}}\n'
     ).encode()
 
 
-def text_line(time_text: str, request: LoggedRequest, key_id: str | None, project_id: str | None) -> bytes:
+def _text_line(time_text: str, request: LoggedRequest) -> bytes:
     """The line of a request for people, durations in milliseconds."""
-    who = f" {project_id} {key_id}" if key_id is not None else ""
+    principal = request.principal
+    who = f" {principal.project_id} {principal.key_id}" if principal is not None else ""
     parts = ", ".join(
         f"{name} {seconds * 1e3:.1f}"
         for name, seconds in (
@@ -123,9 +163,3 @@ def text_line(time_text: str, request: LoggedRequest, key_id: str | None, projec
         f"{time_text} INFO {request.id} {request.method} {request.route} {request.status}{more} "
         f"{request.received} bytes in, {request.sent} out, {request.total_seconds * 1e3:.1f} ms ({parts}){who}\n"
     ).encode()
-
-
-REQUEST_FORMATS: dict[LogFormat, Callable[[str, LoggedRequest, str | None, str | None], bytes]] = {
-    "json": json_line,
-    "text": text_line,
-}

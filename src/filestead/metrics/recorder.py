@@ -63,13 +63,19 @@ class Recorder:
 
     def value(self, metric: Metric, *labels: str) -> Value:
         """Return the series of a counter or gauge."""
-        return Value(self._section.values, self._position(metric, labels))
+        return Value(self._section.values, self.position(metric, *labels))
 
     def distribution(self, metric: Metric, *labels: str) -> Distribution:
         """Return the series of a histogram."""
-        return Distribution(self._section.values, self._position(metric, labels), metric.buckets)
+        return Distribution(self._section.values, self.position(metric, *labels), metric.buckets)
 
-    def _position(self, metric: Metric, labels: tuple[str, ...]) -> int:
+    @property
+    def values(self) -> "memoryview[float]":
+        """All values of this process, for what cannot afford a call for each of them."""
+        return self._section.values
+
+    def position(self, metric: Metric, *labels: str) -> int:
+        """Return the position of the first value of a series in `values`."""
         if len(labels) != len(metric.labels):
             raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
         key = SEPARATOR.join((metric.name, *labels))
@@ -78,7 +84,7 @@ class Recorder:
             return found
         count = self._counts.get(metric.name, 0)
         if count >= metric.max_series and labels != (OTHER,) * len(labels):
-            return self._position(metric, (OTHER,) * len(labels))
+            return self.position(metric, *(OTHER,) * len(labels))
         position = self._section.append(key, metric.values)
         if position is None:
             raise RuntimeError("the section is too small for the table of metrics")

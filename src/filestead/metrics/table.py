@@ -92,7 +92,6 @@ REQUEST_SECONDS = _histogram("request", "Duration of requests, from the head to 
     "method", "route", buckets=REQUEST_BUCKETS, max_series=240)
 RECEIVED_BYTES = _counter("received_bytes", "Bytes of request bodies.", "route", max_series=120)
 SENT_BYTES = _counter("sent_bytes", "Bytes of response bodies.", "route", max_series=120)
-REQUESTS_IN_FLIGHT = _gauge("requests_in_flight", "Requests in progress.")
 TRANSFERS_IN_FLIGHT = _gauge("transfers_in_flight", "Uploads and downloads in progress, by `direction`.",
     "direction", max_series=4)
 REFUSALS = _counter("refusals",
@@ -162,7 +161,6 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         REQUEST_SECONDS,
         RECEIVED_BYTES,
         SENT_BYTES,
-        REQUESTS_IN_FLIGHT,
         TRANSFERS_IN_FLIGHT,
         REFUSALS,
         REJECTED_REQUESTS,

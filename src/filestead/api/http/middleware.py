@@ -10,9 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from filestead.api.http.body import ClientDisconnected
 from filestead.api.http.errors import ApiError, ErrorResponse, error_response_for
-from filestead.api.http.requests import CLIENT_CLOSED, REQUEST, RequestObserver, ServedRequest, UnobservedRequests
+from filestead.api.http.requests import CLIENT_CLOSED, RequestObserver, ServedRequest, UnobservedRequests
 from filestead.api.http.routing_errors import routing_error_response
-from filestead.api.http.trace_context import continued_trace
 from filestead.domain.errors import DomainError
 from filestead.domain.observation import current_span
 
@@ -47,27 +46,26 @@ class RequestMiddleware:
         except Exception as error:
             await request.send_error(error)
         finally:
-            del scope["state"][REQUEST]  # a reference cycle, which only the garbage collector would find
             if not request.is_ended:
                 if request.reason is None:
                     request.status = CLIENT_CLOSED
                 request.end()
+            request.release()
 
 
 class _Request(ServedRequest):
     """A request whose response is sent here."""
 
-    __slots__ = ("_scope", "_send")
-
     def __init__(self, scope: Scope, receive: Receive, send: Send, observer: RequestObserver) -> None:
-        super().__init__(scope["method"], receive, observer)
-        self._scope = scope
+        super().__init__(scope, receive, observer)
         self._send = send
-        self.traceparent = continued_trace(scope)
-        state = scope.setdefault("state", {})
-        state["principal"] = None
-        state[REQUEST] = self
+        # Not itself: the garbage collector would have to find the reference cycle of every request.
+        scope.setdefault("state", {})["principal"] = None
         current_span.set(self)
+
+    def release(self) -> None:
+        """Keep nothing but what is reported: the log may hold the request a little longer."""
+        self._scope = self._receive = self._send = None  # type: ignore[assignment]
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, with the common headers added."""
@@ -76,14 +74,17 @@ class _Request(ServedRequest):
             self.head_seconds = perf_counter() - self.started_at
             self.principal = self._scope["state"]["principal"]
             headers = [*message["headers"], *self._common_headers(message["status"])]
-            if not any(name == b"cache-control" for name, _ in headers):
+            for name, _ in message["headers"]:
+                if name == b"cache-control":
+                    break
+            else:
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
             await self._send({**message, "headers": headers})
             return
         await self._send(message)
         if self.method != "HEAD":
             self.sent += len(message.get("body", b""))
-        if not message.get("more_body", False):
+        if not message.get("more_body"):
             self.end()
 
     def _common_headers(self, status: int) -> list[tuple[bytes, bytes]]:

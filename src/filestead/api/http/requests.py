@@ -4,13 +4,14 @@ import random
 from time import perf_counter
 from typing import Protocol
 
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
+from filestead.api.http.trace_context import continued_trace
 from filestead.domain.access import Principal
 from filestead.domain.observation import RequestSpan
 
-REQUEST = "request"
-"""Where the state of a scope has the `ServedRequest`."""
+OPERATION = "operation"
+"""Where the state of a scope has the matched operation; missing if the path matches none."""
 
 NO_ROUTE = "none"
 CLIENT_CLOSED = 499
@@ -19,9 +20,6 @@ CLIENT_CLOSED = 499
 
 class RequestObserver(Protocol):
     """Receives what happens to requests. Called for every request, so it must be quick."""
-
-    def started(self, request: "ServedRequest") -> None:
-        """A request has arrived."""
 
     def transfer_started(self, direction: str) -> None:
         """The request is an `upload` or a `download`."""
@@ -32,9 +30,6 @@ class RequestObserver(Protocol):
 
 class UnobservedRequests:
     """A `RequestObserver` that ignores everything."""
-
-    def started(self, request: "ServedRequest") -> None:
-        """Ignore it."""
 
     def transfer_started(self, direction: str) -> None:
         """Ignore it."""
@@ -51,34 +46,32 @@ def new_request_id() -> str:
 class ServedRequest(RequestSpan):
     """One request: who sent it, which operation it is, what was transferred, and how long it took (seconds).
 
-    `reason` is the error code of an error response. Seconds are measured from the complete head of the request.
+    Seconds are measured from the complete head of the request. Most values are those of the class until they change:
+    there is one such object for each request.
     """
 
-    __slots__ = (
-        "_observer", "_receive", "client_seconds", "head_seconds", "id", "is_ended", "method", "principal", "reason",
-        "received", "route", "sent", "started_at", "status", "total_seconds", "transfer",
-    )  # fmt: skip
+    principal: Principal | None = None
+    route = NO_ROUTE
+    """The template of the path."""
+    transfer: str | None = None
+    """`upload` or `download`."""
+    status = 0
+    reason: str | None = None
+    """The error code of an error response."""
+    received = sent = 0
+    client_seconds = head_seconds = total_seconds = 0.0
+    is_ended = False
 
-    def __init__(self, method: str, receive: Receive, observer: RequestObserver) -> None:
+    def __init__(self, scope: Scope, receive: Receive, observer: RequestObserver) -> None:
         self.started_at = perf_counter()
-        self.database_seconds = self.blob_seconds = self.client_seconds = self.head_seconds = self.total_seconds = 0.0
-        self.received = self.sent = self.status = 0
-        self.principal: Principal | None = None
-        self.traceparent = self.transfer = self.reason = None  # type: str | None
-        self.is_ended = False
         self.id = new_request_id()
-        self.method = method
-        self.route = NO_ROUTE
+        self.method: str = scope["method"]
+        self._scope = scope
         self._receive = receive
         self._observer = observer
-        observer.started(self)
-
-    def match(self, route: str, transfer: str | None) -> None:
-        """Record the template of the path that the request matches."""
-        self.route = route
-        if transfer is not None:
-            self.transfer = transfer
-            self._observer.transfer_started(transfer)
+        for name, _ in scope["headers"]:
+            if name == b"traceparent":
+                self.traceparent = continued_trace(scope["headers"])
 
     async def receive(self) -> Message:
         """Receive a message, and count the bytes of the body and the time that the client takes."""
@@ -93,4 +86,8 @@ class ServedRequest(RequestSpan):
         """Report the end."""
         self.is_ended = True
         self.total_seconds = perf_counter() - self.started_at
+        operation = self._scope["state"].get(OPERATION)
+        if operation is not None:
+            self.route = operation.path
+            self.transfer = operation.transfer
         self._observer.ended(self)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from filestead.api.http.credentials import RequestAuthenticator
-from filestead.api.http.requests import REQUEST
+from filestead.api.http.requests import OPERATION, RequestObserver
 from filestead.domain.access import Scope
 
 JSON = "application/json"
@@ -52,30 +52,34 @@ class Operation(Generic[Handlers]):
 
 
 def build_routes(
-    operations: Iterable[Operation[Handlers]], handlers: Handlers, authenticator: RequestAuthenticator
+    operations: Iterable[Operation[Handlers]],
+    handlers: Handlers,
+    authenticator: RequestAuthenticator,
+    observer: RequestObserver,
 ) -> list[Route]:
     """Build one route for each path. A HEAD request is served by the operation for GET."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
-        endpoint = _build_endpoint(operation, operation.handler(handlers), authenticator)
+        endpoint = _build_endpoint(operation, operation.handler(handlers), authenticator, observer)
         for path in (operation.path, *operation.aliases):
             paths.setdefault(path, {})[operation.method] = endpoint
     return [Route(path, _dispatch(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
 
 
-def _build_endpoint(operation: Operation[Handlers], handler: Handler, authenticator: RequestAuthenticator) -> Endpoint:
-    access = operation.access
-
-    async def public_endpoint(request: Request) -> Response:
-        request.scope["state"][REQUEST].match(operation.path, operation.transfer)
-        return await handler(request)
+def _build_endpoint(
+    operation: Operation[Handlers], handler: Handler, authenticator: RequestAuthenticator, observer: RequestObserver
+) -> Endpoint:
+    access, transfer = operation.access, operation.transfer
 
     async def endpoint(request: Request) -> Response:
-        request.scope["state"][REQUEST].match(operation.path, operation.transfer)
-        assert access != PUBLIC
+        request.scope["state"][OPERATION] = operation
+        if transfer is not None:
+            observer.transfer_started(transfer)
+        if access == PUBLIC:
+            return await handler(request)
         return await handler(request, await authenticator.authenticate(request, access))
 
-    return public_endpoint if access == PUBLIC else endpoint
+    return endpoint
 
 
 def _dispatch(endpoints: dict[str, Endpoint]) -> Endpoint:

@@ -7,15 +7,13 @@ no trace; `tracestate` is not passed on, which the recommendation allows to a se
 import random
 import re
 
-from starlette.types import Scope
-
 _HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-def continued_trace(scope: Scope) -> str | None:
+def continued_trace(headers: list[tuple[bytes, bytes]]) -> str | None:
     """Return the `traceparent` of this server's part of the trace, with a new parent id; None outside of a trace."""
-    values = [value for name, value in scope["headers"] if name == b"traceparent"]
-    if not values or len(values) > 1 or not (found := _HEADER.fullmatch(values[0])):
+    values = [value for name, value in headers if name == b"traceparent"]
+    if len(values) != 1 or not (found := _HEADER.fullmatch(values[0])):
         return None
     version, trace, parent, flags, more = found.groups()
     if version == b"ff" or (version == b"00" and more) or trace == b"0" * 32 or parent == b"0" * 16:

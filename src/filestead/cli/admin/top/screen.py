@@ -30,8 +30,7 @@ def _title(change: Change, title: str) -> str:
 
 def _overview(change: Change) -> Iterator[str]:
     failed = sum(rate for status, rate in change.rates_by("status", "requests_total").items() if status >= "500")
-    in_flight = change.now.total("requests_in_flight")
-    yield f"requests {_rate(change.rate('requests_total'))}  5xx {_rate(failed)}  in flight {in_flight:.0f}"
+    yield f"requests {_rate(change.rate('requests_total'))}  5xx {_rate(failed)}"
     uploads, downloads = (change.now.total("transfers_in_flight", direction=name) for name in ("upload", "download"))
     yield (
         f"received {size(change.rate('received_bytes_total'))}/s  sent {size(change.rate('sent_bytes_total'))}/s  "
