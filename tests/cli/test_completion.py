@@ -17,7 +17,7 @@ from tests.cli.commandline import CommandLine, Done
 from tests.e2e.programs import find_program
 
 GROUP_NAMES = ["files", "vector-stores", "vector-stores:files", "vector-stores:file-batches"]
-COMMANDS = [*GROUP_NAMES, "serve", "keys", "verify", "sweep", "migrate", "copy", "healthcheck", "completion"]
+COMMANDS = [*GROUP_NAMES, "serve", "keys", "verify", "sweep", "migrate", "copy", "top", "healthcheck", "completion"]
 FILES = [command.name for command in GROUPS["files"].commands]
 CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"].commands[0].flags, *GLOBAL_FLAGS)] + ["--help"]
 
