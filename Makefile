@@ -49,6 +49,7 @@ check: install  ## format, lint, types, import contracts, generated documents an
 	$(BIN)/python -m filestead.settings | diff docs/configuration.md -
 	$(BIN)/python -m filestead.cli.docs | diff docs/cli.md -
 	$(BIN)/python -m filestead.cli.man | diff docs/filestead.1 -
+	$(BIN)/python -m filestead.metrics | diff docs/metrics.md -
 	$(BIN)/python scripts/generate_sync_client.py --check
 
 format: install ## write the format
@@ -59,6 +60,7 @@ docs: install   ## write the generated documents, and the synchronous client
 	$(BIN)/python -m filestead.settings > docs/configuration.md
 	$(BIN)/python -m filestead.cli.docs > docs/cli.md
 	$(BIN)/python -m filestead.cli.man > docs/filestead.1
+	$(BIN)/python -m filestead.metrics > docs/metrics.md
 	$(BIN)/python scripts/generate_sync_client.py
 
 bench: needs-bench install  ## measure against nginx, side by side

@@ -27,6 +27,7 @@ from bench.production_rows import measure_most_rows, measure_requests, measure_r
 from bench.report import Row
 from bench.requests import measure_get, measure_small_uploads
 from bench.search import measure_search
+from bench.signals import measure_signals
 from bench.transfers import measure_download, measure_upload
 from bench.vector_stores import measure_vector_stores
 
@@ -50,6 +51,7 @@ MEASURES = {
     "upload": Measure(measure_upload, ("curl",)),
     "download": Measure(measure_download, ("curl",)),
     "get": Measure(measure_get, ("wrk",)),
+    "signals": Measure(measure_signals, ("wrk",)),
     "small-uploads": Measure(measure_small_uploads, ("wrk",)),
     "memory": Measure(measure_memory, ("curl",)),
     "lines": Measure(measure_lines, ("curl",)),

@@ -245,6 +245,21 @@ class Settings(BaseSettings):
     reserve_bytes: ByteSize = _setting(
         ByteSize(16 * MIB), "bytes", "Disk space that uploads leave free, so that the database can always write."
     )
+    metrics_port: int | None = _setting(
+        None,
+        "port",
+        "Port for `GET /metrics` without a key; 0 selects a free one. Without it, metrics require a key with the scope "
+        "`metrics` at the port of the API.",
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting("127.0.0.1", "address", "Address for that port. Whoever reaches it can read metrics.")
+    log: Literal["text", "json"] | None = _setting(
+        None, "mode", "Format of the log on standard error. Without it, text on a terminal and JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "mode", "Least important lines that are logged; `info` logs one line for each request."
+    )
     head_seconds: float = _setting(10.0, "seconds", "Maximum time to receive the head of a request.", gt=0)
     idle_seconds: float = _setting(
         30.0, "seconds", "Maximum time without data while the body of a request is received.", gt=0

@@ -34,6 +34,7 @@ COMMANDS = [
     "migrate",
     "copy",
     "upstreams",
+    "top",
     "healthcheck",
     "completion",
 ]

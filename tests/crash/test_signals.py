@@ -15,7 +15,7 @@ from filestead.server.supervisor import Supervisor
 
 os.register_at_fork(after_in_child=lambda: time.sleep(1))
 print("ready", flush=True)
-Supervisor(2, lambda: time.sleep(600)).run()
+Supervisor(2, lambda _: time.sleep(600)).run()
 """
 
 IN_A_FINALIZER = """

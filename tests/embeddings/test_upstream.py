@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from filestead.domain.errors import EmbeddingsUnavailable
+from filestead.domain.observation import RequestSpan, current_span
 from filestead.egress import Egress, origin_of
 from filestead.embeddings import upstream as module
 from filestead.embeddings.upstream import BATCH, Upstream, UpstreamEmbedder
@@ -103,3 +104,16 @@ async def test_only_the_configured_server_is_asked(server: EmbeddingServer) -> N
     with EmbeddingServer() as other, pytest.raises(EmbeddingsUnavailable):
         await embedder(server, url=other.url).embed(["a"], patient=False)
     assert other.keys == set()
+
+
+async def test_the_trace_of_a_request_is_passed_on(server: EmbeddingServer) -> None:
+    await embedder(server).embed(["a"], patient=True)
+    assert server.traces == {None}
+    span = RequestSpan()
+    span.traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    reset = current_span.set(span)
+    try:
+        await embedder(server).embed(["a"], patient=True)
+    finally:
+        current_span.reset(reset)
+    assert server.traces == {None, span.traceparent}

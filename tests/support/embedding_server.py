@@ -25,12 +25,15 @@ class EmbeddingServer:
         self.batches: list[tuple[str, int]] = []
         """Model and number of texts of each request that was answered with embeddings."""
         self.keys: set[str | None] = set()
+        self.traces: set[str | None] = set()
+        """The headers `traceparent`."""
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 owner.keys.add(self.headers["Authorization"])
+                owner.traces.add(self.headers["traceparent"])
                 status, headers, content = owner.response(self.path, body)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():

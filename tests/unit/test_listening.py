@@ -12,8 +12,8 @@ def test_a_duplicate_of_the_listening_socket_leaves_it_non_blocking(tmp_path: Pa
     """Else a worker that starts makes another one wait in `accept`, with the requests of its open connections."""
     place = settings.load(data_dir=str(tmp_path), port="0")
     with (
-        contextlib.closing(run._bind(place, installation.from_settings(place))) as listener,
-        contextlib.closing(listener.dup()) as duplicate,
+        contextlib.closing(run._bind(place, installation.from_settings(place))) as listeners,
+        contextlib.closing(listeners.api.dup()) as duplicate,
     ):
-        assert not os.get_blocking(listener.fileno())
+        assert not os.get_blocking(listeners.api.fileno())
         assert not os.get_blocking(duplicate.fileno())

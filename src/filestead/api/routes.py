@@ -12,7 +12,7 @@ from filestead.api.batches import openapi as batches
 from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
-from filestead.api.openapi import json_response
+from filestead.api.openapi import REQUEST_ID, json_response
 from filestead.api.uploads import openapi as uploads
 from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores import openapi as vector_stores
@@ -37,6 +37,7 @@ class Handlers:
 ABOUT = {200: json_response("Yes.", wire.About)}
 STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
 READY = {200: json_response("Yes.", service.READY_SCHEMA)}
+METRICS = {200: {"description": "The metrics.", "headers": REQUEST_ID, "content": {"text/plain": {}}}}
 
 UPLOAD = "/v1/uploads/{upload_id}"
 STORE = "/v1/vector_stores/{vector_store_id}"
@@ -51,14 +52,14 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         parameters=files.LIST_PARAMETERS),
     Operation("POST", "/v1/files", Scope.WRITE, lambda to: to.files.create, "Files", "createFile", "Upload a file",
         {200: json_response("The file.", wire.FileObject, **files.REPLAYED_HEADER)}, errors=(415, 507),
-        parameters=[idempotency.PARAMETER], request_body=files.UPLOAD_FORM),
+        parameters=[idempotency.PARAMETER], request_body=files.UPLOAD_FORM, transfer="upload"),
     Operation("GET", "/v1/files/{file_id}", Scope.READ, lambda to: to.files.retrieve, "Files", "retrieveFile",
         "Retrieve a file", {200: json_response("The file.", wire.FileObject)}, errors=(404,)),
     Operation("DELETE", "/v1/files/{file_id}", Scope.WRITE, lambda to: to.files.delete, "Files", "deleteFile",
         "Delete a file", {200: json_response("Deleted.", wire.FileDeleted)}, errors=(404,)),
     Operation("GET", "/v1/files/{file_id}/content", Scope.READ, lambda to: to.files.download, "Files", "downloadFile",
         "Download the content", files.DOWNLOAD_RESPONSES, errors=(404, 412, 416),
-        parameters=files.DOWNLOAD_PARAMETERS),
+        parameters=files.DOWNLOAD_PARAMETERS, transfer="download"),
     Operation("POST", "/v1/uploads", Scope.WRITE, lambda to: to.uploads.create,
         "Uploads", "createUpload", "Create an upload in parts",
         {200: json_response("The upload.", up.Upload)}, errors=(413,), request_body=uploads.NEW_UPLOAD),
@@ -155,6 +156,8 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         STATUS),
     Operation("GET", "/health/ready", PUBLIC, lambda to: to.service.ready, "Operations", "ready",
         "Uploads can be taken", READY),
+    Operation("GET", "/metrics", Scope.METRICS, lambda to: to.service.metrics, "Operations", "metrics",
+        "Metrics as Prometheus text", METRICS),
     Operation("GET", "/openapi.json", PUBLIC, lambda to: to.service.openapi, "Operations", "description",
         "This description", {200: json_response("Yes.", {"type": "object"})}),
 )

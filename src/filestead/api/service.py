@@ -1,4 +1,4 @@
-"""Operations on the server itself: description, health, OpenAPI document. They need no key."""
+"""Operations on the server itself: description, health, OpenAPI document, metrics."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from filestead import __version__, wire
 from filestead.api.http.errors import SERVER_ERROR, ErrorResponse
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas
+from filestead.domain.access import Principal
 
 ABOUT = wire.About(
     name="Filestead",
@@ -23,6 +24,7 @@ ABOUT = wire.About(
         "api_reference": "https://platform.openai.com/docs/api-reference/files",
     },
 )
+METRICS_TYPE = "text/plain; version=0.0.4"
 STATUS = b'{"status": "ok"}\n'
 
 SCHEMAS: Schemas = {wire.About: {}, wire.PausedUpstream: {}}
@@ -45,6 +47,8 @@ class ServiceHandlers:
     build_openapi: Callable[[], bytes]
     find_paused_upstreams: Callable[[], list[wire.PausedUpstream]]
     """Returns the model servers that receive no requests of batches now, and why."""
+    collect_metrics: Callable[[], Awaitable[bytes]]
+    """Returns the metrics as Prometheus text."""
 
     async def about(self, request: Request) -> Response:
         """GET / and /v1: identify the server, for people and for tools that probe a base URL."""
@@ -66,6 +70,10 @@ class ServiceHandlers:
         if paused := self.find_paused_upstreams():
             return Response(wire.encode(wire.Readiness(status="ok", paused_upstreams=paused)), media_type=JSON)
         return Response(STATUS, media_type=JSON)
+
+    async def metrics(self, request: Request, principal: Principal) -> Response:
+        """GET /metrics."""
+        return Response(await self.collect_metrics(), media_type=METRICS_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""

@@ -27,6 +27,7 @@ from filestead.domain.files.purposes import RULES
 from filestead.domain.files.service import JSONL_CHECKS, LEASE_SECONDS, Files, UploadPolicy
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.jobs import JobKind
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.quota import Quota
 from filestead.domain.uploads.service import Uploads
 from filestead.domain.vector_stores.embeddings import Embedders
@@ -62,8 +63,9 @@ STORES_PER_LOOK = 1_000
 class Services:
     """The domain services of a process. It closes the backends when it shuts down."""
 
-    def __init__(self, settings: Settings, backends: Backends) -> None:
+    def __init__(self, settings: Settings, backends: Backends, observer: Observer = UNOBSERVED) -> None:
         self._backends = backends
+        self._observer = observer
         self._hash_threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
         self._line_thread = ThreadPoolExecutor(1, thread_name_prefix="filestead-lines")
         self.authenticator = Authenticator(backends.keys, monotonic=monotonic)
@@ -168,7 +170,7 @@ class Services:
             handlers[JobKind.EMBED] = EmbedHandler(backends.vectors, backends.jobs, self._embedders)
         # While some are in the sandbox, others are read and stored; the database commits those together.
         slots = JOBS_PER_PROCESS * settings.indexing_processes
-        return Worker(backends.jobs, handlers, slots=slots, new_token=lambda: new_id(""))
+        return Worker(backends.jobs, handlers, slots=slots, new_token=lambda: new_id(""), observer=self._observer)
 
     async def find_unavailable_component(self) -> str | None:
         """Return the component without which uploads fail now, and log the reason; None if there is none."""

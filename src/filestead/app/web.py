@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from time import monotonic
 
 from starlette.routing import Router
@@ -16,21 +17,32 @@ from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
 from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
-from filestead.api.http.middleware import RequestMiddleware, new_request_id
+from filestead.api.http.middleware import RequestMiddleware
+from filestead.api.http.requests import new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
 from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.app.embedding import build_embedders
+from filestead.app.metrics_port import MetricsPort
 from filestead.app.services import Services
+from filestead.app.signals import Signals
+from filestead.domain.access import Scope
 from filestead.installation import Backends
 from filestead.settings import Settings
 
+WORKER_ACCESS = (PUBLIC, Scope.METRICS)
+"""What a server with the role `worker` serves."""
 
-def build(settings: Settings, backends: Backends) -> ASGIApp:
-    """Build the application on open backends; it closes them when it shuts down."""
-    services = Services(settings, backends)
+
+def build(settings: Settings, backends: Backends, signals: Signals, metrics_port: int | None = None) -> ASGIApp:
+    """Build the application on open backends; it closes them when it shuts down.
+
+    Requests that arrive at `metrics_port` get metrics only.
+    """
+    services = Services(settings, backends, signals.observer)
+    collect_metrics = partial(signals.collect, backends.figures)
     body_limits = BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds)
     upload_slots = UploadSlots(settings.max_uploads, settings.uploads_per_project)
     handlers = Handlers(
@@ -43,7 +55,9 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
-        ServiceHandlers(services.find_unavailable_component, build_openapi, services.find_paused_upstreams),
+        ServiceHandlers(
+            services.find_unavailable_component, build_openapi, services.find_paused_upstreams, collect_metrics
+        ),
     )
     authenticator = RequestAuthenticator(
         services.authenticator,
@@ -53,13 +67,15 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        async with services.running():
+        async with signals.running(), services.running():
             yield
 
-    served = [each for each in OPERATIONS if settings.role != "worker" or each.access == PUBLIC]
-    routes = build_routes(served, handlers, authenticator)
-    app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
-    return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
+    served = [each for each in OPERATIONS if settings.role != "worker" or each.access in WORKER_ACCESS]
+    routes = build_routes(served, handlers, authenticator, signals.requests)
+    app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), signals.requests)
+    if settings.allowed_origins:
+        app = cors.allow_origins(app, settings.allowed_origins)
+    return app if metrics_port is None else MetricsPort(app, metrics_port, collect_metrics)
 
 
 def require_packages(settings: Settings) -> None:

@@ -5,8 +5,10 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 
 from filestead.domain.errors import StorageFailed, StorageFull
+from filestead.domain.observation import UNOBSERVED, Observer
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -22,10 +24,12 @@ def translate_disk_errors(operation: str) -> Iterator[None]:
         raise StorageFailed(f"{operation}: {error.strerror}") from error
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path, observer: Observer = UNOBSERVED) -> None:
     """Make the directory's entries durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        started = perf_counter()
         os.fsync(fd)
+        observer.sync("directory", perf_counter() - started)
     finally:
         os.close(fd)

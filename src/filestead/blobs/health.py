@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import BlobStoreUnavailable, DomainError, StorageFailed
 from filestead.domain.integrity import Violation
+from filestead.domain.observation import UNOBSERVED, Observer
 
 log = logging.getLogger("filestead")
 
@@ -14,8 +15,9 @@ log = logging.getLogger("filestead")
 class HealthCheckedBlobs:
     """A `BlobStore` around another. Methods without a docstring only delegate."""
 
-    def __init__(self, inner: BlobStore) -> None:
+    def __init__(self, inner: BlobStore, observer: Observer = UNOBSERVED) -> None:
         self._inner = inner
+        self._observer = observer
         self._last_error: str | None = None
 
     @property
@@ -32,6 +34,7 @@ class HealthCheckedBlobs:
             else:
                 log.warning("the blob store has recovered")
                 self._last_error = None
+                self._observer.blob_store_health(healthy=True)
         return self._last_error
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
@@ -46,6 +49,7 @@ class HealthCheckedBlobs:
 
     def _record_error(self, error: DomainError) -> None:
         self._last_error = str(error)
+        self._observer.blob_store_health(healthy=False)
         log.error("the blob store failed: %s", error)
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:

@@ -45,6 +45,7 @@ SERVER_COMMANDS = {
     "migrate": "Migrate the database of a shared installation to this version",
     "copy": "Copy an embedded or shared installation to another one",
     "upstreams": "Check the model servers that run batches",
+    "top": "Show what a running server does, live in the terminal",
     "healthcheck": "Check whether the server on this machine is ready",
 }
 """Their flags and help are in `admin/`, which is imported only to run them: it requires the server libraries."""

@@ -39,6 +39,8 @@ class Scope(StrEnum):
     READ = "files:read"
     WRITE = "files:write"
     SYSTEM = "files:system"
+    METRICS = "metrics"
+    """The metrics of the server, which cover all projects; no file of any."""
 
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})

@@ -27,6 +27,10 @@ class RetryPolicy:
     """None for a job that ends by itself: it is never given up."""
     delays: Sequence[float] = RETRY_SECONDS
 
+    def is_last(self, attempt: int) -> bool:
+        """Whether a job is given up after this attempt, counted from 1."""
+        return self.max_attempts is not None and attempt >= self.max_attempts
+
 
 class JobKind(StrEnum):
     """What a job does; its subject is the key of a row."""

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.installation.backends import Backends, new_id
 from filestead.installation.embedded import DATABASE, EmbeddedInstallation
 from filestead.installation.keys import DEFAULT_NAME, FIRST_KEY_FILE, create_key
@@ -51,7 +52,7 @@ class Installation(Protocol):
         The first key is written to `key_file`, if one is given. Of shared nodes that start at once, one creates it.
         """
 
-    def open(self, *, operation_timeout: float | None = None) -> Backends:
+    def open(self, *, operation_timeout: float | None = None, observer: Observer = UNOBSERVED) -> Backends:
         """Open a prepared installation. `operation_timeout` replaces the server's limit, where operations have one."""
 
     def open_for_command(self, *, create: bool = False) -> Backends:

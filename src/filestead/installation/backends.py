@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.observed import ObservedBlobs
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
+from filestead.database.repositories.figures import SqlFigures
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -27,8 +29,10 @@ from filestead.domain.access import KeyRepository
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.blobs import DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
+from filestead.domain.figures import FiguresRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
@@ -61,13 +65,16 @@ class Backends:
     tables: TableCopier
     vector_copier: VectorCopier
     close: Callable[[], None]
+    figures: FiguresRepository
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
     local_content: LocalContent | None = None
     """Opens blobs as files, where they are."""
 
 
-def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs") -> Backends:
+def build_backends(
+    settings: Settings, database: Database, blobs: "LocalBlobs | S3Blobs", observer: Observer = UNOBSERVED
+) -> Backends:
     """Build the repositories on an open database and blob store, which `close` closes."""
 
     def close() -> None:
@@ -88,10 +95,11 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlBatchRepository(database),
         SqlBatchRunRepository(database, new_id, watch=watch, webhook=settings.webhook_url is not None),
         SqlWebhookEventRepository(database),
-        HealthCheckedBlobs(blobs),
+        HealthCheckedBlobs(ObservedBlobs(blobs, observer), observer),
         TableCopier(database),
         VectorCopier(database),
         close,
+        SqlFigures(database),
         None if isinstance(blobs, LocalBlobs) else blobs,
         blobs if isinstance(blobs, LocalBlobs) else None,
     )

@@ -19,6 +19,7 @@ from filestead.database import schema
 from filestead.database.engines import sqlite
 from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.domain.errors import CannotStart, DomainError
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import FIRST_KEY_FILE, create_initial_key
 from filestead.settings import Settings
@@ -114,12 +115,13 @@ class EmbeddedInstallation:
 
         return asyncio.run(run())
 
-    def open(self, *, operation_timeout: float | None = None) -> Backends:
+    def open(self, *, operation_timeout: float | None = None, observer: Observer = UNOBSERVED) -> Backends:
         """Open the database and the blobs. Operations have no time limit here."""
         self._require_database()
         with sqlite.maintenance_connection(self._database) as connection:
             schema.require_head(connection)
-        return build_backends(self._settings, sqlite.SqliteDatabase(self._database), self._blobs())
+        database = sqlite.SqliteDatabase(self._database, observer=observer)
+        return build_backends(self._settings, database, self._blobs(observer), observer)
 
     def open_for_command(self, *, create: bool = False) -> Backends:
         """Prepare the installation, unless a server owns it, and open it."""
@@ -134,11 +136,12 @@ class EmbeddedInstallation:
                 f"{self._directory} holds no installation: start `filestead serve` on it, or name another --data-dir"
             )
 
-    def _blobs(self) -> LocalBlobs:
+    def _blobs(self, observer: Observer = UNOBSERVED) -> LocalBlobs:
         return LocalBlobs(
             self._directory,
             reserve_bytes=int(self._settings.reserve_bytes),
             neighbours={*OWN_FILES, FIRST_KEY_FILE},
+            observer=observer,
         )
 
 

@@ -19,6 +19,7 @@ from filestead.database.engines.statements import Connection
 from filestead.database.repositories.installation import add_installation, installation_id
 from filestead.database.repositories.vector_stores.pgvector import create_tables, lacks_tables
 from filestead.domain.errors import CannotStart, DomainError
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS, LOCAL_MODEL
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import create_initial_key
@@ -117,7 +118,7 @@ class SharedInstallation:
             self._server.warn_of_unsafe_settings(connection)
             return asyncio.run(run())
 
-    def open(self, *, operation_timeout: float | None = None) -> Backends:
+    def open(self, *, operation_timeout: float | None = None, observer: Observer = UNOBSERVED) -> Backends:
         """Connect to the database and the blob store."""
         with self._server.maintenance_connection(self._url) as connection:
             schema.require_head(connection)
@@ -126,25 +127,27 @@ class SharedInstallation:
             self._url,
             connections=self._settings.database_connections,
             operation_timeout=operation_timeout or driver.OPERATION_TIMEOUT_SECONDS,
+            observer=observer,
         )
-        return build_backends(self._settings, database, self._blobs())
+        return build_backends(self._settings, database, self._blobs(observer), observer)
 
     def open_for_command(self, *, create: bool = False) -> Backends:
         """Check the installation and open it."""
         self._check()
         return self.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)
 
-    def _blobs(self) -> "LocalBlobs | S3Blobs":
+    def _blobs(self, observer: Observer = UNOBSERVED) -> "LocalBlobs | S3Blobs":
         settings = self._settings
         if settings.blob_url is None:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes))
+            return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes), observer=observer)
         return open_blob_store(
             settings.blob_url,
             endpoint=settings.s3_endpoint,
             region=None,
             environ=aws_environment(),
             allow_link_local=settings.allow_link_local,
+            observer=observer,
         )
 
 

@@ -10,7 +10,7 @@ from filestead.server.program import program
 from filestead.settings import Settings, secret_as_shell_word
 
 
-def banner(settings: Settings, port: int, new_key: str | None, key_file: Path | None) -> str:
+def banner(settings: Settings, port: int, metrics_port: int | None, new_key: str | None, key_file: Path | None) -> str:
     """Return the text for standard output.
 
     `new_key` is the key that this start has created, and `key_file` the file with the first key, if they exist.
@@ -23,6 +23,9 @@ def banner(settings: Settings, port: int, new_key: str | None, key_file: Path | 
     if settings.database_url is not None:
         storage = f"Node of a shared installation: PostgreSQL and {settings.storage_location}"
     lines = [f"Filestead serves {base}", storage]
+    if metrics_port is not None:
+        metrics_host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+        lines.append(f"Metrics: http://{metrics_host}:{metrics_port}/metrics")
     if new_key is not None:
         return "\n".join([*lines, "", *_key_lines(settings, base, new_key, key_file), *_first_steps()])
     if key_file is not None:

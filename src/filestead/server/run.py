@@ -8,12 +8,17 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import uvicorn
 
 from filestead.app import web
+from filestead.app.signals import Signals
 from filestead.domain.errors import CannotStart
 from filestead.installation import FIRST_KEY_FILE, Installation, from_settings
+from filestead.logs.setup import choose_format, configure
+from filestead.metrics.board import Board
+from filestead.metrics.recorder import clear_gauges
 from filestead.server.banner import banner
 from filestead.server.http1.limits import ConnectionLimits
 from filestead.server.http1.lingering import MAX_UPLOAD_BYTES, MIB, LingeringLimits
@@ -33,19 +38,20 @@ LISTENING_SOCKETS = 8
 
 def serve(settings: Settings) -> None:
     """Serve until a signal arrives. Raises `CannotStart` with the reason, and `KeyboardInterrupt` after Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    configure(choose_format(settings.log), settings.log_level)
     _raise_file_limit(settings)
     # The port is bound first, so that no installation is created if the port is in use. The socket listens last, so
     # that connections to a node that is still migrating are refused and clients try another one.
     installation = from_settings(settings)
     web.require_packages(settings)
-    with contextlib.closing(_bind(settings, installation)) as listener, installation.prepare():
+    with contextlib.ExitStack() as stack:
+        listeners = _bind(settings, installation)
+        stack.callback(listeners.close)
+        stack.enter_context(installation.prepare())
         key_file = settings.data_dir.absolute() / FIRST_KEY_FILE
         printed = settings.print_key or sys.stdout.isatty()
         new_key = installation.bootstrap(None if printed else key_file)
-        with _address_errors(settings):
-            listener.listen(BACKLOG)
+        listeners.listen(settings)
         key_file_exists = key_file.exists() and not (printed and new_key)
         log.info("settings other than the default: %s", non_default_values(settings) or "none")
         if os.geteuid() == 0:
@@ -54,11 +60,17 @@ def serve(settings: Settings) -> None:
             )
         # Until uvicorn or the supervisor handles the signal, and when uvicorn raises it again after its shutdown.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        print(banner(settings, listener.getsockname()[1], new_key, key_file if key_file_exists else None), flush=True)
+        shown_file = key_file if key_file_exists else None
+        print(banner(settings, listeners.port, listeners.metrics_port, new_key, shown_file), flush=True)
+        board = Board(settings.workers)
         if settings.workers == 1:
-            run_worker(settings, listener)
+            run_worker(settings, listeners, board)
         else:
-            Supervisor(settings.workers, lambda: run_worker(settings, listener)).run()
+            Supervisor(
+                settings.workers,
+                lambda number: run_worker(settings, listeners, board, number),
+                ended=lambda number: clear_gauges(board, number),
+            ).run()
 
 
 def _raise_file_limit(settings: Settings) -> None:
@@ -75,36 +87,89 @@ def _raise_file_limit(settings: Settings) -> None:
         )
 
 
-def _bind(settings: Settings, installation: Installation) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The bound sockets that all processes share: of the API, and of the metrics if they have a port."""
+
+    api: socket.socket
+    metrics: socket.socket | None
+
+    @property
+    def port(self) -> int:
+        """The port of the API."""
+        port: int = self.api.getsockname()[1]
+        return port
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of the metrics."""
+        return None if self.metrics is None else self.metrics.getsockname()[1]
+
+    def listen(self, settings: Settings) -> None:
+        """Accept connections from now on."""
+        with _address_errors(settings.host, settings.port):
+            self.api.listen(BACKLOG)
+        if self.metrics is not None:
+            with _address_errors(settings.metrics_host, settings.metrics_port or 0, flag="--metrics-"):
+                self.metrics.listen(BACKLOG)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.api.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
+
+def _bind(settings: Settings, installation: Installation) -> Listeners:
+    try:
+        api = _bind_address(settings.host, settings.port)
+    except CannotStart as error:
+        if installation.is_locked():  # most often, the same server is started twice
+            raise CannotStart(f"{error} (another Filestead serves {settings.data_dir})") from None
+        raise
+    if settings.metrics_port is None:
+        return Listeners(api, None)
+    try:
+        return Listeners(api, _bind_address(settings.metrics_host, settings.metrics_port, flag="--metrics-"))
+    except CannotStart:
+        api.close()
+        raise
+
+
+def _bind_address(host: str, port: int, *, flag: str = "--") -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # `dup` of a blocking socket would clear O_NONBLOCK, a flag that the workers share.
     listener.setblocking(False)
     try:
-        with _address_errors(settings):
-            listener.bind((settings.host, settings.port))
-    except CannotStart as error:
+        with _address_errors(host, port, flag=flag):
+            listener.bind((host, port))
+    except CannotStart:
         listener.close()
-        if installation.is_locked():  # most often, the same server is started twice
-            raise CannotStart(f"{error} (another Filestead serves {settings.data_dir})") from None
         raise
     return listener
 
 
 @contextlib.contextmanager
-def _address_errors(settings: Settings) -> Iterator[None]:
+def _address_errors(host: str, port: int, *, flag: str = "--") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise CannotStart(
-            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): choose another --host or "
-            "--port, or stop the process that uses it"
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another {flag}host or {flag}port, or stop "
+            "the process that uses it"
         ) from None
 
 
-def run_worker(settings: Settings, listener: socket.socket) -> None:
-    """Run the application on the shared socket in this process."""
+def run_worker(settings: Settings, listeners: Listeners, board: Board, number: int = 0) -> None:
+    """Run the application on the shared sockets in this process, whose metrics are in section `number` of the board."""
+    signals = Signals(settings, board, number, log_format=choose_format(settings.log))
+
+    def error_response(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        signals.request_rejected(status)
+        return web.error_response(status, message)
+
     limits = ConnectionLimits(
         head_seconds=settings.head_seconds,
         send_stall_seconds=settings.send_stall_seconds,
@@ -117,9 +182,10 @@ def run_worker(settings: Settings, listener: socket.socket) -> None:
             max_seconds=settings.max_upload_seconds,
         ),
     )
+    backends = from_settings(settings).open(observer=signals.observer)
     config = uvicorn.Config(
-        web.build(settings, from_settings(settings).open()),
-        http=protocol_class(limits, web.error_response),
+        web.build(settings, backends, signals, listeners.metrics_port),
+        http=protocol_class(limits, error_response),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -133,4 +199,7 @@ def run_worker(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     freeze_heap()
-    uvicorn.Server(config).run(sockets=[listener, *(listener.dup() for _ in range(LISTENING_SOCKETS - 1))])
+    sockets = [listeners.api, *(listeners.api.dup() for _ in range(LISTENING_SOCKETS - 1))]
+    if listeners.metrics is not None:
+        sockets.append(listeners.metrics)
+    uvicorn.Server(config).run(sockets=sockets)

@@ -19,12 +19,18 @@ SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
-    """Forks `count` processes that each call `run_worker`, and terminates them on a signal."""
+    """Forks `count` processes that each call `run_worker` with their number, and terminates them on a signal.
 
-    def __init__(self, count: int, run_worker: Callable[[], None]) -> None:
+    A process that replaces a dead one has its number. `ended` is called with that number before.
+    """
+
+    def __init__(
+        self, count: int, run_worker: Callable[[int], None], *, ended: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._count = count
         self._run_worker = run_worker
-        self._workers: set[int] = set()
+        self._ended = ended
+        self._workers: dict[int, int] = {}
         self._shutting_down = False
         self._interrupted = False
         # Workers wait at the reading end: when the supervisor is killed, the pipe closes and they exit.
@@ -32,19 +38,20 @@ class Supervisor:
 
     def run(self) -> None:
         """Return when all workers have exited. Raises `KeyboardInterrupt` if the signal was SIGINT."""
-        for number in SHUTDOWN_SIGNALS:
-            signal.signal(number, self._shut_down)
-        for _ in range(self._count):
+        for signal_number in SHUTDOWN_SIGNALS:
+            signal.signal(signal_number, self._shut_down)
+        for number in range(self._count):
             if not self._shutting_down:
-                self._spawn()
+                self._spawn(number)
         while self._workers:
             pid, status = os.wait()
-            self._workers.discard(pid)
+            number = self._workers.pop(pid)
+            self._ended(number)
             if not self._shutting_down:
                 log.error("worker %d exited with status %d; starting a replacement", pid, status)
                 time.sleep(RESPAWN_SECONDS)
             if not self._shutting_down:
-                self._spawn()
+                self._spawn(number)
         if self._interrupted:
             raise KeyboardInterrupt
 
@@ -55,23 +62,23 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def _spawn(self) -> None:
+    def _spawn(self, number: int) -> None:
         # Signals are blocked during the fork until both sides are ready: the supervisor has recorded the worker, and
         # the worker no longer has the supervisor's handlers, which would ignore its only termination signal.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHUTDOWN_SIGNALS)
         pid = os.fork()
         if pid:
-            self._workers.add(pid)
+            self._workers[pid] = number
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return
         status = 1
         try:
-            for number in SHUTDOWN_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+            for signal_number in SHUTDOWN_SIGNALS:
+                signal.signal(signal_number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(self._liveness_write)
             threading.Thread(target=self._exit_with_supervisor, daemon=True).start()
-            self._run_worker()
+            self._run_worker(number)
             status = 0
         except Exception:
             log.exception("worker failed")

@@ -11,10 +11,12 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Protocol
 
 from filestead.domain.errors import DomainError, JobLost
 from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
+from filestead.domain.observation import UNOBSERVED, Observer
 
 log = logging.getLogger("filestead")
 
@@ -45,8 +47,10 @@ class Worker:
         new_token: Callable[[], str],
         slots_per_project: int | None = None,
         lease_seconds: int = LEASE_SECONDS,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """`slots_per_project` is for jobs that run for long: one project may not take all slots."""
+        self._observer = observer
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
@@ -131,18 +135,24 @@ class Worker:
 
     async def _run_job(self, job: Job) -> None:
         handler = self._handlers[job.kind]
+        started = perf_counter()
+        outcome = "lost"
         try:
-            most = _policy(job).max_attempts
-            if most is not None and job.attempts > most:  # the last attempts have ended with their workers
+            if _policy(job).is_last(job.attempts - 1):  # the last attempts have ended with their workers
+                outcome = "dead"
                 await self._give_up(handler, job, "its workers died during every attempt")
                 return
             await handler.run(job)
+            outcome = "done"
         except JobLost:
             log.info(
                 "job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind
             )
         except Exception as error:
+            outcome = "dead" if _policy(job).is_last(job.attempts) else "failed"
             await self._failed(handler, job, error)
+        finally:
+            self._observer.job_ended(job.kind, outcome, perf_counter() - started)
 
     async def _failed(self, handler: Handler, job: Job, error: Exception) -> None:
         if isinstance(error, DomainError):
@@ -152,7 +162,7 @@ class Worker:
         text = f"{type(error).__name__}: {error}"
         try:
             policy = _policy(job)
-            if policy.max_attempts is not None and job.attempts >= policy.max_attempts:
+            if policy.is_last(job.attempts):
                 await self._give_up(handler, job, text)
                 return
             delay = policy.delays[min(max(job.attempts, 1), len(policy.delays)) - 1]

@@ -1,7 +1,6 @@
 """The outermost layer of every request: request id, timing, common headers, error responses, log of failures."""
 
 import logging
-import random
 import re
 from time import perf_counter
 from urllib.parse import unquote
@@ -10,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from filestead.api.http.body import ClientDisconnected
-from filestead.api.http.errors import ApiError, error_response_for
+from filestead.api.http.errors import ApiError, ErrorResponse, error_response_for
+from filestead.api.http.requests import CLIENT_CLOSED, RequestObserver, ServedRequest, UnobservedRequests
 from filestead.api.http.routing_errors import routing_error_response
-from filestead.domain.access import Principal
 from filestead.domain.errors import DomainError
+from filestead.domain.observation import current_span
 
 log = logging.getLogger("filestead")
 
@@ -21,18 +21,15 @@ ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 PATHS_WITHOUT_DETAIL = ("/v1/batches",)
 """Paths whose errors have no member `detail`, as recorded."""
 OPENAI_VERSION = b"2020-10-01"
-
-
-def new_request_id() -> str:
-    """Create a request id in the hosted format. It is no secret, so a fast random generator suffices."""
-    return f"req_{random.getrandbits(128):032x}"
+WORD = re.compile("(?<!^)(?=[A-Z])")
 
 
 class RequestMiddleware:
     """ASGI middleware around the router."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, observer: RequestObserver | None = None) -> None:
         self._app = app
+        self._observer = observer or UnobservedRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; pass other scopes through."""
@@ -43,54 +40,71 @@ class RequestMiddleware:
         if ENCODED_SLASH.search(scope["raw_path"]):
             # An encoded slash belongs to an id and must not become a separator.
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
-        context = _RequestContext(scope, receive, send)
+        request = _Request(scope, receive, send, self._observer)
         try:
-            await self._app(scope, receive, context.send)
+            await self._app(scope, request.receive, request.send)
         except ClientDisconnected:
             pass
         except Exception as error:
-            await context.send_error(error)
+            await request.send_error(error)
+        finally:
+            if not request.is_ended:
+                if request.reason is None:
+                    request.status = CLIENT_CLOSED
+                request.end()
+            request.release()
 
 
-class _RequestContext:
-    """The state of one request: its id, its start and whether its response has begun."""
+class _Request(ServedRequest):
+    """A request whose response is sent here."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
-        self._receive = receive
+    def __init__(self, scope: Scope, receive: Receive, send: Send, observer: RequestObserver) -> None:
+        super().__init__(scope, receive, observer)
         self._send = send
-        self._started_at = perf_counter()
-        self._request_id = new_request_id()
-        self._response_started = False
+        # Not itself: the garbage collector would have to find the reference cycle of every request.
         scope.setdefault("state", {})["principal"] = None
+        current_span.set(self)
+
+    def release(self) -> None:
+        """Keep nothing but what is reported: the log may hold the request a little longer."""
+        self._scope = self._receive = self._send = None  # type: ignore[assignment]
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, with the common headers added."""
         if message["type"] == "http.response.start":
-            self._response_started = True
+            self.status = message["status"]
+            self.head_seconds = perf_counter() - self.started_at
+            self.principal = self._scope["state"]["principal"]
             headers = [*message["headers"], *self._common_headers(message["status"])]
-            if not any(name == b"cache-control" for name, _ in headers):
+            for name, _ in message["headers"]:
+                if name == b"cache-control":
+                    break
+            else:
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
-            message = {**message, "headers": headers}
+            await self._send({**message, "headers": headers})
+            return
         await self._send(message)
+        if self.method != "HEAD":
+            self.sent += len(message.get("body", b""))
+        if not message.get("more_body"):
+            self.end()
 
     def _common_headers(self, status: int) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
-        principal: Principal | None = self._scope["state"]["principal"]
+        headers = [(b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
+        principal = self.principal
         if principal is not None:
             headers.append((b"openai-organization", _to_ascii(principal.organization_name)))
             headers.append((b"openai-project", principal.project_id.encode()))
         if status != 401:
-            elapsed_ms = int((perf_counter() - self._started_at) * 1000)
             headers.append((b"openai-version", OPENAI_VERSION))
-            headers.append((b"openai-processing-ms", str(elapsed_ms).encode()))
+            headers.append((b"openai-processing-ms", str(int(self.head_seconds * 1000)).encode()))
         return headers
 
     def _log(self, error: Exception, status: int) -> None:
         """Log a server error: one line for a known failure, a traceback for an unexpected one."""
         if status < 500 or isinstance(error, ApiError):
             return
-        line = f"{self._request_id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
+        line = f"{self.id} {self._scope['method']} {self._scope['path']!r:.200}: {status}"
         if isinstance(error, DomainError):
             log.error("%s, %s: %s", line, type(error).__name__, error)
         else:
@@ -102,11 +116,22 @@ class _RequestContext:
             response = routing_error_response(error, self._scope)
         else:
             response = error_response_for(error)
+        self.reason = _reason(error, response)
         self._log(error, response.status)
-        if self._response_started:
+        if self.status:
+            self.status = response.status
             raise error  # the server closes the connection, so that a truncated body cannot pass for a complete one
         detail = not self._scope["path"].startswith(PATHS_WITHOUT_DETAIL)
-        await response.to_response(detail=detail)(self._scope, self._receive, self.send)
+        await response.to_response(detail=detail)(self._scope, self.receive, self.send)
+
+
+def _reason(error: Exception, response: ErrorResponse) -> str:
+    """The error code; without one, the name of the error of the domain (`file_not_found`), or the status."""
+    if response.code is not None:
+        return response.code
+    if isinstance(error, DomainError):
+        return WORD.sub("_", type(error).__name__).lower()
+    return f"http_{response.status}"
 
 
 def _to_ascii(text: str) -> bytes:

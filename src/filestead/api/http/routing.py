@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from filestead.api.http.credentials import RequestAuthenticator
+from filestead.api.http.requests import OPERATION, RequestObserver
 from filestead.domain.access import Scope
 
 JSON = "application/json"
@@ -46,27 +47,36 @@ class Operation(Generic[Handlers]):
     request_body: dict[str, Any] | None = None
     aliases: tuple[str, ...] = ()
     """Paths that are served alike, but not documented."""
+    transfer: Literal["upload", "download"] | None = None
+    """Set if the content of a file is sent or received, for the metrics of transfers in progress."""
 
 
 def build_routes(
-    operations: Iterable[Operation[Handlers]], handlers: Handlers, authenticator: RequestAuthenticator
+    operations: Iterable[Operation[Handlers]],
+    handlers: Handlers,
+    authenticator: RequestAuthenticator,
+    observer: RequestObserver,
 ) -> list[Route]:
     """Build one route for each path. A HEAD request is served by the operation for GET."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
-        endpoint = _build_endpoint(operation.handler(handlers), operation.access, authenticator)
+        endpoint = _build_endpoint(operation, operation.handler(handlers), authenticator, observer)
         for path in (operation.path, *operation.aliases):
             paths.setdefault(path, {})[operation.method] = endpoint
     return [Route(path, _dispatch(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
 
 
 def _build_endpoint(
-    handler: Handler, access: Scope | Literal["public"], authenticator: RequestAuthenticator
+    operation: Operation[Handlers], handler: Handler, authenticator: RequestAuthenticator, observer: RequestObserver
 ) -> Endpoint:
-    if access == PUBLIC:
-        return handler
+    access, transfer = operation.access, operation.transfer
 
     async def endpoint(request: Request) -> Response:
+        request.scope["state"][OPERATION] = operation
+        if transfer is not None:
+            observer.transfer_started(transfer)
+        if access == PUBLIC:
+            return await handler(request)
         return await handler(request, await authenticator.authenticate(request, access))
 
     return endpoint

@@ -15,6 +15,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from filestead.blobs.disk import sync_directory, translate_disk_errors
@@ -22,6 +23,7 @@ from filestead.blobs.keys import KEY
 from filestead.blobs.local.volume import PROBE_PREFIX, LocalVolume, list_names
 from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.integrity import Violation
+from filestead.domain.observation import UNOBSERVED, Observer
 
 THREADS = 16
 READ_BYTES = 1024 * 1024
@@ -34,9 +36,12 @@ class LocalBlobs:
 
     needs_read_verification = False
 
-    def __init__(self, root: Path, *, reserve_bytes: int, neighbours: Iterable[str] = ()) -> None:
+    def __init__(
+        self, root: Path, *, reserve_bytes: int, neighbours: Iterable[str] = (), observer: Observer = UNOBSERVED
+    ) -> None:
         """`neighbours` are the other files that belong in the folder `root`."""
         self._volume = LocalVolume(root, reserve_bytes=reserve_bytes, neighbours=neighbours)
+        self._observer = observer
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-blobs")
 
     def open(self, installation: str, *, fresh: bool) -> None:
@@ -131,7 +136,7 @@ class LocalBlobs:
             for name in (self._volume.staging_path(key), path):
                 name.unlink(missing_ok=True)
             # Even if nothing was there: an earlier removal of this name may not be durable yet.
-            sync_directory(path.parent)
+            sync_directory(path.parent, self._observer)
 
     async def list_incomplete(self) -> AsyncGenerator[str]:
         for name in await self._run(list_names, self._volume.staging):
@@ -162,7 +167,7 @@ class LocalBlobs:
 
     def _upload(self, key: str) -> "_Upload":
         paths = self._volume.staging_path(key), self._volume.blob_path(key)
-        return _Upload(*paths, self._volume.require_free_space)
+        return _Upload(*paths, self._volume.require_free_space, self._observer)
 
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
@@ -176,10 +181,13 @@ def _read(fd: int, size: int, offset: int) -> bytes:
 class _Upload:
     """The file of one blob while it is written. Its methods block; they run on threads, never two at once."""
 
-    def __init__(self, staging: Path, target: Path, require_free_space: Callable[[int], None]) -> None:
+    def __init__(
+        self, staging: Path, target: Path, require_free_space: Callable[[int], None], observer: Observer
+    ) -> None:
         self._staging = staging
         self._target = target
         self._require_free_space = require_free_space
+        self._observer = observer
         self._fd: int | None = None
         self._size = 0
         self._path: Path | None = None
@@ -219,12 +227,14 @@ class _Upload:
         """Sync the file, rename it, and sync the directory."""
         assert self._fd is not None
         with translate_disk_errors("syncing a blob"):
+            started = perf_counter()
             os.fsync(self._fd)
+            self._observer.sync("file", perf_counter() - started)
             fd, self._fd = self._fd, None
             os.close(fd)
             os.rename(self._staging, self._target)
             self._path = self._target
-            sync_directory(self._target.parent)
+            sync_directory(self._target.parent, self._observer)
         return self._size
 
     def abort(self) -> None:

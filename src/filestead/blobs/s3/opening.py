@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from filestead.blobs.s3.signing import Credentials
 from filestead.domain.errors import CannotStart
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.egress import Egress, is_link_local_origin, origin_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def open_blob_store(
     environ: Mapping[str, str],
     spool_folder: Path | None = None,
     allow_link_local: bool = False,
+    observer: Observer = UNOBSERVED,
 ) -> "S3Blobs":
     """The store at `s3://bucket/prefix`. Connects to nothing; `S3Blobs.open` is the first to. `CannotStart`.
 
@@ -50,6 +52,7 @@ def open_blob_store(
     egress = _egress(urls, allow_link_local=allow_link_local)
     prefix = parts.path.strip("/")
     bucket = Bucket(parts.netloc, prefix, endpoint=address, region=region, credentials=credentials, egress=egress)
+    bucket.breaker.changed = observer.breaker
     return S3Blobs(bucket, spool_folder)
 
 

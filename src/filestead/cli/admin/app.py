@@ -21,6 +21,7 @@ for _name, _target in {
     "migrate": "filestead.cli.admin.migrate:migrate",
     "copy": "filestead.cli.admin.copy:copy",
     "upstreams": "filestead.cli.admin.upstreams:upstreams",
+    "top": "filestead.cli.admin.top.command:top",
     "healthcheck": "filestead.cli.admin.healthcheck:healthcheck",
 }.items():
     app.command(_target, name=_name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from filestead.database.engines.statements import Connection
+from filestead.domain.errors import StorageFailed, StorageFull, StoreUnavailable
 
 
 class QueuedOperation:
@@ -28,6 +29,12 @@ class QueuedOperation:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+
+def failure_of(error: Exception) -> str | None:
+    """The name of a failure of storage; None for any other error, which is an outcome like a result."""
+    is_failure = isinstance(error, StoreUnavailable | StorageFailed | StorageFull)
+    return type(error).__name__ if is_failure else None
 
 
 def deliver_outcomes(operations: Iterable[QueuedOperation]) -> None:

@@ -15,14 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.database.engines.ballast import Ballast
-from filestead.database.engines.operations import QueuedOperation, deliver_outcomes
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
+from filestead.domain.observation import UNOBSERVED, Observer
 
 BUSY_SECONDS = 10.0
 GROUP_SIZE = 64
@@ -111,9 +113,12 @@ class _SqliteWorker:
 class _SqliteWriter(_SqliteWorker):
     """The thread that writes: a group is one transaction, an operation one savepoint."""
 
-    def __init__(self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast) -> None:
+    def __init__(
+        self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast, observer: Observer
+    ) -> None:
         super().__init__(name, connection)
         self._ballast = ballast
+        self._observer = observer
 
     def join(self) -> None:
         super().join()
@@ -143,7 +148,9 @@ class _SqliteWriter(_SqliteWorker):
                             raise queued.error
                         connection.execute("ROLLBACK TO operation")
                     connection.execute("RELEASE operation")
+                started = perf_counter()
                 connection.execute("COMMIT")
+                self._observer.sync("commit", perf_counter() - started)
         except DomainError as error:
             self._reopen_connection()
             for queued in group:
@@ -161,14 +168,15 @@ class SqliteDatabase:
 
     dialect: Dialect = sqlite_dialect.dialect(paramstyle="named")
 
-    def __init__(self, path: Path, clock: Clock = time.time) -> None:
+    def __init__(self, path: Path, clock: Clock = time.time, *, observer: Observer = UNOBSERVED) -> None:
         def connection() -> sqlite3.Connection:
             with translate_sqlite_errors():
                 return connect(path, clock)
 
+        self._observer = observer
         self._writes: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
-        self._writer = _SqliteWriter("filestead-writer", connection, Ballast(path.with_name("ballast")))
+        self._writer = _SqliteWriter("filestead-writer", connection, Ballast(path.with_name("ballast")), observer)
         self._long_reads: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
         self._readers = [_SqliteWorker(f"filestead-reader-{n}", connection) for n in range(READERS)]
         self._long_reader = _SqliteWorker("filestead-long-reader", connection)
@@ -179,18 +187,24 @@ class SqliteDatabase:
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run a read-only operation on a reader's connection."""
-        return await self._submit(self._long_reads if long else self._reads, operation)
+        return await self._submit(self._long_reads if long else self._reads, operation, "read")
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction, on the writer's connection."""
-        return await self._submit(self._writes, operation)
+        return await self._submit(self._writes, operation, "write")
 
     async def _submit(
-        self, target: "queue.SimpleQueue[QueuedOperation | None]", operation: Callable[[Connection], T]
+        self, target: "queue.SimpleQueue[QueuedOperation | None]", operation: Callable[[Connection], T], kind: str
     ) -> T:
         queued = QueuedOperation(operation)
+        started = perf_counter()
         target.put(queued)
-        result: T = await queued.future
+        try:
+            result: T = await queued.future
+        except Exception as error:
+            self._observer.database_operation(kind, perf_counter() - started, failure_of(error))
+            raise
+        self._observer.database_operation(kind, perf_counter() - started, None)
         return result
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from filestead.database.engines.operations import QueuedOperation, deliver_outcomes
+from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
 from filestead.database.engines.statements import Connection, T
 from filestead.domain.errors import (
     CannotStart,
@@ -34,6 +34,7 @@ from filestead.domain.errors import (
     StorageFailed,
     StorageFull,
 )
+from filestead.domain.observation import UNOBSERVED, Observer
 
 OPERATION_TIMEOUT_SECONDS = 5.2
 QUEUE_TIMEOUT_SECONDS = 1.5
@@ -283,9 +284,17 @@ class PostgresDatabase:
 
     dialect: Dialect = psycopg_dialect()  # type: ignore[no-untyped-call]
 
-    def __init__(self, url: str, *, connections: int = 8, operation_timeout: float = OPERATION_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 8,
+        operation_timeout: float = OPERATION_TIMEOUT_SECONDS,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         """`operation_timeout` bounds an operation; commands that read all rows need a longer one."""
         parameters = connection_parameters(url)
+        self._observer = observer
         self._operation_timeout = operation_timeout
         self._queue: queue.Queue[_OperationWithDeadline | None] = queue.Queue(QUEUE_SIZE)
         self._workers = [
@@ -301,17 +310,23 @@ class PostgresDatabase:
         return await self._submit(operation, writes=True)
 
     async def _submit(self, operation: Callable[[Connection], T], *, writes: bool) -> T:
-        queued = _OperationWithDeadline(operation, monotonic() + self._operation_timeout, writes=writes)
+        started, kind = monotonic(), "write" if writes else "read"
+        queued = _OperationWithDeadline(operation, started + self._operation_timeout, writes=writes)
         try:
             self._queue.put_nowait(queued)
         except queue.Full:
+            self._observer.database_operation(kind, 0.0, DatabaseUnavailable.__name__)
             raise DatabaseUnavailable(f"{QUEUE_SIZE} operations are waiting for the database") from None
         timer = queued.loop.call_later(QUEUE_TIMEOUT_SECONDS, queued.on_queue_timeout)
         try:
             result: T = await queued.future
-            return result
+        except Exception as error:
+            self._observer.database_operation(kind, monotonic() - started, failure_of(error))
+            raise
         finally:
             timer.cancel()
+        self._observer.database_operation(kind, monotonic() - started, None)
+        return result
 
     def close(self) -> None:
         """Finish the queued operations and close every connection."""

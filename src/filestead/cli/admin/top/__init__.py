@@ -1,0 +1,1 @@
+"""`filestead top`: what a server does now, from its metrics."""
