@@ -66,7 +66,7 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
     Operation("POST", f"{UPLOAD}/parts", Scope.WRITE, lambda to: to.uploads.add_part,
         "Uploads", "addUploadPart", "Add a part",
         {200: json_response("The part.", up.UploadPart)}, errors=(404, 415, 507),
-        parameters=uploads.PART_PARAMETERS, request_body=uploads.PART_FORM),
+        parameters=uploads.PART_PARAMETERS, request_body=uploads.PART_FORM, transfer="upload"),
     Operation("POST", f"{UPLOAD}/complete", Scope.WRITE, lambda to: to.uploads.complete,
         "Uploads", "completeUpload", "Make a file of the parts",
         {200: json_response("The upload, with its file.", up.Upload)}, errors=(404, 413),
