@@ -7,6 +7,8 @@ from time import monotonic
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from filestead import __version__
+from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
 from filestead.api.http.body import BodyReadLimits
@@ -52,6 +54,8 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
 
     served = [each for each in OPERATIONS if settings.role != "worker" or each.access == PUBLIC]
     routes = build_routes(served, handlers, authenticator)
+    if settings.console == "on" and settings.role != "worker":
+        routes += console.build_routes((each.path for each in served), __version__)
     app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 

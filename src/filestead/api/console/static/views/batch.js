@@ -1,0 +1,2 @@
+import { html } from '../lib/html.js';
+export const BatchView = () => html`<p>…</p>`;

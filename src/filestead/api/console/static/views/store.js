@@ -1,0 +1,2 @@
+import { html } from '../lib/html.js';
+export const StoreView = () => html`<p>…</p>`;
