@@ -80,7 +80,7 @@ function skip(event) {
 
 function ThemeChoice() {
   const chosen = useStore(theme);
-  const titles = { auto: t('Colours of the system'), light: t('Light'), dark: t('Dark') };
+  const titles = { auto: t('Automatic'), light: t('Light'), dark: t('Dark') };
   return html`<select aria-label=${t('Colours')} value=${chosen} onChange=${(event) => (theme.value = event.target.value)}>
     ${THEMES.map((name) => html`<option key=${name} value=${name}>${titles[name]}</option>`)}
   </select>`;

@@ -1,18 +1,28 @@
 // State that several views keep alike: pages by cursor, and a selection over pages.
 import { useState } from '../lib/html.js';
-import { useLoad } from '../lib/load.js';
 import { getJson } from '../lib/api.js';
+import { useLoad } from '../lib/load.js';
+import { session } from '../lib/session.js';
+
+const remembered = new Map();
+session.subscribe(() => remembered.clear());
+
+/** A state that a view finds again when it comes back, until the session ends. */
+export function useRemembered(name, initial) {
+  const [value, setValue] = useState(remembered.has(name) ? remembered.get(name) : initial);
+  const change = (next) => {
+    remembered.set(name, next);
+    setValue(next);
+  };
+  return [value, change];
+}
 
 /** Pages of a list. Going back uses the cursor of that page again, so it is as quick as going on. */
 export function usePages(path, query, { size = 50 } = {}) {
-  const [cursors, setCursors] = useState([null]);
   const inputs = JSON.stringify(query);
-  const [before, setBefore] = useState(inputs);
-  if (before !== inputs) {
-    setBefore(inputs);
-    setCursors([null]);
-  }
-  const current = before === inputs ? cursors : [null];
+  const [position, setPosition] = useRemembered(path, { inputs, cursors: [null] });
+  const current = position.inputs === inputs ? position.cursors : [null];
+  const setCursors = (cursors) => setPosition({ inputs, cursors });
   const after = current.at(-1);
   const load = useLoad((signal) => getJson(path, { ...query, limit: size, after }, { signal }), [path, inputs, after]);
   const rows = load.data?.data ?? [];

@@ -3,7 +3,7 @@ import { html, useState } from '../lib/html.js';
 import { t, tn } from '../lib/i18n.js';
 import { hrefOf } from '../lib/route.js';
 import { Empty, Expiry, Failure, Name, Size, Status, Time } from '../ui/basics.js';
-import { usePages, useSelection } from '../ui/hooks.js';
+import { usePages, useRemembered, useSelection } from '../ui/hooks.js';
 import { Pager, sortRows, Table } from '../ui/table.js';
 import { DeleteFiles } from './delete-files.js';
 import { DropArea, UploadDialog, UploadPanel } from './upload.js';
@@ -12,8 +12,8 @@ export const PURPOSES = ['assistants', 'batch', 'fine-tune', 'vision', 'user_dat
 const OUTPUT_PURPOSES = ['assistants_output', 'batch_output', 'fine-tune-results'];
 
 export function FilesView() {
-  const [purpose, setPurpose] = useState('');
-  const [sorted, setSorted] = useState({ key: 'created', descending: true });
+  const [purpose, setPurpose] = useRemembered('files.purpose', '');
+  const [sorted, setSorted] = useRemembered('files.sorted', { key: 'created', descending: true });
   const [chosenFiles, setChosenFiles] = useState(null);
   const [deleting, setDeleting] = useState(false);
   const selection = useSelection();
@@ -22,7 +22,7 @@ export function FilesView() {
   const list = usePages('/v1/files', { purpose, order });
   const columns = COLUMNS();
   const rows = sorted.key === 'created' ? list.rows : sortRows(list.rows, columns, sorted);
-  const sort = (key) => setSorted((before) => ({ key, descending: before.key === key ? !before.descending : key !== 'name' }));
+  const sort = (key) => setSorted({ key, descending: sorted.key === key ? !sorted.descending : key !== 'name' });
   const refresh = () => {
     selection.clear();
     list.reload();
