@@ -112,13 +112,22 @@ class Browser:
             elif page := self.pages.get(message.get("sessionId", "")):
                 page.take(message["method"], message["params"])
 
-    def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "en-US") -> "Page":
+    def open(
+        self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "en-US"
+    ) -> "Page":
         """A new tab of a new profile: no storage is shared with other tabs."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         return self.open_beside(context, url, width=width, height=height, dark=dark, language=language)
 
     def open_beside(
-        self, context: str, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "en-US"
+        self,
+        context: str,
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        language: str = "en-US",
     ) -> "Page":
         """A new tab of the profile of another one."""
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]

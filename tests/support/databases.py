@@ -17,6 +17,7 @@ from filestead.database.engines.statements import Connection, Database
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.projects import SqlProjectRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
 from filestead.database.repositories.vector_stores.pgvector import PgvectorSearch
@@ -24,6 +25,7 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
+from filestead.domain.administration import ProjectRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
@@ -71,6 +73,7 @@ class Rows:
     database: Database
     vectors: VectorRepository
     nearest: NearestChunks
+    projects: ProjectRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -114,6 +117,7 @@ def over(database: Database, clock: Clock) -> Rows:
         database,
         SqlVectorRepository(database),
         PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
+        SqlProjectRepository(database),
     )
 
 

@@ -11,6 +11,8 @@ from filestead.api import files, openapi, service
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import json_response
+from filestead.api.organization import openapi as organization
+from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.vector_stores import openapi as vector_stores
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.domain.access import Scope
@@ -23,6 +25,7 @@ class Handlers:
 
     files: files.FileHandlers
     vector_stores: VectorStoreHandlers
+    organization: OrganizationHandlers
     service: service.ServiceHandlers
 
 
@@ -105,6 +108,7 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         "Vector stores", "listFilesInVectorStoreBatch", "List the files of a batch",
         {200: json_response("A page of files.", vs.ListVectorStoreFiles)}, errors=(404,),
         parameters=vector_stores.FILE_LIST_PARAMETERS),
+    *organization.operations(lambda to: to.organization),
     Operation("GET", "/", PUBLIC, lambda to: to.service.about, "Operations", "about", "What this server is", ABOUT),
     Operation("GET", "/v1", PUBLIC, lambda to: to.service.about, "Operations", "aboutV1", "What this server is", ABOUT,
         aliases=("/v1/",)),
@@ -121,5 +125,5 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 @functools.cache
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
-    schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **service.SCHEMAS}
+    schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **organization.SCHEMAS, **service.SCHEMAS}
     return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)

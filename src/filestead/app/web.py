@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from time import monotonic
+from time import monotonic, time
 
 from starlette.routing import Router
 from starlette.types import ASGIApp
@@ -18,6 +18,7 @@ from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware, new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
+from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
@@ -39,6 +40,7 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
             backends.direct_downloads if settings.download_redirect else None,
         ),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
+        OrganizationHandlers(services.administration, body_limits, time),
         ServiceHandlers(services.find_unavailable_component, build_openapi),
     )
     authenticator = RequestAuthenticator(

@@ -39,6 +39,8 @@ class Scope(StrEnum):
     READ = "files:read"
     WRITE = "files:write"
     SYSTEM = "files:system"
+    ADMIN = "admin"
+    """Projects, keys and usage of the organization; no file of any project."""
 
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})

@@ -12,6 +12,7 @@ from filestead.database.engines.statements import Database
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.projects import SqlProjectRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.database.repositories.vector_stores.copying import VectorCopier
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
@@ -20,6 +21,7 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
+from filestead.domain.administration import ProjectRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
@@ -40,6 +42,7 @@ class Backends:
 
     files: FileRepository
     keys: KeyRepository
+    projects: ProjectRepository
     jobs: JobRepository
     vector_stores: VectorStoreRepository
     index: IndexRepository
@@ -66,6 +69,7 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
     return Backends(
         SqlFileRepository(database, watch),
         SqlKeyRepository(database, new_id),
+        SqlProjectRepository(database),
         SqlJobRepository(database),
         SqlVectorStoreRepository(database),
         SqlIndexRepository(database, watch),

@@ -63,7 +63,9 @@ class Assets:
     @cached_property
     def page(self) -> Asset:
         """The page, with the digest in its links, and with links that load all modules at once."""
-        modules = [name for name in self.files if name.endswith(("js", "mjs")) and not name.startswith(LOADED_ON_DEMAND)]
+        modules = [
+            name for name in self.files if name.endswith(("js", "mjs")) and not name.startswith(LOADED_ON_DEMAND)
+        ]
         preloads = "\n".join(f'<link rel="modulepreload" href="/console/{self.digest}/{name}">' for name in modules)
         text = (FOLDER / PAGE).read_text()
         for mark, value in (

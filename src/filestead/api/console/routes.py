@@ -62,7 +62,5 @@ def build_routes(paths: Iterable[str], version: str) -> list[Route]:
 def _respond(request: Request, asset: Asset, caching: dict[str, str]) -> Response:
     headers = {**HEADERS, **caching}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            asset.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=asset.media_type
-        )
+        return Response(asset.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=asset.media_type)
     return Response(asset.content, headers=headers, media_type=asset.media_type)

@@ -67,7 +67,9 @@ function Passage({ result, query }) {
 
 /** The text with the words of the query marked, also where only the beginning is the same. */
 function marked(text, query) {
-  const words = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? [])].slice(0, 20);
+  const all = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])].slice(0, 20);
+  const long = all.filter((word) => word.length > 3); // most of the others are "the" and "of"
+  const words = long.length > 0 ? long : all;
   if (words.length === 0) return visibleText(text);
   const stems = words.map((word) => (word.length > 5 ? word.slice(0, -2) : word));
   const pattern = new RegExp(`(?<![\\p{L}\\p{N}])((?:${stems.join('|')})[\\p{L}\\p{N}]*)`, 'giu');
