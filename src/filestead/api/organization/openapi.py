@@ -92,7 +92,7 @@ KEY = f"{KEYS}/{{key_id}}"
 def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operation[Any], ...]:
     """Build the rows for the route table; `handlers` selects ours among all."""
 
-    def row(
+    def row(  # noqa: PLR0917 - the columns of the table
         method: str,
         path: str,
         handler: Callable[[OrganizationHandlers], Handler],

@@ -85,7 +85,7 @@ function Project({ project }) {
 
 const KEY_COLUMNS = (revoke) => [
   { key: 'name', title: t('User'), className: 'grow', cell: (key) => html`<${Name}>${key.name}<//>` },
-  { key: 'hint', title: t('Key'), cell: (key) => html`<code>${key.redacted_value}</code>` },
+  { key: 'hint', title: t('Key'), className: 'once', cell: (key) => html`<code>${key.redacted_value}</code>` },
   { key: 'scopes', title: t('Scopes'), className: 'wide-only', cell: (key) => html`<code>${key.scopes.join(' ')}</code>` },
   { key: 'created', title: t('Created'), className: 'wide-only', cell: (key) => html`<${Time} at=${key.created_at} />` },
   { key: 'expires', title: t('Expires'), className: 'medium-only', cell: (key) => html`<${Expiry} at=${key.expires_at} />` },
