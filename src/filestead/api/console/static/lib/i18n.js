@@ -64,7 +64,7 @@ export function t(text, values = {}) {
 export function tn(number, one, other, values = {}) {
   const form = formats.plural.select(number);
   const forms = texts[other] ?? { one, other };
-  return fill(forms[form] ?? forms.other, { n: formats.number.format(number), ...values });
+  return fill(typeof forms === 'string' ? forms : (forms[form] ?? forms.other), { n: formats.number.format(number), ...values });
 }
 
 export const formatNumber = (number) => formats.number.format(number);

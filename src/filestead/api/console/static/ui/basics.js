@@ -13,7 +13,7 @@ export function messageOf(error) {
 
 export function Failure({ error, retry }) {
   return html`<div class="notice error" role="alert">
-    <p>${messageOf(error)}</p>
+    <p dir="auto">${messageOf(error)}</p>
     ${retry && html`<button type="button" class="button" onClick=${retry}>${t('Try again')}</button>`}
   </div>`;
 }

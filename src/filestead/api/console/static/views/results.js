@@ -54,7 +54,7 @@ export function Results({ batch }) {
   usePolling(more, POLL_MS, !hasEnded(batch) && state.next < BLOCK);
   if (state.error) return html`<${Failure} error=${state.error} retry=${more} />`;
   if (state.lines.length === 0) return null;
-  return html`<section aria-label=${t('Results')}>
+  return html`<section>
     <header class="panel-head"><h2>${t('Results')}</h2><span class="quiet">${tn(state.lines.length, '{n} line shown', '{n} lines shown')}</span></header>
     <${Table} label=${t('Results')} columns=${COLUMNS()} rows=${state.lines} keyOf=${(line) => line.id} />
     ${!state.complete && html`<p class="pager"><button type="button" class="button" disabled=${state.busy} onClick=${more}>${t('Show more')}</button></p>`}

@@ -48,7 +48,7 @@ export function StoreView({ id }) {
       [t('Expires'), html`<${Expiry} at=${store.expires_at} />`],
     ]} />
     <${Search} path=${path} />
-    <section aria-label=${t('Attached files')}>
+    <section>
       <header class="panel-head">
         <h2>${t('Attached files')}</h2>
         <label class="inline">${t('Status')}
@@ -85,7 +85,7 @@ const columns = (path, names, refresh) => [
   {
     key: 'name', title: t('Name'), className: 'grow',
     cell: (file) => html`<a href=${hrefOf('files', file.id)}><${Name}>${names.get(file.id) ?? file.id}<//></a>
-      ${file.last_error && html`<p class="fault small-print">${file.last_error.message}</p>`}`,
+      ${file.last_error && html`<p class="fault small-print" dir="auto">${file.last_error.message}</p>`}`,
   },
   { key: 'status', title: t('Status'), cell: (file) => html`<${Status} value=${file.status} />` },
   { key: 'size', title: t('Size of the index'), className: 'end medium-only', cell: (file) => html`<${Size} bytes=${file.usage_bytes} />` },
