@@ -4,6 +4,7 @@ The table defines the environment variables (`FILESTEAD_*`), the keys of the TOM
 docs/configuration.md. An unknown name is an error, so that a typing mistake cannot disable a setting.
 """
 
+import base64
 import os
 import re
 import shlex
@@ -23,6 +24,10 @@ PREFIX = "FILESTEAD_"
 MIB = 1024**2
 TIB = 1024**4
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+WINDOW = re.compile(r"[1-9][0-9]{0,3}[mhd]")
+UNIT_SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
+MIN_WEBHOOK_SECRET_BYTES = 24
+"""As the specification of Standard Webhooks demands."""
 SWITCH = "switch"
 """Unit of a setting whose flag has no value."""
 RESERVED_VARIABLES = {f"{PREFIX}CONFIG", f"{PREFIX}CONFORMANCE_DATA"}
@@ -33,6 +38,9 @@ REQUIRES = {
     "s3_endpoint": ("blob_url", "it names the bucket at that address"),
     "download_redirect": ("blob_url", "downloads can only be redirected to an S3-compatible store"),
     "upstream_api_key": ("upstream_url", "it is sent to that server alone"),
+    "webhook_url": ("webhook_secret", "receivers must be able to tell who sent a report"),
+    "webhook_secret": ("webhook_url", "reports are sent there"),
+    "webhook_private": ("webhook_url", "it is about that address"),
 }
 """Settings without effect unless another one is set, and the reason."""
 
@@ -149,9 +157,44 @@ class Settings(BaseSettings):
         ge=MIB,
     )
     upstream_url: str | None = _setting(
-        None, "URL", "OpenAI-compatible server, as in `https://models.example.org/v1`; no redirects are followed."
+        None,
+        "URL",
+        "OpenAI-compatible server that runs batches and makes embeddings, as in `https://models.example.org/v1`; no "
+        "redirects are followed. Without it, no batch can be created.",
     )
     upstream_api_key: SecretStr | None = _setting(None, "key", "API key for that server.")
+    batch_models: Literal["any", "single"] = _setting(
+        "any",
+        "mode",
+        "Whether the lines of a batch may name several models: `any`, or `single` as the hosted service requires.",
+    )
+    batch_windows: str = _setting(
+        "24h",
+        "durations",
+        "Values of `completion_window` that a batch may have, separated by commas, in minutes (`m`), hours (`h`) or "
+        "days (`d`): `24h, 7d`. A batch that has not ended by then expires.",
+    )
+    batch_order: Literal["prefix", "input"] = _setting(
+        "prefix",
+        "mode",
+        "Order in which the lines of a batch are sent: `prefix` puts those together that begin alike, for the prefix "
+        "cache of the model server; `input` keeps the order of the file.",
+    )
+    batch_cancel_seconds: float = _setting(
+        30.0, "seconds", "How long a cancelled batch waits for the lines that are in flight.", ge=0, le=3_600
+    )
+    batches_per_hour: int = _setting(
+        2000, "batches per hour", "Rate at which one project creates batches; 0 means no limit.", ge=0, le=1_000_000
+    )
+    webhook_url: str | None = _setting(
+        None, "URL", "Where the end of each batch is reported, as in `https://app.example.org/hook`."
+    )
+    webhook_secret: SecretStr | None = _setting(
+        None, "key", "Secret with which those reports are signed (Standard Webhooks): `whsec_` and base64."
+    )
+    webhook_private: bool = _setting(
+        False, "boolean", "Allow the webhook to be at a private address, such as 10.0.0.5 or localhost."
+    )
     validation: Literal["openai", "advise", "strict", "hosted"] = _setting(
         "advise",
         "mode",
@@ -269,6 +312,31 @@ class Settings(BaseSettings):
             raise ValueError("it must end with a path, as in https://models.example.org/v1")
         return url.rstrip("/")
 
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            origin_of(url)
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            prefix, _, encoded = secret.get_secret_value().partition("_")
+            try:
+                size = len(base64.b64decode(encoded, validate=True))
+            except ValueError:
+                size = 0
+            if prefix != "whsec" or size < MIN_WEBHOOK_SECRET_BYTES:
+                raise ValueError(f"it must be whsec_ and the base64 of at least {MIN_WEBHOOK_SECRET_BYTES} bytes")
+        return secret
+
+    @field_validator("batch_windows")
+    @classmethod
+    def _check_batch_windows(cls, text: str) -> str:
+        return ",".join(seconds_of_windows(text))
+
     @field_validator("cors_origins")
     @classmethod
     def _normalize_origins(cls, text: str | None) -> str | None:
@@ -307,6 +375,11 @@ class Settings(BaseSettings):
         return self.max_connections_per_address or self.max_connections - self.max_connections // 8
 
     @property
+    def batch_window_seconds(self) -> dict[str, int]:
+        """The values of `completion_window` that a batch may have, with their seconds."""
+        return seconds_of_windows(self.batch_windows)
+
+    @property
     def project_quota(self) -> int | None:
         """The quota of each project; None for no limit."""
         return int(self.project_quota_bytes) or None
@@ -315,6 +388,16 @@ class Settings(BaseSettings):
     def organization_quota(self) -> int | None:
         """The quota of each organization; None for no limit."""
         return int(self.organization_quota_bytes) or None
+
+
+def seconds_of_windows(text: str) -> dict[str, int]:
+    """The seconds of each duration of a list such as `24h, 7d`. Raises `ValueError`."""
+    found = {}
+    for item in (part.strip() for part in text.split(",")):
+        if not WINDOW.fullmatch(item):
+            raise ValueError(f"{item!r} is not a duration such as 24h: write minutes (m), hours (h) or days (d)")
+        found[item] = int(item[:-1]) * UNIT_SECONDS[item[-1]]
+    return found
 
 
 def _normalize_origin(text: str) -> str:
@@ -362,10 +445,6 @@ def _check_embeddings(settings: Settings) -> None:
         raise CannotStart(
             f"{model} names a model of the server at {url}: set {variable('embeddings')}=upstream, or leave the "
             "model out"
-        )
-    elif settings.upstream_url and mode == "off":
-        raise CannotStart(
-            f"{url} is used for embeddings only: set {variable('embeddings')}=upstream, or leave the URL out"
         )
 
 

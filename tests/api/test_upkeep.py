@@ -267,6 +267,58 @@ def attached_elsewhere(data: Path) -> None:
     sql(data, "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, chunk_overlap_tokens) SELECT 'vs_x', id, 'proj_x', 1, 'failed', 800, 400 FROM files LIMIT 1")  # fmt: skip
 
 
+def add_batch(data: Path, **values: object) -> None:
+    """A batch in progress, with its job and two lines in its journal."""
+    columns = {"id": "batch_x", "status": "in_progress", "total": 3, "output_size": 4, "bytes_reserved": 4, **values}
+    columns |= dict.fromkeys(("organization_id", "user_id", "endpoint", "completion_window", "input_file_id"), "x")
+    columns |= dict.fromkeys(("output_lifetime", "created_at", "expires_at"), 1)
+    marks = ", ".join("?" * len(columns))
+    sql(data, f"INSERT INTO batches (project_id, {', '.join(columns)}) SELECT id, {marks} FROM projects LIMIT 1", *columns.values())  # fmt: skip
+    sql(data, "UPDATE projects SET bytes_reserved = bytes_reserved + 4 WHERE id = (SELECT project_id FROM batches)")
+    sql(data, "INSERT INTO batch_results SELECT seq, 'output', 0, 1, CAST(char(1,0,0,0,2,0,0,0) AS BLOB), CAST('1' || char(10) || '2' || char(10) AS BLOB) FROM batches")  # fmt: skip
+    sql(data, "INSERT INTO jobs (kind, subject, project_id, due_us, created_us) SELECT 'batch', id, project_id, 1, 1 FROM batches")  # fmt: skip
+
+
+def batch_without_job(data: Path) -> None:
+    add_batch(data)
+    sql(data, "DELETE FROM jobs WHERE kind = 'batch'")
+
+
+def batch_without_input(data: Path) -> None:
+    add_batch(data, input_blob_key="4" * 32)
+
+
+def batch_that_keeps_its_input(data: Path) -> None:
+    add_batch(data, status="expired", input_blob_key=blob(data).name)
+
+
+def batch_with_a_wrong_count(data: Path) -> None:
+    add_batch(data, status="completed", completed=2)
+
+
+def batch_with_more_lines_than_results(data: Path) -> None:
+    add_batch(data, completed=2, failed=1)
+
+
+def batch_with_a_line_twice(data: Path) -> None:
+    add_batch(data)
+    sql(data, "UPDATE batch_results SET lines = CAST(char(1,0,0,0,1,0,0,0) AS BLOB)")
+
+
+def batch_with_another_size(data: Path) -> None:
+    add_batch(data)
+    sql(data, "UPDATE batches SET output_size = 3")
+
+
+def results_of_another_size(data: Path) -> None:
+    add_batch(data, status="expired")
+    sql(data, "UPDATE batches SET error_file_id = (SELECT id FROM files WHERE bytes > 0 LIMIT 1)")
+
+
+def event_without_job(data: Path) -> None:
+    sql(data, "INSERT INTO webhook_events SELECT 'evt_x', id, 'batch.failed', 'batch_x', 1 FROM projects LIMIT 1")
+
+
 def expired(data: Path) -> None:
     sql(data, "UPDATE files SET expires_at = 1 WHERE expires_at IS NOT NULL")
 
@@ -293,6 +345,16 @@ DAMAGE = [
     (doomed_with_file, ["I-21"], 3, 3),
     (live_without_file, ["I-21"], 3, 3),
     (attached_elsewhere, ["I-26"], 3, 3),
+    (add_batch, [], 0, 0),
+    (batch_without_job, ["I-27"], 3, 3),
+    (batch_without_input, ["I-28"], 3, 3),
+    (batch_that_keeps_its_input, ["I-28"], 3, 3),
+    (batch_with_a_wrong_count, ["I-29"], 3, 3),
+    (batch_with_more_lines_than_results, ["I-31"], 3, 3),
+    (batch_with_a_line_twice, ["I-31"], 3, 3),
+    (batch_with_another_size, ["I-31"], 3, 3),
+    (results_of_another_size, ["I-30"], 3, 3),
+    (event_without_job, ["I-32"], 2, 2),
     (without_row, ["I-18", "I-18"], 3, 3),
     (orphan, ["I-04"], 2, 0),
     (stale_staging, ["I-04"], 2, 0),

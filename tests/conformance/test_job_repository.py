@@ -9,6 +9,8 @@ from filestead.database.repositories.jobs import REVIVE_SECONDS, JobQueue
 from filestead.domain.access import Principal
 from filestead.domain.errors import JobLost
 from filestead.domain.jobs import Job, JobKind
+from filestead.installation import new_id
+from filestead.worker.worker import Worker
 from tests.conformance.attachments import claim, count
 from tests.support.databases import Rows
 
@@ -214,3 +216,60 @@ async def test_heartbeats_and_effects_of_the_same_jobs_do_not_deadlock(rows: Row
     beats = [rows.jobs.renew(held, lease_seconds=60) for _ in range(12)]
     await asyncio.gather(*beats, *(effect(job) for job in held if job.kind is JobKind.INDEX))
     assert await count(rows, "jobs") == 1
+
+
+async def test_projects_that_have_their_share_are_left_out(rows: Rows) -> None:
+    one, two = await rows.principal("one"), await rows.principal("two")
+    await add(rows, one, "a", "b")
+    await add(rows, two, "c")
+
+    async def claim_without(*projects: Principal) -> list[str]:
+        excluded = [project.project_id for project in projects]
+        jobs = await rows.jobs.claim([JobKind.INDEX], token="t", lease_seconds=60, limit=9, exclude_projects=excluded)
+        return [job.subject for job in jobs]
+
+    assert await claim_without(one, two) == []
+    assert await claim_without(one) == ["c"]
+    assert await claim_without(two) == ["a", "b"]
+
+
+async def test_a_worker_gives_no_project_more_than_its_share(rows: Rows) -> None:
+    one, two = await rows.principal("one"), await rows.principal("two")
+    await add(rows, one, "a", "b", "c", "d")
+    await add(rows, two, "e")
+    running: list[str] = []
+    release = asyncio.Event()
+
+    class Waiting:
+        async def run(self, job: Job) -> None:
+            running.append(job.subject)
+            await release.wait()
+            await rows.jobs.finish(job)
+
+        async def give_up(self, job: Job, error: str) -> None:
+            raise AssertionError(error)
+
+    worker = Worker(
+        rows.jobs,
+        {JobKind.INDEX: Waiting()},
+        slots=4,
+        slots_per_project=2,
+        lease_seconds=30,
+        new_token=lambda: new_id("t-"),
+    )
+    task = asyncio.create_task(worker.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(running) < 3:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert sorted(running) == ["a", "b", "e"]
+            ((lease,),) = await rows.run("SELECT max(due_us) FROM jobs WHERE token IS NOT NULL")
+            assert lease == int((rows.clock.now + 30) * 1e6)
+            release.set()
+            while len(running) < 5:
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert sorted(running) == ["a", "b", "c", "d", "e"]

@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
-from filestead.database.repositories.table_copier import TABLES_AFTER_FILES, TABLES_BEFORE_FILES, VECTOR_STORE_TABLES
+from filestead.database.repositories.table_copier import RESOURCE_TABLES, TABLES_AFTER_FILES, TABLES_BEFORE_FILES
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
+from tests.support.batch_worker import BatchWorker, input_of, result
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnDisk, OnServers, clean_environment
 from tests.support.seaweedfs import shared_server
@@ -32,7 +33,7 @@ from tests.support.servers import Server
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
 KEY = "sk-copied-0123456789"
-TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES, *VECTOR_STORE_TABLES)
+TABLES = (*TABLES_BEFORE_FILES, "files", *TABLES_AFTER_FILES, *RESOURCE_TABLES)
 _numbers = itertools.count()
 
 
@@ -288,6 +289,49 @@ def test_copying_again_replaces_vector_stores(short_way: Way) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="wordllama is not installed")
+def test_batches_are_copied(short_way: Way) -> None:
+    """One that has ended, one that runs and whose input was deleted meanwhile, and one that waits; the last two go on."""
+    source, target = short_way
+    settings = {"role": "api", "upstream_url": "http://127.0.0.1:9"}
+    with source.serve(**settings) as server:
+
+        def create(*custom_ids: str) -> str:
+            file = server.upload(input_of(*custom_ids), purpose="batch", name="in.jsonl")["id"]
+            form = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            batch_id: str = server.client.post("/batches", json=form).json()["id"]
+            return batch_id
+
+        ended, running, waiting = create("a"), create("a", "b"), create("a")
+        with source.opening() as found, BatchWorker(found.open_for_command()) as worker:
+            job = worker.start(ended, 1)
+            worker.append(job, result("a"))
+            worker.finish(job)
+            worker.append(worker.start(running, 2), result("a", text="x" * 300_000), rate=1.0)
+        file = server.client.get(f"/batches/{running}").json()["input_file_id"]
+        assert server.client.delete(f"/files/{file}").status_code == 200
+        listed = server.client.get("/batches").json()
+    for _ in range(2):
+        assert copy(source, target).returncode == 0
+        done = target.run("verify", "--deep")
+        assert done.returncode == 0, done.stdout
+    with target.serve(key=None, **settings) as server:
+        assert server.client.get("/batches").json() == listed
+        assert server.client.get(f"/batches/{running}/output").content == result("a", text="x" * 300_000)
+        with target.opening() as found, BatchWorker(found.open_for_command()) as worker:
+            job = worker.claim(running)
+            assert worker.input(job) == input_of("a", "b")
+            worker.skip(job, 1)
+            worker.append(job, result("b"))
+            worker.finish(job)
+            worker.finish(worker.start(waiting, 0))
+        output = server.client.get(f"/batches/{running}").json()["output_file_id"]
+        content = server.client.get(f"/files/{output}/content").content
+        assert content == result("a", text="x" * 300_000) + result("b")
+    assert target.run("sweep").returncode == 0
+    done = target.run("verify", "--deep")
+    assert done.returncode == 0, done.stdout
+
+
 def test_vectors_are_copied(short_way: Way) -> None:
     """The target finds by meaning what the source finds, also after a second copy, and without a worker."""
     source, target = short_way

@@ -14,6 +14,9 @@ from filestead.database.engines.postgres.database import PostgresDatabase, conne
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Connection, Database
+from filestead.database.repositories.batches.events import SqlWebhookEventRepository
+from filestead.database.repositories.batches.repository import SqlBatchRepository
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -26,6 +29,7 @@ from filestead.database.repositories.vector_stores.vector_tables import SqlVecto
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.administration import ProjectRepository
+from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorRepository
@@ -74,6 +78,9 @@ class Rows:
     vectors: VectorRepository
     nearest: NearestChunks
     projects: ProjectRepository
+    batches: BatchRepository
+    batch_runs: BatchRunRepository
+    webhook_events: WebhookEventRepository
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -118,6 +125,9 @@ def over(database: Database, clock: Clock) -> Rows:
         SqlVectorRepository(database),
         PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
         SqlProjectRepository(database),
+        SqlBatchRepository(database),
+        SqlBatchRunRepository(database, new_id, webhook=True),
+        SqlWebhookEventRepository(database),
     )
 
 

@@ -51,6 +51,13 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.UnsupportedFileType("file-x", ".gif"), 400, "file_ids", "unsupported_file", "Files with extensions [.gif] are not supported for retrieval."),
     (errors.ItemCursorNotFound("before", "vs_x"), 404, "before", None, "No item found with id 'vs_x' in this list."),
     (errors.InvalidFilter("filters.key", "Bad."), 400, "filters.key", "invalid_value", "Bad."),
+    (errors.BatchNotFound("batch_x"), 404, None, None, "No batch found with id 'batch_x'."),
+    (errors.BatchCursorNotFound("batch_x"), 404, "after", None, "No batch found with id 'batch_x'."),
+    (errors.BatchNotCancellable("completed"), 409, None, None, "Cannot cancel a batch with status 'completed'."),
+    (errors.BatchKeyReused("batch_x"), 400, "Idempotency-Key", "idempotency_key_reused", "This Idempotency-Key was already used for a different batch (batch_x)"),
+    (errors.BatchRateLimited(RateDecision(False, 9, 0, 60, 1.5)), 429, None, "rate_limit_exceeded", "Rate limit reached for batches: Limit 9 / hour. Please try again in 1.5s."),
+    (errors.NoUpstream(), 400, None, "no_upstream", "This server runs no batches: its operator must set FILESTEAD_UPSTREAM_URL"),
+    (errors.NothingToRetry("batch_x", "has not ended"), 409, None, "nothing_to_retry", "The batch has not ended."),
     (errors.JobLost(), 500, None, None, "The server had an error"),
     (errors.SegmentsChanged(), 500, None, None, "The server had an error"),
     (errors.EmbeddingsUnavailable("x"), 500, None, None, "The server had an error"),
@@ -86,7 +93,7 @@ def test_what_may_and_may_not_be_repeated() -> None:
     """The SDKs repeat 408, 409, 429 and every 5xx, unless `x-should-retry` says no."""
     for error, *_ in WANTED:
         answer = error_response_for(error)
-        assert answer.status != 409
+        assert answer.status != 409 or answer.headers["x-should-retry"] == "false"
         if isinstance(error, errors.StorageFull | errors.FileCorrupt):
             assert answer.headers["x-should-retry"] == "false"
         if answer.status in (429, 503):

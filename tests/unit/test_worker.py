@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,8 +61,8 @@ class Recorder:
 
 
 @asynccontextmanager
-async def working(rows: Rows, handler: Recorder, slots: int = 2) -> AsyncIterator[Worker]:
-    made = Worker(rows.jobs, {JobKind.INDEX: handler}, slots=slots, new_token=lambda: new_id("t"))
+async def working(rows: Rows, handler: Recorder, slots: int = 2, **options: Any) -> AsyncIterator[Worker]:
+    made = Worker(rows.jobs, {JobKind.INDEX: handler}, slots=slots, new_token=lambda: new_id("t"), **options)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -130,10 +131,7 @@ async def test_jobs_in_progress_are_given_back_at_the_shutdown(rows: Rows) -> No
     assert job.attempts == 1, "the interrupted attempt does not count"
 
 
-async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 0.2)
+async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(rows: Rows) -> None:
     await enqueue(rows, 1)
     cancelled = asyncio.Event()
 
@@ -145,7 +143,7 @@ async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(
             raise
 
     handler = Recorder(rows, hang)
-    async with working(rows, handler):
+    async with working(rows, handler, lease_seconds=0.2):
         await until(lambda: len(handler.ran) == 1)
         rows.clock.pass_(0.15)
         await asyncio.sleep(0.15)  # a heartbeat

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from filestead import __version__, wire
+from filestead.api.http.json_body import MAX_KEY_CHARACTERS, MAX_PAIRS, MAX_VALUE_CHARACTERS
 from filestead.api.http.routing import JSON, PUBLIC, Operation
 
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
@@ -42,6 +43,38 @@ def json_response(description: str, schema: type | dict[str, Any], **headers: An
 def query_parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     """Describe an optional query parameter."""
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+NO_NUL = "^[^\\u0000]*$"
+TEXT: dict[str, Any] = {"type": "string", "pattern": NO_NUL}
+NULL: dict[str, Any] = {"type": "null"}
+
+
+def closed_object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    """Describe an object with exactly these members."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        # A member that is null counts as absent.
+        "properties": {
+            name: schema if name in required or schema == NULL else {"anyOf": [schema, NULL]}
+            for name, schema in properties.items()
+        },
+        **({"required": list(required)} if required else {}),
+    }
+
+
+METADATA: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": MAX_PAIRS,
+    "propertyNames": {**TEXT, "maxLength": MAX_KEY_CHARACTERS},
+    "additionalProperties": {**TEXT, "maxLength": MAX_VALUE_CHARACTERS},
+}
+
+
+def json_request(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """Describe a body in JSON."""
+    return {"required": required, "content": {JSON: {"schema": schema}}}
 
 
 def build_document(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from filestead import wire
 from filestead.api import files, openapi, service
+from filestead.api.batches import openapi as batches
+from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import json_response
@@ -16,6 +18,7 @@ from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.vector_stores import openapi as vector_stores
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.domain.access import Scope
+from filestead.wire import batches as batch
 from filestead.wire import vector_stores as vs
 
 
@@ -26,6 +29,7 @@ class Handlers:
     files: files.FileHandlers
     vector_stores: VectorStoreHandlers
     organization: OrganizationHandlers
+    batches: BatchHandlers
     service: service.ServiceHandlers
 
 
@@ -34,7 +38,8 @@ STATUS = {200: json_response("Yes.", service.STATUS_SCHEMA)}
 
 STORE = "/v1/vector_stores/{vector_store_id}"
 STORE_FILE = f"{STORE}/files/{{file_id}}"
-BATCH = f"{STORE}/file_batches/{{batch_id}}"
+STORE_BATCH = f"{STORE}/file_batches/{{batch_id}}"
+BATCH = "/v1/batches/{batch_id}"
 
 # fmt: off
 OPERATIONS: tuple[Operation[Handlers], ...] = (
@@ -98,17 +103,35 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         "Vector stores", "createVectorStoreFileBatch", "Attach files together",
         {200: json_response("The file batch.", vs.FileBatch)}, errors=(404, 413),
         request_body=vector_stores.NEW_BATCH),
-    Operation("GET", BATCH, Scope.READ, lambda to: to.vector_stores.retrieve_batch,
+    Operation("GET", STORE_BATCH, Scope.READ, lambda to: to.vector_stores.retrieve_batch,
         "Vector stores", "getVectorStoreFileBatch", "Retrieve a file batch",
         {200: json_response("The file batch.", vs.FileBatch)}, errors=(404,)),
-    Operation("POST", f"{BATCH}/cancel", Scope.WRITE, lambda to: to.vector_stores.cancel_batch,
+    Operation("POST", f"{STORE_BATCH}/cancel", Scope.WRITE, lambda to: to.vector_stores.cancel_batch,
         "Vector stores", "cancelVectorStoreFileBatch", "Cancel a file batch",
         {200: json_response("The file batch.", vs.FileBatch)}, errors=(404,)),
-    Operation("GET", f"{BATCH}/files", Scope.READ, lambda to: to.vector_stores.list_batch_files,
+    Operation("GET", f"{STORE_BATCH}/files", Scope.READ, lambda to: to.vector_stores.list_batch_files,
         "Vector stores", "listFilesInVectorStoreBatch", "List the files of a batch",
         {200: json_response("A page of files.", vs.ListVectorStoreFiles)}, errors=(404,),
         parameters=vector_stores.FILE_LIST_PARAMETERS),
     *organization.operations(lambda to: to.organization),
+    Operation("GET", "/v1/batches", Scope.READ, lambda to: to.batches.list, "Batches", "listBatches", "List batches",
+        {200: json_response("A page of batches.", batch.ListBatches)}, errors=(404,),
+        parameters=batches.LIST_PARAMETERS),
+    Operation("POST", "/v1/batches", Scope.WRITE, lambda to: to.batches.create, "Batches", "createBatch",
+        "Create a batch", {200: json_response("The batch.", batch.Batch, **files.REPLAYED_HEADER)}, errors=(413,),
+        parameters=[batches.IDEMPOTENCY_KEY], request_body=batches.NEW_BATCH),
+    Operation("GET", BATCH, Scope.READ, lambda to: to.batches.retrieve, "Batches", "retrieveBatch",
+        "Retrieve a batch", {200: json_response("The batch.", batch.Batch, **batches.ETA)}, errors=(404,)),
+    Operation("POST", f"{BATCH}/cancel", Scope.WRITE, lambda to: to.batches.cancel, "Batches", "cancelBatch",
+        "Cancel a batch", {200: json_response("The batch.", batch.Batch)}, errors=(404, 409)),
+    Operation("POST", f"{BATCH}/retry", Scope.WRITE, lambda to: to.batches.retry, "Batches", "retryBatch",
+        "Create a batch of the lines that failed, expired or were cancelled",
+        {200: json_response("The new batch.", batch.Batch)}, errors=(404, 409, 507)),
+    Operation("GET", f"{BATCH}/output", Scope.READ, lambda to: to.batches.output, "Batches", "readBatchOutput",
+        "Read the output so far", batches.RESULTS, errors=(404, 412, 416), parameters=batches.RESULT_PARAMETERS),
+    Operation("GET", f"{BATCH}/errors", Scope.READ, lambda to: to.batches.errors, "Batches", "readBatchErrors",
+        "Read the lines without output so far", batches.RESULTS, errors=(404, 412, 416),
+        parameters=batches.RESULT_PARAMETERS),
     Operation("GET", "/", PUBLIC, lambda to: to.service.about, "Operations", "about", "What this server is", ABOUT),
     Operation("GET", "/v1", PUBLIC, lambda to: to.service.about, "Operations", "aboutV1", "What this server is", ABOUT,
         aliases=("/v1/",)),
@@ -125,5 +148,11 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 @functools.cache
 def build_openapi() -> bytes:
     """Build the OpenAPI document of all operations."""
-    schemas = {**files.SCHEMAS, **vector_stores.SCHEMAS, **organization.SCHEMAS, **service.SCHEMAS}
+    schemas = {
+        **files.SCHEMAS,
+        **vector_stores.SCHEMAS,
+        **batches.SCHEMAS,
+        **organization.SCHEMAS,
+        **service.SCHEMAS,
+    }
     return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)

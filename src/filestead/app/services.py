@@ -5,9 +5,10 @@ import contextlib
 import functools
 import importlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from filestead.app.embedding import build_embedders
@@ -15,6 +16,9 @@ from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
 from filestead.domain.administration import Administration
+from filestead.domain.batches.results import ResultReader
+from filestead.domain.batches.retrying import Retrying
+from filestead.domain.batches.service import Batches
 from filestead.domain.errors import DomainError
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
@@ -43,6 +47,8 @@ HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
+BLOCKS_PER_SWEEP = 100
+"""Of journals; one has up to 256 KiB."""
 LOOK_SECONDS = 600.0
 """Interval at which stores are looked for that have no vectors of the model that the settings name."""
 STORES_PER_LOOK = 1_000
@@ -94,6 +100,16 @@ class Services:
             run_in_thread=_run_on(self._search_threads),
             dense=self._build_dense_search(settings, embedders) if embedders is not None else None,
         )
+        self.batches = Batches(
+            backends.batches,
+            new_id=_new_batch_id,
+            windows=settings.batch_window_seconds,
+            has_upstream=lambda: settings.upstream_url is not None,
+            batches_per_hour=settings.batches_per_hour,
+            added=lambda: None,
+        )
+        self.batch_results = ResultReader(backends.batches, self.files)
+        self.batch_retrying = Retrying(self.batches, self.files, run_in_thread=_run_on(self._hash_threads))
         self._sweeper = Sweeper(backends.files, backends.blobs)
         self._sweep_seconds = settings.sweep_seconds
 
@@ -145,6 +161,10 @@ class Services:
         if await self._backends.vectors.add_jobs(self._embedders.target.name, limit=STORES_PER_LOOK) and self.worker:
             self.worker.wake()
 
+    async def _sweep_journals(self) -> None:
+        while await self._backends.batch_runs.delete_finished_journals(BLOCKS_PER_SWEEP):
+            pass
+
     async def _sweep_index(self) -> None:
         while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
             pass
@@ -152,8 +172,9 @@ class Services:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
+        sweeps = (self._sweeper.sweep, self._sweep_journals, self._sweep_index)
         background_tasks = [
-            asyncio.create_task(_repeat(self._sweep_seconds, self._sweeper.sweep, self._sweep_index)),
+            asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
         ]
         if self.worker is not None:
@@ -182,6 +203,11 @@ def _build_pool(settings: Settings) -> SandboxPool:
     )
     prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
     return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
+
+
+def _new_batch_id() -> str:
+    """A fresh id in the recorded form: 8 hexadecimal digits of the time, then 24 random ones."""
+    return f"batch_{int(time()):08x}{secrets.token_hex(12)}"
 
 
 def _ranker() -> Ranker:

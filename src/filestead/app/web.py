@@ -8,6 +8,8 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from filestead import __version__
+from filestead.api.batches.handlers import BatchHandlers
+from filestead.api.batches.results import ResultResponses
 from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
@@ -41,6 +43,7 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         ),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         OrganizationHandlers(services.administration, body_limits, time),
+        BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
         ServiceHandlers(services.find_unavailable_component, build_openapi),
     )
     authenticator = RequestAuthenticator(

@@ -44,7 +44,12 @@ projects = sa.Table(
     sa.Column("name", Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("bytes_used", sa.BigInteger, nullable=False, server_default="0", comment="of files"),
-    sa.Column("bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="of pending blobs"),
+    sa.Column(
+        "bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="of pending blobs and journals"
+    ),
+    sa.Column(
+        "batch_arrival_us", sa.BigInteger, nullable=False, server_default="0", comment="GCRA state of created batches"
+    ),
     sa.UniqueConstraint("organization_id", "name"),
     sa.CheckConstraint("bytes_used >= 0 AND bytes_reserved >= 0", name="ledger_not_negative"),
 )
@@ -309,6 +314,89 @@ vector_values = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False, comment="float32, little endian"),
 )
 
+# Batches, see `domain.batches`. A row is never deleted.
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True, comment="order of creation, never shown"),
+    sa.Column("id", Text, nullable=False, unique=True),
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("organization_id", Text, nullable=False, comment="of the project"),
+    sa.Column("user_id", Text, nullable=False, comment="who created it"),
+    sa.Column("endpoint", Text, nullable=False),
+    sa.Column("completion_window", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("model", Text, comment="null unless all lines name the same"),
+    sa.Column("errors", Text, comment="JSON; null unless validation failed"),
+    sa.Column("metadata", Text, comment="JSON"),
+    sa.Column("input_file_id", Text, nullable=False, comment="as the client named it"),
+    sa.Column(
+        "input_blob_key", Text, comment="not deleted as long as it stands here; null without input or at the end"
+    ),
+    sa.Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("input_sha256", Text, nullable=False, server_default=""),
+    sa.Column("output_lifetime", sa.BigInteger, nullable=False, comment="seconds from the creation of its files"),
+    sa.Column("output_file_id", Text),
+    sa.Column("error_file_id", Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("in_progress_at", sa.BigInteger),
+    sa.Column("finalizing_at", sa.BigInteger),
+    sa.Column("completed_at", sa.BigInteger),
+    sa.Column("failed_at", sa.BigInteger),
+    sa.Column("expired_at", sa.BigInteger),
+    sa.Column("cancelling_at", sa.BigInteger),
+    sa.Column("cancelled_at", sa.BigInteger),
+    sa.Column("total", sa.BigInteger, nullable=False, server_default="0", comment="lines; 0 until validated"),
+    sa.Column("completed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("failed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("reasoning_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("total_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lines_per_second", sa.Float),
+    sa.Column("output_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
+    sa.Column("error_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
+    sa.Column("bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="for the journal"),
+    sa.Column(
+        "to_sweep",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="1 from its end until its journal is deleted",
+    ),
+    sa.Column("idempotency_key", Text, comment="as the client sent it"),
+    sa.Column("fingerprint", Text, comment="of the request that came with the key"),
+    sa.Column("retry_of", Text, comment="the batch whose failed lines this one repeats"),
+    sa.UniqueConstraint("project_id", "idempotency_key"),
+    sqlite_autoincrement=True,
+)
+
+# The journal of a batch: results as they came, whole lines, until the sweep of a batch that has ended.
+batch_results = sa.Table(
+    "batch_results",
+    metadata,
+    sa.Column("batch", sa.BigInteger, primary_key=True, autoincrement=False, comment="seq of the batch"),
+    sa.Column("kind", Text, primary_key=True, comment="output or error"),
+    sa.Column("offset_start", sa.BigInteger, primary_key=True, autoincrement=False, comment="in the results of a kind"),
+    sa.Column("first_line", sa.BigInteger, nullable=False, comment="identifies the block: a line has one result"),
+    sa.Column("lines", sa.LargeBinary, nullable=False, comment="uint32, little endian"),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("batch", "first_line"),
+)
+
+# Events to be delivered to the webhook; a row is deleted when it was.
+webhook_events = sa.Table(
+    "webhook_events",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("project_id", Text, sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("type", Text, nullable=False, comment="as in batch.completed"),
+    sa.Column("subject", Text, nullable=False, comment="id of the object"),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
 leased = blobs.c.lease_until_us.is_not(None)
 expiring = files.c.expires_at.is_not(None)
 sa.Index("blobs_by_lease", blobs.c.lease_until_us, sqlite_where=leased, postgresql_where=leased)
@@ -342,5 +430,12 @@ sa.Index(
     sqlite_where=in_batch,
     postgresql_where=in_batch,
 )
+sa.Index("batches_by_time", batches.c.project_id, batches.c.created_at, batches.c.seq)
+pinning = batches.c.input_blob_key.is_not(None)
+sa.Index("batches_by_pin", batches.c.input_blob_key, sqlite_where=pinning, postgresql_where=pinning)
+to_sweep = batches.c.to_sweep == 1
+sa.Index("batches_to_sweep", batches.c.seq, sqlite_where=to_sweep, postgresql_where=to_sweep)
+reserving = batches.c.bytes_reserved > 0
+sa.Index("batches_reserving", batches.c.project_id, sqlite_where=reserving, postgresql_where=reserving)
 not_ready = index_segments.c.state != "ready"
 sa.Index("index_segments_not_ready", index_segments.c.id, sqlite_where=not_ready, postgresql_where=not_ready)

@@ -347,6 +347,62 @@ class FileCorrupt(DomainError):
         self.file_id = file_id
 
 
+# --- batches --------------------------------------------------------------------------------------------------------
+
+
+class BatchNotFound(DomainError):
+    """No such batch in this project: unknown and foreign ids alike."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"no batch {batch_id}")
+        self.batch_id = batch_id
+
+
+class BatchCursorNotFound(DomainError):
+    """The `after` of a listing is no batch of this project."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"no batch {batch_id} to list after")
+        self.batch_id = batch_id
+
+
+class BatchNotCancellable(DomainError):
+    """The batch is past the point where it could be cancelled."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the batch is {status}")
+        self.status = status
+
+
+class BatchKeyReused(DomainError):
+    """The idempotency key was used for another request, which created the batch `batch_id`."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"the idempotency key belongs to {batch_id}")
+        self.batch_id = batch_id
+
+
+class BatchRateLimited(DomainError):
+    """The project creates batches faster than allowed."""
+
+    def __init__(self, decision: RateDecision) -> None:
+        super().__init__("too many batches")
+        self.decision = decision
+
+
+class NoUpstream(DomainError):
+    """No model endpoint is configured that could run a batch."""
+
+
+class NothingToRetry(DomainError):
+    """The batch has no failed, expired or cancelled lines, or has not ended; `reason` completes "the batch ..."."""
+
+    def __init__(self, batch_id: str, reason: str) -> None:
+        super().__init__(f"the batch {batch_id} {reason}")
+        self.batch_id = batch_id
+        self.reason = reason
+
+
 # --- administration -------------------------------------------------------------------------------------------------
 
 

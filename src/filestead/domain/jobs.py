@@ -4,7 +4,7 @@ A job is a row of the table `jobs`. It is added in the transaction of the change
 transaction of its effect, so that a crash at any point loses no job and repeats no effect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -19,6 +19,15 @@ RETRY_SECONDS = (1, 5, 30, 120)
 """Delay before the second, third ... attempt, each with up to 50 % of jitter."""
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a job is tried, and how long it waits between attempts."""
+
+    max_attempts: int | None = MAX_ATTEMPTS
+    """None for a job that ends by itself: it is never given up."""
+    delays: Sequence[float] = RETRY_SECONDS
+
+
 class JobKind(StrEnum):
     """What a job does; its subject is the key of a row."""
 
@@ -28,10 +37,22 @@ class JobKind(StrEnum):
     """Merge index segments of a vector store; the subject is the id of the store."""
     EMBED = "embed"
     """Make the vectors that a vector store lacks; the subject is the id of the store."""
+    BATCH = "batch"
+    """Validate and run a batch; the subject is its id."""
+    WEBHOOK = "webhook"
+    """Deliver an event; the subject is its id."""
 
 
 URGENT = frozenset({JobKind.MERGE})
 """Kinds that come before all others of their project: as long as merges wait behind files, searches become slower."""
+
+
+RETRY_POLICIES = {
+    JobKind.BATCH: RetryPolicy(None, (1, 2, 5, 10, 30)),  # its window ends it
+    # About 72 hours in all.
+    JobKind.WEBHOOK: RetryPolicy(20, (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400)),
+}
+"""The kinds that do not follow the default policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +85,18 @@ class DeadJob:
 class JobRepository(Protocol):
     """Rows of jobs. Leases and delays use the database's clock; errors as in `FileRepository`."""
 
-    async def claim(self, kinds: Sequence[JobKind], *, token: str, lease_seconds: int, limit: int) -> list[Job]:
+    async def claim(
+        self,
+        kinds: Sequence[JobKind],
+        *,
+        token: str,
+        lease_seconds: int,
+        limit: int,
+        exclude_projects: Collection[str] = (),
+    ) -> list[Job]:
         """Claim up to `limit` jobs that are due, or whose lease has expired; each job goes to one caller.
 
-        `token` is a fresh one for each call.
+        `token` is a fresh one for each call. Jobs of `exclude_projects` are left out: they have their share already.
 
         Projects take turns: the project that was served least recently comes first, one job at a time. Within a
         project urgent jobs come first, and then the job that has been due longest.

@@ -1,4 +1,7 @@
-"""Rate limits per minute by GCRA. Times are in microseconds; the state is one theoretical arrival time."""
+"""Rate limits per minute, or per another period, by GCRA.
+
+Times are in microseconds; the state is one theoretical arrival time.
+"""
 
 from dataclasses import dataclass
 
@@ -16,23 +19,23 @@ class RateDecision:
     retry_after: float
 
 
-def interval(limit: int) -> int:
+def interval(limit: int, period: int = PERIOD) -> int:
     """Microseconds between two uploads at the steady rate."""
-    return PERIOD // limit
+    return period // limit
 
 
-def allowed(limit: int, arrival: int, now: int) -> RateDecision:
+def allowed(limit: int, arrival: int, now: int, *, period: int = PERIOD) -> RateDecision:
     """The decision on an upload that moved the theoretical arrival time to `arrival`."""
-    remaining = max(0, (now + PERIOD - arrival) // interval(limit))
+    remaining = max(0, (now + period - arrival) // interval(limit, period))
     return RateDecision(True, limit, remaining, (arrival - now) / 1e6, 0.0)
 
 
-def refused(limit: int, arrival: int, now: int, *, cost: int | None = None) -> RateDecision:
+def refused(limit: int, arrival: int, now: int, *, cost: int | None = None, period: int = PERIOD) -> RateDecision:
     """The decision on an upload for which the theoretical arrival time `arrival` was too far ahead.
 
     `cost` is what the request would have added to the arrival time; the interval of one upload by default.
     """
-    wait = arrival + (interval(limit) if cost is None else cost) - PERIOD - now
+    wait = arrival + (interval(limit, period) if cost is None else cost) - period - now
     return RateDecision(False, limit, 0, (arrival - now) / 1e6, max(0, wait) / 1e6)
 
 

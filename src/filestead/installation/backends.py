@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database.engines.statements import Database
+from filestead.database.repositories.batches.events import SqlWebhookEventRepository
+from filestead.database.repositories.batches.repository import SqlBatchRepository
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -22,6 +25,7 @@ from filestead.database.repositories.vector_stores.vector_tables import SqlVecto
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
 from filestead.domain.administration import ProjectRepository
+from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.clock import ClockWatch
 from filestead.domain.files.interfaces import FileRepository
@@ -50,6 +54,9 @@ class Backends:
     vector_blocks: VectorBlocks
     nearest: NearestChunks | None
     """Search by vectors in the database; None where `vector_blocks` are scanned instead."""
+    batches: BatchRepository
+    batch_runs: BatchRunRepository
+    webhook_events: WebhookEventRepository
     blobs: HealthCheckedBlobs
     tables: TableCopier
     vector_copier: VectorCopier
@@ -76,6 +83,9 @@ def build_backends(settings: Settings, database: Database, blobs: "LocalBlobs | 
         SqlVectorRepository(database),
         SqlVectorBlocks(database),
         None if database.dialect.name == "sqlite" else PgvectorSearch(database),
+        SqlBatchRepository(database),
+        SqlBatchRunRepository(database, new_id, watch=watch, webhook=settings.webhook_url is not None),
+        SqlWebhookEventRepository(database),
         HealthCheckedBlobs(blobs),
         TableCopier(database),
         VectorCopier(database),

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from filestead.database.repositories.table_copier import (
+    RESOURCE_TABLES,
     SEQUENCES,
     TABLES_AFTER_FILES,
     TABLES_BEFORE_FILES,
-    VECTOR_STORE_TABLES,
     VECTOR_TABLES,
     Row,
 )
@@ -34,7 +34,10 @@ PAGE = 50
 """Files per page: an interrupted copy repeats at most so many."""
 
 ROWS = 200
-"""Rows of vector stores that are copied at once."""
+"""Rows of vector stores and batches that are copied at once."""
+
+LARGE_ROWS = 8
+"""The same, of a table whose rows have up to 256 KiB or one long line."""
 
 CONCURRENT_BLOBS = 4
 LEASE_SECONDS = LONGEST_LEASE_SECONDS
@@ -67,7 +70,7 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     while page := await source.tables.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
         after = page[-1]
-    await _copy_vector_stores(source, target)
+    await _copy_resources(source, target)
     await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
@@ -113,22 +116,24 @@ async def _copy_table(source: Backends, target: Backends, table: str) -> None:
         await target.tables.write(table, page)
 
 
-async def _copy_vector_stores(source: Backends, target: Backends) -> None:
-    """Copy rows of vector stores, their index and the jobs anew: they may have changed in any way since the last copy.
+async def _copy_resources(source: Backends, target: Backends) -> None:
+    """Copy rows of vector stores, batches and jobs anew: they may have changed in any way since the last copy.
 
-    Claims of jobs are not copied: no worker runs.
+    Claims of jobs are not copied: no worker runs, so that they are due.
     """
     await target.vector_copier.clear()
-    for table in ("detached_files", *VECTOR_TABLES, *reversed(VECTOR_STORE_TABLES), "detached_files"):
+    for table in ("detached_files", *VECTOR_TABLES, *reversed(RESOURCE_TABLES), "detached_files"):
         await target.tables.clear(table)
-    for table in VECTOR_STORE_TABLES:
+    for table in RESOURCE_TABLES:
         after: Row | None = None
         while page := await _rows(source, table, after):
             after = page[-1]
             if table == "jobs":
-                page = [row | {"token": None} for row in page]
+                page = [row | {"token": None, "due_us": row["created_us"]} if row["token"] else row for row in page]
             elif table == "vector_store_chunks":
                 await _record_detached(target, page)
+            elif table == "batches":
+                await _copy_inputs(source, target, page)
             await target.tables.write(table, page)
     await _copy_vectors(source, target)
 
@@ -157,10 +162,25 @@ async def _record_detached(target: Backends, chunks: list[Row]) -> None:
         await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
 
 
+async def _copy_inputs(source: Backends, target: Backends, batches: list[Row]) -> None:
+    """Copy the inputs of batches whose files were deleted meanwhile: no file has them any more."""
+    for batch in batches:
+        key = batch["input_blob_key"]
+        if key is None or (await target.files.blob_states([key])).get(key) is BlobState.LIVE:
+            continue
+        row = {"id": batch["input_file_id"], "blob_key": key, "project_id": batch["project_id"]}
+        row |= {"bytes": batch["input_bytes"], "sha256": batch["input_sha256"]}
+        await target.tables.register_pending_blobs([row], lease_seconds=LEASE_SECONDS)
+        if await target.blobs.size(key) != row["bytes"]:
+            await target.blobs.delete(key)
+            await _copy_blob(source, target, row, Copied(), lambda: None)
+        await target.files.abandon(key)  # as in the source: marked for deletion, and left as long as it is needed
+
+
 async def _rows(source: Backends, table: str, after: Row | None) -> list[Row]:
     if table == "vector_store_files":
         return await source.tables.attached_files(after, ROWS)
-    return await source.tables.rows(table, after, ROWS)
+    return await source.tables.rows(table, after, LARGE_ROWS if table == "batch_results" else ROWS)
 
 
 async def _total(source: Backends) -> int:

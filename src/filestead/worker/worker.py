@@ -1,18 +1,20 @@
 """The claim loop of a process, and the heartbeat of the jobs that it holds.
 
 A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are
-given back. A failure is retried with growing delays; after `MAX_ATTEMPTS` the job goes to the dead letters.
+given back. A failure is retried with growing delays, as the policy of its kind says; then the job goes to the dead
+letters.
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from filestead.domain.errors import DomainError, JobLost
-from filestead.domain.jobs import LEASE_SECONDS, MAX_ATTEMPTS, RETRY_SECONDS, Job, JobKind, JobRepository
+from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
 
 log = logging.getLogger("filestead")
 
@@ -34,11 +36,21 @@ class Worker:
     """Runs up to `slots` jobs at a time."""
 
     def __init__(
-        self, jobs: JobRepository, handlers: Mapping[JobKind, Handler], *, slots: int, new_token: Callable[[], str]
+        self,
+        jobs: JobRepository,
+        handlers: Mapping[JobKind, Handler],
+        *,
+        slots: int,
+        new_token: Callable[[], str],
+        slots_per_project: int | None = None,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
+        """`slots_per_project` is for jobs that run for long: one project may not take all slots."""
         self._jobs = jobs
         self._handlers = handlers
         self._slots = slots
+        self._slots_per_project = slots_per_project
+        self._lease_seconds = lease_seconds
         self._new_token = new_token
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Job] = {}
@@ -68,9 +80,15 @@ class Worker:
         free = self._slots - len(self._running)
         if free <= 0:
             return 0
+        share = self._slots_per_project
+        running = Counter(job.project_id for job in self._running.values())
         try:
             jobs = await self._jobs.claim(
-                list(self._handlers), token=self._new_token(), lease_seconds=LEASE_SECONDS, limit=free
+                list(self._handlers),
+                token=self._new_token(),
+                lease_seconds=self._lease_seconds,
+                limit=free if share is None else 1,  # one by one, as a project may get to its share
+                exclude_projects=[] if share is None else [each for each, held in running.items() if held >= share],
             )
         except DomainError as error:
             log.warning("no jobs can be claimed now: %s", error)
@@ -97,12 +115,12 @@ class Worker:
 
     async def _keep_leases(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 4)
+            await asyncio.sleep(self._lease_seconds / 4)
             held = dict(self._running)
             if not held:
                 continue
             try:
-                kept = await self._jobs.renew(list(held.values()), lease_seconds=LEASE_SECONDS)
+                kept = await self._jobs.renew(list(held.values()), lease_seconds=self._lease_seconds)
             except DomainError as error:
                 log.warning("the leases of %d jobs were not renewed: %s", len(held), error)
                 continue
@@ -113,7 +131,8 @@ class Worker:
     async def _run_job(self, job: Job) -> None:
         handler = self._handlers[job.kind]
         try:
-            if job.attempts > MAX_ATTEMPTS:  # the last attempts have ended with their workers
+            most = _policy(job).max_attempts
+            if most is not None and job.attempts > most:  # the last attempts have ended with their workers
                 await self._give_up(handler, job, "its workers died during every attempt")
                 return
             await handler.run(job)
@@ -131,10 +150,11 @@ class Worker:
             log.exception("job %d (%s %s) failed", job.id, job.kind, job.subject)
         text = f"{type(error).__name__}: {error}"
         try:
-            if job.attempts >= MAX_ATTEMPTS:
+            policy = _policy(job)
+            if policy.max_attempts is not None and job.attempts >= policy.max_attempts:
                 await self._give_up(handler, job, text)
                 return
-            delay = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
+            delay = policy.delays[min(max(job.attempts, 1), len(policy.delays)) - 1]
             await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))
         except DomainError as failure:
             log.warning("job %d waits for the end of its lease: %s", job.id, failure)
@@ -145,3 +165,7 @@ class Worker:
         )
         with contextlib.suppress(JobLost):
             await handler.give_up(job, error)
+
+
+def _policy(job: Job) -> RetryPolicy:
+    return RETRY_POLICIES.get(job.kind, RetryPolicy())

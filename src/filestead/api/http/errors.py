@@ -32,18 +32,18 @@ class ErrorResponse:
     type: str = INVALID_REQUEST
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def body(self) -> bytes:
+    def body(self, *, detail: bool = True) -> bytes:
         """Encode the envelope. For a 401 it is indented by four spaces and has no `detail`, as at the hosted edge."""
         error = wire.Error(self.message, self.type, self.param, self.code)
         if self.status == 401:
             return wire.encode(wire.ErrorBody(error), indent=4)
-        return wire.encode(wire.ErrorBody(error, wire.ErrorDetail(self.message, self.code)))
+        return wire.encode(wire.ErrorBody(error, wire.ErrorDetail(self.message, self.code) if detail else None))
 
-    def to_response(self) -> Response:
-        """Build the HTTP response."""
+    def to_response(self, *, detail: bool = True) -> Response:
+        """Build the HTTP response. Only the files service has the member `detail`."""
         media_type = "application/json; charset=utf-8" if self.status == 401 else "application/json"
         headers = {**self.headers, "content-type": media_type}
-        return Response(self.body(), self.status, headers)
+        return Response(self.body(detail=detail), self.status, headers)
 
 
 class ApiError(Exception):
@@ -174,6 +174,19 @@ def _attach_rate_limited(error: errors.AttachRateLimited) -> ErrorResponse:
     )
 
 
+def _batch_rate_limited(error: errors.BatchRateLimited) -> ErrorResponse:
+    decision = error.decision
+    return ErrorResponse(
+        429,
+        f"Rate limit reached for batches: Limit {decision.limit} / hour. "
+        f"Please try again in {_format_duration(decision.retry_after)}.",
+        None,
+        "rate_limit_exceeded",
+        "requests",
+        rate_limit_headers(decision),
+    )
+
+
 def _unsupported_file_type(error: errors.UnsupportedFileType) -> ErrorResponse:
     return ErrorResponse(
         400,
@@ -280,6 +293,31 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         404, f"No item found with id '{error.item_id}' in this list.", error.param
     ),
     errors.InvalidFilter: lambda error: ErrorResponse(400, error.message, error.param, "invalid_value"),
+    errors.BatchNotFound: lambda error: ErrorResponse(404, f"No batch found with id '{error.batch_id}'."),
+    errors.BatchCursorNotFound: lambda error: ErrorResponse(
+        404, f"No batch found with id '{error.batch_id}'.", "after"
+    ),
+    errors.BatchNotCancellable: lambda error: ErrorResponse(
+        409, f"Cannot cancel a batch with status '{error.status}'.", headers=NO_RETRY
+    ),
+    errors.BatchKeyReused: lambda error: ErrorResponse(
+        400,
+        f"This Idempotency-Key was already used for a different batch ({error.batch_id}); nothing was created. Use a "
+        "new key, or repeat the original request.",
+        IDEMPOTENCY_KEY_HEADER,
+        "idempotency_key_reused",
+    ),
+    errors.BatchRateLimited: _batch_rate_limited,
+    errors.NoUpstream: lambda _: ErrorResponse(
+        400,
+        "This server runs no batches: its operator must set FILESTEAD_UPSTREAM_URL to an OpenAI-compatible server "
+        "that runs models.",
+        None,
+        "no_upstream",
+    ),
+    errors.NothingToRetry: lambda error: ErrorResponse(
+        409, f"The batch {error.reason}.", None, "nothing_to_retry", headers=NO_RETRY
+    ),
     errors.JobLost: lambda _: INTERNAL_ERROR,
     errors.SegmentsChanged: lambda _: INTERNAL_ERROR,
     errors.EmbeddingsUnavailable: lambda _: INTERNAL_ERROR,  # jobs alone raise it; a search goes without

@@ -18,6 +18,8 @@ from filestead.domain.errors import DomainError
 log = logging.getLogger("filestead")
 
 ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+PATHS_WITHOUT_DETAIL = ("/v1/batches",)
+"""Paths whose errors have no member `detail`, as recorded."""
 OPENAI_VERSION = b"2020-10-01"
 
 
@@ -103,7 +105,8 @@ class _RequestContext:
         self._log(error, response.status)
         if self._response_started:
             raise error  # the server closes the connection, so that a truncated body cannot pass for a complete one
-        await response.to_response()(self._scope, self._receive, self.send)
+        detail = not self._scope["path"].startswith(PATHS_WITHOUT_DETAIL)
+        await response.to_response(detail=detail)(self._scope, self._receive, self.send)
 
 
 def _to_ascii(text: str) -> bytes:

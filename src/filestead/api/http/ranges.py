@@ -131,6 +131,17 @@ def _parse_range(header: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+def parse_growing_range(header: str | None) -> tuple[int, int | None] | None:
+    """Parse a single range of content whose length is not known yet: (start, end), and None for an end that is open.
+
+    None if there is none, or it must be ignored: also one that counts from the end.
+    """
+    match = RANGE.fullmatch(header.strip()) if header is not None and len(header) <= MAX_RANGE_HEADER else None
+    if match is None or not match[1] or (match[2] and int(match[2]) < int(match[1])):
+        return None
+    return int(match[1]), int(match[2]) + 1 if match[2] else None
+
+
 async def with_first_block_read(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Read the first block ahead, so that an unreadable file is detected before the response starts."""
     first = await anext(blocks, b"")

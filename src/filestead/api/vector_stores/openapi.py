@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from filestead.api.http.json_body import MAX_KEY_CHARACTERS, MAX_PAIRS, MAX_VALUE_CHARACTERS
-from filestead.api.http.routing import JSON
-from filestead.api.openapi import Schemas, query_parameter
+from filestead.api.http.json_body import MAX_VALUE_CHARACTERS
+from filestead.api.openapi import METADATA, NULL, TEXT, Schemas, closed_object, json_request, query_parameter
 from filestead.api.vector_stores import parsing
 from filestead.api.vector_stores.handlers import STATUSES
 from filestead.domain.vector_stores import filters
@@ -36,25 +35,7 @@ FILE_LIST_PARAMETERS = [
     query_parameter("filter", {"enum": list(STATUSES)}, "Only files with this status."),
 ]
 
-NO_NUL = "^[^\\u0000]*$"
-TEXT: dict[str, Any] = {"type": "string", "pattern": NO_NUL}
-NULL: dict[str, Any] = {"type": "null"}
-
-
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        # A member that is null counts as absent.
-        "properties": {
-            name: schema if name in required or schema == NULL else {"anyOf": [schema, NULL]}
-            for name, schema in properties.items()
-        },
-        **({"required": list(required)} if required else {}),
-    }
-
-
-EXPIRES_AFTER = _object(
+EXPIRES_AFTER = closed_object(
     {
         "anchor": {"enum": ["last_active_at"]},
         "days": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_EXPIRY_DAYS},
@@ -62,12 +43,6 @@ EXPIRES_AFTER = _object(
     "anchor",
     "days",
 )
-METADATA: dict[str, Any] = {
-    "type": "object",
-    "maxProperties": MAX_PAIRS,
-    "propertyNames": {**TEXT, "maxLength": MAX_KEY_CHARACTERS},
-    "additionalProperties": {**TEXT, "maxLength": MAX_VALUE_CHARACTERS},
-}
 ATTRIBUTES: dict[str, Any] = {
     **METADATA,
     "additionalProperties": {
@@ -76,11 +51,11 @@ ATTRIBUTES: dict[str, Any] = {
 }
 CHUNKING: dict[str, Any] = {
     "oneOf": [
-        _object({"type": {"const": "auto"}}, "type"),
-        _object(
+        closed_object({"type": {"const": "auto"}}, "type"),
+        closed_object(
             {
                 "type": {"const": "static"},
-                "static": _object(
+                "static": closed_object(
                     {
                         "max_chunk_size_tokens": {
                             "type": "integer",
@@ -116,11 +91,11 @@ _FILTER = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Comp
 FILTERS: dict[str, dict[str, Any]] = {
     "ComparisonFilter": {
         "description": f"At most {filters.MAX_COMPARISONS} in a request.",
-        "oneOf": [_object({**_KEY, **members}, "type", "key", "value") for members in (_ORDERED, _LISTS)],
+        "oneOf": [closed_object({**_KEY, **members}, "type", "key", "value") for members in (_ORDERED, _LISTS)],
     },
     "CompoundFilter": {
         "description": f"At most {filters.MAX_DEPTH} within one another.",
-        **_object(
+        **closed_object(
             {"type": {"enum": ["and", "or"]}, "filters": {"type": "array", "minItems": 1, "items": _FILTER}},
             "type",
             "filters",
@@ -130,12 +105,8 @@ FILTERS: dict[str, dict[str, Any]] = {
 """Schemas of filters, by the names under which they refer to each other."""
 
 
-def _body(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
-    return {"required": required, "content": {JSON: {"schema": schema}}}
-
-
-NEW_STORE = _body(
-    _object(
+NEW_STORE = json_request(
+    closed_object(
         {
             "file_ids": {"type": "array", "maxItems": parsing.MAX_FILES_AT_CREATION, "items": FILE_ID},
             "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
@@ -147,8 +118,8 @@ NEW_STORE = _body(
     ),
     required=False,
 )
-STORE_CHANGES = _body(
-    _object(
+STORE_CHANGES = json_request(
+    closed_object(
         {
             "name": {**TEXT, "maxLength": parsing.MAX_NAME_CHARACTERS},
             "expires_after": EXPIRES_AFTER,
@@ -158,20 +129,20 @@ STORE_CHANGES = _body(
     required=False,
 )
 _FOR_ALL = {"chunking_strategy": CHUNKING, "attributes": ATTRIBUTES}
-_NEW_FILE = _object({"file_id": FILE_ID, **_FOR_ALL}, "file_id")
-NEW_FILE = _body(_NEW_FILE)
-NEW_ATTRIBUTES = _body(_object({"attributes": {"anyOf": [ATTRIBUTES, NULL]}}, "attributes"))
+_NEW_FILE = closed_object({"file_id": FILE_ID, **_FOR_ALL}, "file_id")
+NEW_FILE = json_request(_NEW_FILE)
+NEW_ATTRIBUTES = json_request(closed_object({"attributes": {"anyOf": [ATTRIBUTES, NULL]}}, "attributes"))
 
 
 def _batch(member: str, other: str, items: dict[str, Any]) -> dict[str, Any]:
     files = {"type": "array", "minItems": 1, "maxItems": parsing.MAX_BATCH_FILES, "items": items}
-    return _object({member: files, other: NULL, **_FOR_ALL}, member)
+    return closed_object({member: files, other: NULL, **_FOR_ALL}, member)
 
 
-NEW_BATCH = _body({"oneOf": [_batch("file_ids", "files", FILE_ID), _batch("files", "file_ids", _NEW_FILE)]})
+NEW_BATCH = json_request({"oneOf": [_batch("file_ids", "files", FILE_ID), _batch("files", "file_ids", _NEW_FILE)]})
 _QUERY = {"type": "string", "minLength": 1, "maxLength": parsing.MAX_QUERY_CHARACTERS}
-SEARCH = _body(
-    _object(
+SEARCH = json_request(
+    closed_object(
         {
             "query": {
                 "oneOf": [
@@ -182,7 +153,7 @@ SEARCH = _body(
             "rewrite_query": {"type": "boolean"},
             "max_num_results": {"type": "integer", "minimum": 1, "maximum": parsing.MAX_RESULTS, "default": 10},
             "filters": _FILTER,
-            "ranking_options": _object(
+            "ranking_options": closed_object(
                 {
                     "ranker": {"enum": list(parsing.RANKERS)},
                     "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},

@@ -12,6 +12,7 @@ from filestead.domain.files.sweep import Sweeper
 from filestead.domain.files.verify import find_orphans
 
 DETACHED_PER_SWEEP = 1_000
+BLOCKS_PER_SWEEP = 100
 
 
 def sweep(
@@ -38,6 +39,8 @@ def sweep(
         with contextlib.closing(found.open_for_command()) as backends:
             removed = await Sweeper(backends.files, backends.blobs).sweep()
             while await backends.index.delete_detached(DETACHED_PER_SWEEP):
+                pass
+            while await backends.batch_runs.delete_finished_journals(BLOCKS_PER_SWEEP):
                 pass
             for key in await find_orphans(backends.files, backends.blobs) if orphans else []:
                 await backends.blobs.delete(key)

@@ -6,11 +6,13 @@ from sqlalchemy import Dialect, Executable, Text, and_, cast, exists, func, or_,
 from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
+from filestead.database.repositories.batch_audit import batch_checks, find_journal_violations
 from filestead.database.repositories.clock import proven_us
-from filestead.database.repositories.usage import used_bytes
+from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import (
     LIVE,
     PART_BITS,
+    batches,
     blobs,
     detached_files,
     files,
@@ -44,6 +46,7 @@ def find_violations(dialect: Dialect) -> Callable[[Connection], list[Violation]]
         for invariant, severity, sentence, remedy, statement in _checks():
             rows = Statement(statement, dialect)(connection).fetchall()
             found += [Violation(invariant, severity, str(row[0]), sentence, remedy) for row in rows]
+        found += find_journal_violations(connection, dialect)
         if dialect.name == "postgresql":
             found += _orphaned_vectors(connection)
         for sql, expected in SELF_CHECKS.get(dialect.name, ()):
@@ -78,13 +81,15 @@ def _orphaned_vectors(connection: Connection) -> list[Violation]:
 def _checks() -> list[tuple[str, str, str, str, Executable]]:
     """(invariant, class, meaning of a row of the statement, remedy, statement)."""
     used = used_bytes()
-    reserved = func.coalesce(
+    of_uploads = func.coalesce(
         select(func.sum(blobs.c.bytes_reserved))
         .where(blobs.c.project_id == projects.c.id, blobs.c.state != LIVE)
         .scalar_subquery(),
         0,
     )
+    reserved = of_uploads + journal_bytes()
     has_file = exists().where(files.c.blob_key == blobs.c.key)
+    is_pinned = exists().where(batches.c.input_blob_key == blobs.c.key)
     return [
         (
             "I-12",
@@ -114,9 +119,10 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
             "B",
             "the blob's lease ran out more than 5 minutes ago and no sweep has taken it",
             "run `filestead sweep`",
-            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US),
+            select(blobs.c.key).where(blobs.c.lease_until_us < proven_us() - LEASE_GRACE_US, ~is_pinned),
         ),
         *_vector_store_checks(),
+        *batch_checks(),
     ]
 
 

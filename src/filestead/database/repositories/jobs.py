@@ -5,7 +5,7 @@ Other repositories use `JobQueue` to add a job in the transaction of its cause, 
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,19 @@ class JobQueue:
             dialect,
         )
         self._held = Statement(select(jobs.c.id).where(held).with_for_update(), dialect)
+        self._progress = Statement(update(jobs).where(held).values(attempts=literal_column("1")), dialect)
+        self._wake = Statement(
+            update(jobs)
+            .where(
+                jobs.c.kind == bindparam("kind"),
+                jobs.c.subject == bindparam("subject"),
+                jobs.c.project_id == bindparam("project_id"),
+                jobs.c.token.is_(None),
+                jobs.c.due_us > now_us(),
+            )
+            .values(due_us=now_us()),
+            dialect,
+        )
         self._remove = Statement(
             delete(jobs).where(jobs.c.kind == bindparam("kind"), jobs.c.subject.in_(text_array_param("subjects"))),
             dialect,
@@ -88,6 +101,15 @@ class JobQueue:
         if self._held(connection, id=job.id, token=job.token).fetchone() is None:
             raise JobLost
 
+    def record_progress(self, connection: Connection, job: Job) -> None:
+        """Count the attempts anew from this one, since it gets ahead. Raises `JobLost` if its lease was lost."""
+        if not self._progress(connection, id=job.id, token=job.token).rowcount:
+            raise JobLost
+
+    def wake(self, connection: Connection, kind: JobKind, subject: str, project_id: str) -> None:
+        """Make a job due that waits for its next attempt. Without effect on one that a worker holds."""
+        self._wake(connection, kind=kind.value, subject=subject, project_id=project_id)
+
     def remove(self, connection: Connection, kind: JobKind, subjects: Iterable[str]) -> None:
         """Remove jobs that are not needed any more, whoever holds them."""
         self._remove(connection, kind=kind.value, subjects=json_array(subjects))
@@ -109,7 +131,10 @@ class _ClaimStatements:
         self.waiting = Statement(
             select(holders.c.project_id, served)
             .join(job_turns, job_turns.c.project_id == holders.c.project_id, isouter=True)
-            .where(exists().where(waiting.c.project_id == holders.c.project_id, due))
+            .where(
+                exists().where(waiting.c.project_id == holders.c.project_id, due),
+                holders.c.project_id.not_in(text_array_param("excluded")),
+            )
             .order_by(served, holders.c.project_id)
             .limit(int_param("limit")),
             dialect,
@@ -190,12 +215,21 @@ class SqlJobRepository:
             .limit(int_param("limit"))
         )
 
-    async def claim(self, kinds: Sequence[JobKind], *, token: str, lease_seconds: int, limit: int) -> list[Job]:
+    async def claim(
+        self,
+        kinds: Sequence[JobKind],
+        *,
+        token: str,
+        lease_seconds: int,
+        limit: int,
+        exclude_projects: Collection[str] = (),
+    ) -> list[Job]:
         """Claim jobs; projects take turns."""
         statements = self._claim_statements(kinds)
+        excluded = json_array(exclude_projects)
 
         def operation(connection: Connection) -> list[Job]:
-            waiting = statements.waiting(connection, limit=max(limit, PROJECTS_PER_CLAIM)).fetchall()
+            waiting = statements.waiting(connection, limit=max(limit, PROJECTS_PER_CLAIM), excluded=excluded).fetchall()
             turns = deque(project_id for project_id, _ in waiting)
             claimed: list[Job] = []
             last: dict[str, int] = {}
@@ -218,7 +252,9 @@ class SqlJobRepository:
             return claimed
 
         # Idle workers poll: a read costs no sync and takes no lock.
-        if not await self._database.read(lambda connection: statements.waiting(connection, limit=1).fetchall()):
+        if not await self._database.read(
+            lambda connection: statements.waiting(connection, limit=1, excluded=excluded).fetchall()
+        ):
             return []
         return await self._database.write(operation)
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import Connection, Database, Statement, now_us
 from filestead.database.repositories.clock import proven_us
-from filestead.database.repositories.usage import used_bytes
+from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import LIVE, PENDING, blobs, files, metadata, projects
 
 Row = dict[str, Any]
@@ -17,11 +17,12 @@ TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-VECTOR_STORE_TABLES = (
+RESOURCE_TABLES = (
     *("embedding_models", "vector_stores", "file_batches", "vector_store_files", "vector_store_chunks"),
-    *("index_segments", "index_postings", "index_documents", "jobs"),
+    *("index_segments", "index_postings", "index_documents"),
+    *("batches", "batch_results", "webhook_events", "jobs"),
 )
-"""Tables of vector stores and of jobs, in the order of their references; without vectors, see `copying.py`."""
+"""Tables of vector stores, batches and jobs, in the order of their references; without vectors, see `copying.py`."""
 
 VECTOR_TABLES = ("vector_blocks", "vector_values")
 """Of SQLite alone."""
@@ -32,6 +33,7 @@ SEQUENCES = {
     "vector_store_files": "seq",
     "embedding_models": "id",
     "index_segments": "id",
+    "batches": "seq",
     "jobs": "id",
 }
 """Tables whose rows are numbered; a number is never given twice."""
@@ -134,7 +136,7 @@ class TableCopier:
 
     async def finalize(self, last_numbers: Mapping[str, int]) -> None:
         """Set the usage of the projects to what they have, and number new rows of tables after these."""
-        sums = projects.update().values(bytes_used=used_bytes(), bytes_reserved=sa.literal_column("0"))
+        sums = projects.update().values(bytes_used=used_bytes(), bytes_reserved=journal_bytes())
         await self._write_all((sums, {}))
         steps = _CONTINUE_AFTER[self._database.dialect.name]
 

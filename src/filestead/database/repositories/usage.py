@@ -2,7 +2,7 @@
 
 from sqlalchemy import ColumnElement, func, literal_column, select
 
-from filestead.database.tables import detached_files, files, projects, vector_store_files
+from filestead.database.tables import batches, detached_files, files, projects, vector_store_files
 
 
 def used_bytes() -> ColumnElement[int]:
@@ -18,3 +18,11 @@ def used_bytes() -> ColumnElement[int]:
     )
     one, two, three = (func.coalesce(part.scalar_subquery(), literal_column("0")) for part in parts)
     return one + two + three
+
+
+def journal_bytes() -> ColumnElement[int]:
+    """What the batches of a row of `projects` have reserved for their results."""
+    reserved = select(func.sum(batches.c.bytes_reserved)).where(
+        batches.c.project_id == projects.c.id, batches.c.bytes_reserved > literal_column("0")
+    )
+    return func.coalesce(reserved.scalar_subquery(), literal_column("0"))

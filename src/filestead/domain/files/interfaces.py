@@ -92,6 +92,9 @@ class FileRepository(Protocol):
         idempotency records past their lifetime, and of listing positions older than `CURSOR_SECONDS`.
         """
 
+    async def is_pinned(self, blob_key: str) -> bool:
+        """Return whether a batch needs the content; `claim_garbage` leaves it out as long. Final for a deleted file."""
+
     async def delete_blob_rows(self, blob_keys: Sequence[str]) -> None:
         """Delete the rows of pending or claimed blobs once their bytes are gone. Blobs of visible files are kept."""
 

@@ -330,9 +330,10 @@ class Files:
         return await _retry_until_deadline(delete, OutcomeUnknown)
 
     async def delete_content(self, file: File) -> None:
-        """Delete the blob of a deleted file. If that fails, the next sweep does it."""
+        """Delete the blob of a deleted file. If that fails, or a batch needs it still, a later sweep does it."""
         with contextlib.suppress(DomainError):
-            await self._delete_blob(file.blob_key)
+            if not await self._repository.is_pinned(file.blob_key):
+                await self._delete_blob(file.blob_key)
 
 
 async def _retry_until_deadline(operation: Callable[[], Awaitable[T]], retry_on: type[StoreUnavailable]) -> T:

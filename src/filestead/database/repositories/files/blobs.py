@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from sqlalchemy import Dialect, bindparam, case, delete, insert, null, select, update
+from sqlalchemy import Dialect, bindparam, case, delete, exists, insert, null, select, update
 
 from filestead.database.engines.statements import RowLock, Statement, int_param, now_us, text_array_param
-from filestead.database.tables import DELETED, LIVE, PENDING, blobs
+from filestead.database.tables import DELETED, LIVE, PENDING, batches, blobs
 
 
 class BlobStatements:
@@ -49,6 +49,11 @@ class BlobStatements:
         marked = update(blobs).values(state=DELETED, lease_until_us=now_us(), bytes_reserved=0)
         self.mark_for_deletion = compiled(marked.where(key))
         self.mark_all_for_deletion = compiled(marked.where(keys))
+        self.restart_lease = compiled(
+            update(blobs).where(key, blobs.c.state == DELETED).values(lease_until_us=now_us())
+        )
+        pinned = exists().where(batches.c.input_blob_key == blobs.c.key)
+        self.is_pinned = compiled(select(blobs.c.key).where(key, pinned))
         self.state = compiled(select(blobs.c.state).where(key))
         self.states = compiled(select(blobs.c.key, blobs.c.state).where(keys))
         self.expired_leases = compiled(
@@ -57,6 +62,7 @@ class BlobStatements:
                 # A blob marked for deletion stays so after a clock jump; an upload may still be in progress.
                 blobs.c.lease_until_us <= case((blobs.c.state == DELETED, now_us()), else_=int_param("proven_us")),
                 blobs.c.lease_until_us <= now_us(),
+                ~pinned,
             )
             .order_by(blobs.c.lease_until_us)
             .limit(int_param("limit"))

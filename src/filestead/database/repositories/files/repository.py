@@ -121,6 +121,12 @@ class SqlFileRepository:
         """Claim unused blobs; delete expired idempotency records and tombstones."""
         return await self._database.write(lambda connection: self._garbage.claim(connection, lease_seconds, limit))
 
+    async def is_pinned(self, blob_key: str) -> bool:
+        """Whether a batch needs the content."""
+        return await self._database.read(
+            lambda connection: self._blobs.is_pinned(connection, key=blob_key).fetchone() is not None
+        )
+
     async def delete_blob_rows(self, blob_keys: Sequence[str]) -> None:
         """Delete the rows of blobs whose bytes are gone."""
 

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Dialect
+
 from filestead.database.engines.statements import Connection
+from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
+from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
 from filestead.database.tables import LIVE
 from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost
@@ -24,6 +28,14 @@ class Uploads:
     _quota: QuotaLedger
     _garbage: Garbage
     _idempotency: IdempotencyRecords
+
+    @classmethod
+    def compile(cls, dialect: Dialect, clock: SqlClock) -> "Uploads":
+        """Compile the statements, for a repository that publishes files in its own transactions."""
+        files, blobs, quota = FileStatements(dialect), BlobStatements(dialect), QuotaLedger(dialect)
+        idempotency = IdempotencyRecords(dialect, clock)
+        garbage = Garbage(clock, files, blobs, quota, FileListing(dialect, clock), idempotency)
+        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency)
 
     def begin(
         self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int
@@ -50,27 +62,32 @@ class Uploads:
         # If nothing is reserved, the project's row is not locked: other uploads would wait for this commit.
         if upload.reserve_bytes:
             needed = max(upload.reserve_bytes, upload.min_size)
-            if self._charge_quota(connection, upload, quota, reserve=upload.reserve_bytes, needed=needed) is None:
+            if self._charge(connection, upload, quota, reserve=upload.reserve_bytes, needed=needed) is None:
                 return upload.reserve_bytes
         if upload.min_size:
-            return self._charge_quota(connection, upload, quota, needed=upload.min_size) or 0
+            return self._charge(connection, upload, quota, needed=upload.min_size) or 0
         return 0
 
     def reserve(self, connection: Connection, upload: PendingUpload, more: int, quota: Quota) -> None:
         """Add to the reservation of a pending upload."""
         if not self._blobs.extend_reservation(connection, key=upload.blob_key, more=more).rowcount:
             raise UploadLost
-        if exceeded := self._charge_quota(connection, upload, quota, reserve=more):
+        if exceeded := self._charge(connection, upload, quota, reserve=more):
             raise exceeded
 
-    def _charge_quota(
+    def _charge(
         self, connection: Connection, upload: PendingUpload | CompletedUpload, quota: Quota, **changes: int
     ) -> QuotaExceeded | None:
+        return self.charge(connection, upload.project_id, upload.organization_id, quota, **changes)
+
+    def charge(
+        self, connection: Connection, project_id: str, organization_id: str, quota: Quota, **changes: int
+    ) -> QuotaExceeded | None:
         """Charge the quota; if it is exceeded, release that of expired files and try once more."""
-        if self._quota.charge(connection, upload.project_id, upload.organization_id, quota, **changes) is None:
+        if self._quota.charge(connection, project_id, organization_id, quota, **changes) is None:
             return None
         self._garbage.release_expired(connection)
-        return self._quota.charge(connection, upload.project_id, upload.organization_id, quota, **changes)
+        return self._quota.charge(connection, project_id, organization_id, quota, **changes)
 
     def publish(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> File:
         """Turn the pending blob into a visible file and its reservation into usage."""
@@ -83,7 +100,7 @@ class Uploads:
         if pending is None:
             return self._published_file(connection, completed)
         # Locks the project's row, so files become visible in the order of `created_at` and `seq`.
-        if exceeded := self._charge_quota(connection, completed, quota, use=completed.bytes, settle=pending[0]):
+        if exceeded := self._charge(connection, completed, quota, use=completed.bytes, settle=pending[0]):
             raise exceeded
         if idempotency is not None:
             self._idempotency.save(connection, completed.project_id, idempotency, completed.id)

@@ -1,0 +1,1 @@
+"""Batches, their journal, and events for the webhook, in SQL."""

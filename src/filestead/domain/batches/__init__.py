@@ -1,0 +1,1 @@
+"""Batches: files of requests that run against an OpenAI-compatible endpoint."""

@@ -1,0 +1,104 @@
+"""Operations on batches: create, retrieve, list, cancel. `results.py` reads results, `retrying.py` repeats lines."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from filestead.domain.access import Principal
+from filestead.domain.batches.interfaces import BatchRepository
+from filestead.domain.batches.model import Batch, NewBatch
+from filestead.domain.errors import NoUpstream
+
+
+class NewBatchForm(NamedTuple):
+    """What a client says of a batch to create."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: Mapping[str, str] | None = None
+    output_expires_after_seconds: int | None = None
+
+
+class CreatedBatch(NamedTuple):
+    """A batch, and whether an earlier request with the same idempotency key has created it."""
+
+    batch: Batch
+    replayed: bool
+
+
+class Batches:
+    """The operations of one installation; errors are those of the repository."""
+
+    def __init__(
+        self,
+        repository: BatchRepository,
+        *,
+        new_id: Callable[[], str],
+        windows: Mapping[str, int],
+        has_upstream: Callable[[], bool],
+        batches_per_hour: int,
+        added: Callable[[], None],
+    ) -> None:
+        """`windows` are the completion windows and their seconds.
+
+        `added` is called when a job was added or is due now, so that a worker of this process need not wait for its
+        next poll.
+        """
+        self.windows = tuple(windows)
+        self._repository = repository
+        self._new_id = new_id
+        self._window_seconds = windows
+        self._has_upstream = has_upstream
+        self._rate = batches_per_hour
+        self._added = added
+
+    async def create(
+        self,
+        principal: Principal,
+        form: NewBatchForm,
+        *,
+        idempotency_key: str | None = None,
+        retry_of: str | None = None,
+    ) -> CreatedBatch:
+        """Create a batch. `form.completion_window` is one of `windows`. Raises `NoUpstream`."""
+        if not self._has_upstream():
+            raise NoUpstream
+        new = NewBatch(
+            id=self._new_id(),
+            endpoint=form.endpoint,
+            completion_window=form.completion_window,
+            window_seconds=self._window_seconds[form.completion_window],
+            input_file_id=form.input_file_id,
+            metadata=form.metadata,
+            output_expires_after_seconds=form.output_expires_after_seconds,
+            idempotency_key=idempotency_key,
+            fingerprint=None if idempotency_key is None else _fingerprint(form),
+            retry_of=retry_of,
+        )
+        batch = await self._repository.create(
+            principal.project_id, principal.organization_id, principal.user_id, new, rate=self._rate
+        )
+        self._added()
+        return CreatedBatch(batch, replayed=batch.id != new.id)
+
+    async def get(self, principal: Principal, batch_id: str) -> Batch:
+        """Return a batch of the principal's project."""
+        return await self._repository.get(principal.project_id, batch_id)
+
+    async def list(self, principal: Principal, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+        """Return a page of the project's batches, newest first, and whether there are more. `limit` may be 0."""
+        batches, more = await self._repository.page(principal.project_id, after=after, limit=max(limit, 1))
+        # A page of nothing has no last id to go on from, so it must not announce another one.
+        return (batches, more) if limit else ([], False)
+
+    async def cancel(self, principal: Principal, batch_id: str) -> Batch:
+        """Cancel a batch. Lines in flight may still complete."""
+        batch = await self._repository.cancel(principal.project_id, batch_id)
+        self._added()
+        return batch
+
+
+def _fingerprint(form: NewBatchForm) -> str:
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
