@@ -64,10 +64,10 @@ def opened(browser: Browser, server: Server) -> Iterator[Open]:
         *,
         key: str | None = KEY,
         expected: tuple[str, ...] = (),
-        at: Server | None = None,
+        at: str | None = None,
         **look: Any,
     ) -> Page:
-        page = browser.open(f"{(at or server).origin}/console#/{view}", **look)
+        page = browser.open(f"{at or server.origin}/console#/{view}", **look)
         pages.append((page, expected))
         page.wait_for("h1")
         if key is not None:

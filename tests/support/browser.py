@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -299,16 +298,6 @@ class Page:
         """Save what is visible, or the whole page."""
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=full)["data"]
         path.write_bytes(base64.b64decode(data))
-
-    @contextlib.contextmanager
-    def offline(self) -> Iterator[None]:
-        """Without a network."""
-        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.call("Network.emulateNetworkConditions", offline=True, **conditions)
-        try:
-            yield
-        finally:
-            self.call("Network.emulateNetworkConditions", offline=False, **conditions)
 
     def close(self) -> None:
         """Close the tab."""

@@ -3,16 +3,16 @@ import { useCallback, useEffect, useRef, useState } from './html.js';
 
 /** `load(signal)` returns a promise. Returns {data, error, loading, reload}; old data stay while new ones load. */
 export function useLoad(load, inputs) {
-  const [state, setState] = useState({ data: undefined, error: null, loading: true });
+  const [state, setState] = useState({ data: undefined, error: null, loading: true, inputs });
   const controller = useRef(null);
   const reload = useCallback(async () => {
     controller.current?.abort();
     const current = new AbortController();
     controller.current = current;
-    setState((before) => ({ ...before, loading: true }));
+    setState((before) => ({ ...before, loading: true, inputs }));
     try {
       const data = await load(current.signal);
-      if (!current.signal.aborted) setState({ data, error: null, loading: false });
+      if (!current.signal.aborted) setState({ data, error: null, loading: false, inputs });
     } catch (error) {
       if (!current.signal.aborted) setState((before) => ({ ...before, error, loading: false }));
     }
@@ -21,7 +21,9 @@ export function useLoad(load, inputs) {
     reload();
     return () => controller.current?.abort();
   }, [reload]);
-  return { ...state, reload };
+  // Until the load for new inputs has begun, the data are those of the old ones.
+  const current = inputs.every((input, index) => Object.is(input, state.inputs[index]));
+  return { ...state, loading: state.loading || !current, reload };
 }
 
 /** Call a function every so often while `active`, unless the tab is hidden. */
