@@ -219,11 +219,18 @@ class Page:
 
     def go(self, url: str) -> None:
         """Load an address and wait for the document."""
+        self._load("Page.navigate", url=url)
+
+    def reload(self) -> None:
+        """Load the same address again."""
+        self._load("Page.reload")
+
+    def _load(self, method: str, **parameters: Any) -> None:
         self._loaded = False
-        self.call("Page.navigate", url=url)
+        self.call(method, **parameters)
         deadline = time.monotonic() + SECONDS
         while not self._loaded:
-            self.browser.pump(deadline, what=f"the load of {url}")
+            self.browser.pump(deadline, what="the load of a page")
 
     def run(self, expression: str) -> Any:
         """The value of an expression of JavaScript; a promise is awaited. Works beside the page's policy."""

@@ -71,7 +71,7 @@ function marked(text, query) {
   const long = all.filter((word) => word.length > 3); // most of the others are "the" and "of"
   const words = long.length > 0 ? long : all;
   if (words.length === 0) return visibleText(text);
-  const stems = words.map((word) => (word.length > 5 ? word.slice(0, -2) : word));
+  const stems = words.map((word) => word.replace(/(?<=...)(ing|ed|es|s|e)$/, ''));
   const pattern = new RegExp(`(?<![\\p{L}\\p{N}])((?:${stems.join('|')})[\\p{L}\\p{N}]*)`, 'giu');
   return visibleText(text).split(pattern).map((part, index) => (index % 2 ? html`<mark key=${index}>${part}</mark>` : part));
 }
