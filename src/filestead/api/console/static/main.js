@@ -1,7 +1,7 @@
 // The frame around the views: sign-in, navigation, language and colours, notices.
 import { dismiss, notices } from './lib/announce.js';
 import { serverHas } from './lib/api.js';
-import { html, render, useEffect, useRef } from './lib/html.js';
+import { html, render, useLayoutEffect, useRef } from './lib/html.js';
 import { changeLanguage, chooseLanguage, language, LANGUAGES, t } from './lib/i18n.js';
 import { theme, THEMES } from './lib/preferences.js';
 import { hrefOf, route } from './lib/route.js';
@@ -44,7 +44,7 @@ function App() {
 function Main({ view, id, rest }) {
   const main = useRef(null);
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = `${view.title()} · Filestead`;
     if (!first.current) main.current.focus({ preventScroll: true });
     first.current = false;
