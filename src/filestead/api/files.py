@@ -100,7 +100,9 @@ class FileHandlers:
         headers = content.headers
         if content.status == 304:
             return Response(status_code=304, headers=headers)
-        if self.direct is not None and request.method == "GET":
+        # A page of this server, which is the console, may not ask another host; no other client sends this header so.
+        same_origin = request.headers.get("sec-fetch-site") == "same-origin"
+        if self.direct is not None and request.method == "GET" and not same_origin:
             disposition = headers["content-disposition"]
             link = self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
             if link is not None:

@@ -48,11 +48,11 @@ function List() {
 }
 
 const COLUMNS = () => [
-  { key: 'id', title: t('Batch'), className: 'grow', cell: (batch) => html`<a href=${hrefOf('batches', batch.id)}><code>${batch.id}</code></a>` },
+  { key: 'id', title: t('Batch'), cell: (batch) => html`<a href=${hrefOf('batches', batch.id)}><code>${batch.id}</code></a>` },
   { key: 'status', title: t('Status'), cell: (batch) => html`<${Status} value=${batch.status} />` },
   { key: 'progress', title: t('Progress'), className: 'medium-only', cell: (batch) => html`<${Progress} batch=${batch} />` },
   { key: 'endpoint', title: t('Endpoint'), className: 'wide-only', cell: (batch) => html`<code>${batch.endpoint}</code>` },
-  { key: 'model', title: t('Model'), className: 'wide-only', cell: (batch) => (batch.model ? visible(batch.model) : '–') },
+  { key: 'model', title: t('Model'), className: 'widest-only', cell: (batch) => (batch.model ? visible(batch.model) : '–') },
   { key: 'created', title: t('Created'), className: 'wide-only', cell: (batch) => html`<${Time} at=${batch.created_at} />` },
 ];
 

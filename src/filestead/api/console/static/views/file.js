@@ -30,7 +30,7 @@ export function FileView({ id }) {
     <${Facts} items=${[
       [t('ID'), html`<code>${file.id}</code> <${Copy} text=${file.id} />`],
       [t('Purpose'), html`<code>${file.purpose}</code>`],
-      [t('Size'), html`${formatBytes(file.bytes)} <span class="quiet">(${t('{n} bytes', { n: formatNumber(file.bytes) })})</span>`],
+      [t('Size'), html`${formatBytes(file.bytes)}${file.bytes >= 1000 && html` <span class="quiet">(${t('{n} bytes', { n: formatNumber(file.bytes) })})</span>`}`],
       [t('Status'), html`<${Status} value=${file.status_details ? 'error' : file.status} />`],
       [t('Created'), html`<${Time} at=${file.created_at} />`],
       [t('Expires'), html`<${Expiry} at=${file.expires_at} />`],

@@ -7,7 +7,7 @@ import { visible } from '../lib/names.js';
 import { Failure } from '../ui/basics.js';
 import { Table } from '../ui/table.js';
 
-const BLOCK = 256 * 1024;
+const BLOCK = 64 * 1024;
 const FAULT_BYTES = 2 * 1024 * 1024;
 const POLL_MS = 3000;
 const SHOWN_CHARACTERS = 600;
