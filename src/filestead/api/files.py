@@ -29,6 +29,8 @@ from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 from filestead.domain.files.service import Files
 
 MAX_LIMIT = 10_000
+NO_REDIRECT_HEADER = "x-filestead-no-redirect"
+"""Sent by the console, whose policy allows requests to this server alone."""
 BUFFERED_CONTENT_BYTES = 1024 * 1024
 """Content up to this size is sent in one piece."""
 LINK_SECONDS = 300
@@ -100,9 +102,7 @@ class FileHandlers:
         headers = content.headers
         if content.status == 304:
             return Response(status_code=304, headers=headers)
-        # A page of this server, which is the console, may not ask another host; no other client sends this header so.
-        same_origin = request.headers.get("sec-fetch-site") == "same-origin"
-        if self.direct is not None and request.method == "GET" and not same_origin:
+        if self.direct is not None and request.method == "GET" and NO_REDIRECT_HEADER not in request.headers:
             disposition = headers["content-disposition"]
             link = self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
             if link is not None:

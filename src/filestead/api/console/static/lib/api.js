@@ -55,7 +55,8 @@ export async function send(method, path, { query, json, headers = {}, signal, ke
     if (value !== undefined && value !== null && value !== '') url.searchParams.set(name, value);
   }
   const options = { method, signal, cache: 'no-store', credentials: 'omit', referrerPolicy: 'no-referrer' };
-  options.headers = { ...headersWithKey(key), ...headers };
+  // Contents come from this server, also where it would redirect to an object store.
+  options.headers = { ...headersWithKey(key), 'x-filestead-no-redirect': 'true', ...headers };
   if (json !== undefined) {
     options.headers['content-type'] = 'application/json';
     options.body = JSON.stringify(json);
