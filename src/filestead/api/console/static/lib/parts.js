@@ -29,53 +29,77 @@ async function begin(item, signal) {
   if (expiresAfter) form.expires_after = { anchor: 'created_at', seconds: expiresAfter };
   const upload = await postJson('/v1/uploads', form, { signal });
   const expiresAt = upload.expires_at ?? upload.created_at + LIFETIME_SECONDS;
-  const record = { id: upload.id, partSize: partSizeFor(file.size), parts: {}, expiresAt };
+  const record = { id: upload.id, partSize: partSizeFor(file.size), parts: {}, tried: [], expiresAt };
   remember(item, record);
   return record;
 }
 
-/** Send what is missing of a file, then complete it. Resolves to the file object. */
+/** Send what is missing of a file, then complete it. Resolves to the file object. An error has `progressed`. */
 export async function sendInParts(item, { signal, onProgress }) {
   const record = recall(item) ?? (await begin(item, signal));
-  const count = Math.ceil(item.file.size / record.partSize);
-  const waiting = [...Array(count).keys()].filter((index) => !(index in record.parts));
-  const onTheWay = new Map();
-  const sizeOf = (index) => Math.min(record.partSize, item.file.size - index * record.partSize);
-  const report = () => {
-    const done = Object.keys(record.parts).reduce((sum, index) => sum + sizeOf(Number(index)), 0);
-    onProgress([...onTheWay.values()].reduce((sum, bytes) => sum + bytes, done));
-  };
-  const failed = new AbortController();
-  const both = AbortSignal.any([signal, failed.signal]);
-  const worker = async () => {
-    while (waiting.length > 0) {
-      const index = waiting.shift();
-      const form = new FormData();
-      form.append('data', item.file.slice(index * record.partSize, index * record.partSize + sizeOf(index)), 'part');
-      const part = await postForm(`/v1/uploads/${record.id}/parts`, form, {
-        signal: both,
-        onProgress: (sent) => {
-          onTheWay.set(index, Math.min(sent, sizeOf(index)));
-          report();
-        },
-      });
-      onTheWay.delete(index);
-      record.parts[index] = part.id;
-      remember(item, record);
-      report();
-    }
-  };
+  const before = Object.keys(record.parts).length;
   try {
-    await Promise.all(Array.from({ length: Math.min(PARTS_AT_ONCE, waiting.length) }, worker));
-    const partIds = [...Array(count).keys()].map((index) => record.parts[index]);
+    await sendMissing(item, record, signal, onProgress);
+    const partIds = Array.from({ length: countOf(item, record) }, (_, index) => record.parts[index]);
     const upload = await postJson(`/v1/uploads/${record.id}/complete`, { part_ids: partIds }, { signal });
     forget(item);
     return upload.file;
   } catch (error) {
-    failed.abort();
-    if (error.status >= 400 && error.status < 500 && error.status !== 401 && error.status !== 429) forget(item);
+    if (isFinal(error)) forget(item);
+    error.progressed = Object.keys(record.parts).length > before;
     throw error;
   }
+}
+
+const countOf = ({ file }, record) => Math.ceil(file.size / record.partSize);
+const isFinal = (error) => error.status >= 400 && error.status < 500 && ![401, 408, 429].includes(error.status);
+
+/** After a failure no further part is begun; those on their way may still arrive, unless the failure is final. */
+async function sendMissing(item, record, signal, onProgress) {
+  const { file } = item;
+  const waiting = [...Array(countOf(item, record)).keys()].filter((index) => !(index in record.parts));
+  const onTheWay = new Map();
+  const sizeOf = (index) => Math.min(record.partSize, file.size - index * record.partSize);
+  const report = () => {
+    const done = Object.keys(record.parts).reduce((sum, index) => sum + sizeOf(Number(index)), 0);
+    onProgress([...onTheWay.values()].reduce((sum, bytes) => sum + bytes, done));
+  };
+  const stopped = new AbortController();
+  let failure = null;
+  const sendPart = async (index) => {
+    const start = index * record.partSize;
+    const form = new FormData();
+    form.append('data', file.slice(start, start + sizeOf(index)), 'part');
+    // A part whose response was lost may be there already: the server then recognizes it.
+    const headers = record.tried.includes(index) ? { 'x-stainless-retry-count': '1' } : {};
+    if (!record.tried.includes(index)) record.tried.push(index);
+    remember(item, record);
+    const progress = (sent) => {
+      onTheWay.set(index, Math.min(sent, sizeOf(index)));
+      report();
+    };
+    const part = await postForm(`/v1/uploads/${record.id}/parts`, form, {
+      headers, signal: AbortSignal.any([signal, stopped.signal]), onProgress: progress,
+    });
+    record.parts[index] = part.id;
+    remember(item, record);
+  };
+  const worker = async () => {
+    while (waiting.length > 0 && failure === null) {
+      const index = waiting.shift();
+      try {
+        await sendPart(index);
+      } catch (error) {
+        failure ??= error;
+        if (isFinal(error)) stopped.abort();
+      }
+      onTheWay.delete(index);
+      report();
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(PARTS_AT_ONCE, waiting.length) }, worker));
+  if (signal.aborted) throw new DOMException('', 'AbortError');
+  if (failure) throw failure;
 }
 
 /** Tell the server that the parts are not wanted. */

@@ -71,6 +71,7 @@ async function run(item) {
       break;
     } catch (error) {
       if (item.controller.signal.aborted) return;
+      if (error.progressed) attempt = 1; // a connection that is cut time and again still gets there
       const temporary = error instanceof ConnectionLost || [429, 502, 503, 504].includes(error.status);
       if (!temporary || attempt >= ATTEMPTS) {
         change(item.id, { state: 'failed', rate: null, error });

@@ -6,15 +6,14 @@ import { useLoad, usePolling } from '../lib/load.js';
 import { visible } from '../lib/names.js';
 import { Facts, Failure, Meter } from '../ui/basics.js';
 
-const POLL_MS = 15000;
+const HEALTH_MS = 15000;
+const USAGE_MS = 60000; // the server counts all files of the project
 
 export function UsageView() {
   const usage = useLoad((signal) => (serverHas('/v1/usage') ? getJson('/v1/usage', {}, { signal }) : Promise.resolve(null)), []);
   const health = useLoad(readHealth, []);
-  usePolling(() => {
-    usage.reload();
-    health.reload();
-  }, POLL_MS, true);
+  usePolling(usage.reload, USAGE_MS, true);
+  usePolling(health.reload, HEALTH_MS, true);
   return html`
     <header class="view-head"><h1>${t('Usage')}</h1></header>
     <${Health} health=${health.data} />
