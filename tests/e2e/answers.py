@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from filestead.api.http.client_limits import WRONG_KEY_BURST
+from filestead.domain.batches.model import BatchError
+from tests.support.batch_worker import ERROR, BatchWorker, input_of, result
 from tests.support.installations import OnDisk
 from tests.support.servers import Server, run_command
 
@@ -27,9 +29,15 @@ OF_STORES = [
     *(("GET", f"{ATTACHED}/{{file_id}}/content"), ("POST", BATCHES), ("GET", BATCH), ("POST", f"{BATCH}/cancel")),
     ("GET", f"{BATCH}/files"),
 ]
+RUNS, RUN = "/v1/batches", "/v1/batches/{batch_id}"
+OF_BATCHES = [
+    *(("GET", RUNS), ("POST", RUNS), ("GET", RUN), ("POST", f"{RUN}/cancel"), ("POST", f"{RUN}/retry")),
+    *(("GET", f"{RUN}/output"), ("GET", f"{RUN}/errors")),
+]
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
     *OF_STORES,
+    *OF_BATCHES,
     *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
     *(("GET", "/"), ("GET", "/v1")),
 ]
@@ -110,6 +118,8 @@ class Scene:
     """The folder for uploads is gone, one upload at a time, one wrong key a minute after the first 200."""
     tight: Server
     """One connection at a time."""
+    batches: Server
+    """It takes batches, and leaves running them to others."""
     reader: str
     """A key of `well` that may only read, for a project of its own."""
     ids: dict[str, str]
@@ -133,9 +143,10 @@ class Scene:
                 folder / "broken", place=OnDisk(folder / "broken"), max_uploads=1, wrong_keys_per_minute=1
             ) as broken,
             Server(folder / "tight", max_connections=1) as tight,
+            Server(folder / "batches", role="api", upstream_url="http://127.0.0.1:9/v1") as batches,
         ):
             made = run_command(well.data_dir, "keys", "create", "--project", "other", "--scope", "files:read")
-            scene = cls(well, poor, broken, tight, made.stdout.strip(), {})
+            scene = cls(well, poor, broken, tight, batches, made.stdout.strip(), {})
             scene.ids["damaged"] = scene.upload(b"damaged", purpose="vision")
             for blob in well.place.stored():
                 well.place.lose(blob)
@@ -144,6 +155,7 @@ class Scene:
             scene.ids["evals"] = scene.upload(b'{"item": {}}\n', name="a.jsonl", purpose="evals")
             scene.ids["faulty"] = scene.upload(b'{"messages": 1}\n', name="a.jsonl", purpose="fine-tune")
             scene.ids |= scene.searchable_store()
+            scene.ids |= _batches(batches)
             staging = broken.data_dir / "staging"
             staging.rename(staging.with_name("elsewhere"))
             yield scene
@@ -166,6 +178,25 @@ class Scene:
         answer = post(self, form(content, name, **fields))
         assert answer.status == 200, answer.body
         return str(answer.json["id"])
+
+
+def _batches(server: Server) -> dict[str, str]:
+    """The ids of a batch that waits, of one that runs, of one that has ended, and of one whose validation failed."""
+    ids = {}
+    with BatchWorker.of(server) as worker:
+        for name in ("waiting", "running", "ended", "invalid"):
+            file = server.upload(input_of("a", "b"), purpose="batch", name="in.jsonl")["id"]
+            body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            ids[name] = batch_id = server.client.post("/batches", json=body).json()["id"]
+            if name == "invalid":
+                worker.fail(worker.claim(batch_id), BatchError("invalid_json_line", "No.", 1))
+            elif name != "waiting":
+                job = worker.start(batch_id, 2)
+                worker.append(job, result("a"), rate=1.0)
+                worker.append(job, result("b"), kind=ERROR)
+                if name == "ended":
+                    worker.finish(job)
+    return ids
 
 
 def post(scene: Scene, body: bytes, *headers: str) -> Answer:
@@ -336,8 +367,71 @@ OF_STORE_KINDS = {
     },
 }
 
+
+def _of_batch(
+    method: str, path: str, status: int, run: str = "", body: Any = None, *headers: str, query: str = ""
+) -> Kind:
+    """A kind of answer to a request on a batch of the scene, or on an unknown one."""
+
+    def make(scene: Scene) -> Answer:
+        target = path.format(batch_id=scene.ids.get(run, run)) + query
+        content = b"" if body is None else json.dumps(body).encode()
+        return ask(scene.batches, method, target, *headers, body=content)
+
+    return Kind(method, path, status, make)
+
+
+def without_upstream(scene: Scene) -> Answer:
+    return ask(scene.well, "POST", RUNS, body=json.dumps(NEW_RUN).encode())
+
+
+NEW_RUN = {
+    "input_file_id": "file-x",
+    "endpoint": "/v1/embeddings",
+    "completion_window": "24h",
+    "metadata": {"k": "v"},
+    "output_expires_after": {"anchor": "created_at", "seconds": 3_600},
+}
+OF_BATCH_KINDS = {
+    "batches": _of_batch("GET", RUNS, 200),
+    "batches, none": _of_batch("GET", RUNS, 200, query="?limit=0"),
+    "batches, bad limit": _of_batch("GET", RUNS, 400, query="?limit=101"),
+    "batches, unknown cursor": _of_batch("GET", RUNS, 404, query="?after=batch_x"),
+    "new batch to run": _of_batch("POST", RUNS, 200, "", NEW_RUN),
+    "new batch to run, repeated": _of_batch("POST", RUNS, 200, "", NEW_RUN, "Idempotency-Key: again"),
+    "new batch to run, bad window": _of_batch("POST", RUNS, 400, "", {**NEW_RUN, "completion_window": "1h"}),
+    "new batch to run, no upstream": Kind("POST", RUNS, 400, without_upstream),
+    "new batch to run, endless body": _of_batch("POST", RUNS, 413, "", "x" * 17 * MIB),
+    **{f"batch that is {run}": _of_batch("GET", RUN, 200, run) for run in ("waiting", "running", "ended", "invalid")},
+    "batch that is cancelled": _of_batch("POST", f"{RUN}/cancel", 200, "waiting"),
+    "batch that is cancelled too late": _of_batch("POST", f"{RUN}/cancel", 409, "ended"),
+    "batch that is retried": _of_batch("POST", f"{RUN}/retry", 200, "ended"),
+    "batch that is retried in vain": _of_batch("POST", f"{RUN}/retry", 409, "invalid"),
+    **{
+        f"{kind} {name}": _of_batch("GET", f"{RUN}/{kind}", status, run, None, *headers)
+        for kind in ("output", "errors")
+        for name, status, run, headers in (
+            ("of a batch that waits", 204, "waiting", ()),
+            ("so far", 200, "running", ()),
+            ("so far, range", 206, "running", ("Range: bytes=1-",)),
+            ("at the end", 200, "ended", ()),
+            ("at the end, range", 206, "ended", ("Range: bytes=1-2",)),
+            ("unchanged", 304, "ended", ("If-None-Match: *",)),
+            ("of another content", 412, "ended", ('If-Match: "other"',)),
+            ("beyond the end", 416, "ended", ("Range: bytes=10000-",)),
+            ("of a batch without any", 200, "invalid", ()),
+        )
+    },
+    **{
+        f"{method} {path}, unknown": _of_batch(method, path, 404, "batch_x")
+        for method, path in OF_BATCHES
+        if path != RUNS
+    },
+}
+
 KINDS: dict[str, Kind] = {
     **OF_STORE_KINDS,
+    **OF_BATCH_KINDS,
     "list": _listing(""),
     "list, cut": _listing("limit=1&order=asc"),
     "list, empty": _listing("purpose=batch_output"),

@@ -1,7 +1,7 @@
 """What the fuzzer cannot know, since the description cannot say it.
 
 Which files must hold JSON objects, which keys are used up, and that forms have no types; how much chunks may overlap, how
-deep filters may be, and the ids of files that exist.
+deep filters may be, and the ids of files and batches that exist.
 """
 
 import json
@@ -20,6 +20,10 @@ FILE_IDS: list[str] = json.loads(os.environ.get("FUZZ_FILE_IDS", "[]"))
 """Files that can be attached to vector stores."""
 STORE_ID = os.environ.get("FUZZ_STORE_ID", "")
 """A vector store to which they are attached."""
+BATCH_ID = os.environ.get("FUZZ_BATCH_ID", "")
+"""A batch that can be cancelled, again and again."""
+CANCELLED_BATCH_ID = os.environ.get("FUZZ_CANCELLED_BATCH_ID", "")
+"""One that can be repeated, and whose results are complete."""
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -33,6 +37,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.body = changed
     if (case.method, case.path) in (("POST", ATTACHED), ("GET", f"{ATTACHED}/content")):
         _attach(case)
+    if case.path.startswith("/v1/batches/{batch_id}"):
+        _name_batch(case)
     key = (case.headers or {}).get(IDEMPOTENCY_KEY)
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):
         case.headers[IDEMPOTENCY_KEY] = str(uuid.uuid4())
@@ -62,6 +68,16 @@ def _attach(case: Any) -> None:
     store_id, file_id = str(ids.get("vector_store_id")), str(ids.get("file_id"))
     if STORE_ID and store_id.startswith("vs_") and file_id.startswith("file"):
         case.path_parameters = {"vector_store_id": STORE_ID, "file_id": _existing(file_id)}
+
+
+def _name_batch(case: Any) -> None:
+    """Put the id of a batch that exists into the path, and for a retry of one that has ended; do not wait for results."""
+    if CANCELLED_BATCH_ID and case.path.endswith(("/retry", "/output", "/errors")):
+        case.path_parameters = {"batch_id": CANCELLED_BATCH_ID}
+    elif BATCH_ID and not str(case.path_parameters.get("batch_id")).startswith("batch_"):
+        case.path_parameters = {"batch_id": BATCH_ID}
+    if re.fullmatch("[0-9]|[1-5][0-9]|60", str((case.query or {}).get("wait"))):
+        case.query = {**case.query, "wait": 0}
 
 
 def _change(value: Any) -> Any:

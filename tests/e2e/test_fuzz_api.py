@@ -1,14 +1,19 @@
 """Schemathesis, a fuzzer that reads our description, against a running server: every check, every phase."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from filestead.domain.batches.model import BatchStatus
+from tests.support.batch_worker import BatchWorker, input_of
 from tests.support.servers import Server, run_command
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +21,7 @@ EXAMPLES = 60
 SEED = 20_261_122  # FUZZ_SEED and FUZZ_EXAMPLES try others
 
 # Every check is on. What is set apart from the defaults:
-# - downloadFile may refuse a well-formed Range: it depends on the file whether it lies within (416), and a well-formed
+# - downloadFile, and reading results of a batch, may refuse a well-formed Range: it depends on the file whether it lies within (416), and a well-formed
 #   If-Match, which may name other content (412).
 # - A file to attach may be unknown, an attached one may be detached: then a 404 does not say that the vector store is gone.
 # - Error feedback is off: it learns from the texts of refusals, and what is generated would hang on their wording.
@@ -43,7 +48,7 @@ unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "QUERY
 error-feedback.enabled = false
 
 [[operations]]
-include-operation-id = "downloadFile"
+include-operation-id = ["downloadFile", "readBatchOutput", "readBatchErrors"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", 401, 404, 412, 416]
 
 [[operations]]
@@ -55,6 +60,31 @@ include-operation-id = [
 ]
 checks.ensure_resource_availability.enabled = false
 """
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that takes batches; no model server runs them."""
+    folder = tmp_path_factory.mktemp("fuzzed") / "data"
+    limits = {"uploads_per_minute": 0, "batches_per_hour": 0}
+    with Server(folder, upstream_url="http://127.0.0.1:9/v1", **limits) as running:
+        yield running
+
+
+def create_batches(server: Server) -> tuple[str, str]:
+    """The ids of a batch that goes on, and of one that was cancelled, so that it can be repeated."""
+    file = server.upload(input_of("a", "b"), purpose="batch", name="in.jsonl")["id"]
+    form = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    going, cancelled = (server.client.post("/batches", json=form).json()["id"] for _ in range(2))
+    server.client.post(f"/batches/{cancelled}/cancel")
+    deadline = time.monotonic() + 30
+    with BatchWorker.of(server) as worker:
+        while server.client.get(f"/batches/{cancelled}").json()["status"] != BatchStatus.CANCELLED:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(ValueError):  # the server has it
+                worker.finish(worker.claim(cancelled))
+            time.sleep(0.1)
+    return going, cancelled
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +112,15 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
     ]
     files = [server.upload(b"words for a vector store", name=f"{number}.txt")["id"] for number in range(8)]
     store = server.client.post("/vector_stores", json={"file_ids": files}).json()["id"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZ_FILE_IDS": json.dumps(files), "FUZZ_STORE_ID": store}
+    going, cancelled = create_batches(server)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "FUZZ_FILE_IDS": json.dumps(files),
+        "FUZZ_STORE_ID": store,
+        "FUZZ_BATCH_ID": going,
+        "FUZZ_CANCELLED_BATCH_ID": cancelled,
+    }
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
@@ -98,7 +136,7 @@ def test_nothing_is_found(run: tuple[Any, str]) -> None:
 def test_everything_was_tried(run: tuple[Any, str]) -> None:
     report, printed = run
     assert report["complete"], printed
-    assert report["operations"]["tested"] == report["operations"]["total"] == 25  # it leaves /openapi.json out itself
+    assert report["operations"]["tested"] == report["operations"]["total"] == 32  # it leaves /openapi.json out itself
     phases = {name: phase["status"] for name, phase in report["phases"].items()}
     assert phases == {"examples": "skip", "coverage": "success", "fuzzing": "success", "stateful": "success"}
     assert report["test_cases"]["generated"] > 500
