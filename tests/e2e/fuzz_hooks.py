@@ -24,6 +24,9 @@ BATCH_ID = os.environ.get("FUZZ_BATCH_ID", "")
 """A batch that can be cancelled, again and again."""
 CANCELLED_BATCH_ID = os.environ.get("FUZZ_CANCELLED_BATCH_ID", "")
 """One that can be repeated, and whose results are complete."""
+PROJECT_ID = os.environ.get("FUZZ_PROJECT_ID", "")
+KEY_ID = os.environ.get("FUZZ_KEY_ID", "")
+"""A project, and a key in it that stays valid."""
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -39,6 +42,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         _attach(case)
     if case.path.startswith("/v1/batches/{batch_id}"):
         _name_batch(case)
+    if case.path.startswith("/v1/organization/projects"):
+        _name_project(case)
     key = (case.headers or {}).get(IDEMPOTENCY_KEY)
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):
         case.headers[IDEMPOTENCY_KEY] = str(uuid.uuid4())
@@ -68,6 +73,16 @@ def _attach(case: Any) -> None:
     store_id, file_id = str(ids.get("vector_store_id")), str(ids.get("file_id"))
     if STORE_ID and store_id.startswith("vs_") and file_id.startswith("file"):
         case.path_parameters = {"vector_store_id": STORE_ID, "file_id": _existing(file_id)}
+
+
+def _name_project(case: Any) -> None:
+    """Put the ids of a project and a key that exist into the path, but for a deletion; give a new project a new name."""
+    ids = case.path_parameters or {}
+    if case.method != "DELETE":
+        case.path_parameters = {**ids, **{name: {"project_id": PROJECT_ID, "key_id": KEY_ID}[name] for name in ids}}
+    name = case.body.get("name") if isinstance(case.body, dict) else None
+    if isinstance(name, str) and 0 < len(name) <= 255:
+        case.body = {**case.body, "name": str(uuid.uuid4())}
 
 
 def _name_batch(case: Any) -> None:

@@ -1,5 +1,6 @@
 """Operations on projects, their keys and usage: each handler parses a request and calls the domain once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import bad_request
-from filestead.api.http.json_body import invalid_value, read_json_object
+from filestead.api.http.json_body import invalid_value, read_json_object, require_bounds
 from filestead.api.http.query import parse_integer, parse_limit, parse_query
 from filestead.api.http.routing import JSON
 from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
@@ -103,18 +104,17 @@ class OrganizationHandlers:
     async def vector_stores_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/usage/vector_stores. The usage of the past is not kept: only the last bucket exists."""
         start, end, width = _time_range(request)
+        for grouping in _values(request, "group_by"):
+            if grouping != "project_id":
+                raise invalid_value("group_by", grouping, ("project_id",))
         now = int(self.time())
         bucket = now - now % width
         if not (start <= now and (end is None or bucket < end)):
             return _respond(wire.UsagePage(data=[]))
         by_project = await self.administration.index_bytes(principal)
-        chosen = set(request.query_params.getlist("project_ids") + request.query_params.getlist("project_ids[]"))
+        chosen = set(_values(request, "project_ids"))
         by_project = [(project, count) for project, count in by_project if not chosen or project in chosen]
-        grouped = "project_id" in (
-            *request.query_params.getlist("group_by"),
-            *request.query_params.getlist("group_by[]"),
-        )
-        if grouped:
+        if _values(request, "group_by"):
             results = [wire.VectorStoresUsage(usage_bytes=count, project_id=project) for project, count in by_project]
         else:
             results = [wire.VectorStoresUsage(usage_bytes=sum(count for _, count in by_project))]
@@ -132,6 +132,11 @@ def _project_id(request: Request) -> str:
     return str(request.path_params["project_id"])
 
 
+def _values(request: Request, name: str) -> list[str]:
+    """The values of a list in the query, which official clients write with brackets."""
+    return [*request.query_params.getlist(name), *request.query_params.getlist(f"{name}[]")]
+
+
 def _time_range(request: Request) -> tuple[int, int | None, int]:
     query = parse_query(request, ("start_time", "end_time", "bucket_width"))
     if "start_time" not in query:
@@ -139,9 +144,14 @@ def _time_range(request: Request) -> tuple[int, int | None, int]:
     width = query.get("bucket_width", "1d")
     if width not in BUCKET_SECONDS:
         raise invalid_value("bucket_width", width, tuple(BUCKET_SECONDS))
-    end = query.get("end_time")
-    start = parse_integer(query["start_time"], "start_time", "start_time")
-    return start, None if end is None else parse_integer(end, "end_time", "end_time"), BUCKET_SECONDS[width]
+    start = _seconds("start_time", query["start_time"])
+    return start, _seconds("end_time", query["end_time"]) if "end_time" in query else None, BUCKET_SECONDS[width]
+
+
+def _seconds(name: str, text: str) -> int:
+    value = parse_integer(text, name, name)
+    require_bounds(name, value, 0, math.inf, "integer")
+    return value
 
 
 def _list(shape: Callable[..., Any], page: Page[Any], to_wire: Callable[[Any], Any]) -> Any:

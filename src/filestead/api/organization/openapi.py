@@ -125,7 +125,7 @@ def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operati
         ),
         row(
             *("POST", PROJECTS, lambda to: to.create_project, "createProject", "Create a project", wire.Project),
-            errors=(413,),
+            errors=(409, 413),
             request_body=NEW_PROJECT,
         ),
         row(
