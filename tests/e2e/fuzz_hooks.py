@@ -25,8 +25,8 @@ BATCH_ID = os.environ.get("FUZZ_BATCH_ID", "")
 CANCELLED_BATCH_ID = os.environ.get("FUZZ_CANCELLED_BATCH_ID", "")
 """One that can be repeated, and whose results are complete."""
 PROJECT_ID = os.environ.get("FUZZ_PROJECT_ID", "")
-KEY_ID = os.environ.get("FUZZ_KEY_ID", "")
-"""A project, and a key in it that stays valid."""
+KEY_IDS: list[str] = json.loads(os.environ.get("FUZZ_KEY_IDS", "[]"))
+"""A project, and the keys in it that must stay valid."""
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -76,10 +76,14 @@ def _attach(case: Any) -> None:
 
 
 def _name_project(case: Any) -> None:
-    """Put the ids of a project and a key that exist into the path, but for a deletion; give a new project a new name."""
+    """Use a project and a key that exist, but for a deletion; give a new project a new name."""
     ids = case.path_parameters or {}
     if case.method != "DELETE":
-        case.path_parameters = {**ids, **{name: {"project_id": PROJECT_ID, "key_id": KEY_ID}[name] for name in ids}}
+        case.path_parameters = {**ids, **{name: {"project_id": PROJECT_ID, "key_id": KEY_IDS[0]}[name] for name in ids}}
+    elif ids.get("key_id") in KEY_IDS:
+        case.path_parameters = {**ids, "key_id": "key_none"}
+    if isinstance((case.query or {}).get("after"), str):
+        case.query = {**case.query, "after": KEY_IDS[0] if case.path.endswith("/api_keys") else PROJECT_ID}
     name = case.body.get("name") if isinstance(case.body, dict) else None
     if isinstance(name, str) and 0 < len(name) <= 255:
         case.body = {**case.body, "name": str(uuid.uuid4())}

@@ -122,7 +122,7 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
     authorized = {"authorization": f"Bearer {one}"}
     project = server.client.get("/organization/projects", headers=authorized).json()["data"][0]["id"]
     api_keys = f"/organization/projects/{project}/api_keys"
-    key_id = server.client.get(api_keys, headers=authorized).json()["data"][0]["id"]
+    key_ids = [key["id"] for key in server.client.get(api_keys, headers=authorized).json()["data"]]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -131,7 +131,7 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
         "FUZZ_BATCH_ID": going,
         "FUZZ_CANCELLED_BATCH_ID": cancelled,
         "FUZZ_PROJECT_ID": project,
-        "FUZZ_KEY_ID": key_id,
+        "FUZZ_KEY_IDS": json.dumps(key_ids),
     }
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
@@ -156,7 +156,7 @@ def test_everything_was_tried(run: tuple[Any, str]) -> None:
     for operation, phases in report["valid_rates"].items():
         method, path = operation.split()
         if method != "DELETE" and path.startswith("/v1/"):
-            assert phases["fuzzing"]["accepted"] > 10, operation
+            assert phases["fuzzing"]["accepted"] >= 10, (operation, phases)
 
 
 def test_the_server_is_well_afterwards(server: Server, run: tuple[Any, str]) -> None:
