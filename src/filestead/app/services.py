@@ -76,6 +76,7 @@ class Services:
             backends.projects,
             backends.keys,
             new_id=new_id,
+            monotonic=monotonic,
             quota=_quota(settings),
             uploads_per_minute=settings.uploads_per_minute,
         )

@@ -4,6 +4,7 @@ Source of the objects: `Project`, `ProjectApiKey` and `UsageVectorStoresResult` 
 key in a project, its scopes, and the usage of files are additions.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +17,9 @@ T = TypeVar("T")
 
 SOON_SECONDS = 86_400
 """Files that expire within this time are counted as expiring soon."""
+
+USAGE_KEPT = 10
+"""The usage of a project is kept so many times as long as it took to count: with a million files, some seconds."""
 
 GRANTABLE_SCOPES = (Scope.READ, Scope.WRITE, Scope.SYSTEM, Scope.ADMIN)
 """Scopes within an organization. Others concern the whole server, and only its operator may grant them."""
@@ -120,6 +124,7 @@ class Administration:
         keys: KeyRepository,
         *,
         new_id: Callable[[str], str],
+        monotonic: Callable[[], float],
         quota: Quota,
         uploads_per_minute: int,
     ) -> None:
@@ -127,6 +132,9 @@ class Administration:
         self._projects = projects
         self._keys = keys
         self._new_id = new_id
+        self._monotonic = monotonic
+        self._counting = asyncio.Lock()
+        self._counted: dict[str, tuple[StoredUsage, float]] = {}
         self._quota = quota
         self._uploads_per_minute = uploads_per_minute
 
@@ -204,4 +212,14 @@ class Administration:
         return await self._projects.index_bytes(principal.organization_id)
 
     async def _stored(self, principal: Principal, project_id: str) -> StoredUsage:
-        return await self._projects.usage(principal.organization_id, project_id, soon_seconds=SOON_SECONDS)
+        """Count what a project has stored, one project at a time; a recent result is used again."""
+        async with self._counting:
+            await self._projects.get(principal.organization_id, project_id)
+            started = self._monotonic()
+            self._counted = {key: entry for key, entry in self._counted.items() if entry[1] > started}
+            if project_id not in self._counted:
+                usage = await self._projects.usage(principal.organization_id, project_id, soon_seconds=SOON_SECONDS)
+                ended = self._monotonic()
+                self._counted[project_id] = usage, ended + USAGE_KEPT * (ended - started)
+                return usage
+            return self._counted[project_id][0]
