@@ -293,6 +293,9 @@ class Settings(BaseSettings):
         "Origins whose web pages may use the API from a browser, separated by commas: `https://app.example.org, "
         "http://localhost:3000`; `*` allows every page on the web.",
     )
+    console: Literal["on", "off"] = _setting(
+        "on", "mode", "Whether `/console` serves the page on which people work with this server in a browser."
+    )
     max_uploads: int = _setting(
         512, "uploads", "Maximum concurrent uploads of one process; further ones receive 503.", ge=1
     )

@@ -10,7 +10,13 @@ from filestead.api.routes import OPERATIONS
 from filestead.domain.access import Scope
 from tests.support.servers import Server, run_command
 
-IDS = {"file_id": "file-x", "vector_store_id": "vs_x", "batch_id": "vsfb_x"}
+IDS = {
+    "file_id": "file-x",
+    "vector_store_id": "vs_x",
+    "batch_id": "vsfb_x",
+    "project_id": "proj_x",
+    "key_id": "key_x",
+}
 GUARDED = [operation for operation in OPERATIONS if operation.access != PUBLIC]
 
 
@@ -28,7 +34,7 @@ def ask(server: Server, operation: Any, key: str | None) -> Any:
 def keys(server: Server) -> dict[Scope, str]:
     """A key with one scope, for each."""
     made = {}
-    for scope in (Scope.READ, Scope.WRITE):
+    for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN):
         done = run_command(
             server.data_dir, "keys", "create", "--project", "matrix", "--scope", scope, place=server.place
         )
@@ -39,7 +45,7 @@ def keys(server: Server) -> dict[Scope, str]:
 
 def test_the_matrix_has_every_operation() -> None:
     assert len(GUARDED) >= 21
-    assert {operation.access for operation in GUARDED} == {Scope.READ, Scope.WRITE}
+    assert {operation.access for operation in GUARDED} == {Scope.READ, Scope.WRITE, Scope.ADMIN}
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name_of)
@@ -58,5 +64,8 @@ def test_who_may_do_what(server: Server, keys: dict[Scope, str], operation: Any)
 def test_changing_methods_need_the_scope_for_writing() -> None:
     reading = {"POST /v1/vector_stores/{vector_store_id}/search"}
     for operation in GUARDED:
+        if operation.path.startswith("/v1/organization/"):
+            assert operation.access == Scope.ADMIN, name_of(operation)
+            continue
         expected = Scope.READ if operation.method == "GET" or name_of(operation) in reading else Scope.WRITE
         assert operation.access == expected, name_of(operation)

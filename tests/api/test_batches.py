@@ -446,6 +446,23 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
     assert read()[0] == 404
 
 
+def test_41_a_reader_goes_on_in_the_file_when_the_batch_ends(api: Api, worker: BatchWorker) -> None:
+    """More than the buffers of both sides hold, so that most of it is read after the sweep of the journal."""
+    made = api.create()
+    lines = [result(str(number), text="x" * 1_000_000) for number in range(24)]
+    job = worker.start(made["id"], len(lines))
+    for line in lines:
+        worker.append(job, line)
+    with api.client.stream("GET", f"/batches/{made['id']}/output") as response:
+        assert response.headers["x-filestead-batch-status"] == "in_progress"
+        parts = response.iter_raw()
+        received = next(parts)
+        worker.finish(job)
+        assert worker.sweep() >= len(lines)
+        received += b"".join(parts)
+    assert received == b"".join(lines)
+
+
 def test_results_of_a_batch_that_ended_without_any(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     worker.finish(worker.start(made["id"], 0))

@@ -155,6 +155,8 @@ async def test_37_batches_of_one_second_are_listed_once_each_newest_first(rows: 
     batches, more = await rows.batches.page(who.project_id, after=made[0], limit=9)
     assert ([batch.id for batch in batches], more) == ([older.id], False), "by time, not by the order of creation alone"
     assert await rows.batches.page(who.project_id, after=older.id, limit=9) == ([], False)
+    batches, _ = await rows.batches.page(who.project_id, after=None, limit=1_000)
+    assert [batch.id for batch in batches] == [*made[::-1], older.id]
 
 
 async def test_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:

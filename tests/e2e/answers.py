@@ -37,13 +37,22 @@ OF_BATCHES = [
 UPLOADS = "/v1/uploads"
 PARTS, COMPLETE, CANCEL = (f"{UPLOADS}/{{upload_id}}/{act}" for act in ("parts", "complete", "cancel"))
 OF_UPLOADS = [("POST", path) for path in (UPLOADS, PARTS, COMPLETE, CANCEL)]
+PROJECTS = "/v1/organization/projects"
+PROJECT = f"{PROJECTS}/{{project_id}}"
+KEYS, KEY = f"{PROJECT}/api_keys", f"{PROJECT}/api_keys/{{key_id}}"
+STORES_USAGE, OWN_USAGE = "/v1/organization/usage/vector_stores", "/v1/usage"
+OF_ORGANIZATION = [
+    *(("GET", PROJECTS), ("POST", PROJECTS), ("GET", PROJECT), ("GET", f"{PROJECT}/usage")),
+    *(("GET", KEYS), ("POST", KEYS), ("GET", KEY), ("DELETE", KEY), ("GET", STORES_USAGE), ("GET", OWN_USAGE)),
+]
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
     *OF_UPLOADS,
     *OF_STORES,
     *OF_BATCHES,
+    *OF_ORGANIZATION,
     *(("GET", "/health"), ("GET", "/health/ready"), ("GET", "/openapi.json")),
-    *(("GET", "/"), ("GET", "/v1")),
+    *(("GET", "/metrics"), ("GET", "/"), ("GET", "/v1")),
 ]
 
 
@@ -160,6 +169,7 @@ class Scene:
             scene.ids["faulty"] = scene.upload(b'{"messages": 1}\n', name="a.jsonl", purpose="fine-tune")
             scene.ids |= scene.searchable_store()
             scene.ids |= _batches(batches)
+            scene.ids |= _organization(well)
             staging = broken.data_dir / "staging"
             staging.rename(staging.with_name("elsewhere"))
             yield scene
@@ -201,6 +211,17 @@ def _batches(server: Server) -> dict[str, str]:
                 if name == "ended":
                     worker.finish(job)
     return ids
+
+
+def _organization(server: Server) -> dict[str, str]:
+    """A key of an administrator, the ids of its project and of another key in it."""
+    scopes = ("--scope", "admin", "--scope", "files:read", "--scope", "metrics")
+    done = run_command(server.data_dir, "keys", "create", "--project", "managed", *scopes)
+    admin = done.stdout.strip()
+    projects = ask(server, "GET", PROJECTS, key=admin).json["data"]
+    (project,) = [each["id"] for each in projects if each["name"] == "managed"]
+    made = ask(server, "POST", KEYS.format(project_id=project), key=admin, body=b"{}").json
+    return {"admin": admin, "project_id": project, "key_id": made["id"]}
 
 
 def post(scene: Scene, body: bytes, *headers: str) -> Answer:
@@ -500,10 +521,54 @@ UPLOAD_KINDS = {
     },
 }
 
+
+def _of_organization(method: str, path: str, status: int, body: Any = None, *, query: str = "", **ids: str) -> Kind:
+    def make(scene: Scene) -> Answer:
+        content = b"" if body is None else json.dumps(body).encode()
+        target = path.format(**{**scene.ids, **ids}) + query
+        return ask(scene.well, method, target, key=scene.ids["admin"], body=content)
+
+    return Kind(method, path, status, make)
+
+
+def revoked(scene: Scene) -> Answer:
+    keys = KEYS.format(**scene.ids)
+    made = ask(scene.well, "POST", keys, key=scene.ids["admin"], body=b"{}").json
+    return ask(scene.well, "DELETE", f"{keys}/{made['id']}", key=scene.ids["admin"])
+
+
+OF_ORGANIZATION_KINDS = {
+    "projects": _of_organization("GET", PROJECTS, 200),
+    "projects, unknown cursor": _of_organization("GET", PROJECTS, 404, query="?after=proj_x"),
+    "new project": _of_organization("POST", PROJECTS, 200, {"name": "new"}),
+    "new project, name taken": _of_organization("POST", PROJECTS, 409, {"name": "new"}),
+    "new project, endless body": _of_organization("POST", PROJECTS, 413, "x" * 17 * MIB),
+    "project": _of_organization("GET", PROJECT, 200),
+    "usage of a project": _of_organization("GET", f"{PROJECT}/usage", 200),
+    "keys": _of_organization("GET", KEYS, 200),
+    "new key": _of_organization("POST", KEYS, 200, {"name": "ada", "scopes": ["files:read"], "expires_in": 60}),
+    "new key, unknown scope": _of_organization("POST", KEYS, 400, {"scopes": ["x"]}),
+    "new key, endless body": _of_organization("POST", KEYS, 413, "x" * 17 * MIB),
+    "key": _of_organization("GET", KEY, 200),
+    "revoked key": Kind("DELETE", KEY, 200, revoked),
+    "usage of stores": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&group_by=project_id"),
+    "usage of stores, none": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&end_time=1"),
+    "usage of stores, no start": _of_organization("GET", STORES_USAGE, 400),
+    "own usage": _of_organization("GET", OWN_USAGE, 200),
+    **{
+        f"{method} {path}, unknown": _of_organization(
+            method, path, 404, {} if method == "POST" else None, project_id="proj_x"
+        )
+        for method, path in OF_ORGANIZATION
+        if "{" in path
+    },
+}
+
 KINDS: dict[str, Kind] = {
     **OF_STORE_KINDS,
     **OF_BATCH_KINDS,
     **UPLOAD_KINDS,
+    **OF_ORGANIZATION_KINDS,
     "list": _listing(""),
     "list, cut": _listing("limit=1&order=asc"),
     "list, empty": _listing("purpose=batch_output"),
@@ -567,13 +632,24 @@ KINDS: dict[str, Kind] = {
     "about, below /v1": Kind("GET", "/v1", 200, lambda scene: ask(scene.well, "GET", "/v1", key=None)),
     "health": Kind("GET", "/health", 200, lambda scene: ask(scene.well, "GET", "/health", key=None)),
     "ready": Kind("GET", "/health/ready", 200, lambda scene: ask(scene.well, "GET", "/health/ready", key=None)),
+    "metrics": Kind("GET", "/metrics", 200, lambda scene: ask(scene.well, "GET", "/metrics", key=scene.ids["admin"])),
     "not ready": Kind("GET", "/health/ready", 503, not_ready),
     "description": Kind("GET", "/openapi.json", 200, lambda scene: ask(scene.well, "GET", "/openapi.json", key=None)),
 }
 
 
+ANY_IDS = {
+    "file_id": "file-x",
+    "vector_store_id": "vs_x",
+    "batch_id": "vsfb_x",
+    "upload_id": "upload_x",
+    "project_id": "proj_x",
+    "key_id": "key_x",
+}
+
+
 def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x", upload_id="upload_x")
+    target = path.format(**ANY_IDS)
     requests = {
         "no HTTP": (400, head(method, target, "no header")),
         "head too slow": (408, head(method, target)[:-4]),
@@ -586,7 +662,7 @@ def _refused_anywhere(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
 
 def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
-    target = path.format(file_id="file-x", vector_store_id="vs_x", batch_id="vsfb_x", upload_id="upload_x")
+    target = path.format(**ANY_IDS)
     requests: dict[str, dict[str, Any]] = {
         "no key": {"key": None},
         "wrong key": {"key": "sk-wrong-wrong-wrong-1234"},

@@ -27,6 +27,9 @@ BATCH_ID = os.environ.get("FUZZ_BATCH_ID", "")
 CANCELLED_BATCH_ID = os.environ.get("FUZZ_CANCELLED_BATCH_ID", "")
 """One that can be repeated, and whose results are complete."""
 UPLOADS = "/v1/uploads/{upload_id}"
+PROJECT_ID = os.environ.get("FUZZ_PROJECT_ID", "")
+KEY_IDS: list[str] = json.loads(os.environ.get("FUZZ_KEY_IDS", "[]"))
+"""A project, and the keys in it that must stay valid."""
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -43,17 +46,24 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if case.path.startswith("/v1/batches/{batch_id}"):
         _name_batch(case)
     if case.path == "/v1/uploads" and isinstance(body, dict):
-        # The rules on names and the configured maximum are no schema; and the quota is to suffice.
-        name, size = body.get("filename"), body.get("bytes")
-        if isinstance(name, str) and 0 < len(name) <= 255:
-            case.body = {**body, "filename": "a"}
-        if isinstance(size, int) and not isinstance(size, bool) and size > 0:
-            case.body = {**case.body, "bytes": size % 1_000}
+        case.body = _plain_upload(body)
     if case.path.startswith(UPLOADS) and str(case.path_parameters.get("upload_id")).startswith("upload"):
         _prepare_upload(case)
+    if case.path.startswith("/v1/organization/projects"):
+        _name_project(case)
     key = (case.headers or {}).get(IDEMPOTENCY_KEY)
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):
         case.headers[IDEMPOTENCY_KEY] = str(uuid.uuid4())
+
+
+def _plain_upload(body: dict[str, Any]) -> dict[str, Any]:
+    """The rules on names and the configured maximum are no schema; and the quota is to suffice."""
+    name, size = body.get("filename"), body.get("bytes")
+    if isinstance(name, str) and 0 < len(name) <= 255:
+        body = {**body, "filename": "a"}
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        body = {**body, "bytes": size % 1_000}
+    return body
 
 
 @schemathesis.hook
@@ -98,6 +108,20 @@ def _attach(case: Any) -> None:
     store_id, file_id = str(ids.get("vector_store_id")), str(ids.get("file_id"))
     if STORE_ID and store_id.startswith("vs_") and file_id.startswith("file"):
         case.path_parameters = {"vector_store_id": STORE_ID, "file_id": _existing(file_id)}
+
+
+def _name_project(case: Any) -> None:
+    """Use a project and a key that exist, but for a deletion; give a new project a new name."""
+    ids = case.path_parameters or {}
+    if case.method != "DELETE":
+        case.path_parameters = {**ids, **{name: {"project_id": PROJECT_ID, "key_id": KEY_IDS[0]}[name] for name in ids}}
+    elif ids.get("key_id") in KEY_IDS:
+        case.path_parameters = {**ids, "key_id": "key_none"}
+    if isinstance((case.query or {}).get("after"), str):
+        case.query = {**case.query, "after": KEY_IDS[0] if case.path.endswith("/api_keys") else PROJECT_ID}
+    name = case.body.get("name") if isinstance(case.body, dict) else None
+    if isinstance(name, str) and 0 < len(name) <= 255:
+        case.body = {**case.body, "name": str(uuid.uuid4())}
 
 
 def _name_batch(case: Any) -> None:

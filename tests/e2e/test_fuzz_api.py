@@ -87,12 +87,18 @@ def create_batches(server: Server) -> tuple[str, str]:
     return going, cancelled
 
 
+def create_key(server: Server, *owner: str) -> str:
+    """A key that may use every operation."""
+    scopes = [word for scope in ("files:read", "files:write", "admin", "metrics") for word in ("--scope", scope)]
+    return run_command(server.data_dir, "keys", "create", *owner, *scopes).stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     """The fuzzer's report, and what it printed. It runs in a folder of its own and leaves its files there."""
     folder = tmp_path_factory.mktemp("fuzz")
-    other = run_command(server.data_dir, "keys", "create", "--project", "other").stdout.strip()
-    keys = {"one": server.key, "two": other}
+    one = create_key(server, "--project", "default")
+    keys = {"one": one, "two": create_key(server, "--organization", "other", "--project", "other")}
     users = [
         {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {key}"}]}
         for name, key in keys.items()
@@ -113,6 +119,10 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
     files = [server.upload(b"words for a vector store", name=f"{number}.txt")["id"] for number in range(8)]
     store = server.client.post("/vector_stores", json={"file_ids": files}).json()["id"]
     going, cancelled = create_batches(server)
+    authorized = {"authorization": f"Bearer {one}"}
+    project = server.client.get("/organization/projects", headers=authorized).json()["data"][0]["id"]
+    api_keys = f"/organization/projects/{project}/api_keys"
+    key_ids = [key["id"] for key in server.client.get(api_keys, headers=authorized).json()["data"]]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -122,6 +132,8 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
         "FUZZ_CANCELLED_BATCH_ID": cancelled,
         "FUZZ_ORIGIN": server.origin,
         "FUZZ_KEY": f"Bearer {server.key}",
+        "FUZZ_PROJECT_ID": project,
+        "FUZZ_KEY_IDS": json.dumps(key_ids),
     }
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
@@ -138,7 +150,7 @@ def test_nothing_is_found(run: tuple[Any, str]) -> None:
 def test_everything_was_tried(run: tuple[Any, str]) -> None:
     report, printed = run
     assert report["complete"], printed
-    assert report["operations"]["tested"] == report["operations"]["total"] == 36  # it leaves /openapi.json out itself
+    assert report["operations"]["tested"] == report["operations"]["total"] == 47  # it leaves /openapi.json out itself
     phases = {name: phase["status"] for name, phase in report["phases"].items()}
     assert phases == {"examples": "skip", "coverage": "success", "fuzzing": "success", "stateful": "success"}
     assert report["test_cases"]["generated"] > 500
@@ -146,7 +158,7 @@ def test_everything_was_tried(run: tuple[Any, str]) -> None:
     for operation, phases in report["valid_rates"].items():
         method, path = operation.split()
         if method != "DELETE" and path.startswith("/v1/"):
-            assert phases["fuzzing"]["accepted"] > 10, operation
+            assert phases["fuzzing"]["accepted"] >= 10, (operation, phases)
 
 
 def test_the_server_is_well_afterwards(server: Server, run: tuple[Any, str]) -> None:

@@ -144,8 +144,11 @@ class BatchWorker:
                 yield OutputFile(kind, new_id("file-"), key, name, len(content), digest)
 
     def sweep(self) -> int:
-        """Delete the journals of batches that have ended."""
-        return self._run(self._runs.delete_finished_journals(1_000))
+        """Delete the journals of batches that have ended; returns the number of blocks."""
+        total = 0
+        while number := self._run(self._runs.delete_finished_journals(1_000)):
+            total += number
+        return total
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)

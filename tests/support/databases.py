@@ -20,6 +20,7 @@ from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.projects import SqlProjectRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
@@ -28,6 +29,7 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
+from filestead.domain.administration import ProjectRepository
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
@@ -77,6 +79,7 @@ class Rows:
     database: Database
     vectors: VectorRepository
     nearest: NearestChunks
+    projects: ProjectRepository
     batches: BatchRepository
     batch_runs: BatchRunRepository
     webhook_events: WebhookEventRepository
@@ -124,6 +127,7 @@ def over(database: Database, clock: Clock) -> Rows:
         database,
         SqlVectorRepository(database),
         PgvectorSearch(database) if database.dialect.name == "postgresql" else scan_of(database),
+        SqlProjectRepository(database),
         SqlBatchRepository(database),
         SqlBatchRunRepository(database, new_id, webhook=True),
         SqlWebhookEventRepository(database),

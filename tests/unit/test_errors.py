@@ -78,8 +78,10 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),
     (errors.BlobNotFound("k"), 500, None, None, "The server had an error"),
     (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is corrupt"),
-    (errors.KeyNotFound("k"), 500, None, None, "The server had an error"),
-    (errors.BadName("user", "", "is empty"), 500, None, None, "The server had an error"),
+    (errors.ProjectNotFound("p"), 404, "project_id", None, "No project found with id 'p'."),
+    (errors.ProjectExists("p"), 409, "name", "project_exists", "The organization has a project named 'p'"),
+    (errors.KeyNotFound("k"), 404, "key_id", None, "No API key found with id 'k'."),
+    (errors.BadName("user", "", "is empty"), 400, "name", "invalid_value", "Invalid 'name': the user name '' is empty"),
     (errors.CannotStart("k"), 500, None, None, "The server had an error"),
 ]  # fmt: skip
 

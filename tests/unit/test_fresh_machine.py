@@ -79,7 +79,7 @@ def test_ci_installs_what_is_missing_and_ends_where_it_cannot(
     assert asked[0] == "update -qq"
     said = capsys.readouterr().err
     if status:
-        assert "CI must have what this installs, and it failed: apt-get install curl fish " in said
+        assert "CI must have what this installs, and it failed: apt-get install chromium curl fish " in said
     else:
         assert asked[1].split()[3:] == sorted({p.package for p in PROGRAMS if p.required_in_ci and "test" in p.runs})
         assert "curl is missing" not in said

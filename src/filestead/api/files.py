@@ -25,11 +25,13 @@ from filestead.domain.access import Principal
 from filestead.domain.blobs import DirectDownloads
 from filestead.domain.fair_share import FairShare
 from filestead.domain.files import expiry
-from filestead.domain.files.model import SHORT_PAGE
+from filestead.domain.files.model import SHORT_PAGE, File
 from filestead.domain.files.purposes import ALL_PURPOSES, INPUT_PURPOSES
 from filestead.domain.files.service import Files
 
 MAX_LIMIT = 10_000
+NO_REDIRECT_HEADER = "x-filestead-no-redirect"
+"""Sent by the console, whose policy allows requests to this server alone."""
 BUFFERED_CONTENT_BYTES = 1024 * 1024
 """Content up to this size is sent in one piece."""
 LINK_SECONDS = 300
@@ -101,11 +103,8 @@ class FileHandlers:
         headers = content.headers
         if content.status == 304:
             return Response(status_code=304, headers=headers)
-        if self.direct is not None and request.method == "GET" and file.parts is None:
-            disposition = headers["content-disposition"]
-            link = self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
-            if link is not None:
-                return Response(status_code=302, headers={"location": link, "cache-control": "no-store"})
+        if (link := self._direct_link(request, file, headers["content-disposition"])) is not None:
+            return Response(status_code=302, headers={"location": link, "cache-control": "no-store"})
         length = content.end - content.start
         headers["content-length"] = str(length)
         if request.method == "HEAD":
@@ -114,6 +113,14 @@ class FileHandlers:
         if length <= BUFFERED_CONTENT_BYTES:
             return Response(b"".join([block async for block in blocks]), content.status, headers)
         return StreamingResponse(await ranges.with_first_block_read(blocks), content.status, headers)
+
+    def _direct_link(self, request: Request, file: File, disposition: str) -> str | None:
+        """Where the client may download from the object store; None if the server sends the content itself."""
+        if self.direct is None or request.method != "GET" or file.parts is not None:
+            return None
+        if NO_REDIRECT_HEADER in request.headers:
+            return None
+        return self.direct.presigned(file.blob_key, disposition=disposition, seconds=LINK_SECONDS)
 
 
 def _response_without_length() -> Response:

@@ -13,6 +13,8 @@ from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import REQUEST_ID, json_response
+from filestead.api.organization import openapi as organization
+from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.uploads import openapi as uploads
 from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores import openapi as vector_stores
@@ -30,6 +32,7 @@ class Handlers:
     files: files.FileHandlers
     uploads: UploadHandlers
     vector_stores: VectorStoreHandlers
+    organization: OrganizationHandlers
     batches: BatchHandlers
     service: service.ServiceHandlers
 
@@ -131,6 +134,7 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         "Vector stores", "listFilesInVectorStoreBatch", "List the files of a batch",
         {200: json_response("A page of files.", vs.ListVectorStoreFiles)}, errors=(404,),
         parameters=vector_stores.FILE_LIST_PARAMETERS),
+    *organization.operations(lambda to: to.organization),
     Operation("GET", "/v1/batches", Scope.READ, lambda to: to.batches.list, "Batches", "listBatches", "List batches",
         {200: json_response("A page of batches.", batch.ListBatches)}, errors=(404,),
         parameters=batches.LIST_PARAMETERS),
@@ -172,6 +176,7 @@ def build_openapi() -> bytes:
         **uploads.SCHEMAS,
         **vector_stores.SCHEMAS,
         **batches.SCHEMAS,
+        **organization.SCHEMAS,
         **service.SCHEMAS,
     }
     return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)

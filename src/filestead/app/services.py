@@ -16,6 +16,7 @@ from filestead.app.embedding import build_embedders
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
+from filestead.domain.administration import Administration
 from filestead.domain.batches.results import ResultReader
 from filestead.domain.batches.retrying import Retrying
 from filestead.domain.batches.service import Batches
@@ -78,6 +79,14 @@ class Services:
             line_decoders=DECODERS,
             run_in_thread=_run_on(self._hash_threads),
             run_line_checks=_run_on(self._line_thread),
+        )
+        self.administration = Administration(
+            backends.projects,
+            backends.keys,
+            new_id=new_id,
+            monotonic=monotonic,
+            quota=_quota(settings),
+            uploads_per_minute=settings.uploads_per_minute,
         )
         embedders = build_embedders(settings)
         self._embedders = embedders

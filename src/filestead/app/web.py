@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from filestead import __version__
 from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.batches.results import ResultResponses
+from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
 from filestead.api.http.body import BodyReadLimits
@@ -20,6 +22,7 @@ from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware
 from filestead.api.http.requests import new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
+from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.routes import OPERATIONS, Handlers, build_openapi
 from filestead.api.service import ServiceHandlers
 from filestead.api.uploads.handlers import UploadHandlers
@@ -54,6 +57,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         ),
         UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
+        OrganizationHandlers(services.administration, body_limits, time),
         BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
         ServiceHandlers(
             services.find_unavailable_component, build_openapi, services.find_paused_upstreams, collect_metrics
@@ -72,6 +76,8 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
 
     served = [each for each in OPERATIONS if settings.role != "worker" or each.access in WORKER_ACCESS]
     routes = build_routes(served, handlers, authenticator, signals.requests)
+    if settings.console == "on" and settings.role != "worker":
+        routes += console.build_routes((each.path for each in served), __version__)
     app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), signals.requests)
     if settings.allowed_origins:
         app = cors.allow_origins(app, settings.allowed_origins)

@@ -41,6 +41,8 @@ class Scope(StrEnum):
     SYSTEM = "files:system"
     METRICS = "metrics"
     """The metrics of the server, which cover all projects; no file of any."""
+    ADMIN = "admin"
+    """Projects, keys and usage of the organization; no file of any project."""
 
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})

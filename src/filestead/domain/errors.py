@@ -491,6 +491,22 @@ class NothingToRetry(DomainError):
 # --- administration -------------------------------------------------------------------------------------------------
 
 
+class ProjectNotFound(DomainError):
+    """No project of the organization has this id."""
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"there is no project {project_id}")
+        self.project_id = project_id
+
+
+class ProjectExists(DomainError):
+    """The organization has a project of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a project named {name!a}")
+        self.name = name
+
+
 class KeyNotFound(DomainError):
     """No key has this id."""
 

@@ -17,6 +17,7 @@ from filestead.database.repositories.figures import SqlFigures
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
+from filestead.database.repositories.projects import SqlProjectRepository
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.copying import VectorCopier
@@ -26,6 +27,7 @@ from filestead.database.repositories.vector_stores.repository import SqlVectorSt
 from filestead.database.repositories.vector_stores.vector_tables import SqlVectorBlocks
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
+from filestead.domain.administration import ProjectRepository
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.blobs import DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
@@ -50,6 +52,7 @@ class Backends:
 
     files: FileRepository
     keys: KeyRepository
+    projects: ProjectRepository
     jobs: JobRepository
     uploads: UploadRepository
     vector_stores: VectorStoreRepository
@@ -85,6 +88,7 @@ def build_backends(
     return Backends(
         SqlFileRepository(database, watch),
         SqlKeyRepository(database, new_id),
+        SqlProjectRepository(database),
         SqlJobRepository(database),
         SqlUploadRepository(database, watch),
         SqlVectorStoreRepository(database),

@@ -408,8 +408,18 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         SERVER_ERROR,
         NO_RETRY,
     ),
-    errors.KeyNotFound: lambda _: INTERNAL_ERROR,
-    errors.BadName: lambda _: INTERNAL_ERROR,
+    errors.ProjectNotFound: lambda error: ErrorResponse(
+        404, f"No project found with id '{error.project_id}'.", "project_id"
+    ),
+    errors.ProjectExists: lambda error: ErrorResponse(
+        409,
+        f"The organization has a project named {error.name!r}; choose another name.",
+        "name",
+        "project_exists",
+        headers=NO_RETRY,
+    ),
+    errors.KeyNotFound: lambda error: ErrorResponse(404, f"No API key found with id '{error.key_id}'.", "key_id"),
+    errors.BadName: lambda error: ErrorResponse(400, f"Invalid 'name': {error}.", "name", "invalid_value"),
     errors.CannotStart: lambda _: INTERNAL_ERROR,
 }
 

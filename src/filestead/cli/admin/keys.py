@@ -17,7 +17,7 @@ from filestead.installation import Backends
 
 keys = App(name="keys", help="Create, list and revoke API keys.")
 
-ScopeName = Literal["files:read", "files:write", "files:system", "metrics"]
+ScopeName = Literal["files:read", "files:write", "files:system", "metrics", "admin"]
 
 
 @keys.command
@@ -46,7 +46,8 @@ def create(
         The user of the key; the upload rate is limited per user. Default: a new user for this key.
     scope
         What the key may do; repeat for several. `files:system` may create output purposes (for batch runners and
-        trainers); `metrics` may read `/metrics` and nothing else.
+        trainers); `metrics` may read `/metrics` and nothing else; `admin` manages the projects and keys of the
+        organization.
     expires_in
         Seconds until the key stops working. Default: never.
     data_dir

@@ -1,0 +1,1 @@
+"""Projects, keys and usage over HTTP."""

@@ -1,0 +1,199 @@
+"""Operations on projects, their keys and usage: each handler parses a request and calls the domain once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from filestead.api.http.body import BodyReadLimits
+from filestead.api.http.errors import bad_request
+from filestead.api.http.json_body import invalid_value, read_json_object, require_bounds
+from filestead.api.http.query import parse_integer, parse_limit, parse_query
+from filestead.api.http.routing import JSON
+from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
+from filestead.domain.administration import (
+    GRANTABLE_SCOPES,
+    SOON_SECONDS,
+    Administration,
+    Page,
+    Project,
+    ProjectKey,
+    Usage,
+)
+from filestead.wire import encode
+from filestead.wire import organization as wire
+
+MAX_LIMIT = 100
+MAX_EXPIRY_SECONDS = 10 * 365 * 86_400
+BUCKET_SECONDS = {"1m": 60, "1h": 3_600, "1d": 86_400}
+
+
+@dataclass(slots=True)
+class OrganizationHandlers:
+    """Handlers of the operations on an organization."""
+
+    administration: Administration
+    body_limits: BodyReadLimits
+    time: Callable[[], float]
+    """Unix seconds."""
+
+    async def list_projects(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects."""
+        after, limit = _page_request(request)
+        page = await self.administration.list_projects(principal, after=after, limit=limit)
+        return _respond(_list(wire.ListProjects, page, _project))
+
+    async def create_project(self, request: Request, principal: Principal) -> Response:
+        """POST /v1/organization/projects."""
+        body = await read_json_object(request, self.body_limits)
+        name = body.string("name", required=True, max_length=MAX_NAME_CHARACTERS)
+        body.finish()
+        return _respond(_project(await self.administration.create_project(principal, str(name))))
+
+    async def get_project(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}."""
+        return _respond(_project(await self.administration.get_project(principal, _project_id(request))))
+
+    async def list_keys(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}/api_keys."""
+        after, limit = _page_request(request)
+        page = await self.administration.list_keys(principal, _project_id(request), after=after, limit=limit)
+        return _respond(_list(wire.ListProjectApiKeys, page, lambda key: wire.ProjectApiKey(**_key(key))))
+
+    async def create_key(self, request: Request, principal: Principal) -> Response:
+        """POST /v1/organization/projects/{project_id}/api_keys: the only response that has the secret."""
+        body = await read_json_object(request, self.body_limits)
+        name = body.string("name", max_length=MAX_NAME_CHARACTERS)
+        scopes = body.strings("scopes", 1, len(GRANTABLE_SCOPES))
+        expires_in = body.integer("expires_in", 1, MAX_EXPIRY_SECONDS)
+        body.finish()
+        for number, scope in enumerate(scopes or ()):
+            if scope not in GRANTABLE_SCOPES:
+                raise invalid_value(f"scopes[{number}]", scope, GRANTABLE_SCOPES)
+        key, secret = await self.administration.create_key(
+            principal,
+            _project_id(request),
+            name=name,
+            scopes=DEFAULT_SCOPES if scopes is None else frozenset(map(Scope, scopes)),
+            expires_after_seconds=expires_in,
+        )
+        return _respond(wire.NewProjectApiKey(**_key(key), value=secret))
+
+    async def get_key(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}/api_keys/{key_id}."""
+        key = await self.administration.get_key(principal, _project_id(request), request.path_params["key_id"])
+        return _respond(wire.ProjectApiKey(**_key(key)))
+
+    async def delete_key(self, request: Request, principal: Principal) -> Response:
+        """DELETE /v1/organization/projects/{project_id}/api_keys/{key_id}: revoke the key."""
+        key_id = request.path_params["key_id"]
+        await self.administration.revoke_key(principal, _project_id(request), key_id)
+        return _respond(wire.ProjectApiKeyDeleted(id=key_id))
+
+    async def project_usage(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}/usage."""
+        return _respond(_usage(await self.administration.project_usage(principal, _project_id(request))))
+
+    async def own_usage(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/usage."""
+        return _respond(_usage(await self.administration.own_usage(principal)))
+
+    async def vector_stores_usage(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/usage/vector_stores. The usage of the past is not kept: only the last bucket exists."""
+        start, end, width = _time_range(request)
+        for grouping in _values(request, "group_by"):
+            if grouping != "project_id":
+                raise invalid_value("group_by", grouping, ("project_id",))
+        now = int(self.time())
+        bucket = now - now % width
+        if not (start <= now and (end is None or bucket < end)):
+            return _respond(wire.UsagePage(data=[]))
+        by_project = await self.administration.index_bytes(principal)
+        chosen = set(_values(request, "project_ids"))
+        by_project = [(project, count) for project, count in by_project if not chosen or project in chosen]
+        if _values(request, "group_by"):
+            results = [wire.VectorStoresUsage(usage_bytes=count, project_id=project) for project, count in by_project]
+        else:
+            results = [wire.VectorStoresUsage(usage_bytes=sum(count for _, count in by_project))]
+        return _respond(
+            wire.UsagePage(data=[wire.UsageBucket(start_time=bucket, end_time=bucket + width, results=results)])
+        )
+
+
+def _page_request(request: Request) -> tuple[str | None, int]:
+    query = parse_query(request, ("after", "limit"))
+    return query.get("after") or None, parse_limit(query.get("limit"), default=20, maximum=MAX_LIMIT)
+
+
+def _project_id(request: Request) -> str:
+    return str(request.path_params["project_id"])
+
+
+def _values(request: Request, name: str) -> list[str]:
+    """The values of a list in the query, which official clients write with brackets."""
+    return [*request.query_params.getlist(name), *request.query_params.getlist(f"{name}[]")]
+
+
+def _time_range(request: Request) -> tuple[int, int | None, int]:
+    query = parse_query(request, ("start_time", "end_time", "bucket_width"))
+    if "start_time" not in query:
+        raise bad_request("Missing required parameter: 'start_time'.", "start_time", "missing_required_parameter")
+    width = query.get("bucket_width", "1d")
+    if width not in BUCKET_SECONDS:
+        raise invalid_value("bucket_width", width, tuple(BUCKET_SECONDS))
+    start = _seconds("start_time", query["start_time"])
+    return start, _seconds("end_time", query["end_time"]) if "end_time" in query else None, BUCKET_SECONDS[width]
+
+
+def _seconds(name: str, text: str) -> int:
+    value = parse_integer(text, name, name)
+    require_bounds(name, value, 0, math.inf, "integer")
+    return value
+
+
+def _list(shape: Callable[..., Any], page: Page[Any], to_wire: Callable[[Any], Any]) -> Any:
+    data = [to_wire(item) for item in page.items]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return shape(data=data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+def _project(project: Project) -> wire.Project:
+    return wire.Project(id=project.id, name=project.name, created_at=project.created_at)
+
+
+def _key(key: ProjectKey) -> dict[str, Any]:
+    role: Any = "owner" if Scope.ADMIN in key.scopes else "member"
+    owner = wire.ServiceAccount(id=key.user_id, name=key.user, created_at=key.created_at, role=role)
+    return {
+        "id": key.id,
+        "redacted_value": key.hint,
+        "name": key.user,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "owner": wire.KeyOwner(service_account=owner),
+        "scopes": sorted(key.scopes),
+    }
+
+
+def _usage(usage: Usage) -> wire.Usage:
+    stored = usage.stored
+    return wire.Usage(
+        project_id=stored.project.id,
+        project_name=stored.project.name,
+        bytes_used=stored.bytes_used,
+        bytes_reserved=stored.bytes_reserved,
+        bytes_limit=usage.bytes_limit,
+        uploads_per_minute=usage.uploads_per_minute,
+        uploads_remaining=usage.uploads_remaining,
+        files=[wire.PurposeUsage(purpose=one.purpose, files=one.files, bytes=one.bytes) for one in stored.by_purpose],
+        expiring_soon=wire.ExpiringSoon(
+            within_seconds=SOON_SECONDS, files=stored.expiring_files, bytes=stored.expiring_bytes
+        ),
+    )
+
+
+def _respond(value: Any) -> Response:
+    return Response(encode(value), media_type=JSON)

@@ -1,0 +1,152 @@
+"""Every view by axe, light and dark, from 360 px, in both directions; keyboard; and the time to the first paint."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.console.conftest import Open
+from tests.support.browser import Page
+from tests.support.servers import Server, run_command
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MAX_FIRST_PAINT_MS = 300
+NARROW = 360
+
+
+@pytest.fixture(scope="module")
+def admin(server: Server) -> str:
+    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
+    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
+    return done.stdout.strip()
+
+
+def judge(page: Page, axe: str, where: str) -> list[str]:
+    """What axe finds wrong with the page as it is."""
+    page.wait("!document.querySelector('[aria-busy=true]')")
+    options = json.dumps({"runOnly": RULES, "iframes": False})
+    script = f"{axe};axe.run(document, {options}).then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))"
+    return [f"{where}: {name} {html}" for name, html in page.run(script)]
+
+
+def show(page: Page, view: str, element: str, text: str | None = None) -> None:
+    page.run(f"location.hash = '#/{view}'")
+    page.wait_for(element, text)
+
+
+@pytest.mark.parametrize("look", [{}, {"dark": True}, {"width": NARROW, "height": 740}, {"language": "ar-EG"}], ids=str)
+def test_every_view_is_accessible(
+    opened: Open, axe: str, admin: str, named: dict[str, Any], store: dict[str, Any], look: dict[str, Any]
+) -> None:
+    page = opened(key=None, **look)
+    found = judge(page, axe, "sign-in")
+    page.fill("#key", admin)
+    page.press("Enter")
+    for view, element, text in (
+        ("files", "tbody a", None),
+        (f"files/{named['faulty']['id']}", "ol.lines", None),
+        (f"files/{named['picture']['id']}", "iframe", None),
+        ("vector-stores", "tbody a", "manuals"),
+        (f"vector-stores/{store['id']}", "tbody a", "manual.md"),
+        ("batches", "main h1", None),
+        ("usage", ".bars", None),
+        ("admin", ".bars", None),
+    ):
+        show(page, view, element, text)
+        found += judge(page, axe, view)
+        if not page.run("document.documentElement.scrollWidth <= innerWidth"):
+            found.append(f"{view}: wider than the screen")
+    assert found == []
+
+
+def test_every_dialog_is_accessible(opened: Open, axe: str, admin: str, store: dict[str, Any]) -> None:
+    page = opened(key=admin)
+    found: list[str] = []
+    for view, button in (
+        ("files", ".tools .primary"),
+        ("vector-stores", ".tools .primary"),
+        ("vector-stores", "tbody .danger"),
+        (f"vector-stores/{store['id']}", ".tools .primary"),
+        ("admin", ".project .primary"),
+        ("admin", ".project .danger"),
+    ):
+        show(page, view, button)
+        page.click(button)
+        page.wait_for("dialog h2")
+        found += judge(page, axe, f"{view} {button}")
+        page.press("Escape")
+        page.wait("!document.querySelector('dialog')")
+        assert page.run(f"document.activeElement.matches({json.dumps(button)})"), "the focus returns"
+    assert found == []
+
+
+def test_the_keyboard_reaches_everything(opened: Open, named: dict[str, Any]) -> None:
+    page = opened()
+    page.reload()
+    page.wait_for("tbody a")
+    page.press("Tab")
+    assert page.run("document.activeElement.textContent") == "Skip to content"
+    page.press("Enter")
+    assert page.run("document.activeElement.id") == "main"
+    seen = []
+    for _ in range(12):
+        page.press("Tab")
+        seen.append(
+            page.run("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()")
+        )
+        outline = page.run("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", seen[-1]
+    assert {"Upload files", "Refresh", "Select all on this page", "Created ▼"} <= set(seen)
+    page.run("[...document.querySelectorAll('button')].find((button) => button.textContent.includes('Upload')).focus()")
+    page.press("Enter")
+    page.wait_for("dialog h2")
+    for _ in range(12):
+        page.press("Tab")
+        inside = page.run(
+            "document.activeElement === document.body || Boolean(document.activeElement.closest('dialog'))"
+        )
+        assert inside, "the focus stays in the dialog"
+
+
+def test_a_view_moves_the_focus_and_the_title(opened: Open) -> None:
+    page = opened()
+    page.click("nav a", "Vector stores")
+    page.wait_for("h1", "Vector stores")
+    page.wait("document.title === 'Vector stores · Filestead'")
+    page.wait("document.activeElement.id === 'main'")
+    assert page.run("document.querySelector('nav [aria-current=page]').textContent.trim()") == "Vector stores"
+
+
+def test_the_first_paint_is_quick_and_nothing_moves_after_it(
+    opened: Open, server: Server, named: dict[str, Any]
+) -> None:
+    httpx2.get(f"{server.origin}/console")  # the server has read its files
+    page = opened()
+    times = []
+    for _ in range(5):
+        page.call("Network.setCacheDisabled", cacheDisabled=True)
+        page.reload()
+        page.wait_for("tbody a")
+        times.append(page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
+    assert min(times) < MAX_FIRST_PAINT_MS, times
+    shift = page.run(
+        "new Promise((resolve) => { let sum = 0; const watch = new PerformanceObserver((list) => {"
+        " for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value; });"
+        " watch.observe({ type: 'layout-shift', buffered: true }); setTimeout(() => resolve(sum), 300); })"
+    )
+    assert shift < 0.1
+
+
+def test_dark_and_light_can_be_chosen(opened: Open) -> None:
+    page = opened()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.run(ground)
+    page.run(
+        "(() => { const choice = document.querySelectorAll('.bar-end select')[1]; choice.value = 'dark';"
+        " choice.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+    dark = page.wait(f"{ground} !== {json.dumps(light)} && {ground}")
+    page.reload()
+    page.wait_for("h1")
+    assert page.run(ground) == dark

@@ -1,0 +1,57 @@
+"""Usage, and projects and keys for an administrator, in the browser."""
+
+import httpx2
+import pytest
+
+from tests.console.conftest import Open
+from tests.support.servers import Server, run_command
+
+
+@pytest.fixture(scope="module")
+def admin(server: Server) -> str:
+    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
+    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_usage_by_purpose(opened: Open, server: Server) -> None:
+    server.upload(b"x" * 5000)
+    page = opened("usage")
+    page.wait_for(".notice", "The server is ready")
+    page.wait_for(".bars", "user_data")
+    usage = server.client.get("/usage").json()
+    (shown,) = [files for files in usage["files"] if files["purpose"] == "user_data"]
+    assert page.shows(".bars", f"{shown['files']} file")
+    assert page.shows(".facts", "2.75 TB")  # the quota
+
+
+def test_a_key_is_made_shown_once_and_revoked(opened: Open, server: Server, admin: str) -> None:
+    page = opened("admin", key=admin)
+    page.click("button", "New project")
+    page.fill("dialog input[name=name]", "<b>research</b>")
+    page.click("dialog button[type=submit]")
+    page.wait_for("h2", "Project <b>research</b>")
+    page.click("button", "New key")
+    page.fill("dialog input[name=name]", "ada")
+    page.click("dialog label", "files:write")  # off
+    page.click("dialog button[type=submit]")
+    page.wait_for(".secret")
+    secret = page.text(".secret")
+    assert httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+    refused = httpx2.post(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"})
+    assert "Missing scopes: files:write" in refused.text
+    page.press("Escape")
+    page.wait("!document.querySelector('.secret')")
+    assert secret not in page.run("document.documentElement.outerHTML")
+    page.wait_for("td", "ada")
+    page.click("button", "Revoke…")
+    page.click("dialog button[type=submit]")
+    page.wait_until_gone("td", "ada")
+    page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 2100))")
+    assert httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"}).status_code == 401
+
+
+def test_other_keys_learn_what_they_need(opened: Open) -> None:
+    page = opened("admin", expected=("status of 401",))
+    page.wait_for(".notice", "--scope admin")

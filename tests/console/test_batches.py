@@ -1,0 +1,172 @@
+"""Batches in the browser: create, watch, results, faults by kind, cancel and retry. A worker in the test's hand runs them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filestead.domain.batches.model import BatchError, BatchStatus
+from tests.console.conftest import Open, batch_input
+from tests.support.batch_worker import ERROR, BatchWorker
+from tests.support.browser import Page
+from tests.support.servers import Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that takes batches and leaves running them to others."""
+    folder = tmp_path_factory.mktemp("batches") / "data"
+    with Server(folder, role="api", upstream_url="http://127.0.0.1:9/v1", sweep_seconds=3_600) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def worker(server: Server) -> Iterator[BatchWorker]:
+    with BatchWorker.of(server) as opened:
+        yield opened
+
+
+def result(number: int, text: str = "ok") -> bytes:
+    body = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": 30}}
+    response = {"status_code": 200, "request_id": "r", "body": body}
+    line = {"id": f"batch_req_{number}", "custom_id": f"line-{number}", "response": response, "error": None}
+    return json.dumps(line).encode() + b"\n"
+
+
+def refusal(number: int, status: int, code: str) -> bytes:
+    error = {"message": f"{code} <i>happened</i>", "type": "x", "param": None, "code": code}
+    response = {"status_code": status, "request_id": "r", "body": {"error": error}}
+    line = {"id": f"batch_req_{number}", "custom_id": f"line-{number}", "response": response, "error": None}
+    return json.dumps(line).encode() + b"\n"
+
+
+def create(server: Server, lines: int = 10) -> dict[str, Any]:
+    file = server.upload("\n".join(batch_input(lines)).encode(), purpose="batch", name="in.jsonl")
+    form = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    made: dict[str, Any] = server.client.post("/batches", json=form).json()
+    return made
+
+
+def shown_id(page: Page) -> str:
+    page.wait_for("h1", "batch_")
+    found = re.search(r"batch_[0-9a-f]{32}", page.text("h1"))
+    assert found
+    return found[0]
+
+
+def test_a_batch_is_created_from_a_stored_file(opened: Open, server: Server) -> None:
+    line = json.dumps(
+        {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "x"}}
+    )
+    file = server.upload(line.encode(), purpose="batch", name="embed.jsonl")
+    page = opened("batches")
+    page.click("button", "New batch")
+    page.wait(f"Boolean(document.querySelector('option[value={file['id']}]'))")
+    page.choose("dialog select", file["id"])
+    page.wait("document.querySelectorAll('dialog select')[1].value === '/v1/embeddings'")  # as its first line says
+    page.fill("dialog input[name=description]", "nightly")
+    page.click("dialog button[type=submit]")
+    batch = server.client.get(f"/batches/{shown_id(page)}").json()
+    assert (batch["input_file_id"], batch["endpoint"], batch["completion_window"]) == (
+        file["id"],
+        "/v1/embeddings",
+        "24h",
+    )
+    assert batch["metadata"] == {"description": "nightly"}
+    page.wait_for(".status", "validating")
+
+
+def test_a_batch_is_created_from_a_new_file(opened: Open, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "new.jsonl"
+    path.write_text("\n".join(batch_input(3)))
+    page = opened("batches")
+    page.click("button", "New batch")
+    page.set_files("dialog input[type=file]", path)
+    page.wait_for("dialog .hint", "new.jsonl")
+    page.click("dialog button[type=submit]")
+    page.wait_for(".toast", "has begun")
+    newest = server.client.get("/batches").json()["data"][0]
+    file = server.client.get(f"/files/{newest['input_file_id']}").json()
+    assert (file["filename"], file["purpose"]) == ("new.jsonl", "batch")
+    page.wait_for("tbody a", newest["id"])
+
+
+def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".status", "in progress")
+    worker.append(job, *(result(number, f"answer <b>{number}</b>") for number in range(4)), rate=2.0)
+    worker.append(
+        job, refusal(4, 429, "rate_limit_exceeded"), refusal(5, 500, "boom"), refusal(6, 500, "boom"), kind=ERROR
+    )
+    page.wait_for(".progress", "7 of 10")
+    page.wait_for(".progress", "3 failed")
+    page.wait_for(".legend", "lines per second")
+    page.wait_for(".kinds div", "HTTP 500 · boom 2")
+    page.wait_for(".kinds", "HTTP 429 · rate_limit_exceeded 1")
+    page.wait_for(".answer", "answer <b>3</b>")
+    assert page.run("document.querySelectorAll('.answer b, .kinds i').length") == 0
+    worker.append(job, *(result(number) for number in (7, 8, 9)))
+    page.wait_for(".chart")
+    worker.finish(job)
+    page.wait_for(".status", "completed")
+    page.wait("document.querySelectorAll('.answer').length === 7")
+    ended = server.client.get(f"/batches/{batch['id']}").json()
+    assert page.run(f"Boolean(document.querySelector('a[href=\"#/files/{ended['output_file_id']}\"]'))")
+
+    page.click("button", "Retry what failed")
+    page.wait_for(".toast", "A new batch repeats what failed")
+    retried = server.client.get(f"/batches/{shown_id(page)}").json()
+    lines = server.client.get(f"/files/{retried['input_file_id']}/content").text.splitlines()
+    assert [json.loads(line)["custom_id"] for line in lines] == ["line-4", "line-5", "line-6"]
+
+
+def test_faults_of_the_input_name_their_lines(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    faults = [
+        BatchError("invalid_json_line", "This line is not parseable as valid JSON.", 3),
+        BatchError("invalid_request", "Cannot find file <x>.", None, "file_id"),
+    ]
+    worker.fail(worker.claim(batch["id"]), *faults)
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".status", "failed")
+    page.wait_for("li.fault", "Line 3 This line is not parseable as valid JSON. invalid_json_line")
+    page.wait_for("li.fault", "Cannot find file <x>.")
+    assert not page.shows("button", "Retry")
+
+
+def test_a_batch_is_cancelled(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    page = opened(f"batches/{batch['id']}")
+    page.click("button", "Cancel the batch")
+    page.wait_for(".status", "cancelling")
+    assert not page.shows("button", "Cancel the batch")
+    worker.finish(job, BatchStatus.COMPLETED)
+    page.wait_for(".status", "cancelled")
+
+
+def test_the_list_follows_running_batches(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    page = opened("batches")
+    page.wait_for("tbody a", batch["id"])
+    job = worker.start(batch["id"], 10)
+    worker.append(job, result(0))
+    page.wait_for("tbody .progress", "1 of 10")
+
+
+def test_without_an_upstream_the_refusal_names_the_setting(
+    opened: Open, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with Server(tmp_path_factory.mktemp("none") / "data") as plain:
+        file = plain.upload(batch_input(1)[0].encode(), purpose="batch", name="in.jsonl")
+        page = opened("batches", at=plain.origin, expected=("status of 400",))
+        page.click("button", "New batch")
+        page.wait(f"Boolean(document.querySelector('option[value={file['id']}]'))")
+        page.choose("dialog select", file["id"])
+        page.click("dialog button[type=submit]")
+        page.wait_for("dialog [role=alert]", "FILESTEAD_UPSTREAM_URL")
