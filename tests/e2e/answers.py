@@ -679,5 +679,6 @@ def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
 
 for _method, _path in OPERATIONS:
-    _makers = [_refused_anywhere, _unauthorized] if _path.startswith("/v1/") else [_refused_anywhere]
+    _needs_key = _path == "/metrics" or _path.startswith("/v1/")
+    _makers = [_refused_anywhere, _unauthorized] if _needs_key else [_refused_anywhere]
     KINDS |= {f"{_method} {_path}, {name}": kind for make in _makers for name, kind in make(_method, _path)}

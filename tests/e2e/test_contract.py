@@ -36,7 +36,7 @@ from tests.e2e.answers import (
 NOT_MADE = {
     (method, path, 500): "only a failing database makes it"
     for method, path in (
-        *(("GET", FILES), ("GET", ONE), ("DELETE", ONE)),
+        *(("GET", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", "/metrics")),
         *(*OF_STORES, *OF_BATCHES, *OF_UPLOADS, *OF_ORGANIZATION),
     )
 } | {("POST", f"{RUN}/retry", 507): "only a full disk makes it"}
