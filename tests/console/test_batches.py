@@ -125,6 +125,21 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     assert [json.loads(line)["custom_id"] for line in lines] == ["line-4", "line-5", "line-6"]
 
 
+def test_a_result_longer_than_a_block_is_shown_and_more_on_request(
+    opened: Open, server: Server, worker: BatchWorker
+) -> None:
+    batch = create(server, 40)
+    job = worker.start(batch["id"], 40)
+    worker.append(job, result(0, "first " + "x" * 300_000), *(result(number, "y" * 4_000) for number in range(1, 40)))
+    worker.finish(job)
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".answer", "first xxx")
+    while page.shows("button", "Show more"):
+        page.click("button", "Show more")
+        page.wait("!document.querySelector('.pager button')?.disabled")
+    page.wait("document.querySelectorAll('.answer').length === 40")
+
+
 def test_faults_of_the_input_name_their_lines(opened: Open, server: Server, worker: BatchWorker) -> None:
     batch = create(server)
     faults = [

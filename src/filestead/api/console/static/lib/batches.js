@@ -14,6 +14,7 @@ export const canCancel = (batch) => CANCELLABLE.has(batch.status);
 /** Lines that a retry would repeat: failed ones, and those that never ran. */
 export const unfinished = ({ request_counts: counts }) => counts.total - counts.completed;
 
+const LONGEST_LINE = 64 * 1024 * 1024;
 const MAX_SAMPLES = 240;
 const samples = new Map();
 
@@ -41,18 +42,23 @@ export function recentRate(id) {
 /** Whole lines from an offset of the results ('output' or 'errors'): {lines, next, complete}. */
 export async function readResults(batch, kind, offset, bytes, signal) {
   const fileId = kind === 'output' ? batch.output_file_id : batch.error_file_id;
-  if (hasEnded(batch) && !fileId) return { lines: [], next: offset, complete: true };
+  const { completed, failed } = batch.request_counts;
+  const some = fileId || (!hasEnded(batch) && (kind === 'output' ? completed : failed) > 0);
+  if (!some) return { lines: [], next: offset, complete: true };
   const path = fileId ? `/v1/files/${fileId}/content` : `/v1/batches/${batch.id}/${kind}`;
+  // One byte that is known comes along: at the end of the results a range without it would be refused.
+  const known = offset > 0 ? 1 : 0;
   let response;
   try {
-    response = await send('GET', path, { signal, headers: { range: `bytes=${offset}-${offset + bytes - 1}` } });
+    response = await send('GET', path, { signal, headers: { range: `bytes=${offset - known}-${offset + bytes - 1}` } });
   } catch (error) {
     if (error.status === 416 || error.status === 404) return { lines: [], next: offset, complete: true };
     throw error;
   }
-  const buffer = new Uint8Array(await response.arrayBuffer());
+  const buffer = new Uint8Array(await response.arrayBuffer()).subarray(known);
   const end = buffer.lastIndexOf(10) + 1;
-  const total = Number(/\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? buffer.length);
+  if (end === 0 && buffer.length >= bytes && bytes < LONGEST_LINE) return readResults(batch, kind, offset, bytes * 4, signal);
+  const total = Number(/\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? offset + buffer.length);
   const text = new TextDecoder().decode(buffer.subarray(0, end));
   const lines = text.split('\n').filter(Boolean).map(parse).filter(Boolean);
   return { lines, next: offset + end, complete: end === 0 || offset + end >= total };

@@ -13,8 +13,7 @@ const POLL_MS = 3000;
 const SHOWN_CHARACTERS = 600;
 
 export function Faults({ batch }) {
-  const { data, error, reload } = useLoad((signal) => readResults(batch, 'errors', 0, FAULT_BYTES, signal), [batch.id, batch.error_file_id]);
-  usePolling(reload, POLL_MS, !hasEnded(batch) && batch.request_counts.failed > 0);
+  const { data, error, reload } = useLoad((signal) => readResults(batch, 'errors', 0, FAULT_BYTES, signal), [batch.id, batch.error_file_id, batch.request_counts.failed]);
   if (error) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!data || data.lines.length === 0) return null;
   const kinds = new Map();
