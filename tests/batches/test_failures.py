@@ -159,3 +159,19 @@ def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
         assert (done["status"], counts(done)) == ("completed", (1_000, 1_000, 0))
         assert len(models.server.requests) == 1_000, "no line was lost"
         assert sorted(ids(results(server, done)[0])) == sorted(ids(given))
+
+
+def test_a_line_that_alone_is_refused_stops_neither_its_batch_nor_others(
+    server: Server, models: ThreadedModels
+) -> None:
+    def refuse_one(received: Received) -> Fault:
+        refused = text_of(received) == "text 7"
+        return Fault.of_status(403, "blocked by a filter") if refused else Fault.slow(0.02)
+
+    models.server.script = refuse_one
+    done = wait(server, create(server, lines(60)), seconds=20)
+    assert (done["status"], counts(done)) == ("completed", (60, 59, 1))
+    (refused,) = results(server, done)[1]
+    assert (refused["custom_id"], refused["response"]["status_code"]) == ("line-7", 403)
+    assert sum(text_of(received) == "text 7" for received in models.server.requests) == 3
+    assert not paused(server)

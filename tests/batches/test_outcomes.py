@@ -165,3 +165,13 @@ def test_a_response_on_several_lines_is_one_line_of_the_file(server: Server, mod
     (found,) = results(server, done)[0]
     assert found["response"]["body"] == json.loads(pretty)
     assert done["usage"]["total_tokens"] == 7
+
+
+def test_a_line_whose_response_has_a_long_number_is_repeated(server: Server, models: ThreadedModels) -> None:
+    """An integer of more than 4,300 digits, which Python does not read."""
+    models.server.faults.append(Fault("status", 400, {}, b'{"n":%b}' % (b"9" * 5_000)))
+    done = wait(server, create(server, lines(2)))
+    assert counts(done) == (2, 1, 1)
+    again = server.client.post(f"/batches/{done['id']}/retry")
+    assert again.status_code == 200, again.text
+    assert counts(wait(server, again.json())) == (1, 1, 0)

@@ -70,6 +70,19 @@ def test_three_equal_refusals_in_a_row() -> None:
     assert not refusals.record_refused(404, "why")
 
 
+def test_a_request_that_is_refused_while_others_are_accepted() -> None:
+    refusals = Refusals(Clock(), lambda: NOW)
+    assert not any(refusals.concerns_request("a") for _ in range(5)), "it may be the key"
+    refusals.record_accepted()
+    assert not any(refusals.concerns_request("b") for _ in range(5)), "the key may have become invalid since"
+    assert refusals.concerns_request("a")
+    refusals.forget_request("b")
+    refusals.record_accepted()
+    assert [refusals.concerns_request("b") for _ in range(3)] == [False, False, False]
+    refusals.record_accepted()
+    assert refusals.concerns_request("b")
+
+
 @pytest.mark.parametrize("probes", [6])
 def test_what_a_probe_cannot_tell_is_tried_in_the_end(probes: int) -> None:
     refusals = Refusals(Clock(), lambda: NOW)

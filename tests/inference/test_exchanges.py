@@ -6,7 +6,7 @@ import pytest
 
 from filestead.inference.connections import Response
 from filestead.inference.errors import EndpointBroken, EndpointTimeout, EndpointUnreachable
-from filestead.inference.exchanges import Usage, of_failure, of_response, retry_after_of, usage_of
+from filestead.inference.exchanges import MAX_TOKENS, Usage, of_failure, of_response, retry_after_of, usage_of
 from filestead.inference.limiter import Load
 from filestead.inference.metrics import load_of
 
@@ -24,6 +24,7 @@ OLLAMA_404 = b'{"error":{"message":"model \\"x\\" not found, try pulling it firs
     [
         (200, b"{}", "ok"),
         (201, b' {"a": [1]} ', "ok"),
+        (200, rb'{"a": "\ud83d"}', "ok"),
         (200, b"", "retry"),
         (200, b"[]", "retry"),
         (200, b'{"a":', "retry"),
@@ -97,11 +98,16 @@ RESPONSES = {
         ("many", Usage()),
         ({"prompt_tokens": "9"}, Usage()),
         ({"prompt_tokens": -9, "completion_tokens": -1}, Usage()),
+        ({"prompt_tokens": 2**63 - 1, "completion_tokens": 10**30}, Usage(MAX_TOKENS, MAX_TOKENS)),
     ],
 )
 def test_usage(usage: object, expected: Usage) -> None:
     assert usage_of(json.dumps({"id": "x", "usage": usage, "choices": [{"text": "é"}]}).encode()) == expected
     assert usage_of(b'{"id":"x"}') == Usage()
+
+
+def test_usage_beside_half_a_pair() -> None:
+    assert usage_of(rb'{"text":"\ud83d","usage":{"prompt_tokens":3}}') == Usage(3)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,8 @@ def test_usage(usage: object, expected: Usage) -> None:
         ({"retry-after": "nan"}, None),
         ({"retry-after": "1e9"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Mon, 01 Jan 2031 00:00:00 +9999999999999"}, None),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
         ({"retry-after-ms": "x", "retry-after": "1"}, 1.0),
     ],
 )

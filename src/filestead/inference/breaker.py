@@ -10,6 +10,10 @@ from enum import Enum
 
 UNREACHABLE_IN_A_ROW = 5
 REFUSED_IN_A_ROW = 3
+REFUSALS_OF_A_REQUEST = 3
+KNOWN_REFUSED = 1024
+"""Refused requests that are remembered; further ones are not told apart from refusals of the key or the model."""
+
 MIN_PROBE_SECONDS = 1.0
 MAX_PROBE_SECONDS = 60.0
 
@@ -109,6 +113,9 @@ class Refusals:
         self.status = 0
         """Of the refusals in a row."""
         self._in_a_row = 0
+        self._accepted = 0
+        self._refused: dict[str, tuple[int, int]] = {}
+        """By request: how many were accepted before its first refusal, and how often it was refused."""
 
     @property
     def is_paused(self) -> bool:
@@ -118,8 +125,27 @@ class Refusals:
     def record_accepted(self) -> bool:
         """Count a request that was not refused. Returns whether the pause ended by it."""
         self._in_a_row = 0
+        self._accepted += 1
         self.pause.forgive()
         return self.pause.end()
+
+    def concerns_request(self, request: str) -> bool:
+        """Count a refusal of this request; returns whether it says nothing of the key or the model.
+
+        So it is when a request was refused three times, and others were accepted since the first: a gateway that
+        filters contents, for example.
+        """
+        accepted, refusals = self._refused.pop(request, (self._accepted, 0))
+        refusals += 1
+        if refusals >= REFUSALS_OF_A_REQUEST and self._accepted > accepted:
+            return True
+        if len(self._refused) < KNOWN_REFUSED:
+            self._refused[request] = accepted, refusals
+        return False
+
+    def forget_request(self, request: str) -> None:
+        """Forget the refusals of a request that was accepted."""
+        self._refused.pop(request, None)
 
     def record_refused(self, status: int, reason: str) -> bool:
         """Count a refusal. Returns whether the pause began by it."""

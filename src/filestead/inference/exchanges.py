@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from filestead.domain.jsonl.lines import without_lone_surrogates
 from filestead.inference.connections import Response
 from filestead.inference.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
 
@@ -54,6 +55,9 @@ class Exchange:
 
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
+MAX_TOKENS = 2**40
+"""A larger count is taken for this: the sums of a batch must fit into 64 bits, whatever an endpoint reports."""
+
 BUSY = {429, 503, 529}
 _MODEL = re.compile(rb"\bmodel\b|model_not_found", re.IGNORECASE)
 _EXCERPT_BYTES = 4096
@@ -111,7 +115,7 @@ def retry_after_of(headers: Mapping[str, str], now: float | None = None) -> floa
     if seconds is None and text is not None:
         try:
             seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for zones and years far out
             return None
     return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
@@ -150,6 +154,7 @@ def usage_of(body: bytes) -> Usage | None:
     try:
         if not body.isascii():
             body.decode()  # members that are skipped are not checked
+        body = without_lone_surrogates(body)  # of a model whose output was cut within an emoji
         found = _decode(body).usage
     except msgspec.ValidationError:
         return Usage() if _is_object(body) else None
@@ -176,4 +181,4 @@ def _is_object(body: bytes) -> bool:
 
 
 def _count(*found: int | None) -> int:
-    return next((max(0, number) for number in found if number is not None), 0)
+    return next((min(max(0, number), MAX_TOKENS) for number in found if number is not None), 0)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from filestead.inference.breaker import Breaker, Refusals
 from filestead.inference.client import Client
@@ -113,7 +114,7 @@ class Lane:
             self.wake()
             raise
         else:
-            exchange = of_response(response, self._clock() - began)
+            exchange = self._judged(of_response(response, self._clock() - began), idempotency_key)
         self._record(exchange, size, began)
         return exchange
 
@@ -147,6 +148,14 @@ class Lane:
     def observe(self, load: Load) -> None:
         """Take what the endpoint says of its load."""
         self._limiter.observe(load)
+
+    def _judged(self, exchange: Exchange, request: str) -> Exchange:
+        """A refusal that concerns only this request is final: the lane must not wait for it, nor the others."""
+        if exchange.kind != "refused":
+            self.refusals.forget_request(request)
+        elif self.refusals.concerns_request(request):
+            return replace(exchange, kind="final")
+        return exchange
 
     def _record(self, exchange: Exchange, size: int, began: float) -> None:
         kind, usage = exchange.kind, exchange.usage

@@ -94,6 +94,13 @@ def test_numbers_of_faults_count_blank_lines() -> None:
     assert errors_of(request(), b"", b" \r", b"{") == [BatchError("invalid_json_line", INVALID_JSON, 4)]
 
 
+@pytest.mark.parametrize("kept", [{}, {"stream": None, "max_tokens": 1.5}])
+@pytest.mark.parametrize(("digits", "faults"), [(4_300, 0), (4_301, 1)])
+def test_integers_are_as_long_as_an_upload_may_have_them(digits: int, faults: int, kept: dict[str, Any]) -> None:
+    line = json.dumps(body(seed=1, text="9" * 5_000, **kept)).replace('"seed": 1', '"seed": ' + "9" * digits)
+    assert errors_of(line.encode()) == [BatchError("invalid_json_line", INVALID_JSON, 1)] * faults
+
+
 @pytest.mark.parametrize("custom_id", ['🦜 “é” \\ " \n' * 1250, "\ud83d", "\0", " "])
 def test_a_custom_id_may_be_any_text(custom_id: str) -> None:
     assert errors_of(request(custom_id)) == []

@@ -13,7 +13,7 @@ from filestead.domain.batches.line_index import PREFIXES, Prompt
 from filestead.domain.batches.model import BatchError
 from filestead.domain.jsonl.batch import WITH_MODEL
 from filestead.domain.jsonl.decoders import Decoders
-from filestead.domain.jsonl.lines import without_lone_surrogates
+from filestead.domain.jsonl.lines import has_long_integer, without_lone_surrogates
 from filestead.domain.jsonl.members import JsonObject, is_present
 
 FORBIDDEN = ("api_base", "api_key", "base_url")
@@ -121,6 +121,7 @@ class RequestReader:
             request = self._decode(line)
         except (ValueError, RecursionError):
             return self._read_members(line)
+        self._require_short_integers(line)
         body = request.body
         self._checks.require_endpoint(request.url)
         self._checks.require_unique(request.custom_id)
@@ -146,7 +147,9 @@ class RequestReader:
     def _read_members(self, line: bytes) -> tuple[RequestLine, int]:
         """Check member by member a line that the typed decoder does not accept: most have a fault."""
         try:
-            members = self._members(without_lone_surrogates(line))
+            plain = without_lone_surrogates(line)
+            members = self._members(plain)
+            self._require_short_integers(plain)
             body = self._check_members(members)
         except (ValueError, RecursionError):
             _raise_invalid_json()
@@ -167,6 +170,11 @@ class RequestReader:
         # A prompt of its own: nothing is known of what it shares with others.
         prompt = Prompt(line[: PREFIXES[-1]], len(line))
         return RequestLine(members["custom_id"], model or None, prompt, output), number
+
+    def _require_short_integers(self, line: bytes) -> None:
+        """Raise `RequestFault` as the checks at upload do: a retry would not be able to upload the line."""
+        if has_long_integer(line, self._members):
+            _raise_invalid_json()
 
     def _check_members(self, members: JsonObject) -> JsonObject:
         """Check what a line must have, and return its body."""

@@ -126,11 +126,16 @@ def _select(lines: Iterable[bytes], wanted: set[str]) -> bytes:
     return b"".join(line + b"\n" for line in lines if _custom_id(line) in wanted)
 
 
+def _unread(number: str) -> None:
+    """Stands for a number."""
+
+
 def _custom_id(line: bytes) -> str | None:
     """The `custom_id` of a line of an input or error file; None for a blank or foreign line."""
     try:
-        decoded = json.loads(line)
-    except ValueError:
+        # Numbers are not read: one of more than 4,300 digits would be an error, and its line would not be repeated.
+        decoded = json.loads(line, parse_int=_unread, parse_float=_unread)
+    except (ValueError, RecursionError):
         return None
     custom_id = decoded.get("custom_id") if isinstance(decoded, dict) else None
     return custom_id if isinstance(custom_id, str) else None

@@ -12,6 +12,9 @@ MAX_TIMEOUTS = 2
 
 BASE_SECONDS = 0.5
 MAX_DELAY_SECONDS = 30.0
+REFUSED_SECONDS = 1.0
+"""Others are sent first: what comes of them tells a refused request from a refused key or model."""
+
 PAUSED_KINDS = frozenset({"busy", "unreachable", "refused"})
 """The endpoint takes no requests now, whatever the line is; its lane waits."""
 
@@ -30,8 +33,11 @@ def delay_before_retry(
     """Count the attempt; return the seconds until the next one, or None if the exchange is final.
 
     Delays have full jitter (0 to 0.5 * 2^n, at most 30 seconds): lines that failed together return apart. An exchange
-    that says nothing of the line costs no attempt, and its line can go as soon as its lane is ready.
+    that says nothing of the line costs no attempt, and its line can go as soon as its lane is ready; after a refusal,
+    a second later.
     """
+    if exchange.kind == "refused":
+        return REFUSED_SECONDS
     if exchange.kind in PAUSED_KINDS:
         return 0.0
     if exchange.kind == "retry":
