@@ -16,6 +16,7 @@ import psutil
 
 from bench import report
 from bench.batches import measure_batches
+from bench.batches_litellm import measure_litellm
 from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
 from bench.listing import measure_listing
@@ -59,6 +60,7 @@ MEASURES = {
     "vector-stores": Measure(measure_vector_stores),
     "hybrid": Measure(measure_hybrid),
     "batches": Measure(measure_batches),
+    "batches-litellm": Measure(measure_litellm),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

@@ -10,7 +10,6 @@ from statistics import median
 
 import httpx2
 
-from bench.batches_litellm import measure_litellm
 from bench.memory import Peak, resident
 from bench.models import (
     create,
@@ -37,7 +36,7 @@ TURNS = 4
 KIB = 1024
 
 
-def measure_batches(bench: Bench, reference: Nginx | None) -> list[Row]:
+def measure_batches(bench: Bench, _: Nginx | None) -> list[Row]:
     """The figures of one node with the default settings, but for the rates."""
     rows: list[Row] = []
     with model_server("--instant") as url, bench.folder("batches") as folder:
@@ -49,7 +48,7 @@ def measure_batches(bench: Bench, reference: Nginx | None) -> list[Row]:
             rows += _others(bench, server, folder)
         with Server(folder / "large", upstream_url=url, uploads_per_minute=0) as server:
             rows += _large(bench, server, folder)
-    return rows + measure_litellm(bench, reference)
+    return rows
 
 
 def _run(client: httpx2.Client, path: Path, lines: int) -> float:
