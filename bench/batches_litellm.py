@@ -50,7 +50,7 @@ def measure_litellm(bench: Bench, _: Nginx | None) -> list[Row]:
             against="LiteLLM's router",
             reference=theirs,
             goal=Goal(5, of="ratio", at_least=True),
-            note=f"LiteLLM's router sends {at_once} lines at a time, as its proxy's runner of batches does; no proxy ran",
+            note=f"{at_once} lines at a time, as the runner of LiteLLM's proxy does (the proxy itself did not run)",
         )
     ]
 

@@ -11,6 +11,7 @@ from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.batches.results import ResultResponses
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
+from filestead.api.http.activity import ActivityMiddleware
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
@@ -58,7 +59,10 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
 
     served = [each for each in OPERATIONS if settings.role != "worker" or each.access == PUBLIC]
     routes = build_routes(served, handlers, authenticator)
-    app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
+    app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
+    if services.batch_runner is not None:
+        throttle = services.batch_runner.throttle
+        app = ActivityMiddleware(app, throttle.request_began, throttle.request_ended)
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 
 
