@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 PATIENCE_SECONDS = 600.0
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
+"""Not shorter: a batch gives way to requests."""
 OVERHEAD_BYTES = 200
 """Of a line, about, beside its text."""
 

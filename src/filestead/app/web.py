@@ -61,8 +61,7 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
     routes = build_routes(served, handlers, authenticator)
     app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
     if services.batch_runner is not None:
-        throttle = services.batch_runner.throttle
-        app = ActivityMiddleware(app, throttle.request_began, throttle.request_ended)
+        app = ActivityMiddleware(app, services.batch_runner.throttle.request)
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
 
 

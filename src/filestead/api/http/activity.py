@@ -1,25 +1,21 @@
 """Tells others when the process serves requests."""
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class ActivityMiddleware:
-    """ASGI middleware that calls a function at the beginning of each request, and another at its end."""
+    """ASGI middleware that handles each request within a block."""
 
-    def __init__(self, app: ASGIApp, began: Callable[[], None], ended: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, request: Callable[[], AbstractContextManager[None]]) -> None:
+        """`request` makes the block of a request."""
         self._app = app
-        self._began = began
-        self._ended = ended
+        self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; pass other scopes through."""
-        if scope["type"] != "http":
+        with self._request() if scope["type"] == "http" else contextlib.nullcontext():
             await self._app(scope, receive, send)
-            return
-        self._began()
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._ended()
