@@ -55,8 +55,12 @@ class Plan:
     """Lines that also another program runs."""
     scheduled_lines: int
     """Lines for a model server with a knee."""
+    simulations: int
+    """Runs in virtual time, with different lengths of requests."""
     parts: int
+    """Of an upload in parts."""
     part_bytes: int
+    parts_rounds: int
     judged: bool
     """Whether goals are held against the figures: small sizes measure fixed costs, not what the goals speak of."""
 
@@ -82,10 +86,14 @@ FULL = Plan(
     beside_requests=300,
     other_lines=5_000,
     scheduled_lines=10_000,
+    simulations=6,
     parts=16,
     part_bytes=64 * MIB,
+    parts_rounds=3,
     judged=True,
 )
+FULL_PARTS = 128
+"""8 GiB, the limit of the hosted service."""
 QUICK = Plan(
     file_bytes=32 * MIB,
     rounds=2,
@@ -107,8 +115,10 @@ QUICK = Plan(
     beside_requests=50,
     other_lines=500,
     scheduled_lines=2_000,
-    parts=6,
-    part_bytes=32 * MIB,
+    simulations=2,
+    parts=4,
+    part_bytes=64 * MIB,
+    parts_rounds=1,
     judged=False,
 )
 
