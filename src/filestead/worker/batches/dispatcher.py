@@ -14,7 +14,7 @@ from filestead.inference.endpoints import Endpoint, Endpoints, Lane, choose
 from filestead.inference.exchanges import Exchange
 from filestead.worker.batches.fair_queue import FairQueue
 from filestead.worker.batches.line_queue import LineQueue
-from filestead.worker.batches.throttle import PAUSE_SECONDS, Throttle
+from filestead.worker.batches.throttle import Throttle
 
 log = logging.getLogger("filestead")
 
@@ -156,8 +156,8 @@ class _Model:
                 seconds = self._send_what_fits()
                 if self._is_idle():
                     seconds = IDLE_SECONDS
-                elif not self._dispatcher.throttle.allows():
-                    await asyncio.sleep(PAUSE_SECONDS)  # whatever changes meanwhile
+                elif pause := self._dispatcher.throttle.seconds_to_line():
+                    await asyncio.sleep(pause)  # whatever changes meanwhile
                     continue
                 if not await self._wait(seconds) and self._is_idle():
                     break
@@ -187,8 +187,8 @@ class _Model:
             if not any(lane.ready() for lane in self._lanes()):
                 self._note_pause()
                 return LOOK_SECONDS if self._dispatches else None
-            if not self._dispatcher.throttle.allows():
-                return PAUSE_SECONDS
+            if pause := self._dispatcher.throttle.seconds_to_line():
+                return pause
             now = self._dispatcher.now()
             taken = self._queue.take(now, self._in_flight)
             if taken is None:

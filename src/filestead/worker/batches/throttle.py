@@ -8,11 +8,10 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 
-LINES_PER_SECOND = 1_000.0
-"""Of a process while it serves requests; most models respond to far fewer."""
-BURST_LINES = 2.0
-PAUSE_SECONDS = 0.001
-"""How long the dispatcher waits when the throttle allows no line; timers of the event loop are not finer."""
+TURN_LINES = 12
+TURN_SECONDS = 0.016
+"""While the process serves requests, so many lines are sent at once, and then none for so long: 1,000 a second, more
+than most models respond to. Most requests meet no line, and lines that follow each other cost the least."""
 LONG_SECONDS = 0.25
 """A request counts for so long at most: after that it transfers a large body, or waits for news."""
 LINGER_SECONDS = 0.005
@@ -29,8 +28,9 @@ class Throttle:
         self._requests: dict[int, float] = {}
         """When each request in progress began, the latest last."""
         self._until = 0.0
-        self._lines = 0.0
-        self._counted_at = 0.0
+        self._lines = 0
+        """Left of the turn."""
+        self._turn_ends = 0.0
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -45,15 +45,13 @@ class Throttle:
             latest = next(reversed(self._requests.values()), began - LONG_SECONDS)
             self._until = max(latest + LONG_SECONDS, self._clock() + LINGER_SECONDS)
 
-    def allows(self) -> bool:
-        """Whether one more line may be sent now."""
+    def seconds_to_line(self) -> float:
+        """Seconds until one more line may be sent; 0 if it may be now."""
         now = self._clock()
-        if now >= self._until:
-            self._lines = BURST_LINES
-        else:
-            self._lines = min(BURST_LINES, self._lines + (now - self._counted_at) * LINES_PER_SECOND)
-        self._counted_at = now
-        return self._lines >= 1
+        if now >= min(self._until, self._turn_ends):
+            self._lines = TURN_LINES
+            self._turn_ends = now + TURN_SECONDS
+        return 0.0 if self._lines else self._turn_ends - now
 
     def count_line(self) -> None:
         """Count a line that is sent."""
