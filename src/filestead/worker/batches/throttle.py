@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 TURN_LINES = 12
 TURN_SECONDS = 0.016
-"""While the process serves requests, so many lines are sent at once, and then none for so long: 1,000 a second, more
+"""While the process serves requests, so many lines are sent at once, and then none for so long: 750 a second, more
 than most models respond to. Most requests meet no line, and lines that follow each other cost the least."""
 LONG_SECONDS = 0.25
 """A request counts for so long at most: after that it transfers a large body, or waits for news."""
@@ -44,6 +44,10 @@ class Throttle:
             del self._requests[number]
             latest = next(reversed(self._requests.values()), began - LONG_SECONDS)
             self._until = max(latest + LONG_SECONDS, self._clock() + LINGER_SECONDS)
+
+    def is_busy(self) -> bool:
+        """Whether the process serves requests, or did a moment ago."""
+        return self._clock() < self._until
 
     def seconds_to_line(self) -> float:
         """Seconds until one more line may be sent; 0 if it may be now."""
