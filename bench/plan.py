@@ -47,6 +47,20 @@ class Plan:
     indexed_files: int
     lines_bytes: int
     """Size of the files whose lines are checked."""
+    batch_lines: int
+    large_batch_lines: int
+    beside_requests: int
+    """Of each kind in each turn beside a batch."""
+    other_lines: int
+    """Lines that also another program runs."""
+    scheduled_lines: int
+    """Lines for a model server with a knee."""
+    simulations: int
+    """Runs in virtual time, with different lengths of requests."""
+    parts: int
+    """Of an upload in parts."""
+    part_bytes: int
+    parts_rounds: int
     judged: bool
     """Whether goals are held against the figures: small sizes measure fixed costs, not what the goals speak of."""
 
@@ -67,8 +81,19 @@ FULL = Plan(
     many_chunks=1_000_000,
     indexed_files=1_500,
     lines_bytes=64 * MIB,
+    batch_lines=50_000,
+    large_batch_lines=50_000,
+    beside_requests=300,
+    other_lines=5_000,
+    scheduled_lines=10_000,
+    simulations=6,
+    parts=16,
+    part_bytes=64 * MIB,
+    parts_rounds=3,
     judged=True,
 )
+FULL_PARTS = 128
+"""8 GiB, the limit of the hosted service."""
 QUICK = Plan(
     file_bytes=32 * MIB,
     rounds=2,
@@ -85,6 +110,15 @@ QUICK = Plan(
     many_chunks=20_000,
     indexed_files=60,
     lines_bytes=4 * MIB,
+    batch_lines=10_000,
+    large_batch_lines=5_000,
+    beside_requests=50,
+    other_lines=500,
+    scheduled_lines=2_000,
+    simulations=2,
+    parts=4,
+    part_bytes=64 * MIB,
+    parts_rounds=1,
     judged=False,
 )
 

@@ -24,6 +24,7 @@ from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
 from filestead.worker.batches.runner import BatchHandler, Checks
 from filestead.worker.batches.running import RunOptions
+from filestead.worker.batches.throttle import Throttle
 from filestead.worker.webhooks import Webhook, WebhookHandler
 from filestead.worker.worker import Worker
 
@@ -42,6 +43,8 @@ class BatchRunner:
     webhook_worker: Worker | None
     endpoints: Endpoints
     dispatcher: Dispatcher
+    throttle: Throttle
+    """To be told of the requests that the process serves."""
 
     def paused_upstreams(self) -> list[PausedUpstream]:
         """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
@@ -71,7 +74,8 @@ def build_batch_runner(
 ) -> BatchRunner:
     """Build what runs batches. `run_line_checks` runs one function at a time."""
     endpoints = build_endpoints(settings)
-    dispatcher = Dispatcher(endpoints, monotonic)
+    throttle = Throttle(monotonic)
+    dispatcher = Dispatcher(endpoints, monotonic, throttle)
     handler = BatchHandler(
         backends.batch_runs,
         backends.jobs,
@@ -107,7 +111,7 @@ def build_batch_runner(
         lease_seconds=LEASE_SECONDS,
         new_token=lambda: new_id(""),
     )
-    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher)
+    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher, throttle)
 
 
 def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | None:

@@ -14,6 +14,7 @@ from filestead.api.batches.results import ResultResponses
 from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
 from filestead.api.http import cors
+from filestead.api.http.activity import ActivityMiddleware
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
@@ -79,6 +80,8 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
     if settings.console == "on" and settings.role != "worker":
         routes += console.build_routes((each.path for each in served), __version__)
     app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), signals.requests)
+    if services.batch_runner is not None:
+        app = ActivityMiddleware(app, services.batch_runner.throttle.request)
     if settings.allowed_origins:
         app = cors.allow_origins(app, settings.allowed_origins)
     return app if metrics_port is None else MetricsPort(app, metrics_port, collect_metrics)

@@ -122,6 +122,32 @@ async def test_a_result_is_stored_soon_and_large_groups_at_once(rows: Rows) -> N
     assert [len(group) for group in journal.groups] == [1, 2, 2, 2, 2], "a commit is bounded"
 
 
+async def test_commits_are_rarer_while_requests_are_served(rows: Rows) -> None:
+    who = await rows.principal()
+    _, job = await begin(rows, who, 10)
+    journal = Journal(rows, job)
+    async with storing(journal) as one:
+        one.is_busy = lambda: True
+        begun = time.monotonic()
+        one.add(output(1))
+        await until(lambda: bool(journal.groups))
+        assert time.monotonic() - begun >= 0.9 * results.BUSY_GROUP_SECONDS
+
+
+async def test_the_last_results_are_stored_at_once(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "BUSY_GROUP_SECONDS", 60.0)
+    who = await rows.principal()
+    _, job = await begin(rows, who, 10)
+    journal = Journal(rows, job)
+    async with storing(journal) as one:
+        one.is_busy = lambda: True
+        for line in (1, 2):
+            one.add(output(line))
+            async with asyncio.timeout(10):
+                await one.drained()
+    assert journal.groups == [[1], [2]]
+
+
 async def test_case_40_a_full_quota_is_waited_for(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "RETRY_SECONDS", (0.01,))
     who = await rows.principal()

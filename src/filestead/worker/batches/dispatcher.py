@@ -14,6 +14,7 @@ from filestead.inference.endpoints import Endpoint, Endpoints, Lane, choose
 from filestead.inference.exchanges import Exchange
 from filestead.worker.batches.fair_queue import FairQueue
 from filestead.worker.batches.line_queue import LineQueue
+from filestead.worker.batches.throttle import Throttle
 
 log = logging.getLogger("filestead")
 
@@ -64,8 +65,9 @@ class Dispatch:
 class Dispatcher:
     """Sends lines of the batches that were added."""
 
-    def __init__(self, endpoints: Endpoints, clock: Callable[[], float]) -> None:
+    def __init__(self, endpoints: Endpoints, clock: Callable[[], float], throttle: Throttle) -> None:
         """`clock` is monotonic."""
+        self.throttle = throttle
         self._endpoints = endpoints
         self._clock = clock
         self._models: dict[str, _Model] = {}
@@ -154,6 +156,9 @@ class _Model:
                 seconds = self._send_what_fits()
                 if self._is_idle():
                     seconds = IDLE_SECONDS
+                elif pause := self._dispatcher.throttle.seconds_to_line():
+                    await asyncio.sleep(pause)  # whatever changes meanwhile
+                    continue
                 if not await self._wait(seconds) and self._is_idle():
                     break
         except Exception as error:  # a fault of ours: the batches fail, and are tried again
@@ -182,6 +187,8 @@ class _Model:
             if not any(lane.ready() for lane in self._lanes()):
                 self._note_pause()
                 return LOOK_SECONDS if self._dispatches else None
+            if pause := self._dispatcher.throttle.seconds_to_line():
+                return pause
             now = self._dispatcher.now()
             taken = self._queue.take(now, self._in_flight)
             if taken is None:
@@ -201,6 +208,7 @@ class _Model:
         if not lane.try_acquire(size):
             self._dispatcher.release(size)
             return False
+        self._dispatcher.throttle.count_line()
         self._note_resumption()
         self._in_flight += 1
         task = asyncio.create_task(self._exchange(dispatch, lane, position, size))

@@ -1,7 +1,8 @@
 """Results of one batch on their way to the journal: committed in groups, and kept until they are stored.
 
-A group is committed every 50 ms, or sooner when it is large. While nothing can be stored, be it for the quota or the
-database, results wait here and the batch sends no more lines: none is lost.
+A group is committed every 50 ms, or sooner when it is large, and less often while the process serves requests. While
+nothing can be stored, be it for the quota or the database, results wait here and the batch sends no more lines: none is
+lost.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from filestead.domain.errors import DomainError, JobLost, QuotaExceeded
 log = logging.getLogger("filestead")
 
 GROUP_SECONDS = 0.05
+BUSY_GROUP_SECONDS = 0.25
+"""While the process serves requests: each commit makes those of uploads wait."""
 GROUP_BYTES = 256 * 1024
 MAX_GROUP_BYTES = 1024 * 1024
 """Of one commit, unless it is a single line."""
@@ -85,9 +88,12 @@ class Results:
     """When `state` was read, by `clock`."""
     on_change: Callable[[], None] = lambda: None
     """Called after each commit, and when `full` has changed."""
+    is_busy: Callable[[], bool] = lambda: False
+    """Whether the process serves requests."""
     waiting_for: str | None = None
     """Why nothing can be stored now."""
     _closing: bool = False
+    _draining: bool = False
     _waiting: list[Result] = field(default_factory=list)
     _bytes: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,10 +122,13 @@ class Results:
             await self._stored.wait()
 
     async def drained(self) -> None:
-        """Wait until everything is stored."""
+        """Wait until everything is stored; nothing will be added, so that it is stored at once."""
+        self._draining = True
+        self._wake.set()
         while self._waiting:
             self._stored.clear()
             await self._stored.wait()
+        self._draining = False
 
     def close(self) -> None:
         """Let `run` end when everything is stored. A commit must not be cancelled: its outcome would be unknown."""
@@ -133,10 +142,11 @@ class Results:
             await self._flush()
 
     async def _wait_for_group(self) -> None:
-        """Wait for the first result, and then until the group is large or 50 ms are over."""
+        """Wait for the first result, and then until the group is large or its time is over."""
         await self._wait_until(lambda: bool(self._waiting), STATE_SECONDS)
         if self._waiting:
-            await self._wait_until(lambda: self._bytes >= GROUP_BYTES, GROUP_SECONDS)
+            seconds = BUSY_GROUP_SECONDS if self.is_busy() else GROUP_SECONDS
+            await self._wait_until(lambda: self._draining or self._bytes >= GROUP_BYTES, seconds)
 
     async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

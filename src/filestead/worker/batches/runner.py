@@ -133,6 +133,7 @@ class BatchHandler:
         results = Results(task.batch.id, journal, clock, state=state, state_at=clock())
         run = BatchRun(task, file, found.index, results=results, dispatcher=self._dispatcher, options=self._options)
         results.on_change = run.on_change
+        results.is_busy = self._dispatcher.throttle.is_busy
         run.mark_done(await self._batches.done_lines(task.batch.id))
         log.info("batch %s runs: %d of %d lines are left", task.batch.id, run.left, found.total)
         await _both(run.run(), results)

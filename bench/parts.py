@@ -1,0 +1,126 @@
+"""Uploads in parts on local disk: sent by several connections at once, completed, and read across a border of parts.
+
+Parts come from memory, the same random bytes each, over keep-alive connections of threads.
+"""
+
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.load import AUTHORIZATION, curl
+from bench.memory import Peak, resident
+from bench.nginx import Nginx
+from bench.plan import MIB, Bench, WrongAnswer, discard, find_program
+from bench.report import Goal, Row
+from tests.support.parts import add_part, create_upload, send_complete
+from tests.support.servers import Server
+
+AT_ONCE = 8
+RANGE_BYTES = 100 * MIB
+MEMORY = Goal(64)
+
+
+def measure_parts(bench: Bench, _: Nginx | None) -> list[Row]:
+    """In turns with `dd` of the same number of bytes into the same folder."""
+    rounds, size = bench.plan.parts_rounds, bench.plan.parts * bench.plan.part_bytes
+    sent, completed, synced, memory = [], [], [], []
+    with bench.filestead() as server:
+        block = os.urandom(bench.plan.part_bytes)
+        discard(server, _send(bench, server, block[:MIB], 2)[2])  # imports and connections
+        base = resident(server.process.pid)
+        for _round in range(rounds):
+            os.sync()
+            with Peak(server.process.pid) as peak:
+                seconds, complete_seconds, file_id = _send(bench, server, block, bench.plan.parts)
+            sent.append(seconds)
+            completed.append(complete_seconds)
+            memory.append(peak.mib - base)
+            _wait_for_digest(server, file_id)
+            discard(server, file_id)
+            os.sync()
+            synced.append(_dd(bench, bench.random_file(bench.plan.part_bytes), bench.plan.parts))
+        ranges = _ranges(bench, server, block)
+    name = f"{_gib(size)} in parts of {bench.plan.part_bytes // MIB} MiB, {AT_ONCE} at once"
+    return [
+        Row(
+            measure=name,
+            unit="s",
+            ours=sent,
+            against="dd conv=fsync",
+            reference=synced,
+            goal=Goal(1.15, of="ratio"),
+        ),
+        Row(measure=f"{_gib(size)} in parts: complete", unit="s", ours=completed, goal=Goal(2)),
+        Row(measure=f"{_gib(size)} in parts: memory growth", unit="MiB", ours=memory, goal=MEMORY),
+        ranges,
+    ]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 1024**3:.2g} GiB"
+
+
+def _send(bench: Bench, server: Server, block: bytes, parts: int) -> tuple[float, float, str]:
+    """Seconds of the whole upload, those of `complete` in them, and the id of the file."""
+    started = time.perf_counter()
+    upload_id = create_upload(server.client, parts * len(block))["id"]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ids = list(pool.map(lambda _: add_part(server.client, upload_id, block), range(parts)))
+    completing = time.perf_counter()
+    response = send_complete(server.client, upload_id, ids)
+    ended = time.perf_counter()
+    file = response.raise_for_status().json()["file"]
+    if file["bytes"] != parts * len(block):
+        raise WrongAnswer(f"{parts * len(block)} bytes were uploaded, {file['bytes']} were stored")
+    return ended - started, ended - completing, str(file["id"])
+
+
+def _wait_for_digest(server: Server, file_id: str) -> None:
+    """The digest of the whole is made after `complete`, and would be counted in what follows."""
+    while "repr-digest" not in server.client.head(f"/files/{file_id}/content").headers:
+        time.sleep(0.2)
+
+
+def _dd(bench: Bench, source: Path, parts: int) -> float:
+    """Seconds of the same bytes from the page cache to one file, synced at its end."""
+    target = bench.directory / "dd.bin"
+    script = (
+        'for part in $(seq 2 "$2"); do dd if="$1" of="$3" bs=1M oflag=append conv=notrunc status=none; done; '
+        'dd if="$1" of="$3" bs=1M oflag=append conv=notrunc,fsync status=none'
+    )
+    started = time.perf_counter()
+    subprocess.run([find_program("sh"), "-c", script, "sh", source, str(parts), target], check=True)
+    seconds = time.perf_counter() - started
+    written = target.stat().st_size
+    target.unlink()
+    if written != parts * bench.plan.part_bytes:
+        raise WrongAnswer(f"dd wrote {written} bytes")
+    return seconds
+
+
+def _ranges(bench: Bench, server: Server, block: bytes) -> Row:
+    """A range over the border of two parts of a file, and the same of a file that was uploaded as a whole."""
+    parts = 2 * (-(-RANGE_BYTES // (2 * len(block)))) + 2
+    size = min(RANGE_BYTES, len(block) * (parts - 1))
+    start = parts * len(block) // 2 - size // 2
+    _, _, in_parts = _send(bench, server, block, parts)
+    whole = server.upload(block * parts, name="whole.bin")["id"]
+    _wait_for_digest(server, in_parts)
+    ours, reference = [], []
+    for _ in range(bench.plan.rounds + 1):
+        for file_id, found in ((in_parts, ours), (str(whole), reference)):
+            header = ["--header", AUTHORIZATION, "--range", f"{start}-{start + size - 1}"]
+            answer = curl(*header, "--output", "/dev/null", f"{server.base_url}/files/{file_id}/content")
+            if (answer.status, answer.received) != (206, size):
+                raise WrongAnswer(f"status {answer.status}, {answer.received} of {size} bytes arrived")
+            found.append(answer.seconds * 1_000)
+    return Row(
+        measure=f"range of {size // MIB} MiB across parts",
+        unit="ms",
+        ours=ours[1:],
+        against="of a whole file",
+        reference=reference[1:],
+        goal=Goal(1.1, of="ratio"),
+    )
