@@ -197,7 +197,7 @@ JOBS = _gauge("jobs", "Jobs by state: `due`, `delayed` (after a failure), `runni
 JOBS_OLDEST = _gauge("jobs_oldest_seconds", "Seconds since the oldest of them was created; of dead ones, since the "
     "first died.", "kind", "state", source=_DATABASE, max_series=40)
 UPLOADS_PENDING = _gauge("uploads_pending", "Uploads in parts that are neither completed nor cancelled; at most "
-    "100,000 are counted.", source=_DATABASE)
+    "100,000 are counted. Their parts are requests of the route `/v1/uploads/{upload_id}/parts`.", source=_DATABASE)
 BATCHES = _gauge("batches", "Batches that have not ended, by status: `validating` (those that wait included), "
     "`in_progress`, `finalizing` or `cancelling`; at most 100,000 are counted.",
     "status", source=_DATABASE, max_series=4)
