@@ -6,6 +6,7 @@ from typing import Any
 
 from filestead.api.http.requests import UnobservedRequests
 from filestead.cli.main import main as filestead
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES
 from filestead.domain.observation import UNOBSERVED
 from filestead.server import run
 
@@ -14,6 +15,7 @@ class NoSignals:
     """In the place of `Signals`."""
 
     observer = UNOBSERVED
+    batch_observer = UNOBSERVED_BATCHES
     requests = UnobservedRequests()
 
     def __init__(self, *_: Any, **__: Any) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from filestead.cli.admin.top.formats import duration, size
 from filestead.cli.admin.top.readings import Change, Reading
-from filestead.cli.admin.top.screen import duration, page, size
+from filestead.cli.admin.top.screen import page
 from tests.support.installations import clean_environment
 from tests.support.servers import KEY, Server, run_command
 
@@ -62,6 +63,52 @@ def test_the_page() -> None:
     text = "\n".join(lines)
     for words in ("requests 16.0/s  5xx 2.0/s", "GET     /a     12.0/s", "!! the database cannot be read"):
         assert words in text, text
+
+
+BATCHES_BEFORE = """
+filestead_batch_lines_total{outcome="completed"} 100
+filestead_upstream_input_tokens_total{upstream="gpu",model="m"} 1000
+filestead_upstream_cached_tokens_total{upstream="gpu",model="m"} 10
+"""
+BATCHES_NOW = """
+filestead_batches{status="in_progress"} 3
+filestead_batches_oldest_seconds{status="in_progress"} 600
+filestead_batch_lines_left 12345
+filestead_batch_remaining_seconds 7300
+filestead_batch_slack_seconds -90
+filestead_batch_lines_total{outcome="completed"} 300
+filestead_batch_retries_total{cause="busy"} 4
+filestead_batches_paused 2
+filestead_upstream_limit{upstream="gpu",model="m"} 16
+filestead_upstream_in_flight{upstream="gpu",model="m"} 12
+filestead_upstream_request_seconds_bucket{upstream="gpu",model="m",outcome="ok",le="0.1"} 200
+filestead_upstream_request_seconds_bucket{upstream="gpu",model="m",outcome="ok",le="+Inf"} 200
+filestead_upstream_request_seconds_count{upstream="gpu",model="m",outcome="ok"} 200
+filestead_upstream_request_seconds_count{upstream="gpu",model="m",outcome="busy"} 4
+filestead_upstream_input_tokens_total{upstream="gpu",model="m"} 3000
+filestead_upstream_cached_tokens_total{upstream="gpu",model="m"} 1510
+filestead_upstream_output_tokens_total{upstream="gpu",model="m"} 500
+filestead_upstream_breaker_open{upstream="gpu"} 0
+filestead_upstream_breaker_open{upstream="spare"} 1
+filestead_upstream_paused_models{upstream="gpu"} 1
+"""
+
+
+def test_batches_and_model_servers() -> None:
+    lines = page(Change(Reading.parse(BATCHES_BEFORE, 10.0), Reading.parse(BATCHES_NOW, 12.0)), "t")
+    found = [" ".join(line.split()) for line in lines]
+    for wanted in (
+        "in_progress 3 10 min",
+        "lines left 12,345 completed 100.0/s",
+        "time slowest 2.0 h deadline - to spare -90.0 s",
+        "retries busy 2.0/s",
+        "!! batches that pause, because their results cannot be stored: 2",
+        "gpu m 12 16 102.0/s 50.0 ms 95.0 ms 250.0/s 75%",
+        "!! the model server spare cannot be reached",
+        "!! the model server gpu refuses the key or the model; models: 1",
+    ):
+        assert wanted in found, lines
+    assert not [line for line in page(change(), "t") if "BATCHES" in line or "MODEL" in line], "there are none"
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 import pytest
 
 from filestead.database.repositories.figures import SqlFigures
-from filestead.domain.figures import MAX_PROJECTS, Figures, ProjectUsage, Waiting
+from filestead.domain.batches.model import BatchStatus
+from filestead.domain.figures import MAX_PROJECTS, Figures, ProjectUsage, UnfinishedBatches, Waiting
 from filestead.domain.jobs import JobKind
 from tests.conformance.attachments import add_files, make_store
+from tests.conformance.batches import DAY, add_input, append, begin, block, create
+from tests.conformance.test_plans import explain
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +20,7 @@ async def figures(rows: Rows) -> Figures:
 
 async def test_an_empty_installation(rows: Rows) -> None:
     empty = [Waiting("blobs", "due", 0, 0.0), Waiting("files", "due", 0, 0.0)]
-    assert await figures(rows) == Figures([ProjectUsage("other", 0, 0)], empty, [])
+    assert await figures(rows) == Figures([ProjectUsage("other", 0, 0)], empty, [], [], 0)
 
 
 async def test_the_largest_projects_are_named_and_the_others_are_one_sum(rows: Rows) -> None:
@@ -67,3 +70,55 @@ async def test_jobs_by_state(rows: Rows) -> None:
     rows.clock.pass_(60)
     assert {each.state: each.count for each in (await figures(rows)).jobs}["due"] == 2, "its lease has expired"
     assert running.attempts == 1
+
+
+async def test_batches_by_status_with_their_pace(rows: Rows) -> None:
+    who = await rows.principal()
+    _, slow = await begin(rows, who, 1_000)
+    await append(rows, slow, block(1, 2), lines_per_second=0.01)
+    _, quick = await begin(rows, who, 100)
+    await append(rows, quick, block(1, 2, 3), lines_per_second=10.0)
+    await begin(rows, who, 50)  # without a pace so far
+    _, ending = await begin(rows, who, 2)
+    await append(rows, ending, block(1, 2), lines_per_second=10.0)
+    rows.clock.pass_(10)
+    await rows.batch_runs.start_finalizing(ending)
+    waiting = await create(rows, who, (await add_input(rows, who)).id)
+    cancelled = await create(rows, who, (await add_input(rows, who)).id)
+    await rows.batches.cancel(who.project_id, cancelled.id)
+    rows.clock.pass_(5)
+    found = {each.status: each for each in (await figures(rows)).batches}
+    assert {status: each.count for status, each in found.items()} == {
+        "validating": 1, "in_progress": 3, "finalizing": 1, "cancelling": 1
+    }  # fmt: skip
+    running = found["in_progress"]
+    assert running.oldest_seconds == pytest.approx(15, abs=1)
+    assert running.lines_left == 998 + 97 + 50
+    assert running.deadline_seconds == pytest.approx(DAY - 15, abs=1)
+    assert running.remaining_seconds == pytest.approx(99_800)
+    assert running.slack_seconds == pytest.approx(DAY - 15 - 99_800, abs=1), "the slow one will not be in time"
+    assert found["validating"].oldest_seconds == pytest.approx(5, abs=1), waiting
+    assert found["finalizing"].oldest_seconds == found["cancelling"].oldest_seconds == pytest.approx(5, abs=1)
+    await rows.batch_runs.finish(ending, BatchStatus.COMPLETED, [])
+    left = {each.status: each for each in (await figures(rows)).batches}
+    assert "finalizing" not in left, "it has ended"
+    assert isinstance(left["validating"], UnfinishedBatches)
+    assert left["validating"].slack_seconds is None
+
+
+async def test_batches_that_have_ended_are_not_read(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = explain(rows, monkeypatch)
+    await figures(rows)
+    (plan,) = [plan for sql, plan in plans.items() if "FROM batches" in sql]
+    if rows.database.dialect.name == "sqlite":  # the planner of PostgreSQL looks at the size of the table
+        assert "batches_by_pin" in plan, plan
+
+
+async def test_pending_uploads(rows: Rows) -> None:
+    who = await rows.principal()
+    for number, status in enumerate(("pending", "pending", "completed", "cancelled")):
+        await rows.run(
+            "INSERT INTO uploads (id, project_id, filename, purpose, bytes, created_at, expires_at, status) "
+            f"VALUES ('u{number}', '{who.project_id}', 'a', 'batch', 1, 0, 1, '{status}')"
+        )
+    assert (await figures(rows)).pending_uploads == 2

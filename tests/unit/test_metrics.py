@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from filestead.domain.figures import Figures, ProjectUsage, Waiting
+from filestead.domain.batches.observation import BatchObserver, BatchState, LaneState, UnobservedBatches, UpstreamState
+from filestead.domain.figures import Figures, ProjectUsage, UnfinishedBatches, Waiting
 from filestead.domain.observation import Observer, Unobserved, current_span
 from filestead.metrics import docs, table
+from filestead.metrics.batch_observer import MAX_MODELS, BatchMetrics, model_label
 from filestead.metrics.board import DOUBLE, SECTION_BYTES, Board
 from filestead.metrics.exposition import Build, expose
 from filestead.metrics.observer import MetricsObserver
@@ -19,11 +21,13 @@ from filestead.metrics.table import METRICS, OTHER, Metric, Source
 
 ROOT = Path(__file__).parents[2]
 BUILD = Build("1.2.3", "3.11", "embedded", "all", 1000)
+RUNNING = UnfinishedBatches("in_progress", 3, 60.0, 500, 3600.0, 50.0, 3550.0)
 LONGEST_LABELS = 80
 """Characters of the labels of a series, about: the longest routes have 70."""
 
 
 def samples(board: Board, figures: Figures | None = None) -> dict[tuple[str, tuple[str, ...]], float]:
+    """By name and values of labels, which are in the order of their names."""
     text = expose(BUILD, board.read(), figures).decode()
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -139,7 +143,7 @@ def test_every_metric_of_the_table_is_exposed_with_its_labels() -> None:
             record = recorder.distribution if metric.buckets else recorder.value
             record(metric, *("x" for _ in metric.labels))
     waiting = [Waiting("index", "due", 3, 1.5)]
-    figures = Figures([ProjectUsage("proj_a", 10, 5)], [Waiting("blobs", "due", 2, 0.5)], waiting)
+    figures = Figures([ProjectUsage("proj_a", 10, 5)], [Waiting("blobs", "due", 2, 0.5)], waiting, [RUNNING], 2)
     families = list(text_string_to_metric_families(expose(BUILD, board.read(), figures).decode()))
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     assert names == set(METRICS)
@@ -171,6 +175,9 @@ def test_the_observers_have_the_methods_of_the_interface() -> None:
     names = {name for name in vars(Observer) if not name.startswith("_")}
     for kind in (Unobserved, MetricsObserver):
         assert names <= set(dir(kind))
+    names = {name for name in vars(BatchObserver) if not name.startswith("_")}
+    for kind in (UnobservedBatches, BatchMetrics):
+        assert names <= set(dir(kind))
     assert current_span.get() is None
 
 
@@ -196,3 +203,86 @@ def test_what_observers_receive_is_recorded() -> None:
     observer.blob_store_health(healthy=True)
     found = samples(board)
     assert found["filestead_blob_store_breaker_open", ()] == found["filestead_blob_store_unhealthy", ()] == 0
+
+
+def test_what_batches_report_is_recorded() -> None:
+    board = Board()
+    observer: BatchObserver = BatchMetrics(Recorder(board.sections[0]))
+    lane = observer.lane("gpu", "m")
+    lane.ended("busy", 0.02, 0, 0, 0)
+    lane.ended("ok", 0.3, 100, 64, 20)
+    lane.ended("ok", 0.3, 100, 0, 20)
+    lane.ended("timeout", 9.0, 0, 0, 0)
+    observer.lines_stored("completed", 7)
+    observer.results_committed(0.004)
+    observer.line_retried("busy")
+    observer.batch_ended("completed")
+    observer.webhook_delivery("delivered")
+    found = samples(board)
+    count = "filestead_upstream_request_seconds_count"
+    assert found[count, (OTHER, "busy", "gpu")] == 1, "nothing has succeeded before"
+    assert found[count, ("m", "ok", "gpu")] == 2
+    assert found["filestead_upstream_request_seconds_sum", ("m", "ok", "gpu")] == pytest.approx(0.6)
+    assert found[count, ("m", "timeout", "gpu")] == 1
+    assert found["filestead_upstream_input_tokens_total", ("m", "gpu")] == 200
+    assert found["filestead_upstream_cached_tokens_total", ("m", "gpu")] == 64
+    assert found["filestead_upstream_output_tokens_total", ("m", "gpu")] == 40
+    assert found["filestead_batch_lines_total", ("completed",)] == 7
+    assert found["filestead_batch_commit_seconds_count", ()] == 1
+    assert found["filestead_batch_retries_total", ("busy",)] == 1
+    assert found["filestead_batches_ended_total", ("completed",)] == 1
+    assert found["filestead_webhook_deliveries_total", ("delivered",)] == 1
+
+
+def test_a_sample_replaces_the_one_before() -> None:
+    board = Board()
+    observer = BatchMetrics(Recorder(board.sections[0]))
+    for model in ("m", "n"):
+        observer.lane("gpu", model).ended("ok", 0.1, 1, 0, 1)
+    lanes = [LaneState("gpu", model, 3, 8) for model in ("m", "n", "unknown", "unknown too")]
+    observer.sampled(BatchState(lanes, [UpstreamState("gpu", True, 2)], 5, 500, 1))
+    found = samples(board)
+    in_flight = {labels: value for (name, labels), value in found.items() if name == "filestead_upstream_in_flight"}
+    assert in_flight == {("m", "gpu"): 3, ("n", "gpu"): 3, (OTHER, "gpu"): 6}
+    assert found["filestead_upstream_limit", (OTHER, "gpu")] == 16
+    assert found["filestead_upstream_breaker_open", ("gpu",)] == 1
+    assert found["filestead_upstream_paused_models", ("gpu",)] == 2
+    assert found["filestead_batch_results_waiting", ()] == 5
+    assert found["filestead_batch_results_waiting_bytes", ()] == 500
+    assert found["filestead_batches_paused", ()] == 1
+    observer.sampled(BatchState(lanes[1:2], [UpstreamState("gpu", False, 0)], 0, 0, 0))
+    found = samples(board)
+    in_flight = {labels: value for (name, labels), value in found.items() if name == "filestead_upstream_in_flight"}
+    assert in_flight == {("m", "gpu"): 0, ("n", "gpu"): 3, (OTHER, "gpu"): 0}
+    assert found["filestead_upstream_breaker_open", ("gpu",)] == found["filestead_batches_paused", ()] == 0
+
+
+def test_models_of_hostile_batches_add_few_series() -> None:
+    """A batch can name models of any length, with any characters, and any number of them."""
+    board = Board()
+    observer = BatchMetrics(Recorder(board.sections[0]))
+    for number in range(200):
+        observer.lane("gpu", f"unknown {number}").ended("refused", 0.1, 0, 0, 0)
+    for name in ("m", "\ud800\x1f\n", "x" * 100_000, "", *(f"good {number}" for number in range(200))):
+        observer.lane("gpu", name).ended("ok", 0.1, 1, 0, 1)
+    labels = {labels for name, labels in samples(board) if name == "filestead_upstream_output_tokens_total"}
+    assert len(labels) == MAX_MODELS + 1
+    assert {("m", "gpu"), ("???", "gpu"), ("x" * 64, "gpu"), ("none", "gpu"), (OTHER, "gpu")} <= labels
+    assert samples(board)["filestead_upstream_request_seconds_count", (OTHER, "refused", "gpu")] == 200
+    assert model_label("Llama-3.1/8B-Größe") == "Llama-3.1/8B-Größe"
+
+
+def test_batches_of_the_installation() -> None:
+    waiting = UnfinishedBatches("validating", 2, 30.0, 0, 900.0, None, None)
+    done = UnfinishedBatches("finalizing", 1, 5.0, 0, -10.0, None, -20.0)
+    found = samples(Board(), Figures([], [], [], [RUNNING, waiting, done], 4))
+    assert found["filestead_batches", ("validating",)] == 2
+    assert found["filestead_batches_oldest_seconds", ("validating",)] == 30
+    assert found["filestead_batch_lines_left", ()] == 500
+    assert found["filestead_batch_deadline_seconds", ()] == 900, "not of those whose lines are all done"
+    assert found["filestead_batch_remaining_seconds", ()] == 50
+    assert found["filestead_batch_slack_seconds", ()] == 3550
+    assert found["filestead_uploads_pending", ()] == 4
+    found = samples(Board(), Figures([], [], [], [], 0))
+    assert found["filestead_batch_lines_left", ()] == 0
+    assert not {name for name, _ in found} & {"filestead_batch_slack_seconds", "filestead_batch_deadline_seconds"}

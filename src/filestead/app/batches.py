@@ -10,9 +10,11 @@ from time import monotonic, time
 from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
+from filestead.domain.batches.observation import BatchObserver, BatchState
 from filestead.domain.batches.order import OrderMode
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.jobs import JobKind
+from filestead.domain.observation import Observer
 from filestead.domain.quota import Quota
 from filestead.egress import Egress, origin_of
 from filestead.inference.endpoints import Endpoints
@@ -33,6 +35,8 @@ SLOTS = 32
 SLOTS_PER_PROJECT = 8
 WEBHOOK_SLOTS = 4
 LEASE_SECONDS = 30
+SAMPLE_SECONDS = 1.0
+"""Interval at which lines in flight, limits, pauses and waiting results are looked at, for metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class BatchRunner:
     dispatcher: Dispatcher
     throttle: Throttle
     """To be told of the requests that the process serves."""
+    handler: BatchHandler
+    observer: BatchObserver
 
     def paused_upstreams(self) -> list[PausedUpstream]:
         """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
@@ -60,20 +66,43 @@ class BatchRunner:
             asyncio.create_task(worker.run()) for worker in (self.worker, self.webhook_worker) if worker is not None
         ]
         probes = asyncio.create_task(self.endpoints.run())
+        samples = asyncio.create_task(self._sample())
         try:
             yield
         finally:
             await _cancelled(*workers)
             await self.dispatcher.close()
-            await _cancelled(probes)
+            await _cancelled(probes, samples)
             await self.endpoints.close()
+
+    async def _sample(self) -> None:
+        """Report the present state now and then, until cancelled."""
+        while True:
+            endpoints = self.endpoints.all
+            results, size, paused = self.handler.waiting()
+            self.observer.sampled(
+                BatchState(
+                    lanes=[lane for endpoint in endpoints for lane in endpoint.lane_states()],
+                    upstreams=[endpoint.state() for endpoint in endpoints],
+                    waiting_results=results,
+                    waiting_bytes=size,
+                    paused_batches=paused,
+                )
+            )
+            await asyncio.sleep(SAMPLE_SECONDS)
 
 
 def build_batch_runner(
-    settings: Settings, backends: Backends, *, run_in_thread: RunInThread, run_line_checks: RunInThread
+    settings: Settings,
+    backends: Backends,
+    *,
+    run_in_thread: RunInThread,
+    run_line_checks: RunInThread,
+    observer: Observer,
+    batch_observer: BatchObserver,
 ) -> BatchRunner:
     """Build what runs batches. `run_line_checks` runs one function at a time."""
-    endpoints = build_endpoints(settings)
+    endpoints = build_endpoints(settings, batch_observer)
     throttle = Throttle(monotonic)
     dispatcher = Dispatcher(endpoints, monotonic, throttle)
     handler = BatchHandler(
@@ -100,6 +129,7 @@ def build_batch_runner(
             clock=monotonic,
             new_request_id=lambda: str(uuid.uuid4()),
             run_in_thread=run_line_checks,
+            observer=batch_observer,
         ),
         quota=Quota(settings.project_quota, settings.organization_quota),
     )
@@ -110,11 +140,15 @@ def build_batch_runner(
         slots_per_project=SLOTS_PER_PROJECT,
         lease_seconds=LEASE_SECONDS,
         new_token=lambda: new_id(""),
+        observer=observer,
     )
-    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher, throttle)
+    webhook_worker = _build_webhook_worker(settings, backends, observer, batch_observer)
+    return BatchRunner(worker, webhook_worker, endpoints, dispatcher, throttle, handler, batch_observer)
 
 
-def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | None:
+def _build_webhook_worker(
+    settings: Settings, backends: Backends, observer: Observer, batch_observer: BatchObserver
+) -> Worker | None:
     url, secret = settings.webhook_url, settings.webhook_secret
     if url is None or secret is None:
         return None
@@ -122,8 +156,14 @@ def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | No
         [origin_of(url)], allow_link_local=settings.allow_link_local, allow_private=settings.webhook_private
     )
     webhook = Webhook(url, secret.get_secret_value(), egress)
-    handler = WebhookHandler(backends.webhook_events, backends.jobs, webhook, now=time)
-    return Worker(backends.jobs, {JobKind.WEBHOOK: handler}, slots=WEBHOOK_SLOTS, new_token=lambda: new_id(""))
+    handler = WebhookHandler(backends.webhook_events, backends.jobs, webhook, now=time, observer=batch_observer)
+    return Worker(
+        backends.jobs,
+        {JobKind.WEBHOOK: handler},
+        slots=WEBHOOK_SLOTS,
+        new_token=lambda: new_id(""),
+        observer=observer,
+    )
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -1,12 +1,13 @@
 """The endpoints of batches, built from the settings."""
 
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.egress import Egress, origin_of
 from filestead.endpoint_settings import DEFAULT_NAME, UpstreamEntry
 from filestead.inference.endpoints import EndpointConfig, Endpoints
 from filestead.settings import Settings
 
 
-def build_endpoints(settings: Settings) -> Endpoints:
+def build_endpoints(settings: Settings, observer: BatchObserver = UNOBSERVED_BATCHES) -> Endpoints:
     """Build the endpoints: that of the variables first, then those of the configuration file."""
 
     def egress_of(url: str) -> Egress:
@@ -16,7 +17,7 @@ def build_endpoints(settings: Settings) -> Endpoints:
     if settings.upstream_url is not None:
         entry = UpstreamEntry(name=DEFAULT_NAME, url=(settings.upstream_url,), api_key=settings.upstream_api_key)
         configs.insert(0, _config(entry, settings))
-    return Endpoints(configs, egress_of)
+    return Endpoints(configs, egress_of, observer=observer)
 
 
 def _config(entry: UpstreamEntry, settings: Settings) -> EndpointConfig:

@@ -17,6 +17,7 @@ from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
 from filestead.domain.administration import Administration
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.results import ResultReader
 from filestead.domain.batches.retrying import Retrying
 from filestead.domain.batches.service import Batches
@@ -64,7 +65,13 @@ STORES_PER_LOOK = 1_000
 class Services:
     """The domain services of a process. It closes the backends when it shuts down."""
 
-    def __init__(self, settings: Settings, backends: Backends, observer: Observer = UNOBSERVED) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backends: Backends,
+        observer: Observer = UNOBSERVED,
+        batch_observer: BatchObserver = UNOBSERVED_BATCHES,
+    ) -> None:
         self._backends = backends
         self._observer = observer
         self._hash_threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="filestead-hash")
@@ -101,6 +108,8 @@ class Services:
                 backends,
                 run_in_thread=_run_on(self._hash_threads),
                 run_line_checks=_run_on(self._line_thread),
+                observer=observer,
+                batch_observer=batch_observer,
             )
         self.uploads = Uploads(
             backends.uploads,

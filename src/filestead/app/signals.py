@@ -10,12 +10,14 @@ from time import monotonic
 
 from filestead import __version__
 from filestead.api.http.requests import ServedRequest
+from filestead.domain.batches.observation import BatchObserver
 from filestead.domain.errors import DomainError
 from filestead.domain.figures import Figures, FiguresRepository
 from filestead.domain.observation import Observer
 from filestead.logs.formats import LogFormat, LoggedRequest, RequestFormatter
 from filestead.logs.writer import LineWriter
 from filestead.metrics import exposition, table
+from filestead.metrics.batch_observer import BatchMetrics
 from filestead.metrics.board import Board
 from filestead.metrics.observer import MetricsObserver
 from filestead.metrics.recorder import Recorder
@@ -35,7 +37,10 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"}
 
 
 class Signals:
-    """What a process reports. `observer` is passed to the backends, `requests` to the middleware."""
+    """What a process reports.
+
+    `observer` and `batch_observer` are passed to the backends and the workers, `requests` to the middleware.
+    """
 
     def __init__(self, settings: Settings, board: Board, number: int = 0, *, log_format: LogFormat = "json") -> None:
         """`number` is that of the section of the board which this process owns."""
@@ -49,6 +54,7 @@ class Signals:
             settings.project_quota or 0,
         )
         self.observer: Observer = MetricsObserver(self._recorder)
+        self.batch_observer: BatchObserver = BatchMetrics(self._recorder)
         self._writer: LineWriter[LoggedRequest] | None = None
         if log.isEnabledFor(logging.INFO):
             dropped = self._recorder.value(table.LOG_LINES_DROPPED).add

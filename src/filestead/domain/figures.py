@@ -1,4 +1,4 @@
-"""The state of an installation in figures: what projects use, what waits to be swept, what jobs there are."""
+"""The state of an installation in figures: what projects use, what waits to be swept, jobs, batches, uploads."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +30,23 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfinishedBatches:
+    """The batches of one status that have not ended."""
+
+    status: str
+    count: int
+    oldest_seconds: float
+    """Since the first of them got the status."""
+    lines_left: int = 0
+    deadline_seconds: float | None = None
+    """To the nearest end of a completion window; negative if it has passed."""
+    remaining_seconds: float | None = None
+    """That the slowest one takes at its present pace; None if none has a pace."""
+    slack_seconds: float | None = None
+    """By which the tightest one ends before its deadline at its present pace; None if none has a pace."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The figures of one moment."""
 
@@ -38,6 +55,9 @@ class Figures:
     """Of the kinds `blobs` and `files`."""
     jobs: list[Waiting]
     """By kind, in the states `due`, `delayed`, `running` and `dead`."""
+    batches: list[UnfinishedBatches]
+    pending_uploads: int
+    """Uploads in parts that are neither completed nor cancelled."""
 
 
 class FiguresRepository(Protocol):

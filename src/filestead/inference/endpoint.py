@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver, LaneState, UpstreamState
 from filestead.egress import Egress
 from filestead.inference.breaker import Breaker, Refusals, Verdict
 from filestead.inference.client import MIB, Client
@@ -78,6 +79,7 @@ class Endpoint:
         timeout_seconds: float,
         clock: Callable[[], float],
         now: Callable[[], float],
+        observer: BatchObserver = UNOBSERVED_BATCHES,
     ) -> None:
         self.name = name
         self.url = url
@@ -88,6 +90,7 @@ class Endpoint:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._now = now
+        self._observer = observer
         self._breaker = Breaker(clock, now)
         self._lanes: dict[str, Lane] = {}
         self._changed = asyncio.Event()
@@ -113,6 +116,7 @@ class Endpoint:
             timeout_seconds=self._timeout_seconds,
             clock=self._clock,
             changed=self._note_change,
+            observer=self._observer.lane(self.name, model),
         )
 
     def _note_change(self) -> None:
@@ -129,6 +133,15 @@ class Endpoint:
             for lane in self._lanes.values()
             if (reason := lane.refusals.describe()) is not None
         ]
+
+    def state(self) -> UpstreamState:
+        """Whether it is paused, and for how many models, for metrics."""
+        paused = sum(lane.refusals.is_paused for lane in self._lanes.values())
+        return UpstreamState(self.name, self._breaker.is_open, paused)
+
+    def lane_states(self) -> list[LaneState]:
+        """The lanes at this moment, for metrics."""
+        return [LaneState(self.name, lane.model, lane.in_flight, lane.limit) for lane in self._lanes.values()]
 
     async def check(self) -> Check:
         """Ask for the models and the metrics, for people."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.egress import Egress
 from filestead.inference.endpoint import Endpoint, PausedEndpoint
 from filestead.inference.exchanges import Exchange, Usage
@@ -44,6 +45,7 @@ class Endpoints:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        observer: BatchObserver = UNOBSERVED_BATCHES,
     ) -> None:
         """`egress_of` returns the policy for a URL; `clock` returns seconds, `now` Unix seconds."""
         self._all: list[tuple[tuple[str, ...], Endpoint]] = []
@@ -58,6 +60,7 @@ class Endpoints:
                     timeout_seconds=config.timeout_seconds,
                     clock=clock,
                     now=now,
+                    observer=observer,
                 )
                 self._all.append((config.models, endpoint))
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from filestead.domain.batches.observation import LaneObserver
 from filestead.inference.breaker import Breaker, Refusals
 from filestead.inference.client import Client
 from filestead.inference.cohorts import Outcome
@@ -38,6 +39,7 @@ class Lane:
         timeout_seconds: float,
         clock: Callable[[], float],
         changed: Callable[[], None],
+        observer: LaneObserver,
     ) -> None:
         """`changed` is called when the lane or its endpoint has stopped or started."""
         self.endpoint_name = name
@@ -49,6 +51,7 @@ class Lane:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._changed = changed
+        self._observer = observer
         self._sizes: deque[int] = deque()
         """Of the requests in places that `send` has not taken yet."""
         self._busy_in_a_row = 0
@@ -170,6 +173,7 @@ class Lane:
         if kind == "busy":
             self._pause(exchange, began)
         tokens = usage.output + PROMPT_SHARE * usage.input
+        self._observer.ended(kind, exchange.seconds, usage.input, usage.cached, usage.output)
         self._limiter.release(Outcome(exchange.seconds, tokens, kind == "busy", kind != "ok", size))
         self.wake()
 

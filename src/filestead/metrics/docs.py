@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from filestead.metrics.batch_observer import MAX_MODELS
 from filestead.metrics.table import OTHER, SECTIONS, Kind, Metric
 
 INTRODUCTION = f"""# Metrics
@@ -16,6 +17,9 @@ it. `make docs` writes this page.
 - Every metric has a bounded number of series. What exceeds the bound is recorded with `{OTHER}` in every label.
 - Labels contain no keys, file names, file ids, addresses or users. `route` is the template of a path, as in
   `/v1/files/{{file_id}}`; `none` stands for paths that do not exist. `project` is the id of a project.
+- `upstream` is the name of a model server in the configuration, with `/1`, `/2` and so on if it has several addresses.
+  `model` is what lines name: the first 64 characters, for the first {MAX_MODELS} models of which a request has
+  succeeded, and `{OTHER}` for all others.
 - Durations are seconds, sizes bytes.
 """
 

@@ -1,6 +1,6 @@
 """The Prometheus text: values of all processes merged, with those of the machine and of the database."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import Metric as Family
@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
-from filestead.domain.figures import Figures
+from filestead.domain.figures import Figures, UnfinishedBatches
 from filestead.metrics import table
 from filestead.metrics.board import Snapshot
 from filestead.metrics.process import cpu_seconds, memory_bytes
@@ -82,7 +82,28 @@ def _database(build: Build, figures: Figures) -> dict[Metric, Series]:
         table.SWEEP_BACKLOG_AGE: {(each.kind,): (each.oldest_seconds,) for each in figures.sweep},
         table.JOBS: {(each.kind, each.state): (float(each.count),) for each in figures.jobs},
         table.JOBS_OLDEST: {(each.kind, each.state): (each.oldest_seconds,) for each in figures.jobs},
+        table.UPLOADS_PENDING: {(): (float(figures.pending_uploads),)},
+        **_batches(figures.batches),
     }
+
+
+def _batches(unfinished: Sequence[UnfinishedBatches]) -> dict[Metric, Series]:
+    running = [each for each in unfinished if each.status == "in_progress"]
+    deadlines = [each.deadline_seconds for each in unfinished if each.status in ("validating", "in_progress")]
+    return {
+        table.BATCHES: {(each.status,): (float(each.count),) for each in unfinished},
+        table.BATCHES_OLDEST: {(each.status,): (each.oldest_seconds,) for each in unfinished},
+        table.BATCH_LINES_LEFT: {(): (float(sum(each.lines_left for each in running)),)},
+        table.BATCH_DEADLINE: _known(min, deadlines),
+        table.BATCH_REMAINING: _known(max, (each.remaining_seconds for each in running)),
+        table.BATCH_SLACK: _known(min, (each.slack_seconds for each in running)),
+    }
+
+
+def _known(choose: Callable[[Iterable[float]], float], values: Iterable[float | None]) -> Series:
+    """The series of a metric that is missing if nothing is known."""
+    known = [float(value) for value in values if value is not None]
+    return {(): (choose(known),)} if known else {}
 
 
 class _Collector:

@@ -15,7 +15,12 @@ OTHER = "other"
 
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
 CALL_BUCKETS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
+UPSTREAM_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 JOB_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+MAX_LANES = 64
+"""Combinations of an endpoint and a model that are named."""
 
 
 class Kind(StrEnum):
@@ -126,6 +131,44 @@ EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag", "How late a timer of the e
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0))
 LOG_LINES_DROPPED = _counter("log_lines_dropped", "Lines of requests that were not logged: the log was too slow.")
 
+# Batches: what this server does
+BATCH_LINES = _counter("batch_lines",
+    "Lines whose results were stored: `completed`, `failed`, `cancelled` or `expired`.", "outcome", max_series=4)
+BATCH_RETRIES = _counter("batch_retries",
+    "Lines that were sent again, by what came of the request before (as `outcome` of the requests).",
+    "cause", max_series=8)
+BATCHES_ENDED = _counter("batches_ended", "Batches that have ended, by their last status.", "status", max_series=4)
+BATCH_COMMIT_SECONDS = _histogram("batch_commit",
+    "Duration of commits of results, each of a group of lines; of those that succeed.", buckets=CALL_BUCKETS)
+BATCH_RESULTS_WAITING = _gauge("batch_results_waiting", "Results of lines that are not stored yet.")
+BATCH_RESULTS_WAITING_BYTES = _gauge("batch_results_waiting_bytes", "The bytes of those results.")
+BATCHES_PAUSED = _gauge("batches_paused", "Batches that send no lines, because their results cannot be stored now: "
+    "the quota is used up, or the database does not respond.")
+UPSTREAM_SECONDS = _histogram("upstream_request",
+    "Duration of requests to model servers: `ok`; `final` (another 4xx); `retry` (5xx, or a broken connection); "
+    "`timeout`; `busy` (429, 503, 529); `unreachable`; `refused` (the key or the model). `model` is `other` until a "
+    "request for it has succeeded.",
+    "upstream", "model", "outcome", buckets=UPSTREAM_BUCKETS, max_series=7 * MAX_LANES)
+UPSTREAM_INPUT_TOKENS = _counter("upstream_input_tokens", "Tokens of prompts that model servers have processed or had "
+    "cached, as their responses report them.", "upstream", "model", max_series=MAX_LANES)
+UPSTREAM_CACHED_TOKENS = _counter("upstream_cached_tokens", "Those of them that were in the prefix cache.",
+    "upstream", "model", max_series=MAX_LANES)
+UPSTREAM_OUTPUT_TOKENS = _counter("upstream_output_tokens",
+    "Tokens that model servers have generated; the rate is the goodput.", "upstream", "model", max_series=MAX_LANES)
+UPSTREAM_IN_FLIGHT = _gauge("upstream_in_flight", "Lines in flight.", "upstream", "model", max_series=MAX_LANES)
+UPSTREAM_LIMIT = _gauge("upstream_limit", "Lines that may be in flight now; the number follows what the model server "
+    "handles well. Each process has a limit of its own; this is their sum.", "upstream", "model", max_series=MAX_LANES)
+UPSTREAM_BREAKER_OPEN = _gauge("upstream_breaker_open",
+    "1 while no requests are sent to a model server, because it cannot be reached.",
+    "upstream", merge=Merge.MAX, max_series=MAX_LANES)
+UPSTREAM_PAUSED_MODELS = _gauge("upstream_paused_models",
+    "Models for which no requests are sent to a model server, because it refuses the key or the model.",
+    "upstream", merge=Merge.MAX, max_series=MAX_LANES)
+WEBHOOK_DELIVERIES = _counter("webhook_deliveries",
+    "Attempts to deliver events to the webhook: `delivered`, `status` (a response other than 2xx), `unreachable`, "
+    "`timeout` or `refused` (by the rules for addresses); and events that were `given_up`.",
+    "outcome", max_series=8)
+
 # Server processes of this machine
 BUILD_INFO = _gauge("build_info", "Always 1; the labels are the version, and what runs.",
     "version", "python", "installation", "role", source=_MACHINE)
@@ -153,6 +196,22 @@ JOBS = _gauge("jobs", "Jobs by state: `due`, `delayed` (after a failure), `runni
     "counted.", "kind", "state", source=_DATABASE, max_series=40)
 JOBS_OLDEST = _gauge("jobs_oldest_seconds", "Seconds since the oldest of them was created; of dead ones, since the "
     "first died.", "kind", "state", source=_DATABASE, max_series=40)
+UPLOADS_PENDING = _gauge("uploads_pending", "Uploads in parts that are neither completed nor cancelled; at most "
+    "100,000 are counted. Their parts are requests of the route `/v1/uploads/{upload_id}/parts`.", source=_DATABASE)
+BATCHES = _gauge("batches", "Batches that have not ended, by status: `validating` (those that wait included), "
+    "`in_progress`, `finalizing` or `cancelling`; at most 100,000 are counted.",
+    "status", source=_DATABASE, max_series=4)
+BATCHES_OLDEST = _gauge("batches_oldest_seconds",
+    "Seconds since the first of them got this status; of `validating`, how long the oldest batch waits.",
+    "status", source=_DATABASE, max_series=4)
+BATCH_LINES_LEFT = _gauge("batch_lines_left", "Lines without a result of the batches in progress.", source=_DATABASE)
+BATCH_DEADLINE = _gauge("batch_deadline_seconds", "Seconds to the nearest deadline of a batch that is validated or in "
+    "progress; negative if it has passed. Missing without such batches.", source=_DATABASE)
+BATCH_REMAINING = _gauge("batch_remaining_seconds",
+    "Seconds that the slowest batch in progress takes at its present pace. Missing while none has a pace.",
+    source=_DATABASE)
+BATCH_SLACK = _gauge("batch_slack_seconds", "Seconds by which the tightest batch in progress ends before its deadline "
+    "at its present pace; negative if it will not be in time. Missing while none has a pace.", source=_DATABASE)
 # fmt: on
 
 SECTIONS: dict[str, tuple[Metric, ...]] = {
@@ -175,6 +234,24 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         SYNC_SECONDS,
     ),
     "Background work": (JOB_SECONDS, EVENT_LOOP_LAG_SECONDS, LOG_LINES_DROPPED),
+    "Batches": (
+        BATCH_LINES,
+        BATCH_RETRIES,
+        BATCHES_ENDED,
+        BATCH_COMMIT_SECONDS,
+        BATCH_RESULTS_WAITING,
+        BATCH_RESULTS_WAITING_BYTES,
+        BATCHES_PAUSED,
+        UPSTREAM_SECONDS,
+        UPSTREAM_INPUT_TOKENS,
+        UPSTREAM_CACHED_TOKENS,
+        UPSTREAM_OUTPUT_TOKENS,
+        UPSTREAM_IN_FLIGHT,
+        UPSTREAM_LIMIT,
+        UPSTREAM_BREAKER_OPEN,
+        UPSTREAM_PAUSED_MODELS,
+        WEBHOOK_DELIVERIES,
+    ),
     "Server processes": (BUILD_INFO, WORKER_STARTS, WORKER_MEMORY, WORKER_CPU, DATABASE_UP),
     "The installation": (
         PROJECT_USED,
@@ -184,6 +261,13 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         SWEEP_BACKLOG_AGE,
         JOBS,
         JOBS_OLDEST,
+        UPLOADS_PENDING,
+        BATCHES,
+        BATCHES_OLDEST,
+        BATCH_LINES_LEFT,
+        BATCH_DEADLINE,
+        BATCH_REMAINING,
+        BATCH_SLACK,
     ),
 }
 """The headings of docs/metrics.md."""

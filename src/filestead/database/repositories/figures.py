@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Dialect, Select, and_, case, func, select
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now, now_us
-from filestead.database.tables import blobs, files, jobs, projects
-from filestead.domain.figures import MAX_COUNTED, MAX_PROJECTS, Figures, ProjectUsage, Waiting
+from filestead.database.tables import batches, blobs, files, jobs, projects, uploads
+from filestead.domain.figures import MAX_COUNTED, MAX_PROJECTS, Figures, ProjectUsage, UnfinishedBatches, Waiting
 
 OTHER = "other"
 
@@ -39,11 +39,20 @@ class SqlFigures:
         ]
         found = statements.jobs(connection, limit=MAX_COUNTED).fetchall()
         waiting = [Waiting(kind, state, count, max(0.0, oldest / 1e6)) for kind, state, count, oldest in found]
-        return Figures([*named, rest], sweep, waiting)
+        unfinished = [
+            UnfinishedBatches(status, count, max(0.0, float(oldest)), int(left), *times)
+            for status, count, oldest, left, *times in statements.batches(connection, limit=MAX_COUNTED).fetchall()
+        ]
+        pending = statements.uploads(connection, limit=MAX_COUNTED).fetchall()[0][0]
+        return Figures([*named, rest], sweep, waiting, unfinished, pending)
 
 
 class _Statements:
-    """Bounded by their indexes: `blobs_by_lease`, `files_by_expiry`, the primary keys of `projects` and `jobs`."""
+    """Bounded by their indexes.
+
+    These are `blobs_by_lease`, `files_by_expiry`, `batches_by_pin`, `uploads_pending`, and the primary keys of
+    `projects` and `jobs`.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         compiled = partial(Statement, dialect=dialect)
@@ -64,6 +73,9 @@ class _Statements:
         end = files.c.expires_at
         self.files = compiled(_count_and_age(select((end * 1_000_000).label("since_us")).where(end <= now()), end))
         self.jobs = compiled(_jobs_by_state())
+        self.batches = compiled(_batches_by_status())
+        pending = select(uploads.c.id).where(uploads.c.status == "pending").limit(int_param("limit")).subquery()
+        self.uploads = compiled(select(func.count()).select_from(pending))
 
 
 def _count_and_age(rows: Select[Any], order: ColumnElement[Any]) -> Select[Any]:
@@ -90,3 +102,31 @@ def _jobs_by_state() -> Select[Any]:
     age = now_us() - func.min(bounded.c.since_us)
     columns: list[Any] = [bounded.c.kind, bounded.c.state, func.count(), age]
     return select(*columns).group_by(bounded.c.kind, bounded.c.state)
+
+
+def _batches_by_status() -> Select[Any]:
+    """The columns of `UnfinishedBatches`. Only a batch that has not ended pins its input."""
+    since = case(
+        (batches.c.status == "validating", batches.c.created_at),
+        (batches.c.status == "in_progress", batches.c.in_progress_at),
+        (batches.c.status == "finalizing", batches.c.finalizing_at),
+        else_=batches.c.cancelling_at,
+    )
+    left = batches.c.total - batches.c.completed - batches.c.failed
+    bounded = (
+        select(
+            *(batches.c.status, since.label("since"), left.label("lines_left"), batches.c.expires_at),
+            (left / func.nullif(batches.c.lines_per_second, 0.0)).label("remaining"),
+        )
+        .where(batches.c.input_blob_key.is_not(None))
+        .order_by(batches.c.input_blob_key)
+        .limit(int_param("limit"))
+        .subquery()
+    )
+    columns: list[Any] = [
+        *(bounded.c.status, func.count(), now() - func.min(bounded.c.since), func.sum(bounded.c.lines_left)),
+        func.min(bounded.c.expires_at) - now(),
+        func.max(bounded.c.remaining),
+        func.min(bounded.c.expires_at - now() - bounded.c.remaining),
+    ]
+    return select(*columns).group_by(bounded.c.status)

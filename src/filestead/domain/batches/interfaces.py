@@ -67,7 +67,7 @@ class BatchRunRepository(Protocol):
     async def begin(self, job: Job) -> BatchTask | None:
         """Return what to do; None if the batch has ended or is gone, and the job was removed."""
 
-    async def fail(self, job: Job, errors: Sequence[BatchError]) -> None:
+    async def fail(self, job: Job, errors: Sequence[BatchError]) -> BatchStatus:
         """End a batch whose validation found faults: `failed`, or `cancelled` if it was being cancelled. Ends the job.
 
         The webhook's event is recorded in the same transaction.

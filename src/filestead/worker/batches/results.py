@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from filestead.domain.batches.model import ResultBlock, ResultKind, RunState, TokenUsage
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.errors import DomainError, JobLost, QuotaExceeded
 
 log = logging.getLogger("filestead")
@@ -75,7 +76,7 @@ class _Rate:
             self.since, self.lines = now, 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Results:
     """The results of a batch that are not stored yet, and the state of the batch."""
 
@@ -92,6 +93,9 @@ class Results:
     """Whether the process serves requests."""
     waiting_for: str | None = None
     """Why nothing can be stored now."""
+    observer: BatchObserver = UNOBSERVED_BATCHES
+    unexecuted: str = "cancelled"
+    """What lines that never ran are for the observer: `cancelled` or `expired`."""
     _closing: bool = False
     _draining: bool = False
     _waiting: list[Result] = field(default_factory=list)
@@ -107,6 +111,11 @@ class Results:
     def full(self) -> bool:
         """Whether no more lines should be sent now."""
         return self._bytes >= FULL_BYTES or self.waiting_for is not None
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The number and the bytes of results that are not stored yet."""
+        return len(self._waiting), self._bytes
 
     def add(self, result: Result) -> None:
         """Store a result with the next group."""
@@ -194,7 +203,21 @@ class Results:
         return self._waiting[:count]
 
     async def _commit(self, group: Sequence[Result]) -> None:
-        self._note(await self.journal.append(blocks_of(group), self._rate.value))
+        blocks = blocks_of(group)
+        began = self.clock()
+        self._note(await self.journal.append(blocks, self._rate.value))
+        if blocks:
+            self.observer.results_committed(self.clock() - began)
+            self._report(blocks)
+
+    def _report(self, blocks: Sequence[ResultBlock]) -> None:
+        """Count lines when they are stored: those that run again after a crash count once."""
+        completed = sum(block.completed for block in blocks)
+        failed = sum(block.failed for block in blocks)
+        unexecuted = sum(len(block.lines) for block in blocks) - completed - failed
+        for outcome, count in (("completed", completed), ("failed", failed), (self.unexecuted, unexecuted)):
+            if count:
+                self.observer.lines_stored(outcome, count)
 
     async def _refresh_state(self) -> None:
         with contextlib.suppress(QuotaExceeded):

@@ -66,6 +66,13 @@ class BatchHandler:
         self._finalizer = finalizer
         self._options = options
         self._quota = quota
+        self._running: set[Results] = set()
+
+    def waiting(self) -> tuple[int, int, int]:
+        """The number and the bytes of results that wait to be stored, and of batches that pause therefore."""
+        found = [results.waiting for results in self._running]
+        paused = sum(results.waiting_for is not None for results in self._running)
+        return sum(count for count, _ in found), sum(size for _, size in found), paused
 
     async def run(self, job: Job) -> None:
         """Take the batch to its end. Failures of the database and the store are raised for a retry."""
@@ -78,7 +85,7 @@ class BatchHandler:
         elif _was_cancelled_before_start(task.batch.status, task):
             await self._finish(job, task, executed=0, total=0)
         elif task.input_blob_key is None:
-            await self._batches.fail(job, [unknown_input(task)])
+            await self._fail(job, [unknown_input(task)])
         else:
             try:
                 async with self._inputs.open(task) as file:
@@ -97,7 +104,7 @@ class BatchHandler:
         elif not (errors := found.errors or _too_many_models(found)):
             await self._run_lines(job, task, file, found)
         elif task.batch.in_progress_at is None:
-            await self._batches.fail(job, errors)
+            await self._fail(job, errors)
         else:
             raise StorageFailed("the input of a batch has changed since it was validated")
 
@@ -130,13 +137,18 @@ class BatchHandler:
             return
         clock = self._options.clock
         journal = _Journal(self._batches, job, self._quota, state)
-        results = Results(task.batch.id, journal, clock, state=state, state_at=clock())
+        observer = self._options.observer
+        results = Results(task.batch.id, journal, clock, state=state, state_at=clock(), observer=observer)
         run = BatchRun(task, file, found.index, results=results, dispatcher=self._dispatcher, options=self._options)
         results.on_change = run.on_change
         results.is_busy = self._dispatcher.throttle.is_busy
         run.mark_done(await self._batches.done_lines(task.batch.id))
         log.info("batch %s runs: %d of %d lines are left", task.batch.id, run.left, found.total)
-        await _both(run.run(), results)
+        self._running.add(results)
+        try:
+            await _both(run.run(), results)
+        finally:
+            self._running.discard(results)
         await self._finish(job, task, executed=run.executed, total=found.total)
 
     async def _finish(self, job: Job, task: BatchTask, *, executed: int, total: int) -> None:
@@ -145,13 +157,19 @@ class BatchHandler:
             await retried(f"batch {task.batch.id}", lambda: self._batches.start_finalizing(job))
         status = BatchStatus.COMPLETED if executed == total else BatchStatus.EXPIRED
         status = await self._finalizer.finish(job, task.batch.id, status)
+        self._options.observer.batch_ended(status.value)
         log.info("batch %s is %s: %d of %d lines were executed", task.batch.id, status.value, executed, total)
+
+    async def _fail(self, job: Job, errors: Sequence[BatchError]) -> None:
+        """End a batch whose validation found faults."""
+        status = await self._batches.fail(job, errors)
+        self._options.observer.batch_ended(status.value)
 
     async def _end_without_input(self, job: Job, task: BatchTask) -> None:
         """The content of the input is missing or damaged."""
         if task.batch.in_progress_at is None:
             text = f"The content of file {task.batch.input_file_id} is missing or damaged."
-            await self._batches.fail(job, [BatchError("invalid_request", text, None, "file_id")])
+            await self._fail(job, [BatchError("invalid_request", text, None, "file_id")])
         elif task.batch.status is BatchStatus.CANCELLING or task.now >= task.batch.expires_at:
             counts = task.batch.counts
             await self._finish(job, task, executed=counts.completed + counts.failed, total=counts.total)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from filestead.domain.batches.line_index import LineIndex
 from filestead.domain.batches.model import BatchStatus, BatchTask, ResultKind
+from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.order import DEFAULT_OUTPUT, OrderMode, order_lines
 from filestead.domain.files.digester import RunInThread
 from filestead.inference.exchanges import Exchange
@@ -52,6 +53,7 @@ class RunOptions:
     new_request_id: Callable[[], str]
     run_in_thread: RunInThread
     """Runs one function at a time: validation and order hold the interpreter lock and would compete."""
+    observer: BatchObserver = UNOBSERVED_BATCHES
 
 
 class BatchRun:
@@ -113,6 +115,7 @@ class BatchRun:
                 await self._wait_for_lines_in_flight()
             await self._close_lines_in_flight()
             if reason is not None:
+                self._results.unexecuted = "cancelled" if reason is CANCELLED else "expired"
                 await self._add_unexecuted(*reason)
             await self._results.drained()
         finally:
@@ -158,6 +161,7 @@ class BatchRun:
             del self._attempts[position]
             self._add(position, self._result_of(position, custom_id, exchange))
         elif not self._stopping:
+            self._options.observer.line_retried(exchange.kind)
             dispatch.queue.put_back(position, self._options.clock() + delay if delay else None)
 
     def failed(self, error: Exception) -> None:

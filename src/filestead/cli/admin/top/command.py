@@ -32,7 +32,7 @@ def top(
     interval: float = 2.0,
     once: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Show requests, storage, jobs and projects of a running server, with rates over the last seconds.
+    """Show requests, storage, jobs, batches and projects of a running server, with rates over the last seconds.
 
     The metrics are those at FILESTEAD_METRICS_PORT. Without it, OPENAI_API_KEY must hold a key with the scope
     `metrics`. Ctrl-C ends the command.

@@ -1,7 +1,9 @@
 """The page that `filestead top` shows: lines of text from the change between two readings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from filestead.cli.admin.top.batches import batches, upstreams
+from filestead.cli.admin.top.formats import duration, rate_text, size, table
 from filestead.cli.admin.top.readings import Change
 
 ROUTES = 12
@@ -12,10 +14,13 @@ QUANTILES = (0.5, 0.95)
 
 def page(change: Change, title: str) -> list[str]:
     """Return the lines, each of any length."""
-    sections = (_overview(change), _routes(change), _storage(change), _work(change), _projects(change))
+    sections = (
+        *(_overview(change), _routes(change), _storage(change), _work(change)),
+        *(batches(change), upstreams(change), _projects(change)),
+    )
     lines = [_title(change, title)]
-    for section in sections:
-        lines += ["", *section]
+    for section in map(list, sections):
+        lines += ["", *section] if section else []
     return lines
 
 
@@ -30,7 +35,7 @@ def _title(change: Change, title: str) -> str:
 
 def _overview(change: Change) -> Iterator[str]:
     failed = sum(rate for status, rate in change.rates_by("status", "requests_total").items() if status >= "500")
-    yield f"requests {_rate(change.rate('requests_total'))}  5xx {_rate(failed)}"
+    yield f"requests {rate_text(change.rate('requests_total'))}  5xx {rate_text(failed)}"
     uploads, downloads = (change.now.total("transfers_in_flight", direction=name) for name in ("upload", "download"))
     yield (
         f"received {size(change.rate('received_bytes_total'))}/s  sent {size(change.rate('sent_bytes_total'))}/s  "
@@ -38,7 +43,7 @@ def _overview(change: Change) -> Iterator[str]:
     )
     reasons = list(change.rates_by("reason", "refusals_total").items())[:REASONS]
     if reasons:
-        yield "refused  " + "  ".join(f"{reason} {_rate(rate)}" for reason, rate in reasons)
+        yield "refused  " + "  ".join(f"{reason} {rate_text(rate)}" for reason, rate in reasons)
 
 
 def _routes(change: Change) -> Iterator[str]:
@@ -49,8 +54,8 @@ def _routes(change: Change) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("METHOD", "ROUTE", "RATE", "P50", "P95")]
     for (method, route), rate in sorted(rates.items(), key=lambda item: -item[1])[:ROUTES]:
         times = (change.quantile(share, "request", method=method, route=route) for share in QUANTILES)
-        rows.append((method, route, _rate(rate), *map(duration, times)))
-    yield from _table(rows)
+        rows.append((method, route, rate_text(rate), *map(duration, times)))
+    yield from table(rows)
 
 
 def _storage(change: Change) -> Iterator[str]:
@@ -58,8 +63,8 @@ def _storage(change: Change) -> Iterator[str]:
     for name, label in (("database", "operation"), ("blob_store", "operation"), ("sync", "kind")):
         for value, rate in change.rates_by(label, f"{name}_seconds_count").items():
             times = (change.quantile(share, name, **{label: value}) for share in QUANTILES)
-            rows.append((name.replace("_", " "), value, _rate(rate), *map(duration, times)))
-    yield from _table(rows)
+            rows.append((name.replace("_", " "), value, rate_text(rate), *map(duration, times)))
+    yield from table(rows)
     states = {
         "the database cannot be read": not change.now.total("database_up"),
         "the circuit breaker of the blob store is open": bool(change.now.total("blob_store_breaker_open")),
@@ -74,11 +79,11 @@ def _work(change: Change) -> Iterator[str]:
         oldest = change.now.total("jobs_oldest_seconds", **own)
         rows.append((own["kind"], own["state"], f"{count:.0f}", duration(oldest)))
     for kind, rate in change.rates_by("kind", "job_seconds_count", outcome="done").items():
-        rows.append((kind, "done", _rate(rate), ""))
+        rows.append((kind, "done", rate_text(rate), ""))
     for own, count in change.now.series("sweep_backlog"):
         oldest = change.now.total("sweep_backlog_age_seconds", **own)
         rows.append((f"sweep {own['kind']}", "due", f"{count:.0f}", duration(oldest)))
-    yield from _table(rows)
+    yield from table(rows)
 
 
 def _projects(change: Change) -> Iterator[str]:
@@ -88,33 +93,4 @@ def _projects(change: Change) -> Iterator[str]:
     for own, used in found:
         share = "-" if not quota or own["project"] == "other" else f"{used / quota:.1%}"
         rows.append((own["project"], size(used), share))
-    yield from _table(rows)
-
-
-def _table(rows: list[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.1f}/s"
-
-
-def duration(seconds: float | None) -> str:
-    """A duration in the unit that suits it."""
-    if seconds is None:
-        return "-"
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    """A number of bytes in the unit that suits it."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+    yield from table(rows)

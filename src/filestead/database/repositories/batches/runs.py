@@ -172,13 +172,11 @@ class SqlBatchRunRepository:
         await self._database.write(lambda connection: self._queue.finish(connection, job))
         return None
 
-    async def fail(self, job: Job, errors: Sequence[BatchError]) -> None:
+    async def fail(self, job: Job, errors: Sequence[BatchError]) -> BatchStatus:
         """End a batch whose validation found faults."""
-
-        def operation(connection: Connection) -> None:
-            self._finish(connection, job, BatchStatus.FAILED, errors=errors)
-
-        await self._database.write(operation)
+        return await self._database.write(
+            lambda connection: self._finish(connection, job, BatchStatus.FAILED, errors=errors)
+        )
 
     async def start(self, job: Job, validated: Validated) -> RunState:
         """Record a validation without faults."""
