@@ -89,6 +89,7 @@ START: list[Step] = [
     *("CREATE TABLE batches", "CREATE TABLE batch_results", "CREATE TABLE webhook_events"),
     *("CREATE INDEX batches_by_time", "CREATE INDEX batches_by_pin", "CREATE INDEX batches_to_sweep"),
     *("CREATE INDEX batches_reserving", "UPDATE alembic_version SET", "commit of start"),
+    *("UPDATE keys SET", "UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic, time
 
-from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.batches.order import OrderMode
@@ -18,7 +17,6 @@ from filestead.egress import Egress, origin_of
 from filestead.inference.endpoints import Endpoints
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
-from filestead.wire import PausedUpstream
 from filestead.worker.batches.dispatcher import Dispatcher
 from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
@@ -40,15 +38,7 @@ class BatchRunner:
 
     worker: Worker
     webhook_worker: Worker | None
-    endpoints: Endpoints
     dispatcher: Dispatcher
-
-    def paused_upstreams(self) -> list[PausedUpstream]:
-        """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
-        return [
-            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
-            for paused in self.endpoints.paused()
-        ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -56,21 +46,22 @@ class BatchRunner:
         workers = [
             asyncio.create_task(worker.run()) for worker in (self.worker, self.webhook_worker) if worker is not None
         ]
-        probes = asyncio.create_task(self.endpoints.run())
         try:
             yield
         finally:
             await _cancelled(*workers)
             await self.dispatcher.close()
-            await _cancelled(probes)
-            await self.endpoints.close()
 
 
 def build_batch_runner(
-    settings: Settings, backends: Backends, *, run_in_thread: RunInThread, run_line_checks: RunInThread
+    settings: Settings,
+    backends: Backends,
+    endpoints: Endpoints,
+    *,
+    run_in_thread: RunInThread,
+    run_line_checks: RunInThread,
 ) -> BatchRunner:
     """Build what runs batches. `run_line_checks` runs one function at a time."""
-    endpoints = build_endpoints(settings)
     dispatcher = Dispatcher(endpoints, monotonic)
     handler = BatchHandler(
         backends.batch_runs,
@@ -107,7 +98,7 @@ def build_batch_runner(
         lease_seconds=LEASE_SECONDS,
         new_token=lambda: new_id(""),
     )
-    return BatchRunner(worker, _build_webhook_worker(settings, backends), endpoints, dispatcher)
+    return BatchRunner(worker, _build_webhook_worker(settings, backends), dispatcher)
 
 
 def _build_webhook_worker(settings: Settings, backends: Backends) -> Worker | None:

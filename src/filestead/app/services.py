@@ -13,6 +13,7 @@ from typing import Any
 
 from filestead.app.batches import BatchRunner, build_batch_runner
 from filestead.app.embedding import build_embedders
+from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
@@ -31,6 +32,7 @@ from filestead.domain.vector_stores.hybrid import DenseSearch
 from filestead.domain.vector_stores.scan import Cache, ScannedVectors
 from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
+from filestead.inference.forwarding import EndpointForwarder
 from filestead.installation import Backends, new_id
 from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
@@ -73,6 +75,8 @@ class Services:
             run_in_thread=_run_on(self._hash_threads),
             run_line_checks=_run_on(self._line_thread),
         )
+        self._endpoints = build_endpoints(settings)
+        self.forwarder = EndpointForwarder(self._endpoints)
         embedders = build_embedders(settings)
         self._embedders = embedders
         self._pool: SandboxPool | None = None
@@ -84,6 +88,7 @@ class Services:
             self.batch_runner = build_batch_runner(
                 settings,
                 backends,
+                self._endpoints,
                 run_in_thread=_run_on(self._hash_threads),
                 run_line_checks=_run_on(self._line_thread),
             )
@@ -157,8 +162,11 @@ class Services:
         return None
 
     def find_paused_upstreams(self) -> list[PausedUpstream]:
-        """The model servers that receive no requests of batches from this process now, and why."""
-        return [] if self.batch_runner is None else self.batch_runner.paused_upstreams()
+        """The model servers that receive no requests from this process now, and why; public: no addresses, no keys."""
+        return [
+            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
+            for paused in self._endpoints.paused()
+        ]
 
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""
@@ -181,6 +189,7 @@ class Services:
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases)),
+            asyncio.create_task(self._endpoints.run()),
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
@@ -193,6 +202,7 @@ class Services:
             for task in background_tasks:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)
+            await self._endpoints.close()
             if self._pool is not None:
                 await self._pool.__aexit__(None, None, None)
             self._search_threads.shutdown()

@@ -1,6 +1,7 @@
 """The ASGI application: routes and middleware around the domain services."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from time import monotonic
 
@@ -10,6 +11,8 @@ from starlette.types import ASGIApp
 from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.batches.results import ResultResponses
 from filestead.api.files import FileHandlers
+from filestead.api.forwarding.handlers import ForwardingHandlers
+from filestead.api.forwarding.models import ModelList
 from filestead.api.http import cors
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.client_address import ClientAddressResolver
@@ -18,7 +21,7 @@ from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware, new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
-from filestead.api.routes import OPERATIONS, Handlers, build_openapi
+from filestead.api.routes import FORWARDED, OPERATIONS, Handlers, build_openapi, undocumented
 from filestead.api.service import ServiceHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
 from filestead.app.embedding import build_embedders
@@ -40,7 +43,12 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         ),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
-        ServiceHandlers(services.find_unavailable_component, build_openapi, services.find_paused_upstreams),
+        ServiceHandlers(
+            services.find_unavailable_component,
+            functools.partial(build_openapi, forwards=settings.forwards),
+            services.find_paused_upstreams,
+        ),
+        _build_forwarding(settings, services, body_limits),
     )
     authenticator = RequestAuthenticator(
         services.authenticator,
@@ -53,10 +61,20 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         async with services.running():
             yield
 
-    served = [each for each in OPERATIONS if settings.role != "worker" or each.access == PUBLIC]
+    operations = [*OPERATIONS]
+    if settings.forwards:
+        operations += [*FORWARDED, *undocumented(settings.forwarded_paths)]
+    served = [each for each in operations if settings.role != "worker" or each.access == PUBLIC]
     routes = build_routes(served, handlers, authenticator)
     app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))
     return cors.allow_origins(app, settings.allowed_origins) if settings.allowed_origins else app
+
+
+def _build_forwarding(settings: Settings, services: Services, body_limits: BodyReadLimits) -> ForwardingHandlers | None:
+    if not settings.forwards:
+        return None
+    models = ModelList(services.forwarder, monotonic)
+    return ForwardingHandlers(services.forwarder, models, body_limits)
 
 
 def require_packages(settings: Settings) -> None:

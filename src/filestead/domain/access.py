@@ -39,9 +39,11 @@ class Scope(StrEnum):
     READ = "files:read"
     WRITE = "files:write"
     SYSTEM = "files:system"
+    INFERENCE = "inference"
+    """Requests that are passed on to model servers."""
 
 
-DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE, Scope.INFERENCE})
 
 
 @dataclass(frozen=True, slots=True)
