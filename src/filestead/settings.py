@@ -194,6 +194,13 @@ class Settings(BaseSettings):
         "How documents that a request names by their ids are sent to that server: as `text`, as `data` (for models "
         "that read PDF), or not at all (`off`, which is about images, too).",
     )
+    reference_tokens: int = _setting(
+        200_000,
+        "tokens",
+        "Maximum size of the texts of all documents that one request to a model names by their ids.",
+        ge=100,
+        le=10_000_000,
+    )
     pass_through: Literal["on", "off"] = _setting(
         "on",
         "mode",

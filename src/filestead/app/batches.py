@@ -11,6 +11,7 @@ from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.batches.order import OrderMode
 from filestead.domain.files.digester import RunInThread
+from filestead.domain.forwarding.interfaces import FileResolver
 from filestead.domain.jobs import JobKind
 from filestead.domain.quota import Quota
 from filestead.egress import Egress, origin_of
@@ -18,6 +19,7 @@ from filestead.inference.endpoints import Endpoints
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
 from filestead.worker.batches.dispatcher import Dispatcher
+from filestead.worker.batches.file_lines import FileLines
 from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
 from filestead.worker.batches.runner import BatchHandler, Checks
@@ -57,12 +59,13 @@ def build_batch_runner(
     settings: Settings,
     backends: Backends,
     endpoints: Endpoints,
+    resolver: FileResolver,
     *,
     run_in_thread: RunInThread,
     run_line_checks: RunInThread,
 ) -> BatchRunner:
     """Build what runs batches. `run_line_checks` runs one function at a time."""
-    dispatcher = Dispatcher(endpoints, monotonic)
+    dispatcher = Dispatcher(endpoints, FileLines(resolver), monotonic)
     handler = BatchHandler(
         backends.batch_runs,
         backends.jobs,

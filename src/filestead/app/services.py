@@ -34,6 +34,8 @@ from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
 from filestead.inference.forwarding import EndpointForwarder
 from filestead.installation import Backends, new_id
+from filestead.references.resolver import ReferenceResolver
+from filestead.references.texts import Texts
 from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
 from filestead.search.fusion import hybrid
@@ -50,6 +52,8 @@ HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
+EXTRACT = "filestead.references.extract_task:extract"
+PREPARE_EXTRACTION = "filestead.references.extract_task:prepare"
 BLOCKS_PER_SWEEP = 100
 """Of journals; one has up to 256 KiB."""
 LOOK_SECONDS = 600.0
@@ -77,6 +81,14 @@ class Services:
         )
         self._endpoints = build_endpoints(settings)
         self.forwarder = EndpointForwarder(self._endpoints)
+        self._texts = Texts(_build_extraction_pool(settings), max_tokens=settings.reference_tokens)
+        self.file_resolver = ReferenceResolver(
+            backends.files,
+            lambda file: self.files.read(file, 0, file.bytes),
+            self._texts,
+            max_tokens=settings.reference_tokens,
+            run_in_thread=_run_on(self._hash_threads),
+        )
         embedders = build_embedders(settings)
         self._embedders = embedders
         self._pool: SandboxPool | None = None
@@ -89,6 +101,7 @@ class Services:
                 settings,
                 backends,
                 self._endpoints,
+                self.file_resolver,
                 run_in_thread=_run_on(self._hash_threads),
                 run_line_checks=_run_on(self._line_thread),
             )
@@ -203,6 +216,7 @@ class Services:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)
             await self._endpoints.close()
+            await self._texts.close()
             if self._pool is not None:
                 await self._pool.__aexit__(None, None, None)
             self._search_threads.shutdown()
@@ -211,12 +225,22 @@ class Services:
             self._backends.close()
 
 
-def _build_pool(settings: Settings) -> SandboxPool:
-    limits = SandboxLimits(
+def _sandbox_limits(settings: Settings) -> SandboxLimits:
+    return SandboxLimits(
         memory_bytes=int(settings.indexing_memory),
         cpu_seconds=int(settings.indexing_seconds) + 1,
         wall_seconds=settings.indexing_seconds,
     )
+
+
+def _build_extraction_pool(settings: Settings) -> SandboxPool:
+    """For the documents that requests name; its processes start with the first of them."""
+    limits = _sandbox_limits(settings)
+    return SandboxPool(settings.indexing_processes, limits, task=EXTRACT, prepare=PREPARE_EXTRACTION)
+
+
+def _build_pool(settings: Settings) -> SandboxPool:
+    limits = _sandbox_limits(settings)
     prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
     return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
 

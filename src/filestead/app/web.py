@@ -74,7 +74,7 @@ def _build_forwarding(settings: Settings, services: Services, body_limits: BodyR
     if not settings.forwards:
         return None
     models = ModelList(services.forwarder, monotonic)
-    return ForwardingHandlers(services.forwarder, models, body_limits)
+    return ForwardingHandlers(services.forwarder, services.file_resolver, models, body_limits)
 
 
 def require_packages(settings: Settings) -> None:

@@ -117,6 +117,7 @@ class Endpoint:
             refusals=Refusals(self._clock, self._now),
             limiter=Limiter(self._clock, ceiling=self._max_concurrency, max_bytes=MAX_IN_FLIGHT_BYTES),
             traffic=self.traffic,
+            files=self.files,
             timeout_seconds=self._timeout_seconds,
             clock=self._clock,
             changed=self._note_change,

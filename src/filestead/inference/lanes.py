@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from filestead.domain.forwarding.interfaces import FileMode
 from filestead.inference.breaker import Breaker, Refusals
 from filestead.inference.client import Client
 from filestead.inference.cohorts import Outcome
@@ -37,6 +38,7 @@ class Lane:
         limiter: Limiter,
         traffic: Traffic,
         timeout_seconds: float,
+        files: FileMode = "text",
         clock: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
@@ -44,6 +46,7 @@ class Lane:
         self.endpoint_name = name
         self.model = model
         self.refusals = refusals
+        self.files: FileMode = files
         self._client = client
         self._breaker = breaker
         self._limiter = limiter

@@ -1,4 +1,4 @@
-"""Bodies of requests for model servers: what we must know of JSON, read whole within a limit; uploads, read in parts."""
+"""Bodies of requests for model servers: JSON is read whole, within a limit, and uploads in parts."""
 
 import re
 from collections.abc import AsyncIterator

@@ -39,9 +39,9 @@ class ForwardingHandlers:
     """Handlers of the operations that are passed on."""
 
     forwarder: Forwarder
+    files: FileResolver
     models_list: ModelList
     body_limits: BodyReadLimits
-    files: FileResolver | None = None
     memory: BodyMemory = field(default_factory=BodyMemory)
 
     async def models(self, request: Request, principal: Principal) -> Response:
@@ -168,8 +168,11 @@ class _Exchange:
     async def _outgoing(self, target: Target) -> ForwardedRequest:
         content = self._body.content
         if isinstance(content, bytes):
-            if self._handlers.files is not None:
-                content = await self._handlers.files.resolve(self._principal, content, target.files)
+            resolved = await self._handlers.files.resolve(self._principal.project_id, content, target.files)
+            if (more := len(resolved) - len(content)) > 0:
+                self._handlers.memory.take(more)
+                self._body.held += more
+            content = resolved
             return ForwardedRequest(self._method, self._path, self._headers, content, len(content))
         return ForwardedRequest(self._method, self._path, self._headers, content, self._body.length)
 

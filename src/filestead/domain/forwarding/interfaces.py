@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from filestead.domain.access import Principal
-
 FileMode = Literal["text", "data", "off"]
 """How documents that a request names by their ids are sent: as text, as data, or not at all."""
 
@@ -53,8 +51,11 @@ class Target(Protocol):
 class FileResolver(Protocol):
     """Puts the content of files into requests that name them by their ids."""
 
-    async def resolve(self, principal: Principal, body: bytes, mode: FileMode) -> bytes:
-        """The body with content instead of ids of files of the principal's project; the rest is as it was.
+    def concerns(self, body: bytes, mode: FileMode) -> bool:
+        """Whether the body may name files that are to be resolved."""
+
+    async def resolve(self, project_id: str, body: bytes, mode: FileMode) -> bytes:
+        """The body with content instead of ids of files of the project; the rest is as it was.
 
         Raises `FileReferenceRejected`, which names the member.
         """

@@ -12,7 +12,7 @@ from filestead.domain.batches.model import BatchTask
 from filestead.domain.blobs import BlobStore, LocalContent
 from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.files.digester import RunInThread
-from filestead.worker.content import write_all
+from filestead.sandbox.content import write_all
 
 INLINE_BYTES = 256 * 1024
 """Up to this size, a line is read where it is needed: validation has just read the file, so it is in memory."""

@@ -5,13 +5,15 @@ from alembic import op
 revision = "0009"
 down_revision = "0007"
 
-DEFAULT = "'files:read files:write'"
-SYSTEM = "'files:read files:system files:write'"
+# Scopes are stored in the order of the alphabet.
+ADD = """
+    UPDATE keys SET scopes = scopes || ' inference'
+    WHERE scopes IN ('files:read files:write', 'files:read files:system files:write')
+"""
 
 
 def upgrade() -> None:
-    # Scopes are stored in the order of the alphabet.
-    op.execute(f"UPDATE keys SET scopes = scopes || ' inference' WHERE scopes IN ({DEFAULT}, {SYSTEM})")
+    op.execute(ADD)
 
 
 def downgrade() -> None:
