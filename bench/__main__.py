@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from bench import report
+from bench.forwarding import measure_forwarding
 from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
 from bench.listing import measure_listing
@@ -57,6 +58,7 @@ MEASURES = {
     "search": Measure(measure_search),
     "vector-stores": Measure(measure_vector_stores),
     "hybrid": Measure(measure_hybrid),
+    "forwarding": Measure(measure_forwarding, ("wrk",)),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

@@ -62,8 +62,8 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
             yield
 
     operations = [*OPERATIONS]
-    if settings.forwards:
-        operations += [*FORWARDED, *undocumented(settings.forwarded_paths)]
+    if settings.forwards:  # the most frequent requests first: routes are tried one after the other
+        operations = [*FORWARDED, *OPERATIONS, *undocumented(settings.forwarded_paths)]
     served = [each for each in operations if settings.role != "worker" or each.access == PUBLIC]
     routes = build_routes(served, handlers, authenticator)
     app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan))

@@ -15,6 +15,7 @@ from filestead import __version__
 from filestead.egress import Egress, origin_of
 from filestead.inference.connections import JOINED_BYTES, Connection, ConnectionEnded, Response
 from filestead.inference.errors import EndpointTimeout
+from filestead.inference.framing import Head
 from filestead.inference.pools import Pool
 from filestead.inference.streams import StreamConnection, StreamedResponse
 
@@ -129,8 +130,9 @@ class Client:
         try:
             if isinstance(content, AsyncIterator):
                 connection.begin(head, seconds=seconds)
-                await _send_parts(connection, content, chunked=chunked)
-            elif content is not None and len(content) > JOINED_BYTES:
+                received = await _send_and_receive(connection, content, chunked=chunked)
+                return StreamedResponse(received, connection, self._end)
+            if content is not None and len(content) > JOINED_BYTES:
                 connection.begin(head, seconds=seconds)
                 await connection.write(content)
                 connection.finish()
@@ -196,8 +198,22 @@ def _lines(headers: Mapping[str, str]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
+async def _send_and_receive(connection: StreamConnection, content: AsyncIterator[bytes], *, chunked: bool) -> Head:
+    """Send content until its end, or until the endpoint has responded, for example because it is too large."""
+    sending = asyncio.create_task(_send_parts(connection, content, chunked=chunked))
+    receiving = asyncio.create_task(connection.head())
+    try:
+        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        return await receiving
+    finally:
+        sending.cancel()
+        receiving.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
+
+
 async def _send_parts(connection: StreamConnection, content: AsyncIterator[bytes], *, chunked: bool) -> None:
-    """Send content until its end, or until the endpoint has responded."""
     async for part in content:
         if part and not await connection.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part):
             return  # the request is incomplete, and the connection of no further use

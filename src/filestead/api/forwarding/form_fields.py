@@ -11,6 +11,7 @@ from filestead.api.http.errors import bad_request
 MAX_HEAD_BYTES = 8 * 1024
 MAX_MODEL_BYTES = 1024
 MAX_FIELDS = 1_000
+BLANKS = b" \t"
 
 _NAME = re.compile(rb"""\bname=(?:"([^"\r\n]{0,200})"|([^\s;"]{1,200}))""", re.IGNORECASE)
 
@@ -40,14 +41,19 @@ class FormFields:
     def _take_content(self) -> bool:
         """Skip to the next delimiter; False if more must come."""
         end = self._input.find(self._delimiter)
-        if end < 0:
-            keep = len(self._delimiter) - 1
+        after = end + len(self._delimiter)
+        if end < 0 or len(self._input) < after + 2:
+            keep = len(self._delimiter) - 1 if end < 0 else len(self._input) - end
             self._collect(self._input[:-keep])
             self._input = self._input[-keep:]
             return False
+        if self._input[after : after + 2] not in {b"\r\n", b"--"} and self._input[after] not in BLANKS:
+            self._collect(self._input[:after])  # it only begins like a delimiter
+            self._input = self._input[after:]
+            return True
         self._collect(self._input[:end])
         self._finish_value()
-        self._input = self._input[end + len(self._delimiter) :]
+        self._input = self._input[after:]
         self._in_head = True
         return True
 

@@ -17,6 +17,8 @@ from filestead.domain.forwarding.interfaces import ForwardedResponse
 
 HEAD_BYTES = 8 * 1024
 """Of a response in which its id is looked for."""
+UNWATCHED_SECONDS = 0.02
+"""Most short exchanges end before anybody needs to look whether the client is still there."""
 WHOLE_BYTES = 64 * 1024
 """Responses up to this size are sent when they are complete, so that a broken one becomes an error response."""
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_=-]{1,1000})"')
@@ -53,10 +55,15 @@ class Relay(Response):
         else:
             part = await _first_part(response)  # before the start, so that a failure still becomes an error response
             await send(start)
+        length = response.headers.get("content-length", "")
+        left = int(length) if length.isdecimal() else -1
         while part:
             if head is not None:
                 head = self._look_for_id(head + part)
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            left -= len(part)
+            await send({"type": "http.response.body", "body": part, "more_body": left != 0})
+            if not left:
+                return
             part = await response.read()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -85,26 +92,28 @@ async def _first_part(response: ForwardedResponse) -> bytes:
 @contextlib.asynccontextmanager
 async def _until_client_leaves(receive: Receive, body_read: asyncio.Event) -> AsyncGenerator[None]:
     """Cancel the block when the client closes the connection, and raise `ClientDisconnected`."""
+    loop = asyncio.get_running_loop()
+    watchers: list[asyncio.Task[None]] = []
     left = False
 
-    async def watch(limit: asyncio.Timeout) -> None:
+    async def watch() -> None:
         nonlocal left
         await body_read.wait()
         while (await receive())["type"] != "http.disconnect":
             pass
         left = True
         if not limit.expired():
-            limit.reschedule(asyncio.get_running_loop().time())
+            limit.reschedule(loop.time())
 
-    watcher: asyncio.Task[None] | None = None
+    timer = loop.call_later(UNWATCHED_SECONDS, lambda: watchers.append(loop.create_task(watch())))
     try:
         async with asyncio.timeout(None) as limit:
-            watcher = asyncio.create_task(watch(limit))
             yield
     except TimeoutError:
         if left:
             raise ClientDisconnected from None
         raise
     finally:
-        if watcher is not None:
+        timer.cancel()
+        for watcher in watchers:
             watcher.cancel()
