@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -13,7 +14,7 @@ from filestead.api.forwarding.bodies import Body, BodyMemory, is_form, read_form
 from filestead.api.forwarding.headers import for_upstream
 from filestead.api.forwarding.models import ModelList
 from filestead.api.forwarding.relay import Relay
-from filestead.api.http.body import BodyReadLimits
+from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.routing import JSON
 from filestead.domain.access import Principal
@@ -29,6 +30,8 @@ from filestead.domain.forwarding.interfaces import (
 MAX_ATTEMPTS = 3
 """Model servers that are tried for one request, if they cannot be reached."""
 NOT_FOUND = 404
+EMPTY_BODIES = {b"", b"{", b"{}"}
+"""What is left of a body without content, also in the middle of it."""
 
 _PATH = re.compile(rb"/v1(?P<path>(?:/[A-Za-z0-9._~=:@+-]+)+)")
 _QUERY = re.compile(rb"[!-~]*")
@@ -71,7 +74,7 @@ class ForwardingHandlers:
     async def stored(self, request: Request, principal: Principal) -> Response:
         """An operation on a stored response: it is sent to the model server that made it."""
         path = _path_of(request)
-        await _skip_body(request)
+        await _skip_body(request, self.body_limits)
         body_read = asyncio.Event()
         body_read.set()
         outgoing = ForwardedRequest(request.method, path, for_upstream(request.scope["headers"]))
@@ -197,8 +200,11 @@ def _path_of(request: Request) -> str:
     return f"{path}?{query.decode()}" if query else path
 
 
-async def _skip_body(request: Request) -> None:
-    """Requests without a body may say so in several ways; a real body is not passed on."""
-    async for chunk in request.stream():
-        if chunk:
-            raise bad_request("This operation takes no body.")
+async def _skip_body(request: Request, limits: BodyReadLimits) -> None:
+    """Requests without a body may say so in several ways; a real body would be lost."""
+    body = b""
+    async with aclosing(read_body(request.receive, limits)) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if body.strip() not in EMPTY_BODIES:
+                raise bad_request("This operation takes no body.")
