@@ -17,6 +17,7 @@ import psutil
 from bench import report
 from bench.batches import measure_batches
 from bench.batches_litellm import measure_litellm
+from bench.forwarding import measure_forwarding
 from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
 from bench.listing import measure_listing
@@ -67,6 +68,7 @@ MEASURES = {
     "batches-litellm": Measure(measure_litellm),
     "scheduling": Measure(measure_scheduling),
     "parts": Measure(measure_parts, ("curl",)),
+    "forwarding": Measure(measure_forwarding, ("wrk",)),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),

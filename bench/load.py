@@ -96,6 +96,7 @@ def wrk(
     connections: int = CONNECTIONS,
     post: Path | None = None,
     answers: Path | None = None,
+    script: Path = SCRIPT,
 ) -> Load:
     """Requests on some connections as fast as they are answered.
 
@@ -103,7 +104,7 @@ def wrk(
     """
     script_arguments = [str(post), str(answers)] if post and answers else []
     shape = ["-t1", f"-c{connections}", f"-d{seconds}s"]
-    command = [find_program("wrk"), *shape, "-H", AUTHORIZATION, "-s", str(SCRIPT)]
+    command = [find_program("wrk"), *shape, "-H", AUTHORIZATION, "-s", str(script)]
     ran = subprocess.run(
         [*command, url, "--", *script_arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
     )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.plan import INSTALL, CannotMeasure, find_program
 
@@ -36,10 +37,11 @@ http {{
     fastcgi_temp_path "{home}/fastcgi";
     uwsgi_temp_path "{home}/uwsgi";
     scgi_temp_path "{home}/scgi";
+    {upstream}
     server {{
         listen 127.0.0.1:{port};
         root "{home}/files";
-        location / {{ dav_methods PUT DELETE; }}
+        location / {{ {location} }}
     }}
 }}
 """
@@ -53,16 +55,36 @@ class Nginx:
     files: Path
 
 
+FILES = "dav_methods PUT DELETE;"
+UPSTREAM = "upstream models {{ server {address}; keepalive 64; }}"
+PROXY = 'proxy_pass http://models; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;'
+
+
 @contextlib.contextmanager
 def nginx(directory: Path) -> Iterator[Nginx]:
     """Run nginx on a folder below `directory`. `CannotMeasure` if it is not installed or does not start."""
+    with _running(directory / "nginx", FILES, "") as started:
+        yield started
+
+
+@contextlib.contextmanager
+def proxy(directory: Path, url: str) -> Iterator[str]:
+    """Run nginx as a reverse proxy in front of the server at this URL; yields its own."""
+    upstream = UPSTREAM.format(address=urlsplit(url).netloc)
+    with _running(directory / "nginx-proxy", PROXY, upstream) as started:
+        yield started.url
+
+
+@contextlib.contextmanager
+def _running(home: Path, location: str, upstream: str) -> Iterator[Nginx]:
     program = find_program("nginx")
-    home = directory / "nginx"
     files = home / "files"
     files.mkdir(parents=True)
     port = _free_port()
     configuration = home / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(user=_user(), home=home, port=port))
+    configuration.write_text(
+        CONFIGURATION.format(user=_user(), home=home, port=port, location=location, upstream=upstream)
+    )
     output = home / "output.log"
     try:
         with output.open("w") as log:

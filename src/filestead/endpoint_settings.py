@@ -1,7 +1,7 @@
 """An entry of the table `[[upstreams]]` of the configuration file: one model server, or several equal ones."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -42,7 +42,7 @@ def _field(default: Any, description: str, **limits: Any) -> Any:
 
 
 class UpstreamEntry(BaseModel):
-    """A model server that batches use."""
+    """A model server for batches, and for requests that are passed on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,9 +65,16 @@ class UpstreamEntry(BaseModel):
     )
     timeout_seconds: float | None = _field(
         None,
-        "Maximum seconds for one response; default `FILESTEAD_UPSTREAM_TIMEOUT`.",
+        "Maximum seconds for the response to a line of a batch, and without a byte of the response to a request that "
+        "is passed on; default `FILESTEAD_UPSTREAM_TIMEOUT`.",
         gt=0,
         le=MAX_TIMEOUT_SECONDS,
+    )
+
+    files: Literal["text", "data", "off"] = _field(
+        "text",
+        "How documents that a request names by their ids are sent: as `text`, as `data` (for models that read PDF), or "
+        "not at all (`off`, which is about images, too).",
     )
 
     @field_validator("url")
@@ -138,9 +145,9 @@ def markdown() -> list[str]:
         "",
         "## Several model servers",
         "",
-        "The configuration file can name more model servers for batches than `FILESTEAD_UPSTREAM_URL`, each as a table",
-        f"`[[{TABLE}]]`. A line of a batch is sent to one whose `models` match. A list of URLs names equal servers;",
-        "lines with the same beginning stay on one of them. `filestead upstreams` checks all servers.",
+        "The configuration file can name more model servers than `FILESTEAD_UPSTREAM_URL`, each as a table",
+        f"`[[{TABLE}]]`. A request is sent to one whose `models` match. A list of URLs names equal servers; requests",
+        "with the same beginning stay on one of them. `filestead upstreams` checks all servers.",
         "",
         "```toml",
         f"[[{TABLE}]]",

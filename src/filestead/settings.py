@@ -26,6 +26,8 @@ MIB = 1024**2
 TIB = 1024**4
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 WINDOW = re.compile(r"[1-9][0-9]{0,3}[mhd]")
+PATH = re.compile(r"/v1(/[A-Za-z0-9._~-]+)+(/\*)?")
+OUR_PATHS = ("/v1/files", "/v1/vector_stores", "/v1/batches", "/v1/uploads")
 UNIT_SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 MIN_WEBHOOK_SECRET_BYTES = 24
 """As the specification of Standard Webhooks demands."""
@@ -165,14 +167,16 @@ class Settings(BaseSettings):
     upstream_url: str | None = _setting(
         None,
         "URL",
-        "OpenAI-compatible server that runs batches and makes embeddings, as in `https://models.example.org/v1`; no "
-        "redirects are followed. The configuration file can name more; without any server, no batch can be created.",
+        "OpenAI-compatible server that runs models, for batches, embeddings and requests that are passed on, as in "
+        "`https://models.example.org/v1`; no redirects are followed. The configuration file can name more; without any "
+        "server, no batch can be created, and there are no models.",
     )
     upstream_api_key: SecretStr | None = _setting(None, "key", "API key for that server.")
     upstream_timeout: float = _setting(
         600.0,
         "seconds",
-        "Maximum time for the response to one line of a batch.",
+        "Maximum time for the response to one line of a batch, and without a byte of the response to a request that is "
+        "passed on.",
         gt=0,
         le=MAX_TIMEOUT_SECONDS,
     )
@@ -186,6 +190,30 @@ class Settings(BaseSettings):
     )
     upstreams: tuple[UpstreamEntry, ...] = _setting(
         (), TABLES, "More OpenAI-compatible servers, in the configuration file only."
+    )
+    upstream_files: Literal["text", "data", "off"] = _setting(
+        "text",
+        "mode",
+        "How documents that a request names by their ids are sent to that server: as `text`, as `data` (for models "
+        "that read PDF), or not at all (`off`, which is about images, too).",
+    )
+    reference_tokens: int = _setting(
+        200_000,
+        "tokens",
+        "Maximum size of the texts of all documents that one request to a model names by their ids.",
+        ge=100,
+        le=10_000_000,
+    )
+    pass_through: Literal["on", "off"] = _setting(
+        "on",
+        "mode",
+        "Whether requests for models, such as `/v1/chat/completions`, are passed on to the configured servers.",
+    )
+    pass_through_paths: str | None = _setting(
+        None,
+        "paths",
+        "More paths whose POST requests are passed on, separated by commas; a star at the end stands for anything: "
+        "`/v1/tokenize, /v1/tools/*`.",
     )
     batch_models: Literal["any", "single"] = _setting(
         "any",
@@ -369,6 +397,11 @@ class Settings(BaseSettings):
     def _check_batch_windows(cls, text: str) -> str:
         return ",".join(seconds_of_windows(text))
 
+    @field_validator("pass_through_paths")
+    @classmethod
+    def _check_paths(cls, text: str | None) -> str | None:
+        return None if text is None else ",".join(_check_path(item.strip()) for item in text.split(","))
+
     @field_validator("cors_origins")
     @classmethod
     def _normalize_origins(cls, text: str | None) -> str | None:
@@ -407,6 +440,17 @@ class Settings(BaseSettings):
         return self.max_connections_per_address or self.max_connections - self.max_connections // 8
 
     @property
+    def forwards(self) -> bool:
+        """Whether requests for models are passed on."""
+        has_upstream = self.upstream_url is not None or bool(self.upstreams)
+        return has_upstream and self.pass_through != "off"  # noqa: S105 - no password
+
+    @property
+    def forwarded_paths(self) -> tuple[str, ...]:
+        """The paths that are passed on beside those that every model server has."""
+        return tuple(self.pass_through_paths.split(",")) if self.pass_through_paths else ()
+
+    @property
     def batch_window_seconds(self) -> dict[str, int]:
         """The values of `completion_window` that a batch may have, with their seconds."""
         return seconds_of_windows(self.batch_windows)
@@ -430,6 +474,15 @@ def seconds_of_windows(text: str) -> dict[str, int]:
             raise ValueError(f"{item!r} is not a duration such as 24h: write minutes (m), hours (h) or days (d)")
         found[item] = int(item[:-1]) * UNIT_SECONDS[item[-1]]
     return found
+
+
+def _check_path(path: str) -> str:
+    """Return a path that is passed on. A path of ours must not be hidden."""
+    if not PATH.fullmatch(path) or any(f"{path}/".startswith(f"{ours}/") for ours in OUR_PATHS):
+        raise ValueError(
+            f"{path!r} is not a path such as /v1/tokenize or /v1/tools/*; {', '.join(OUR_PATHS)} are served here"
+        )
+    return path
 
 
 def _normalize_origin(text: str) -> str:

@@ -86,6 +86,7 @@ START: list[Step] = [
     *("CREATE INDEX uploads_pending", "CREATE INDEX uploads_by_end", "CREATE TABLE upload_parts"),
     *("CREATE INDEX ix_upload_parts_blob_key", "CREATE INDEX upload_parts_by_upload"),
     *("UPDATE alembic_version SET", "commit of start"),
+    *("UPDATE keys SET", "UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),

@@ -70,17 +70,17 @@ CLIENT_PROGRAMS = {
 }
 
 
-def install(program: ClientProgram, folder: Path) -> list[str]:
+def install(program: ClientProgram, folder: Path, drivers: Path = DRIVERS) -> list[str]:
     """Make a throw-away environment; returns the command that runs the driver. Skips if the registry does not give it."""
     if program.driver.endswith(".mjs"):
         command = [find_program("npm"), "install", "--no-audit", "--no-fund", "--prefix", folder, *program.packages]
-        shutil.copy(DRIVERS / program.driver, folder)  # Node looks for packages beside the script
+        shutil.copy(drivers / program.driver, folder)  # Node looks for packages beside the script
         runner = [find_program("node"), str(folder / program.driver)]
     else:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
         python = str(folder / "bin" / "python")
         command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *program.packages]
-        runner = [python, str(DRIVERS / program.driver)]
+        runner = [python, str(drivers / program.driver)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:

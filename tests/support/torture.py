@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 PROGRAMS = "tests/e2e/test_client_programs.py"
+MODEL_PROGRAMS = "tests/e2e/test_model_programs.py"
 NOTHING_COLLECTED = 5
 """pytest's exit status if no test is marked so."""
 END_SECONDS = 30
@@ -29,7 +30,8 @@ class Part:
 
 PARTS = (
     Part("programs", 25, (PROGRAMS, "-rs")),
-    Part("repetitions", 20, ("tests", "-m", "torture", f"--ignore={PROGRAMS}")),
+    Part("models", 15, (MODEL_PROGRAMS, "-rs")),
+    Part("repetitions", 20, ("tests", "-m", "torture", f"--ignore={PROGRAMS}", f"--ignore={MODEL_PROGRAMS}")),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
 )

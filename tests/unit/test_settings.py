@@ -215,3 +215,22 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch: py
     with pytest.raises(CannotStart, match="invalid value for FILESTEAD_BOOTSTRAP_KEY: ") as refused:
         settings.load()
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["tokenize", "/tokenize", "/v1/files", "/v1/files/*", "/v1/batches/x", "/v1/a b", "/v1/*x", "*"]
+)
+def test_paths_that_cannot_be_passed_on(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("FILESTEAD_PASS_THROUGH_PATHS", f"/v1/tokenize, {path}")
+    with pytest.raises(CannotStart, match="is not a path such as /v1/tokenize"):
+        settings.load()
+
+
+def test_requests_are_passed_on_if_there_is_a_model_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not settings.load().forwards
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_URL", "http://models.example.org/v1")
+    monkeypatch.setenv("FILESTEAD_PASS_THROUGH_PATHS", "/v1/tokenize, /v1/tools/*")
+    assert settings.load().forwards
+    assert settings.load().forwarded_paths == ("/v1/tokenize", "/v1/tools/*")
+    monkeypatch.setenv("FILESTEAD_PASS_THROUGH", "off")
+    assert not settings.load().forwards

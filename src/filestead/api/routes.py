@@ -10,6 +10,8 @@ from filestead import wire
 from filestead.api import files, openapi, service
 from filestead.api.batches import openapi as batches
 from filestead.api.batches.handlers import BatchHandlers
+from filestead.api.forwarding import operations as forwarding
+from filestead.api.forwarding.handlers import ForwardingHandlers
 from filestead.api.http import idempotency
 from filestead.api.http.routing import PUBLIC, Operation
 from filestead.api.openapi import REQUEST_ID, json_response
@@ -35,6 +37,8 @@ class Handlers:
     organization: OrganizationHandlers
     batches: BatchHandlers
     service: service.ServiceHandlers
+    forwarding: ForwardingHandlers | None = None
+    """None unless requests are passed on to model servers."""
 
 
 ABOUT = {200: json_response("Yes.", wire.About)}
@@ -168,9 +172,23 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
 # fmt: on
 
 
+def _to_forwarding(to: Handlers) -> ForwardingHandlers:
+    assert to.forwarding is not None, "its operations are served only if it is there"
+    return to.forwarding
+
+
+FORWARDED: tuple[Operation[Handlers], ...] = forwarding.build(_to_forwarding)
+"""The operations that are passed on to model servers, if some are configured."""
+
+
+def undocumented(paths: tuple[str, ...]) -> tuple[Operation[Handlers], ...]:
+    """Operations that are passed on and not described: those of some model servers, and those of a setting."""
+    return forwarding.build_undocumented(_to_forwarding, paths)
+
+
 @functools.cache
-def build_openapi() -> bytes:
-    """Build the OpenAPI document of all operations."""
+def build_openapi(*, forwards: bool = False) -> bytes:
+    """Build the OpenAPI document of all operations; with `forwards`, also of those that are passed on."""
     schemas = {
         **files.SCHEMAS,
         **uploads.SCHEMAS,
@@ -179,4 +197,5 @@ def build_openapi() -> bytes:
         **organization.SCHEMAS,
         **service.SCHEMAS,
     }
-    return openapi.build_document(OPERATIONS, schemas, vector_stores.FILTERS)
+    operations = (*OPERATIONS, *FORWARDED) if forwards else OPERATIONS
+    return openapi.build_document(operations, schemas, vector_stores.FILTERS)

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic, time
 
-from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.batches.observation import BatchObserver, BatchState
 from filestead.domain.batches.order import OrderMode
 from filestead.domain.files.digester import RunInThread
+from filestead.domain.forwarding.interfaces import FileResolver
 from filestead.domain.jobs import JobKind
 from filestead.domain.observation import Observer
 from filestead.domain.quota import Quota
@@ -20,8 +20,8 @@ from filestead.egress import Egress, origin_of
 from filestead.inference.endpoints import Endpoints
 from filestead.installation import Backends, new_id
 from filestead.settings import Settings
-from filestead.wire import PausedUpstream
 from filestead.worker.batches.dispatcher import Dispatcher
+from filestead.worker.batches.file_lines import FileLines
 from filestead.worker.batches.finalizing import Finalizer
 from filestead.worker.batches.inputs import Inputs
 from filestead.worker.batches.runner import BatchHandler, Checks
@@ -46,18 +46,12 @@ class BatchRunner:
     worker: Worker
     webhook_worker: Worker | None
     endpoints: Endpoints
+    """For samples of their state; whoever builds them runs and closes them."""
     dispatcher: Dispatcher
     throttle: Throttle
     """To be told of the requests that the process serves."""
     handler: BatchHandler
     observer: BatchObserver
-
-    def paused_upstreams(self) -> list[PausedUpstream]:
-        """The endpoints that receive no requests now, and why; public, so without addresses and keys."""
-        return [
-            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
-            for paused in self.endpoints.paused()
-        ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,15 +59,13 @@ class BatchRunner:
         workers = [
             asyncio.create_task(worker.run()) for worker in (self.worker, self.webhook_worker) if worker is not None
         ]
-        probes = asyncio.create_task(self.endpoints.run())
         samples = asyncio.create_task(self._sample())
         try:
             yield
         finally:
             await _cancelled(*workers)
             await self.dispatcher.close()
-            await _cancelled(probes, samples)
-            await self.endpoints.close()
+            await _cancelled(samples)
 
     async def _sample(self) -> None:
         """Report the present state now and then, until cancelled."""
@@ -95,6 +87,8 @@ class BatchRunner:
 def build_batch_runner(
     settings: Settings,
     backends: Backends,
+    endpoints: Endpoints,
+    resolver: FileResolver,
     *,
     run_in_thread: RunInThread,
     run_line_checks: RunInThread,
@@ -102,9 +96,8 @@ def build_batch_runner(
     batch_observer: BatchObserver,
 ) -> BatchRunner:
     """Build what runs batches. `run_line_checks` runs one function at a time."""
-    endpoints = build_endpoints(settings, batch_observer)
     throttle = Throttle(monotonic)
-    dispatcher = Dispatcher(endpoints, monotonic, throttle)
+    dispatcher = Dispatcher(endpoints, FileLines(resolver), monotonic, throttle)
     handler = BatchHandler(
         backends.batch_runs,
         backends.jobs,

@@ -1,4 +1,4 @@
-"""The endpoints of batches, built from the settings."""
+"""The endpoints of batches and of requests that are passed on, built from the settings."""
 
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.egress import Egress, origin_of
@@ -15,7 +15,12 @@ def build_endpoints(settings: Settings, observer: BatchObserver = UNOBSERVED_BAT
 
     configs = [_config(entry, settings) for entry in settings.upstreams]
     if settings.upstream_url is not None:
-        entry = UpstreamEntry(name=DEFAULT_NAME, url=(settings.upstream_url,), api_key=settings.upstream_api_key)
+        entry = UpstreamEntry(
+            name=DEFAULT_NAME,
+            url=(settings.upstream_url,),
+            api_key=settings.upstream_api_key,
+            files=settings.upstream_files,
+        )
         configs.insert(0, _config(entry, settings))
     return Endpoints(configs, egress_of, observer=observer)
 
@@ -29,4 +34,5 @@ def _config(entry: UpstreamEntry, settings: Settings) -> EndpointConfig:
         entry.models,
         entry.max_concurrency or settings.upstream_max_concurrency,
         entry.timeout_seconds or settings.upstream_timeout,
+        entry.files,
     )

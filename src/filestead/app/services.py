@@ -13,6 +13,7 @@ from typing import Any
 
 from filestead.app.batches import BatchRunner, build_batch_runner
 from filestead.app.embedding import build_embedders
+from filestead.app.endpoints import build_endpoints
 from filestead.blobs.keys import new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
@@ -37,7 +38,10 @@ from filestead.domain.vector_stores.hybrid import DenseSearch
 from filestead.domain.vector_stores.scan import Cache, ScannedVectors
 from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
+from filestead.inference.forwarding import EndpointForwarder
 from filestead.installation import Backends, new_id
+from filestead.references.resolver import ReferenceResolver
+from filestead.references.texts import Texts
 from filestead.sandbox.limits import Limits as SandboxLimits
 from filestead.sandbox.pool import SandboxPool
 from filestead.search.fusion import hybrid
@@ -55,6 +59,8 @@ HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
 DETACHED_PER_SWEEP = 1_000
+EXTRACT = "filestead.references.extract_task:extract"
+PREPARE_EXTRACTION = "filestead.references.extract_task:prepare"
 BLOCKS_PER_SWEEP = 100
 """Of journals; one has up to 256 KiB."""
 LOOK_SECONDS = 600.0
@@ -95,6 +101,16 @@ class Services:
             quota=_quota(settings),
             uploads_per_minute=settings.uploads_per_minute,
         )
+        self._endpoints = build_endpoints(settings, batch_observer)
+        self.forwarder = EndpointForwarder(self._endpoints)
+        self._texts = Texts(_build_extraction_pool(settings), max_tokens=settings.reference_tokens)
+        self.file_resolver = ReferenceResolver(
+            backends.files,
+            lambda file: self.files.read(file, 0, file.bytes),
+            self._texts,
+            max_tokens=settings.reference_tokens,
+            run_in_thread=_run_on(self._hash_threads),
+        )
         embedders = build_embedders(settings)
         self._embedders = embedders
         self._pool: SandboxPool | None = None
@@ -106,6 +122,8 @@ class Services:
             self.batch_runner = build_batch_runner(
                 settings,
                 backends,
+                self._endpoints,
+                self.file_resolver,
                 run_in_thread=_run_on(self._hash_threads),
                 run_line_checks=_run_on(self._line_thread),
                 observer=observer,
@@ -203,8 +221,11 @@ class Services:
         return None
 
     def find_paused_upstreams(self) -> list[PausedUpstream]:
-        """The model servers that receive no requests of batches from this process now, and why."""
-        return [] if self.batch_runner is None else self.batch_runner.paused_upstreams()
+        """The model servers that receive no requests from this process now, and why; public: no addresses, no keys."""
+        return [
+            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
+            for paused in self._endpoints.paused()
+        ]
 
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""
@@ -227,6 +248,7 @@ class Services:
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases, self.uploads.renew_leases)),
+            asyncio.create_task(self._endpoints.run()),
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
@@ -239,6 +261,8 @@ class Services:
             for task in background_tasks:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)
+            await self._endpoints.close()
+            await self._texts.close()
             if self._pool is not None:
                 await self._pool.__aexit__(None, None, None)
             self._search_threads.shutdown()
@@ -247,12 +271,22 @@ class Services:
             self._backends.close()
 
 
-def _build_pool(settings: Settings) -> SandboxPool:
-    limits = SandboxLimits(
+def _sandbox_limits(settings: Settings) -> SandboxLimits:
+    return SandboxLimits(
         memory_bytes=int(settings.indexing_memory),
         cpu_seconds=int(settings.indexing_seconds) + 1,
         wall_seconds=settings.indexing_seconds,
     )
+
+
+def _build_extraction_pool(settings: Settings) -> SandboxPool:
+    """For the documents that requests name; its processes start with the first of them."""
+    limits = _sandbox_limits(settings)
+    return SandboxPool(settings.indexing_processes, limits, task=EXTRACT, prepare=PREPARE_EXTRACTION)
+
+
+def _build_pool(settings: Settings) -> SandboxPool:
+    limits = _sandbox_limits(settings)
     prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
     return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
 

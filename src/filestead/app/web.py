@@ -13,6 +13,8 @@ from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.batches.results import ResultResponses
 from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
+from filestead.api.forwarding.handlers import ForwardingHandlers
+from filestead.api.forwarding.models import ModelList
 from filestead.api.http import cors
 from filestead.api.http.activity import ActivityMiddleware
 from filestead.api.http.body import BodyReadLimits
@@ -24,7 +26,7 @@ from filestead.api.http.middleware import RequestMiddleware
 from filestead.api.http.requests import new_request_id
 from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.organization.handlers import OrganizationHandlers
-from filestead.api.routes import OPERATIONS, Handlers, build_openapi
+from filestead.api.routes import FORWARDED, OPERATIONS, Handlers, build_openapi, undocumented
 from filestead.api.service import ServiceHandlers
 from filestead.api.uploads.handlers import UploadHandlers
 from filestead.api.vector_stores.handlers import VectorStoreHandlers
@@ -61,8 +63,12 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         OrganizationHandlers(services.administration, body_limits, time),
         BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
         ServiceHandlers(
-            services.find_unavailable_component, build_openapi, services.find_paused_upstreams, collect_metrics
+            services.find_unavailable_component,
+            partial(build_openapi, forwards=settings.forwards),
+            services.find_paused_upstreams,
+            collect_metrics,
         ),
+        _build_forwarding(settings, services, body_limits),
     )
     authenticator = RequestAuthenticator(
         services.authenticator,
@@ -75,7 +81,10 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         async with signals.running(), services.running():
             yield
 
-    served = [each for each in OPERATIONS if settings.role != "worker" or each.access in WORKER_ACCESS]
+    operations = [*OPERATIONS]
+    if settings.forwards:  # the most frequent requests first: routes are tried one after the other
+        operations = [*FORWARDED, *OPERATIONS, *undocumented(settings.forwarded_paths)]
+    served = [each for each in operations if settings.role != "worker" or each.access in WORKER_ACCESS]
     routes = build_routes(served, handlers, authenticator, signals.requests)
     if settings.console == "on" and settings.role != "worker":
         routes += console.build_routes((each.path for each in served), __version__)
@@ -85,6 +94,13 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
     if settings.allowed_origins:
         app = cors.allow_origins(app, settings.allowed_origins)
     return app if metrics_port is None else MetricsPort(app, metrics_port, collect_metrics)
+
+
+def _build_forwarding(settings: Settings, services: Services, body_limits: BodyReadLimits) -> ForwardingHandlers | None:
+    if not settings.forwards:
+        return None
+    models = ModelList(services.forwarder, monotonic)
+    return ForwardingHandlers(services.forwarder, services.file_resolver, models, body_limits)
 
 
 def require_packages(settings: Settings) -> None:

@@ -43,9 +43,11 @@ class Scope(StrEnum):
     """The metrics of the server, which cover all projects; no file of any."""
     ADMIN = "admin"
     """Projects, keys and usage of the organization; no file of any project."""
+    INFERENCE = "inference"
+    """Requests that are passed on to model servers."""
 
 
-DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE, Scope.INFERENCE})
 
 
 @dataclass(frozen=True, slots=True)

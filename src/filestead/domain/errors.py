@@ -488,6 +488,60 @@ class NothingToRetry(DomainError):
         self.reason = reason
 
 
+# --- requests that are passed on ------------------------------------------------------------------------------------
+
+
+class EndpointUnavailable(DomainError):
+    """A model server did not respond, or not as a model server does.
+
+    `name` is the one in the configuration, `reason` is for the log, and `hint` a sentence for the client.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reason: str,
+        *,
+        timed_out: bool = False,
+        unsent: bool = False,
+        retry_after: int = 1,
+        hint: str = "",
+    ) -> None:
+        """`retry_after` is in seconds; with `unsent` the server has not seen the request."""
+        super().__init__(f"the model server {name} does not respond: {reason}")
+        self.name = name
+        self.timed_out = timed_out
+        self.unsent = unsent
+        self.retry_after = retry_after
+        self.hint = hint
+
+
+class ModelNotServed(DomainError):
+    """No configured model server has this model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"no model server has the model {model!r}")
+        self.model = model
+
+
+class ResponseNotFound(DomainError):
+    """No stored response with this id in this project."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"no response {response_id}")
+        self.response_id = response_id
+
+
+class FileReferenceRejected(DomainError):
+    """A file that a request names cannot be sent to the model server; `member` is the path of its id in the body."""
+
+    def __init__(self, message: str, member: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.member = member
+        self.code = code
+
+
 # --- administration -------------------------------------------------------------------------------------------------
 
 

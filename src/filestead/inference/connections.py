@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from filestead.inference.errors import EndpointBroken
-from filestead.inference.framing import MAX_HEAD_BYTES, Body, Head, UnboundedBody, body_of, parse_head
+from filestead.inference.framing import Body, Head, UnboundedBody, body_of, split_head
 
 JOINED_BYTES = 64 * 1024
 """Bodies up to this size are written with the head, in one system call."""
@@ -95,19 +95,11 @@ class Connection(asyncio.Protocol):
     def _take_head(self, data: bytes) -> bytes | None:
         """Take a head; returns what follows it, or None if it is not complete. Interim responses are skipped."""
         data = self._input + data if self._input else data
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
-                raise EndpointBroken(f"the response has a head of more than {MAX_HEAD_BYTES} bytes")
-            if end < 0:
-                self._input = data
-                return None
-            head = parse_head(data[:end])
-            data = data[end + 4 :]
-            if head.status >= 200:
-                break
-            if head.status == 101:
-                raise EndpointBroken("the endpoint changed the protocol, which was not requested")
+        split = split_head(data)
+        if split is None:
+            self._input = data
+            return None
+        head, data = split
         self._input = b""
         self._head = head
         self._is_reusable = head.keeps_alive

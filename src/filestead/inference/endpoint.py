@@ -3,20 +3,23 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver, LaneState, UpstreamState
+from filestead.domain.forwarding.interfaces import FileMode
 from filestead.egress import Egress
 from filestead.inference.breaker import Breaker, Refusals, Verdict
-from filestead.inference.client import MIB, Client
+from filestead.inference.client import MIB, Client, Content
 from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointFailure
+from filestead.inference.errors import EndpointFailure, EndpointUnreachable
 from filestead.inference.lanes import Lane
 from filestead.inference.limiter import Limiter, Load
 from filestead.inference.metrics import load_of
+from filestead.inference.streams import StreamedResponse
+from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
 
@@ -77,12 +80,15 @@ class Endpoint:
         *,
         max_concurrency: int,
         timeout_seconds: float,
+        files: FileMode = "text",
         clock: Callable[[], float],
         now: Callable[[], float],
         observer: BatchObserver = UNOBSERVED_BATCHES,
     ) -> None:
         self.name = name
         self.url = url
+        self.files: FileMode = files
+        self.traffic = Traffic()
         self._client = Client(url, key, egress)
         root = url.rstrip("/").removesuffix("/v1")
         self._root = Client(root, key, egress, max_response_bytes=MAX_METRICS_BYTES)
@@ -113,6 +119,8 @@ class Endpoint:
             breaker=self._breaker,
             refusals=Refusals(self._clock, self._now),
             limiter=Limiter(self._clock, ceiling=self._max_concurrency, max_bytes=MAX_IN_FLIGHT_BYTES),
+            traffic=self.traffic,
+            files=self.files,
             timeout_seconds=self._timeout_seconds,
             clock=self._clock,
             changed=self._note_change,
@@ -123,6 +131,39 @@ class Endpoint:
         self._changed.set()
         for lane in self._lanes.values():
             lane.wake()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of all kinds."""
+        return self.traffic.interactive + sum(lane.in_flight for lane in self._lanes.values())
+
+    def unreachable_reason(self) -> str | None:
+        """Why no requests are sent for any model; None if they are."""
+        return self._breaker.describe()
+
+    def seconds_to_probe(self) -> float:
+        """Seconds until an endpoint that cannot be reached is tried again; infinite if none is."""
+        return self._breaker.pause.seconds_to_probe()
+
+    async def open(
+        self, method: str, path: str, content: Content, *, headers: Mapping[str, str], length: int | None
+    ) -> StreamedResponse:
+        """Send a request of an interactive client; see `Client.open`. Raises `EndpointFailure`.
+
+        The caller counts it in `traffic` while it is in flight.
+        """
+        try:
+            response = await self._client.open(
+                method, path, content, headers=headers, length=length, seconds=self._timeout_seconds
+            )
+        except EndpointUnreachable as failure:
+            if self._breaker.record_unreachable(str(failure)):
+                log.warning("endpoint %s is paused: %s", self.name, self._breaker.describe())
+                self._note_change()
+            raise
+        if self._breaker.record_reached():
+            self._note_change()
+        return response
 
     def paused(self) -> list[PausedEndpoint]:
         """What receives no requests until a probe passes."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
+from filestead.domain.forwarding.interfaces import FileMode
 from filestead.egress import Egress
 from filestead.inference.endpoint import Endpoint, PausedEndpoint
 from filestead.inference.exchanges import Exchange, Usage
@@ -33,6 +34,7 @@ class EndpointConfig:
     max_concurrency: int | None = None
     """Maximum number of requests in flight for one model, at one URL."""
     timeout_seconds: float = 600.0
+    files: FileMode = "text"
 
 
 class Endpoints:
@@ -58,6 +60,7 @@ class Endpoints:
                     egress_of(url),
                     max_concurrency=config.max_concurrency or CEILING,
                     timeout_seconds=config.timeout_seconds,
+                    files=config.files,
                     clock=clock,
                     now=now,
                     observer=observer,

@@ -17,6 +17,8 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+"""Without controls: responses are passed on, where a lone line feed would begin another header."""
 
 
 class Head(NamedTuple):
@@ -48,7 +50,7 @@ def parse_head(data: bytes) -> Head:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not _NAME.fullmatch(name):
+        if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise EndpointBroken("the response has a malformed header")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
@@ -57,22 +59,55 @@ def parse_head(data: bytes) -> Head:
     return Head(int(matched[2]), headers, keeps_alive)
 
 
+def split_head(data: bytes) -> tuple[Head, bytes] | None:
+    """The head of the response and what follows it; None if it is not complete. Interim responses are skipped."""
+    while True:
+        end = data.find(b"\r\n\r\n")
+        if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
+            raise EndpointBroken(f"the response has a head of more than {MAX_HEAD_BYTES} bytes")
+        if end < 0:
+            return None
+        head = parse_head(data[:end])
+        data = data[end + 4 :]
+        if head.status >= 200:
+            return head, data
+        if head.status == 101:
+            raise EndpointBroken("the endpoint changed the protocol, which was not requested")
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """The length of a body by `Content-Length`; None if there is none, or if the body is chunked."""
+    if (coding := headers.get("transfer-encoding")) is not None:
+        if coding.lower() != "chunked":
+            raise EndpointBroken("the response has an unknown transfer coding")
+        return None
+    if (length := headers.get("content-length")) is None:
+        return None
+    lengths = {item.strip() for item in length.split(",")}
+    if len(lengths) != 1 or not _DIGITS.fullmatch(text := lengths.pop()):
+        raise EndpointBroken("the response has a malformed Content-Length")
+    return int(text)
+
+
 def body_of(status: int, headers: Mapping[str, str], limit: int) -> Body:
     """What collects the body of a response of at most `limit` bytes."""
     if status in {204, 304}:
         return FixedBody(0, limit)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise EndpointBroken("the response is compressed, which was not requested")
-    if (coding := headers.get("transfer-encoding")) is not None:
-        if coding.lower() != "chunked":
-            raise EndpointBroken("the response has an unknown transfer coding")
+    if (length := length_of(headers)) is not None:
+        return FixedBody(length, limit)
+    if "transfer-encoding" in headers:
         return ChunkedBody(limit)
-    if (length := headers.get("content-length")) is not None:
-        lengths = {item.strip() for item in length.split(",")}
-        if len(lengths) != 1 or not _DIGITS.fullmatch(text := lengths.pop()):
-            raise EndpointBroken("the response has a malformed Content-Length")
-        return FixedBody(int(text), limit)
     return UnboundedBody(limit)
+
+
+def chunk_size(line: bytes) -> int:
+    """The size that the line before a chunk gives."""
+    matched = _CHUNK_LINE.fullmatch(line)
+    if matched is None:
+        raise EndpointBroken("the response has a malformed chunk")
+    return int(matched[1], 16)
 
 
 def _too_large(limit: int) -> EndpointBroken:
@@ -146,11 +181,7 @@ class ChunkedBody:
             if len(self._input) >= MAX_CHUNK_LINE_BYTES:
                 raise EndpointBroken("the response has a malformed chunk")
             return False
-        matched = _CHUNK_LINE.fullmatch(self._input, 0, end)
-        if matched is None:
-            raise EndpointBroken("the response has a malformed chunk")
-        size = int(matched[1], 16)
-        del matched  # which would keep the buffer from shrinking
+        size = chunk_size(bytes(self._input[:end]))
         del self._input[: end + 2]
         if len(self._content) + size > self._limit:
             raise _too_large(self._limit)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from filestead.domain.batches.observation import LaneObserver
+from filestead.domain.forwarding.interfaces import FileMode
 from filestead.inference.breaker import Breaker, Refusals
 from filestead.inference.client import Client
 from filestead.inference.cohorts import Outcome
 from filestead.inference.errors import EndpointFailure
 from filestead.inference.exchanges import Exchange, of_failure, of_response
 from filestead.inference.limiter import Limiter, Load
+from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
 
@@ -36,7 +38,9 @@ class Lane:
         breaker: Breaker,
         refusals: Refusals,
         limiter: Limiter,
+        traffic: Traffic,
         timeout_seconds: float,
+        files: FileMode = "text",
         clock: Callable[[], float],
         changed: Callable[[], None],
         observer: LaneObserver,
@@ -45,9 +49,11 @@ class Lane:
         self.endpoint_name = name
         self.model = model
         self.refusals = refusals
+        self.files: FileMode = files
         self._client = client
         self._breaker = breaker
         self._limiter = limiter
+        self._traffic = traffic
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._changed = changed
@@ -75,11 +81,18 @@ class Lane:
 
     def ready(self) -> bool:
         """Whether a request can be sent now."""
-        return not self._breaker.is_open and not self.refusals.is_paused and self._limiter.has_room()
+        return self._may_send() and self._limiter.has_room()
+
+    def _may_send(self) -> bool:
+        """Whether nothing but the limiter is in the way. Interactive requests take places; one is always left."""
+        if self._breaker.is_open or self.refusals.is_paused:
+            return False
+        interactive = self._traffic.interactive
+        return not interactive or self.in_flight < max(1, self.limit - interactive)
 
     def try_acquire(self, size: int) -> bool:
         """Take a place for a request of `size` bytes. Whoever has it must call `send` or `release`."""
-        if self._breaker.is_open or self.refusals.is_paused or not self._limiter.try_acquire(size):
+        if not self._may_send() or not self._limiter.try_acquire(size):
             return False
         self._sizes.append(size)
         return True

@@ -5,30 +5,54 @@ import os
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 from filestead.egress import Egress, Origin, numeric_addresses, tls_context
-from filestead.inference.connections import Connection
 from filestead.inference.errors import EndpointUnreachable
 
 IDLE_SECONDS = 30.0
 """A connection that was idle for longer is not used again: a firewall may have dropped it without a word."""
 
 
-class Pool:
+class PooledConnection(Protocol):
+    """What a pool needs of a connection, which is an `asyncio.Protocol`."""
+
+    idle_since: float
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether a further request can be sent."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+C = TypeVar("C", bound=PooledConnection)
+
+
+class Pool(Generic[C]):
     """Connections to one origin. The connection that became idle last is used first."""
 
     def __init__(
-        self, origin: Origin, egress: Egress, *, tls: bool, max_response_bytes: int, connect_seconds: float
+        self,
+        origin: Origin,
+        egress: Egress,
+        *,
+        tls: bool,
+        new: Callable[[Callable[[C], None]], C],
+        connect_seconds: float,
     ) -> None:
+        """`new` makes a connection, and is given what the connection calls when it is lost."""
         self._origin = origin
         self._egress = egress
         self._tls = tls
-        self._max_response_bytes = max_response_bytes
+        self._make = new
         self._connect_seconds = connect_seconds
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[C] = deque()
         self._is_closed = False
 
-    def take_idle(self) -> Connection | None:
+    def take_idle(self) -> C | None:
         """An idle connection, if there is one."""
         self._drop_expired()
         while self._idle:
@@ -38,7 +62,7 @@ class Pool:
             connection.abort()
         return None
 
-    def put(self, connection: Connection) -> None:
+    def put(self, connection: C) -> None:
         """Keep a connection for later, if it can be used again."""
         if self._is_closed or not connection.is_reusable:
             connection.abort()
@@ -47,7 +71,7 @@ class Pool:
         self._idle.append(connection)
         self._drop_expired()
 
-    async def connect(self, seconds: float) -> Connection:
+    async def connect(self, seconds: float) -> C:
         """Open a connection within `seconds`. Raises `EndpointUnreachable`."""
         host, port = self._origin
         seconds = min(seconds, self._connect_seconds)
@@ -59,7 +83,7 @@ class Pool:
         except OSError as error:  # of sockets, the resolver, TLS and the policy
             raise EndpointUnreachable(f"{host}:{port}: {_reason(error)}") from None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> C:
         loop = asyncio.get_running_loop()
         host, port = self._origin
         self._egress.require_configured(self._origin)
@@ -67,8 +91,10 @@ class Pool:
         failure: OSError = ConnectionRefusedError("no address")
         for family, address in self._egress.allowed_addresses(found):
             try:
+                # The type of the standard library wants a protocol, which every connection is.
+                factory: Any = self._new
                 _, connection = await loop.create_connection(
-                    self._new,
+                    factory,
                     address,
                     port,
                     family=family,
@@ -78,13 +104,14 @@ class Pool:
             except OSError as error:
                 failure = error
             else:
-                return connection
+                made: C = connection
+                return made
         raise failure
 
-    def _new(self) -> Connection:
-        return Connection(self._max_response_bytes, self._forget)
+    def _new(self) -> C:
+        return self._make(self._forget)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: C) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
 

@@ -11,9 +11,9 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from filestead.sandbox.content import memory_file
 from filestead.sandbox.errors import SandboxUnavailable, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
-from filestead.worker.content import memory_file
 
 if TYPE_CHECKING:
     from filestead.worker.index_document import Arguments

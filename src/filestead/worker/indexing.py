@@ -35,9 +35,9 @@ from filestead.domain.vector_stores.file_types import (
 )
 from filestead.domain.vector_stores.interfaces import IndexRepository
 from filestead.domain.vector_stores.model import IndexingError, IndexTask, SegmentData, StoredChunk
+from filestead.sandbox.content import disk_file, memory_file, write_all
 from filestead.sandbox.errors import Failure, TaskFailed, TaskRejected
 from filestead.sandbox.pool import SandboxPool
-from filestead.worker.content import disk_file, memory_file, write_all
 from filestead.worker.document_group import MAX_TEXT_BYTES, DocumentGroups, GroupFailed
 
 if TYPE_CHECKING:

@@ -238,6 +238,18 @@ def _unavailable(_: errors.StoreUnavailable) -> ErrorResponse:
     )
 
 
+def _endpoint_unavailable(error: errors.EndpointUnavailable) -> ErrorResponse:
+    what = "did not respond in time" if error.timed_out else "cannot be reached, or its response was broken"
+    return ErrorResponse(
+        504 if error.timed_out else 502,
+        f"The model server '{error.name}' {what}. {error.hint or 'Please try again in a moment.'}",
+        None,
+        "upstream_timeout" if error.timed_out else "upstream_unavailable",
+        SERVER_ERROR,
+        {"retry-after": str(error.retry_after)},
+    )
+
+
 ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] = {
     errors.MissingKey: lambda _: ErrorResponse(
         401,
@@ -362,6 +374,17 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
     errors.NothingToRetry: lambda error: ErrorResponse(
         409, f"The batch {error.reason}.", None, "nothing_to_retry", headers=NO_RETRY
     ),
+    errors.EndpointUnavailable: _endpoint_unavailable,
+    errors.ModelNotServed: lambda error: ErrorResponse(
+        404,
+        f"The model `{error.model[:200]}` does not exist or you do not have access to it.",
+        "model",
+        "model_not_found",
+    ),
+    errors.ResponseNotFound: lambda error: ErrorResponse(
+        404, f"Response with id '{error.response_id[:200]}' not found."
+    ),
+    errors.FileReferenceRejected: lambda error: ErrorResponse(400, error.message, error.member, error.code),
     errors.JobLost: lambda _: INTERNAL_ERROR,
     errors.SegmentsChanged: lambda _: INTERNAL_ERROR,
     errors.EmbeddingsUnavailable: lambda _: INTERNAL_ERROR,  # jobs alone raise it; a search goes without

@@ -18,8 +18,11 @@ from filestead.domain.observation import current_span
 log = logging.getLogger("filestead")
 
 ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
-PATHS_WITHOUT_DETAIL = ("/v1/batches",)
-"""Paths whose errors have no member `detail`, as recorded."""
+PATHS_WITHOUT_DETAIL = (
+    *("/v1/batches", "/v1/models", "/v1/chat/", "/v1/completions", "/v1/responses", "/v1/embeddings"),
+    *("/v1/moderations", "/v1/audio/", "/v1/images/", "/v1/rerank", "/v1/score"),
+)
+"""Beginnings of paths whose errors have no member `detail`, as recorded."""
 OPENAI_VERSION = b"2020-10-01"
 WORD = re.compile("(?<!^)(?=[A-Z])")
 

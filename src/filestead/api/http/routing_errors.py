@@ -12,7 +12,10 @@ MAX_SHOWN_PATH = 200
 PREFIXES = ("v1", "openai", "api")
 """Path segments that clients put in front of ours, also twice, because of a wrong base URL."""
 
-NO_MODELS = "It runs no models: there are no chat completions, responses, embeddings or images here."
+NO_MODELS = (
+    "It runs no models: there are no chat completions, responses, embeddings or images here, unless its operator sets "
+    "FILESTEAD_UPSTREAM_URL to an OpenAI-compatible server that does."
+)
 
 
 def routing_error_response(error: HTTPException, scope: Scope) -> ErrorResponse:
@@ -26,7 +29,8 @@ def routing_error_response(error: HTTPException, scope: Scope) -> ErrorResponse:
         hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
         return ErrorResponse(405, f"Not allowed to {method} on {shown}. {hint}", headers=error.headers or {})
     routes: Sequence[BaseRoute] = scope["router"].routes
-    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_resources(routes), NO_MODELS]
+    models = "" if any(isinstance(route, Route) and route.path == "/v1/models" for route in routes) else NO_MODELS
+    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_resources(routes), models]
     return ErrorResponse(404, " ".join(filter(None, sentences)), code="unknown_url")
 
 

@@ -17,7 +17,7 @@ from filestead.installation import Backends
 
 keys = App(name="keys", help="Create, list and revoke API keys.")
 
-ScopeName = Literal["files:read", "files:write", "files:system", "metrics", "admin"]
+ScopeName = Literal["files:read", "files:write", "files:system", "inference", "metrics", "admin"]
 
 
 @keys.command
@@ -26,7 +26,11 @@ def create(
     project: str,
     organization: str = installation.DEFAULT_NAME,
     user: str | None = None,
-    scope: Annotated[Sequence[ScopeName], Parameter(negative="")] = ("files:read", "files:write"),
+    scope: Annotated[Sequence[ScopeName], Parameter(negative="")] = (
+        "files:read",
+        "files:write",
+        "inference",
+    ),
     expires_in: int | None = None,
     data_dir: str | None = None,
 ) -> None:

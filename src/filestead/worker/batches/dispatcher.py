@@ -10,10 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from filestead.domain.errors import FileReferenceRejected
+from filestead.inference.connections import Response
 from filestead.inference.endpoints import Endpoint, Endpoints, Lane, choose
 from filestead.inference.exchanges import Exchange
 from filestead.worker.batches.fair_queue import FairQueue
+from filestead.worker.batches.file_lines import FileLines
 from filestead.worker.batches.line_queue import LineQueue
+from filestead.worker.batches.lines import rejection_body
 from filestead.worker.batches.throttle import Throttle
 
 log = logging.getLogger("filestead")
@@ -23,6 +27,8 @@ MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024
 LOOK_SECONDS = 0.05
 """How often lanes that wait for a time or a probe are looked at."""
 IDLE_SECONDS = 60.0
+REJECTED = 400
+"""Status of the result of a line that names a file which cannot be sent."""
 LINES_PER_TURN = 16
 """Lines that are sent at once before others of the event loop have a turn."""
 
@@ -41,6 +47,8 @@ class LineSource(Protocol):
 
     def idempotency_key(self, position: int) -> str:
         """The same for each attempt of the line."""
+
+    project_id: str
 
     def read_body(self, position: int) -> Awaitable[bytes]:
         """The body of the request."""
@@ -65,10 +73,13 @@ class Dispatch:
 class Dispatcher:
     """Sends lines of the batches that were added."""
 
-    def __init__(self, endpoints: Endpoints, clock: Callable[[], float], throttle: Throttle) -> None:
+    def __init__(
+        self, endpoints: Endpoints, file_lines: FileLines, clock: Callable[[], float], throttle: Throttle
+    ) -> None:
         """`clock` is monotonic."""
         self.throttle = throttle
         self._endpoints = endpoints
+        self.file_lines = file_lines
         self._clock = clock
         self._models: dict[str, _Model] = {}
         self._bytes = 0
@@ -220,21 +231,28 @@ class _Model:
         """Send a line in the place that was taken for it. It is cancelled with its batch."""
         source = dispatch.source
         try:
-            try:
-                body = await source.read_body(position)
-            except BaseException:
-                lane.release(size)
-                raise
-            exchange = await lane.send(
-                source.path, body, idempotency_key=source.idempotency_key(position), model=self._name
-            )
-            source.responded(position, exchange)
+            source.responded(position, await self._read_and_send(source, lane, position, size))
         except Exception as error:
             source.failed(error)
         finally:
             self._in_flight -= 1
             self._dispatcher.release(size)
             self.changed.set()
+
+    async def _read_and_send(self, source: LineSource, lane: Lane, position: int, size: int) -> Exchange:
+        sent = False
+        try:
+            body = await source.read_body(position)
+            async with self._dispatcher.file_lines.resolved(source.project_id, body, lane.files) as resolved:
+                sent = True
+                key = source.idempotency_key(position)
+                return await lane.send(source.path, resolved, idempotency_key=key, model=self._name)
+        except FileReferenceRejected as rejected:
+            response = Response(REJECTED, {}, rejection_body(rejected))
+            return Exchange("final", response, rejected.message, None, 0.0)
+        finally:
+            if not sent:
+                lane.release(size)
 
     def _lanes(self) -> list[Lane]:
         """Looked up each time: an endpoint forgets lanes that are idle."""

@@ -15,7 +15,7 @@ from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import ContentPart
-from filestead.worker.content import write_all
+from filestead.sandbox.content import write_all
 
 T = TypeVar("T")
 

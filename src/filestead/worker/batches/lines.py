@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from filestead.domain.batches.model import TokenUsage
+from filestead.domain.errors import FileReferenceRejected
 from filestead.domain.jsonl.lines import without_lone_surrogates
 from filestead.inference.exchanges import Exchange
 
@@ -77,6 +78,17 @@ def error_line(result_id: str, custom_id: bytes, code: str, message: str) -> byt
         _encode(code),
         _encode(message),
     )
+
+
+def rejection_body(rejected: FileReferenceRejected) -> bytes:
+    """The body of a response to a line that names a file which cannot be sent, as to any other client."""
+    error = {
+        "message": rejected.message,
+        "type": "invalid_request_error",
+        "param": rejected.member,
+        "code": rejected.code,
+    }
+    return _encode({"error": error})
 
 
 def one_line_json(body: bytes) -> bytes:

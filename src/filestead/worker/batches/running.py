@@ -73,7 +73,7 @@ class BatchRun:
         self.executed = task.batch.counts.completed + task.batch.counts.failed
         """Lines that count as completed or failed."""
         self._batch_id = task.batch.id
-        self._project_id = task.batch.project_id
+        self.project_id = task.batch.project_id
         self._expires_at = task.batch.expires_at
         self._file = file
         self._index = index
@@ -270,7 +270,7 @@ class BatchRun:
             self._groups[position] = group
         costs = _expected_tokens(index)
         for model, of_model in positions.items():
-            queue = LineQueue(self._project_id, self._expires_at, of_model, starts[model], costs)
+            queue = LineQueue(self.project_id, self._expires_at, of_model, starts[model], costs)
             self._dispatches[model] = Dispatch(self, queue, index.models[model] or "")
 
 

@@ -1,4 +1,4 @@
-"""Uploads in parts, and files whose bytes are in several blobs. Follows 0006."""
+"""Uploads in parts, and files whose bytes are in several blobs. Follows 0007."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,1 @@
+"""Operations that are passed on to model servers."""

@@ -1,0 +1,119 @@
+"""A response of a model server on its way to the client: each part leaves when it arrives.
+
+If the client goes away, the request to the model server is cancelled, whatever it is waiting for.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from filestead.api.forwarding.headers import for_client
+from filestead.api.http.body import ClientDisconnected
+from filestead.domain.forwarding.interfaces import ForwardedResponse
+
+HEAD_BYTES = 8 * 1024
+"""Of a response in which its id is looked for."""
+UNWATCHED_SECONDS = 0.02
+"""Most short exchanges end before anybody needs to look whether the client is still there."""
+WHOLE_BYTES = 64 * 1024
+"""Responses up to this size are sent when they are complete, so that a broken one becomes an error response."""
+_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_=-]{1,1000})"')
+
+Open = Callable[[], Awaitable[ForwardedResponse]]
+NoteId = Callable[[str], None]
+
+
+class Relay(Response):
+    """Opens the exchange with the model server and passes its response on."""
+
+    def __init__(self, open_response: Open, body_read: asyncio.Event, note_id: NoteId | None = None) -> None:
+        """`body_read` is set when the body of the request has been read. `note_id` takes the id of a response."""
+        super().__init__()
+        self._open = open_response
+        self._body_read = body_read
+        self._note_id = note_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        async with _until_client_leaves(receive, self._body_read):
+            response = await self._open()
+            try:
+                await self._pass(response, send)
+            finally:
+                response.close()
+
+    async def _pass(self, response: ForwardedResponse, send: Send) -> None:
+        head = b"" if self._note_id is not None and response.status == 200 else None
+        start = {"type": "http.response.start", "status": response.status, "headers": for_client(response.headers)}
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            await send(start)
+            part = await response.read()
+        else:
+            part = await _first_part(response)  # before the start, so that a failure still becomes an error response
+            await send(start)
+        length = response.headers.get("content-length", "")
+        left = int(length) if length.isdecimal() else -1
+        while part:
+            if head is not None:
+                head = self._look_for_id(head + part)
+            left -= len(part)
+            await send({"type": "http.response.body", "body": part, "more_body": left != 0})
+            if not left:
+                return
+            part = await response.read()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _look_for_id(self, head: bytes) -> bytes | None:
+        """Look for the id; returns the bytes to look at again together with the next part, or None."""
+        found = _RESPONSE_ID.search(head)
+        if found is None:
+            return head if len(head) < HEAD_BYTES else None
+        assert self._note_id is not None
+        self._note_id(found[1].decode())
+        return None
+
+
+async def _first_part(response: ForwardedResponse) -> bytes:
+    """The beginning of the body; all of it if it is known to be short."""
+    part = await response.read()
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and len(part) < int(length) <= WHOLE_BYTES:
+        parts = [part]
+        while part := await response.read():
+            parts.append(part)
+        return b"".join(parts)
+    return part
+
+
+@contextlib.asynccontextmanager
+async def _until_client_leaves(receive: Receive, body_read: asyncio.Event) -> AsyncGenerator[None]:
+    """Cancel the block when the client closes the connection, and raise `ClientDisconnected`."""
+    loop = asyncio.get_running_loop()
+    watchers: list[asyncio.Task[None]] = []
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        await body_read.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        if not limit.expired():
+            limit.reschedule(loop.time())
+
+    timer = loop.call_later(UNWATCHED_SECONDS, lambda: watchers.append(loop.create_task(watch())))
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield
+    except TimeoutError:
+        if left:
+            raise ClientDisconnected from None
+        raise
+    finally:
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()

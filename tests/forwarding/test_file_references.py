@@ -1,0 +1,195 @@
+"""Files that a request names by their ids: the model server receives their content, and nothing else is changed."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.extraction.documents import pdf
+from tests.forwarding.conftest import UPSTREAM_KEY
+from tests.support.event_server import EventServer
+from tests.support.servers import Server, run_command
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
+URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+pytestmark = pytest.mark.embedded("rows and bytes are not concerned")
+
+
+def chat(*parts: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, *parts]}]}
+
+
+def response(*parts: Any) -> dict[str, Any]:
+    return {"model": "m", "input": [{"role": "user", "content": [{"type": "input_text", "text": "?"}, *parts]}]}
+
+
+def sent(server: Server, upstream: EventServer, path: str, body: Any) -> Any:
+    """The part that the model server received in place of the first one after the text."""
+    answered = server.client.post(path, json=body)
+    assert answered.status_code == 200, answered.text
+    received = upstream.requests[-1].json
+    return received.get("messages", received.get("input"))[0]["content"][1]
+
+
+def test_images_of_any_purpose(server: Server, upstream: EventServer) -> None:
+    for purpose in ("vision", "user_data", "assistants"):
+        image = server.upload(PNG, purpose=purpose, name="a.png")["id"]
+        part: Any = {"type": "image_url", "image_url": {"url": image, "detail": "low"}}
+        wanted: Any = {"type": "image_url", "image_url": {"url": URL, "detail": "low"}}
+        assert sent(server, upstream, "/chat/completions", chat(part)) == wanted
+        part = {"type": "file", "file": {"file_id": image}}
+        assert sent(server, upstream, "/chat/completions", chat(part)) == {
+            "type": "image_url",
+            "image_url": {"url": URL},
+        }
+        part = {"type": "input_image", "file_id": image, "detail": "high"}
+        wanted = {"type": "input_image", "image_url": URL, "detail": "high"}
+        assert sent(server, upstream, "/responses", response(part)) == wanted
+
+
+def test_the_text_of_documents(server: Server, upstream: EventServer) -> None:
+    text = server.upload("Füße\n".encode(), name="notes.txt")["id"]
+    wanted = 'File "notes.txt":\nFüße\n\nEnd of file "notes.txt".'
+    part: Any = {"type": "file", "file": {"file_id": text}}
+    assert sent(server, upstream, "/chat/completions", chat(part)) == {"type": "text", "text": wanted}
+    part = {"type": "input_file", "file_id": text}
+    assert sent(server, upstream, "/responses", response(part)) == {"type": "input_text", "text": wanted}
+    document = server.upload(pdf(["A page of text."]), name="a.pdf")["id"]
+    got = sent(server, upstream, "/chat/completions", chat({"type": "file", "file": {"file_id": document}}))
+    assert "A page of text." in got["text"]
+
+
+def test_nothing_else_changes(server: Server, upstream: EventServer) -> None:
+    image = server.upload(PNG, name="a.png")["id"]
+    part = b'{"type":"image_url","image_url":{"url":"%b"}}'
+    before = b'{"seed":1e400,"model":"m","x":12345678901234567890123,"messages":[{"role":"user","content":"\\u00e4"},'
+    before += b'{"role":"user","name":1.10,"content":[{"type":"text","text":"\\u0041"},'
+    after = b'],"z":0.10}],"tools":[{"type":"x","f": 1E5}]}'
+    body = before + part % image.encode() + after
+    assert server.client.post("/chat/completions", content=body).status_code == 200
+    assert upstream.requests[-1].body == before + part % URL.encode() + after
+
+
+def test_a_body_that_names_no_file_is_not_touched(server: Server, upstream: EventServer) -> None:
+    body = b'{ "model": "m", "messages": [ {"role":"user", "content":"what is a file_id, and \\"file-\\"?"} ] }'
+    assert server.client.post("/chat/completions", content=body).status_code == 200
+    assert upstream.requests[-1].body == body
+
+
+PLACES = {
+    "messages[0].content[1].file.file_id": lambda id_: chat({"type": "file", "file": {"file_id": id_}}),
+    "messages[0].content[1].image_url.url": lambda id_: chat({"type": "image_url", "image_url": {"url": id_}}),
+    "messages[0].content[1].image_url": lambda id_: chat({"type": "image_url", "image_url": id_}),
+    "input[0].content[1].file_id": lambda id_: response({"type": "input_file", "file_id": id_}),
+    "input[0].content[1].image_url": lambda id_: response({"type": "input_image", "image_url": id_}),
+    "input[0].output[0].file_id": lambda id_: {
+        "model": "m",
+        "input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_file", "file_id": id_}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("member", PLACES)
+def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: EventServer, member: str) -> None:
+    done = run_command(server.data_dir, "keys", "create", "--project", "other", place=server.place)
+    foreign = server.client.post(
+        "/files",
+        data={"purpose": "user_data"},
+        files={"file": ("secret.txt", b"secret")},
+        headers={"authorization": f"Bearer {done.stdout.strip()}"},
+    ).json()["id"]
+    deleted = server.upload(b"deleted")["id"]
+    server.client.delete(f"/files/{deleted}")
+    for id_ in (foreign, deleted, "file-unknown"):
+        answered = server.client.post("/chat/completions", json=PLACES[member](id_))
+        error = answered.json()["error"]
+        assert (answered.status_code, error["param"]) == (400, member)
+        assert error["message"] == f"No such File object: {id_}"
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_image", "reason"),
+    [
+        ("a.png", b"<svg>", True, "is no image"),
+        ("a.png", PNG + bytes(20 * 1024 * 1024), True, "the limit is 20971520"),
+        ("a.png", PNG + bytes(20 * 1024 * 1024), False, "at most 20971520 bytes"),
+        ("a.bin", b"\0\1", False, "extension .bin"),
+        ("a.txt", b"", False, "is empty"),
+        ("a.pdf", b"%PDF-1.4 damaged", False, "could not be parsed"),
+        ("a.txt", b"one two three " * 100_000, False, "more than the limit of 200000 tokens"),
+        ("a.txt", bytes(33 * 1024 * 1024), False, "the limit is 33554432"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_sent(
+    server: Server, upstream: EventServer, name: str, content: bytes, is_image: bool, reason: str
+) -> None:
+    id_ = server.upload(content, name=name)["id"]
+    part = {"type": "image_url", "image_url": {"url": id_}} if is_image else {"type": "file", "file": {"file_id": id_}}
+    answered = server.client.post("/chat/completions", json=chat(part))
+    error = answered.json()["error"]
+    assert (answered.status_code, error["code"]) == (400, "invalid_file")
+    assert reason in error["message"], error["message"]
+    assert not upstream.requests
+
+
+def test_the_files_of_one_request_are_limited_together(server: Server, upstream: EventServer) -> None:
+    large = server.upload(PNG + bytes(19 * 1024 * 1024), name="a.png")["id"]
+    body = chat(*[{"type": "image_url", "image_url": {"url": large}}] * 3)
+    answered = server.client.post("/chat/completions", json=body)
+    assert answered.status_code == 400
+    assert answered.json()["error"]["param"] == "messages[0].content[3].image_url.url"
+    many = chat(*[{"type": "image_url", "image_url": {"url": large}}] * 101)
+    assert (
+        server.client.post("/chat/completions", json=many)
+        .json()["error"]["param"]
+        .startswith("messages[0].content[101]")
+    )
+    text = server.upload(b"word " * 120_000, name="a.txt")["id"]
+    answered = server.client.post("/chat/completions", json=chat(*[{"type": "file", "file": {"file_id": text}}] * 2))
+    assert answered.json()["error"]["param"] == "messages[0].content[2].file.file_id"
+
+
+def test_documents_as_data_or_not_at_all(tmp_path: Path, upstream: EventServer) -> None:
+    for mode in ("data", "off"):
+        with Server(
+            tmp_path / mode, upstream_url=upstream.url, upstream_api_key=UPSTREAM_KEY, upstream_files=mode
+        ) as server:
+            id_ = server.upload(b"%PDF-1.4", name="a.pdf")["id"]
+            part: Any = {"type": "file", "file": {"file_id": id_}}
+            data = "data:application/pdf;base64," + base64.b64encode(b"%PDF-1.4").decode()
+            wanted = part if mode == "off" else {"type": "file", "file": {"filename": "a.pdf", "file_data": data}}
+            assert sent(server, upstream, "/chat/completions", chat(part)) == wanted
+            part = {"type": "input_file", "file_id": id_}
+            wanted = part if mode == "off" else {"type": "input_file", "filename": "a.pdf", "file_data": data}
+            assert sent(server, upstream, "/responses", response(part)) == wanted
+
+
+def test_lines_of_batches(server: Server, upstream: EventServer) -> None:
+    image = server.upload(PNG, name="a.png")["id"]
+    bodies = [chat({"type": "image_url", "image_url": {"url": id_}}) for id_ in (image, "file-unknown")]
+    lines = [
+        {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for number, body in enumerate(bodies)
+    ]
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    input_id = server.upload(content, purpose="batch", name="a.jsonl")["id"]
+    made = server.client.post(
+        "/batches",
+        json={"input_file_id": input_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+    ).json()
+    deadline = time.monotonic() + 30
+    while made["status"] != "completed":
+        assert time.monotonic() < deadline, made
+        time.sleep(0.1)
+        made = server.client.get(f"/batches/{made['id']}").json()
+    assert made["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    [heard] = [request for request in upstream.requests if request.path == "/v1/chat/completions"]
+    assert heard.json["messages"][0]["content"][1]["image_url"]["url"] == URL
+    failed = json.loads(server.client.get(f"/files/{made['error_file_id']}/content").content)
+    assert (failed["custom_id"], failed["response"]["status_code"]) == ("1", 400)
+    assert failed["response"]["body"]["error"]["param"] == "messages[0].content[1].image_url.url"
