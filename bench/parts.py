@@ -1,8 +1,9 @@
 """Uploads in parts on local disk: sent by several connections at once, completed, and read across a border of parts.
 
-Parts come from memory, the same random bytes each, over keep-alive connections of threads.
+Each part is sent by a process of curl, from the page cache; all have the same random bytes.
 """
 
+import json
 import os
 import subprocess
 import time
@@ -14,7 +15,7 @@ from bench.memory import Peak, resident
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer, discard, find_program
 from bench.report import Goal, Row
-from tests.support.parts import add_part, create_upload, send_complete
+from tests.support.parts import create_upload, send_complete
 from tests.support.servers import Server
 
 AT_ONCE = 8
@@ -27,21 +28,21 @@ def measure_parts(bench: Bench, _: Nginx | None) -> list[Row]:
     rounds, size = bench.plan.parts_rounds, bench.plan.parts * bench.plan.part_bytes
     sent, completed, synced, memory = [], [], [], []
     with bench.filestead() as server:
-        block = os.urandom(bench.plan.part_bytes)
-        discard(server, _send(bench, server, block[:MIB], 2)[2])  # imports and connections
+        part = bench.random_file(bench.plan.part_bytes)
+        discard(server, _send(server, bench.random_file(MIB), 2)[2])  # imports and connections
         base = resident(server.process.pid)
         for _round in range(rounds):
             os.sync()
             with Peak(server.process.pid) as peak:
-                seconds, complete_seconds, file_id = _send(bench, server, block, bench.plan.parts)
+                seconds, complete_seconds, file_id = _send(server, part, bench.plan.parts)
             sent.append(seconds)
             completed.append(complete_seconds)
             memory.append(peak.mib - base)
             _wait_for_digest(server, file_id)
             discard(server, file_id)
             os.sync()
-            synced.append(_dd(bench, bench.random_file(bench.plan.part_bytes), bench.plan.parts))
-        ranges = _ranges(bench, server, block)
+            synced.append(_dd(bench, part, bench.plan.parts))
+        ranges = _ranges(bench, server, part)
     name = f"{_gib(size)} in parts of {bench.plan.part_bytes // MIB} MiB, {AT_ONCE} at once"
     return [
         Row(
@@ -62,19 +63,27 @@ def _gib(size: int) -> str:
     return f"{size / 1024**3:.2g} GiB"
 
 
-def _send(bench: Bench, server: Server, block: bytes, parts: int) -> tuple[float, float, str]:
+def _send(server: Server, part: Path, parts: int) -> tuple[float, float, str]:
     """Seconds of the whole upload, those of `complete` in them, and the id of the file."""
+    size = parts * part.stat().st_size
     started = time.perf_counter()
-    upload_id = create_upload(server.client, parts * len(block))["id"]
+    upload_id = create_upload(server.client, size)["id"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ids = list(pool.map(lambda _: add_part(server.client, upload_id, block), range(parts)))
+        ids = list(pool.map(lambda _: _add_part(server, upload_id, part), range(parts)))
     completing = time.perf_counter()
     response = send_complete(server.client, upload_id, ids)
     ended = time.perf_counter()
     file = response.raise_for_status().json()["file"]
-    if file["bytes"] != parts * len(block):
-        raise WrongAnswer(f"{parts * len(block)} bytes were uploaded, {file['bytes']} were stored")
+    if file["bytes"] != size:
+        raise WrongAnswer(f"{size} bytes were uploaded, {file['bytes']} were stored")
     return ended - started, ended - completing, str(file["id"])
+
+
+def _add_part(server: Server, upload_id: str, part: Path) -> str:
+    """Returns the id of the part."""
+    form = ["--form", f"data=@{part};filename=upload"]
+    answer = curl("--header", AUTHORIZATION, *form, f"{server.base_url}/uploads/{upload_id}/parts")
+    return str(json.loads(answer.body)["id"])
 
 
 def _wait_for_digest(server: Server, file_id: str) -> None:
@@ -100,12 +109,13 @@ def _dd(bench: Bench, source: Path, parts: int) -> float:
     return seconds
 
 
-def _ranges(bench: Bench, server: Server, block: bytes) -> Row:
+def _ranges(bench: Bench, server: Server, part: Path) -> Row:
     """A range over the border of two parts of a file, and the same of a file that was uploaded as a whole."""
+    block = part.read_bytes()
     parts = 2 * (-(-RANGE_BYTES // (2 * len(block)))) + 2
     size = min(RANGE_BYTES, len(block) * (parts - 1))
     start = parts * len(block) // 2 - size // 2
-    _, _, in_parts = _send(bench, server, block, parts)
+    _, _, in_parts = _send(server, part, parts)
     whole = server.upload(block * parts, name="whole.bin")["id"]
     _wait_for_digest(server, in_parts)
     ours, reference = [], []
