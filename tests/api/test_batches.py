@@ -429,6 +429,7 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
     assert read(total) == (204, b"", None, "in_progress")
     assert read(0, 5)[::2] == (416, f"bytes */{total}"), "no line ends there"
     assert read(total + 1)[::2] == (416, f"bytes */{total}")
+    assert read(total + 1)[3] == "in_progress"
     response = api.client.get(path, headers={"range": "bytes=-5"})
     assert (response.status_code, response.content) == (200, everything), "not from an end that moves"
     assert api.client.get(f"/batches/{made['id']}/errors").content == result("b")
@@ -439,6 +440,7 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
         assert read() == (200, everything, None, "completed")
         assert read(size) == (206, two + three, f"bytes {size}-{total - 1}/{total}", "completed")
         assert read(total)[::2] == (416, f"bytes */{total}")
+        assert read(total)[3] == "completed", "a client that has read everything learns that it is all"
         assert swept or worker.sweep() > 0
     file_id = api.get(made)["output_file_id"]
     assert api.client.get(path).headers["etag"] == api.client.get(f"/files/{file_id}/content").headers["etag"]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.batches.models import ThreadedModels
+from tests.batches.runs import create, lines
 from tests.crash.harness import (
     Victim,
     end_claims,
@@ -24,6 +27,7 @@ from tests.crash.harness import (
     wait_until,
     wait_until_quiet,
 )
+from tests.support.model_server import Fault, ModelServer
 from tests.support.servers import Server
 
 MIB = 2**20
@@ -98,6 +102,22 @@ def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool
         server.upload(b"there is room for this")
         assert ready(server) == 200
         assert findings(server.data_dir) == []
+
+
+def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
+    """They wait for room, and room can be made: files can be deleted, and batches cancelled."""
+    large = b'{"text":"%b"}' % (b"x" * MIB)
+    with (
+        ThreadedModels(ModelServer(script=lambda received: Fault("status", 200, {}, large))) as models,
+        Server(disk / "data", reserve_bytes=RESERVE, upstream_url=models.url) as server,
+    ):
+        filler = server.upload(b"x" * (12 * MIB))["id"]
+        batch = create(server, lines(40))
+        wait_until(lambda: "pauses, as its results cannot be stored now" in server.output, "pause")
+        time.sleep(3)  # of further attempts
+        assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > RESERVE // 2
+        assert server.client.post(f"/batches/{batch['id']}/cancel").status_code == 200
+        assert server.client.delete(f"/files/{filler}").status_code == 200
 
 
 def test_a_disk_without_a_free_byte(disk: Path) -> None:

@@ -85,6 +85,7 @@ def build_backends(
         blobs.close()
 
     watch = ClockWatch(settings.sweep_quarantine)
+    is_sqlite = database.dialect.name == "sqlite"
     return Backends(
         SqlFileRepository(database, watch),
         SqlKeyRepository(database, new_id),
@@ -95,9 +96,15 @@ def build_backends(
         SqlIndexRepository(database, watch),
         SqlVectorRepository(database),
         SqlVectorBlocks(database),
-        None if database.dialect.name == "sqlite" else PgvectorSearch(database),
+        None if is_sqlite else PgvectorSearch(database),
         SqlBatchRepository(database),
-        SqlBatchRunRepository(database, new_id, watch=watch, webhook=settings.webhook_url is not None),
+        SqlBatchRunRepository(
+            database,
+            new_id,
+            watch=watch,
+            webhook=settings.webhook_url is not None,
+            require_free_space=blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None,
+        ),
         SqlWebhookEventRepository(database),
         HealthCheckedBlobs(ObservedBlobs(blobs, observer), observer),
         TableCopier(database),

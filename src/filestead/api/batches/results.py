@@ -3,7 +3,7 @@
 While it runs, the length is unknown (`bytes 0-99/*`), and a response ends with a line. Afterwards its file is sent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -30,13 +30,17 @@ class ResultResponses:
         start, end = asked or (0, None)
         wait = parsing.wait_seconds(request)
         results = await self.reader.wait(principal, batch_id, kind, beyond=start, seconds=wait)
-        if results.file is not None:
-            content = ranges.evaluate_preconditions_and_range(
-                results.file, request.headers, ranges=request.method == "GET"
-            )
-        else:
-            content = await self._while_running(principal, results, start, end, partial=asked is not None)
-        content.headers[STATUS_HEADER] = results.batch.status.value
+        status = {STATUS_HEADER: results.batch.status.value}
+        try:
+            if results.file is not None:
+                content = ranges.evaluate_preconditions_and_range(
+                    results.file, request.headers, ranges=request.method == "GET"
+                )
+            else:
+                content = await self._while_running(principal, results, start, end, partial=asked is not None)
+        except ApiError as error:  # of a client that has read everything, and learns from the status that it is all
+            raise ApiError(replace(error.response, headers={**error.response.headers, **status})) from None
+        content.headers.update(status)
         if content.status in (204, 304):
             return Response(status_code=content.status, headers=content.headers)
         content.headers["content-length"] = str(content.end - content.start)

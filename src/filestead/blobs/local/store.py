@@ -91,6 +91,10 @@ class LocalBlobs:
         finally:
             os.close(fd)
 
+    def require_free_space(self, size: int) -> None:
+        """Raise `StorageFull` unless so many bytes fit on the disk beside the database's reserve."""
+        self._volume.require_free_space(size)
+
     def open_file(self, key: str) -> int:
         """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""
         return self._open_blob(key)[0]

@@ -47,6 +47,9 @@ from filestead.domain.quota import Quota
 
 OUTPUT_PURPOSE = "batch_output"
 
+JOURNAL_COPIES = 2
+"""Results are in the write-ahead log before they are in the database."""
+
 RESERVED_AHEAD = 1024 * 1024
 """Bytes that are reserved ahead of the journal, so that not every group of results locks the row of the project."""
 
@@ -64,8 +67,13 @@ class SqlBatchRunRepository:
         *,
         watch: ClockWatch | None = None,
         webhook: bool = False,
+        require_free_space: Callable[[int], None] | None = None,
     ) -> None:
-        """`new_id` makes an id with a prefix. With a `webhook`, events are recorded for it."""
+        """`new_id` makes an id with a prefix. With a `webhook`, events are recorded for it.
+
+        `require_free_space` raises `StorageFull` unless the database's disk has room beside the reserve.
+        """
+        self._require_free_space = require_free_space
         dialect = database.dialect
         self._database = database
         self._queue = JobQueue(dialect)
@@ -208,6 +216,9 @@ class SqlBatchRunRepository:
         """Append results to the journal, with the counts, and reserve their bytes."""
         if not blocks:
             return await self._database.read(lambda connection: self._read_state(connection, job))
+        if self._require_free_space is not None:
+            # Results must not take the reserve: without it, nothing could be deleted or cancelled to make room.
+            self._require_free_space(JOURNAL_COPIES * sum(len(block.data) for block in blocks))
 
         def operation(connection: Connection) -> RunState:
             self._queue.record_progress(connection, job)
