@@ -14,6 +14,7 @@ IDS = {
     "file_id": "file-x",
     "vector_store_id": "vs_x",
     "batch_id": "vsfb_x",
+    "upload_id": "upload_x",
     "project_id": "proj_x",
     "key_id": "key_x",
 }
@@ -34,7 +35,7 @@ def ask(server: Server, operation: Any, key: str | None) -> Any:
 def keys(server: Server) -> dict[Scope, str]:
     """A key with one scope, for each."""
     made = {}
-    for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN):
+    for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN, Scope.METRICS):
         done = run_command(
             server.data_dir, "keys", "create", "--project", "matrix", "--scope", scope, place=server.place
         )
@@ -45,7 +46,7 @@ def keys(server: Server) -> dict[Scope, str]:
 
 def test_the_matrix_has_every_operation() -> None:
     assert len(GUARDED) >= 21
-    assert {operation.access for operation in GUARDED} == {Scope.READ, Scope.WRITE, Scope.ADMIN}
+    assert {operation.access for operation in GUARDED} == {Scope.READ, Scope.WRITE, Scope.ADMIN, Scope.METRICS}
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name_of)
@@ -66,6 +67,9 @@ def test_changing_methods_need_the_scope_for_writing() -> None:
     for operation in GUARDED:
         if operation.path.startswith("/v1/organization/"):
             assert operation.access == Scope.ADMIN, name_of(operation)
+            continue
+        if operation.path == "/metrics":
+            assert operation.access == Scope.METRICS
             continue
         expected = Scope.READ if operation.method == "GET" or name_of(operation) in reading else Scope.WRITE
         assert operation.access == expected, name_of(operation)

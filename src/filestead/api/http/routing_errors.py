@@ -59,4 +59,7 @@ def _list_resources(routes: Sequence[BaseRoute]) -> str:
     """List the resources under /v1 for the message."""
     paths = [route.path for route in routes if isinstance(route, Route) and route.path.startswith("/v1/")]
     resources = sorted({f"/v1/{path.split('/')[2]}" for path in paths if path != "/v1/"})
-    return f"This server is Filestead: it serves {' and '.join(resources)}, as /openapi.json describes."
+    if not resources:
+        return "This server is Filestead, without the API; /openapi.json describes what it serves."
+    listed = " and ".join(filter(None, [", ".join(resources[:-1]), resources[-1]]))
+    return f"This server is Filestead: it serves {listed}, as /openapi.json describes."
