@@ -42,7 +42,13 @@ def build(settings: Settings, backends: Backends) -> ASGIApp:
         ),
         UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
-        BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
+        BatchHandlers(
+            services.batches,
+            ResultResponses(services.batch_results),
+            services.batch_retrying,
+            body_limits,
+            services.find_paused_upstreams,
+        ),
         ServiceHandlers(services.find_unavailable_component, build_openapi, services.find_paused_upstreams),
     )
     authenticator = RequestAuthenticator(
