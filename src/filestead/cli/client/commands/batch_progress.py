@@ -50,7 +50,7 @@ class Pace:
         if seconds is not None and batch.status == "in_progress":
             parts.append(f"{format_duration(seconds)} left")
         if batch.paused:
-            parts.append(f"waits for {batch.paused}")
+            parts.append(f"waits for {escape_line(batch.paused)}")
         return ", ".join(parts)
 
 
