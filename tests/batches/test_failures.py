@@ -175,3 +175,17 @@ def test_a_line_that_alone_is_refused_stops_neither_its_batch_nor_others(
     assert (refused["custom_id"], refused["response"]["status_code"]) == ("line-7", 403)
     assert sum(text_of(received) == "text 7" for received in models.server.requests) == 3
     assert not paused(server)
+
+
+def test_a_batch_says_that_its_model_server_refuses_it(server: Server, models: ThreadedModels) -> None:
+    models.server.script = lambda received: Fault.of_status(403)
+    created = create(server, lines(5))
+    deadline = time.monotonic() + 20
+    header = "x-filestead-upstream-paused"
+    while not (said := server.client.get(f"/batches/{created['id']}").headers.get(header)):
+        assert time.monotonic() < deadline, get(server, created)
+        time.sleep(0.05)
+    assert said == "default: it refuses the key (403): check the API key of this endpoint"
+    assert server.client.post(f"/batches/{created['id']}/cancel").status_code == 200
+    wait(server, created)
+    assert header not in server.client.get(f"/batches/{created['id']}").headers

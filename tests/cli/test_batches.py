@@ -128,6 +128,14 @@ def test_the_progress_without_a_terminal_is_a_line_for_each_status(bare: Command
     assert (quiet.code, quiet.err) == (0, "")
 
 
+def test_the_progress_says_what_a_batch_waits_for(bare: CommandLine) -> None:
+    headers = {"x-filestead-upstream-paused": "gpu: it does not know the model \x1b[2J"}
+    with OtherServer([RUNNING[1], COMPLETED], FILES, headers) as other:
+        done = to(other, bare)("batches", "wait", BATCH_ID)
+    assert "in_progress: 1 of 2 lines, waits for gpu: it does not know the model" in done.err
+    assert "\x1b" not in done.err
+
+
 def test_a_wait_survives_a_server_that_is_away(bare: CommandLine) -> None:
     with OtherServer([state("in_progress", 2, 1)]) as other:
         pass

@@ -61,7 +61,13 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
         OrganizationHandlers(services.administration, body_limits, time),
-        BatchHandlers(services.batches, ResultResponses(services.batch_results), services.batch_retrying, body_limits),
+        BatchHandlers(
+            services.batches,
+            ResultResponses(services.batch_results),
+            services.batch_retrying,
+            body_limits,
+            services.find_paused_upstreams,
+        ),
         ServiceHandlers(
             services.find_unavailable_component,
             partial(build_openapi, forwards=settings.forwards),

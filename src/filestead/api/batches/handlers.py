@@ -1,5 +1,6 @@
 """Operations on batches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -7,7 +8,7 @@ from starlette.responses import Response
 
 from filestead.api.batches import parsing
 from filestead.api.batches.results import ResultResponses
-from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire
+from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire, paused_headers
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
@@ -16,6 +17,7 @@ from filestead.domain.access import Principal
 from filestead.domain.batches.model import ResultKind
 from filestead.domain.batches.retrying import Retrying
 from filestead.domain.batches.service import Batches
+from filestead.wire import PausedUpstream
 from filestead.wire import batches as wire
 
 
@@ -27,6 +29,7 @@ class BatchHandlers:
     results: ResultResponses
     retrying: Retrying
     body_limits: BodyReadLimits
+    find_paused_upstreams: Callable[[], list[PausedUpstream]]
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches."""
@@ -45,7 +48,8 @@ class BatchHandlers:
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}."""
         batch = await self.batches.get(principal, _batch_id(request))
-        return Response(wire.encode(batch_to_wire(batch)), headers=eta_headers(batch), media_type=JSON)
+        headers = eta_headers(batch) | paused_headers(batch, self.find_paused_upstreams())
+        return Response(wire.encode(batch_to_wire(batch)), headers=headers, media_type=JSON)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches/{batch_id}/cancel. The body, if any, is not read."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from filestead.api.batches import parsing
-from filestead.api.batches.shapes import ETA_HEADER, STATUS_HEADER
+from filestead.api.batches.shapes import ETA_HEADER, PAUSED_HEADER, STATUS_HEADER
 from filestead.api.http import idempotency
 from filestead.api.openapi import (
     METADATA,
@@ -66,7 +66,11 @@ ETA = {
     ETA_HEADER: {
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
         "description": "Seconds that the batch will probably still take, while it runs.",
-    }
+    },
+    PAUSED_HEADER: {
+        "schema": {"type": "string"},
+        "description": "Model servers of a running batch that receive no requests now, and why.",
+    },
 }
 _HEADERS = {
     **REQUEST_ID,

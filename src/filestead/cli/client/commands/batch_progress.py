@@ -11,7 +11,7 @@ from filestead.cli.terminal.escaping import escape_line, unguarded_stream
 
 Report = Callable[[BatchView], None]
 LINE_SECONDS = 30.0
-"""Without a terminal, a line is printed at every change of the status and so often."""
+"""Without a terminal, a line is printed at every change of the state and so often."""
 _WINDOW = 60.0
 """Seconds over which the rate is measured."""
 
@@ -49,6 +49,8 @@ class Pace:
             parts.append(f"{rate:,.1f} lines/s")
         if seconds is not None and batch.status == "in_progress":
             parts.append(f"{format_duration(seconds)} left")
+        if batch.paused:
+            parts.append(f"waits for {escape_line(batch.paused)}")
         return ", ".join(parts)
 
 
@@ -74,14 +76,15 @@ def batch_progress(*, enabled: bool) -> Iterator[Report]:
 
 
 def _lines() -> Report:
-    pace, printed, status = Pace(), -LINE_SECONDS, ""
+    pace, printed, shown = Pace(), -LINE_SECONDS, ("", "")
 
     def report(batch: BatchView) -> None:
-        nonlocal printed, status
+        nonlocal printed, shown
         now = time.monotonic()
         pace.add(now, batch.completed + batch.failed)
-        if batch.status != status or now - printed >= LINE_SECONDS:
-            printed, status = now, batch.status
+        state = batch.status, batch.paused or ""
+        if state != shown or now - printed >= LINE_SECONDS:
+            printed, shown = now, state
             text = pace.describe(batch)
             print(f"{batch.id} {batch.status}{f': {text}' if text else ''}", file=sys.stderr, flush=True)
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from filestead.cli.client.connection import StatusError
@@ -41,6 +41,8 @@ class BatchView:
     """What validation found, one sentence each."""
     seconds_left: float | None
     """As the server estimates; only Filestead does."""
+    paused: str | None = None
+    """Why model servers receive no requests now; only Filestead says it."""
 
     @property
     def ended(self) -> bool:
@@ -59,7 +61,9 @@ def fetch(session: Session, request: Request) -> BatchView:
         data = response.read()
         if response.head.status >= 400:
             raise StatusError(request.method, response.head, data)
-        return parse(data.decode("utf-8", "surrogateescape"), response.head.headers.get("x-filestead-batch-eta"))
+        headers = response.head.headers
+        view = parse(data.decode("utf-8", "surrogateescape"), headers.get("x-filestead-batch-eta"))
+        return replace(view, paused=headers.get("x-filestead-upstream-paused"))
 
 
 def parse(text: str, seconds_left: str | None = None) -> BatchView:
