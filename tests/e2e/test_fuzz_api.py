@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes batches; no model server runs them."""
     folder = tmp_path_factory.mktemp("fuzzed") / "data"
     limits = {"uploads_per_minute": 0, "batches_per_hour": 0}
-    with Server(folder, upstream_url="http://127.0.0.1:9/v1", **limits) as running:
+    with Server(folder, upstream_url="http://127.0.0.1:9/v1", pass_through="off", **limits) as running:
         yield running
 
 

@@ -187,11 +187,16 @@ def fill(place: Place, sizes: list[int]) -> list[str]:
         return asyncio.run(add())
 
 
+def unclaimed(job: dict[str, Any]) -> dict[str, Any]:
+    """A job as it is copied: no worker has it, so that it is due."""
+    return job | {"token": None, "due_us": job["created_us"]} if job["token"] else job
+
+
 def assert_same(source: Place, target: Place) -> None:
     """Every row is the same, and the bytes are those of the rows and no others."""
     here, there = source.rows(), target.rows()
     for table in TABLES:
-        assert there[table] == here[table], table
+        assert there[table] == ([unclaimed(row) for row in here[table]] if table == "jobs" else here[table]), table
     parts = {row["part_key"] for row in there["blob_parts"]}
     assert target.inside.stored() == {row["blob_key"] for row in there["files"] if row["parts"] is None} | parts
     assert target.inside.staged() == set()

@@ -122,8 +122,8 @@ def _components(schemas: Schemas) -> dict[str, Any]:
 def _path_item(path: str, operations: list[Operation[Any]]) -> dict[str, Any]:
     """Describe a path: the parameters in its template and those common to all operations, then each operation."""
     names = re.findall(r"\{(\w+)\}", path)
-    # The prefix of a file id is required below vector stores only: any other one is merely unknown.
-    required = {} if names == ["file_id"] else PREFIXES
+    # Elsewhere an id without its prefix is merely unknown.
+    required = PREFIXES if names[:1] in (["vector_store_id"], ["upload_id"]) else {}
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", **required.get(name, {})}}
         for name in names

@@ -68,6 +68,10 @@ LOOK_SECONDS = 600.0
 STORES_PER_LOOK = 1_000
 
 
+UNDO_SECONDS = 2.0
+"""How long a shutdown waits for cancelled uploads; what is left then is swept."""
+
+
 class Services:
     """The domain services of a process. It closes the backends when it shuts down."""
 
@@ -241,6 +245,12 @@ class Services:
         while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
             pass
 
+    async def _await_uploads(self) -> None:
+        """Wait for uploads that the shutdown has cancelled: what they have stored is being deleted."""
+        deadline = monotonic() + UNDO_SECONDS
+        while (self.files.is_receiving or self.uploads.is_receiving) and monotonic() < deadline:  # noqa: ASYNC110 - once
+            await asyncio.sleep(0.01)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
@@ -258,6 +268,7 @@ class Services:
             async with self.batch_runner.running() if self.batch_runner is not None else contextlib.nullcontext():
                 yield
         finally:
+            await self._await_uploads()
             for task in background_tasks:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)

@@ -98,7 +98,7 @@ def run(name: str, words: list[str]) -> int:
     if candidates is None:
         return EXIT_COMPLETE_FILES
     for word, text in candidates:
-        print(word if style == "bash" else f"{word}\t{text}")
+        print(word if style == "bash" else f"{word}\t{text.partition(chr(10))[0]}")
     return 0
 
 

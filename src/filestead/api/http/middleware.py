@@ -1,5 +1,6 @@
 """The outermost layer of every request: request id, timing, common headers, error responses, log of failures."""
 
+import asyncio
 import logging
 import re
 from time import perf_counter
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from filestead.api.http.body import ClientDisconnected
-from filestead.api.http.errors import ApiError, ErrorResponse, error_response_for
+from filestead.api.http.errors import SERVER_ERROR, ApiError, ErrorResponse, error_response_for
 from filestead.api.http.requests import CLIENT_CLOSED, RequestObserver, ServedRequest, UnobservedRequests
 from filestead.api.http.routing_errors import routing_error_response
 from filestead.domain.errors import DomainError
@@ -48,6 +49,10 @@ class RequestMiddleware:
             await self._app(scope, request.receive, request.send)
         except ClientDisconnected:
             pass
+        except asyncio.CancelledError:  # by a shutdown that does not wait any longer
+            if request.status:
+                raise  # a response that has begun is cut off
+            await request.send_shutdown()
         except Exception as error:
             await request.send_error(error)
         finally:
@@ -112,6 +117,13 @@ class _Request(ServedRequest):
             log.error("%s, %s: %s", line, type(error).__name__, error)
         else:
             log.error("%s", line, exc_info=error)
+
+    async def send_shutdown(self) -> None:
+        """Send the response to a request that a shutdown has interrupted; nothing of it remains."""
+        self.reason = "shutting_down"
+        message = "The server is shutting down. Please try again."
+        response = ErrorResponse(503, message, None, self.reason, SERVER_ERROR, {"retry-after": "1"})
+        await response.to_response()(self._scope, self.receive, self.send)
 
     async def send_error(self, error: Exception) -> None:
         """Log an unhandled exception and send its error response."""

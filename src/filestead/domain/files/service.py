@@ -243,6 +243,11 @@ class Files:
         await self._blobs.delete(key)
         await self._repository.delete_blob_rows([key])
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether uploads are in progress in this process, or being undone."""
+        return bool(self._streaming)
+
     async def renew_leases(self) -> None:
         """Renew the leases of the uploads of this process; to be called every `LEASE_SECONDS / 4`."""
         if self._streaming:

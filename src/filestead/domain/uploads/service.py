@@ -179,6 +179,11 @@ class Uploads:
                 await self._blobs.delete(key)
                 await self._files.delete_blob_rows([key])
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether parts are in progress in this process, or being undone."""
+        return bool(self._streaming)
+
     async def renew_leases(self) -> None:
         """Renew the leases of the parts that this process receives; to be called every `LEASE_SECONDS / 4`."""
         if self._streaming:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from filestead.cli.client.formats.json_text import Value, members, unquote
+from filestead.cli.terminal.escaping import escape_line
 
 _TITLE, _FRAME, _NAME, _INDEX = "1", "38;5;63", "38;5;75", "38;5;242"
 _STRING, _NUMBER, _BOOLEAN, _NULL = "38;5;113", "38;5;215", "38;5;207", "3;38;5;245"
@@ -81,13 +82,15 @@ def _inline(value: Value, width: int) -> _Segment:
 
 
 def _escape_controls(text: str) -> str:
-    """Escape control characters, as JSON does."""
+    """Escape control characters, as JSON does, with those that could reorder the text."""
     return "".join(
-        _SHORT_ESCAPES.get(character, f"\\u{ord(character):04x}")
-        if unicodedata.category(character) == "Cc"
-        else character
+        _SHORT_ESCAPES.get(character, f"\\u{ord(character):04x}") if _is_control(character) else character
         for character in text
     )
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc" or escape_line(character) != character
 
 
 def _truncate(text: str, width: int) -> str:
