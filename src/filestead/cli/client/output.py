@@ -106,7 +106,8 @@ class _Formatter:
 
         columns = shutil.get_terminal_size().columns if self._terminal else DEFAULT_COLUMNS
         colours = boxes.use_colours(terminal=self._terminal)
-        return ColouredText(boxes.draw_box(value, self._title, columns=columns, colours=colours))
+        box = boxes.draw_box(value, self._title, columns=columns, colours=colours, terminal=self._terminal)
+        return ColouredText(box)
 
 
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from filestead.cli.client.formats.json_text import Value, members, unquote
 from filestead.cli.terminal.escaping import escape_line
@@ -25,10 +25,15 @@ class _Segment:
     style: str | None = None
 
 
-def draw_box(value: Value | None, title: str, *, columns: int, colours: bool) -> str:
-    """Draw the value in a box. Only texts are cut to `columns`; names and numbers may make it wider."""
+def draw_box(value: Value | None, title: str, *, columns: int, colours: bool, terminal: bool = False) -> str:
+    """Draw the value in a box. Only texts are cut to `columns`; names and numbers may make it wider.
+
+    For a `terminal`, characters that could reorder the text are escaped, too.
+    """
     width = columns - _FRAME_COLUMNS
     lines = list(_lines(value, 0, width)) if value is not None else [[_Segment("Invalid JSON", _NULL)]]
+    if terminal:
+        lines = [[replace(piece, text=escape_line(piece.text)) for piece in line] for line in lines]
     inner = max(sum(_display_width(piece.text) for piece in line) for line in lines)
 
     def styled(text: str, style: str | None) -> str:
@@ -82,15 +87,13 @@ def _inline(value: Value, width: int) -> _Segment:
 
 
 def _escape_controls(text: str) -> str:
-    """Escape control characters, as JSON does, with those that could reorder the text."""
+    """Escape control characters, as JSON does."""
     return "".join(
-        _SHORT_ESCAPES.get(character, f"\\u{ord(character):04x}") if _is_control(character) else character
+        _SHORT_ESCAPES.get(character, f"\\u{ord(character):04x}")
+        if unicodedata.category(character) == "Cc"
+        else character
         for character in text
     )
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" or escape_line(character) != character
 
 
 def _truncate(text: str, width: int) -> str:
