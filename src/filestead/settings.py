@@ -440,10 +440,14 @@ class Settings(BaseSettings):
         return self.max_connections_per_address or self.max_connections - self.max_connections // 8
 
     @property
+    def has_upstream(self) -> bool:
+        """Whether a model server is configured."""
+        return self.upstream_url is not None or bool(self.upstreams)
+
+    @property
     def forwards(self) -> bool:
         """Whether requests for models are passed on."""
-        has_upstream = self.upstream_url is not None or bool(self.upstreams)
-        return has_upstream and self.pass_through != "off"  # noqa: S105 - no password
+        return self.has_upstream and self.pass_through != "off"  # noqa: S105 - no password
 
     @property
     def forwarded_paths(self) -> tuple[str, ...]:

@@ -1,16 +1,14 @@
 """The official Node package against a real server: `node/files.mjs` makes the checks, one JSON line each."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.programs import find_program, give_up
+from tests.e2e.node_checks import NODE, find_node, run_checks
 from tests.support.servers import Server
 
-NODE = Path(__file__).parent / "node"
 CHECKS = [
     "upload_of_a_stream",
     "upload_of_a_buffer_with_any_name",
@@ -29,17 +27,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def outcomes(server: Server) -> dict[str, str | None]:
     """Check -> what went wrong, if anything."""
-    node = find_program("node")
-    if not (NODE / "node_modules" / "openai").is_dir():
-        give_up("`npm ci` has not been run in tests/e2e/node")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    environment |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.key or ""}
-    done = subprocess.run(
-        [node, "files.mjs"], cwd=NODE, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["check"]: line["error"] for line in lines}
+    return run_checks("files.mjs", server)
 
 
 def test_every_check_ran(outcomes: dict[str, str | None]) -> None:
@@ -52,9 +40,7 @@ def test_node(outcomes: dict[str, str | None], check: str) -> None:
 
 
 def test_a_key_with_blanks(tmp_path: Path) -> None:
-    node = find_program("node")
-    if not (NODE / "node_modules" / "openai").is_dir():
-        give_up("`npm ci` has not been run in tests/e2e/node")
+    node = find_node()
     script = """
     import OpenAI, { toFile } from "openai";
     const client = new OpenAI();

@@ -66,8 +66,6 @@ BLOCKS_PER_SWEEP = 100
 LOOK_SECONDS = 600.0
 """Interval at which stores are looked for that have no vectors of the model that the settings name."""
 STORES_PER_LOOK = 1_000
-
-
 UNDO_SECONDS = 2.0
 """How long a shutdown waits for cancelled uploads; what is left then is swept."""
 
@@ -164,7 +162,7 @@ class Services:
             backends.batches,
             new_id=_new_batch_id,
             windows=settings.batch_window_seconds,
-            has_upstream=lambda: settings.upstream_url is not None or bool(settings.upstreams),
+            has_upstream=lambda: settings.has_upstream,
             batches_per_hour=settings.batches_per_hour,
             added=self.batch_runner.worker.wake if self.batch_runner is not None else lambda: None,
         )

@@ -38,6 +38,7 @@ class LineSource(Protocol):
 
     path: str
     """Path of the requests."""
+    project_id: str
 
     def size(self, position: int) -> int:
         """Bytes of the line."""
@@ -47,8 +48,6 @@ class LineSource(Protocol):
 
     def idempotency_key(self, position: int) -> str:
         """The same for each attempt of the line."""
-
-    project_id: str
 
     def read_body(self, position: int) -> Awaitable[bytes]:
         """The body of the request."""
