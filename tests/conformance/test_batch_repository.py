@@ -38,6 +38,8 @@ from filestead.installation import new_id
 from tests.conformance.attachments import count
 from tests.conformance.batches import DAY, add_input, append, begin, block, claim, create, output
 from tests.conformance.test_file_repository import add
+from tests.conformance.test_upload_repository import complete, put_all
+from tests.conformance.test_upload_repository import create as create_upload
 from tests.support.databases import Rows, deadlocks
 
 pytestmark = pytest.mark.anyio
@@ -614,3 +616,20 @@ async def test_without_a_webhook_no_event_is_recorded(rows: Rows) -> None:
     _, job = await begin(rows, who)
     await SqlBatchRunRepository(rows.database, new_id).finish(job, BatchStatus.COMPLETED, [])
     assert await count(rows, "webhook_events") == await count(rows, "jobs") == 0
+
+
+async def test_an_input_in_parts_stays_until_its_batch_ends(rows: Rows) -> None:
+    who = await rows.principal()
+    upload = await create_upload(rows, who, 6, purpose="batch", filename="in.jsonl")
+    parts = await put_all(rows, who, upload.id, b"one", b"two")
+    file = (await complete(rows, who, upload.id, parts)).file
+    keys = {part.blob_key for part in await rows.files.content_parts(file.blob_key)}
+    assert len(keys) == 2
+    batch = await create(rows, who, file.id)
+    await rows.files.delete(who.project_id, file.id)
+    assert await garbage(rows) == []
+    assert {part.blob_key for part in await rows.files.content_parts(file.blob_key)} == keys
+    job = await claim(rows)
+    await rows.batch_runs.fail(job, [BatchError("empty_file", "x")])
+    assert (await rows.batches.get(who.project_id, batch.id)).status is BatchStatus.FAILED
+    assert set(await garbage(rows)) == keys | {file.blob_key}
