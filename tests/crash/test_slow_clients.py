@@ -273,6 +273,8 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, size: int) -> None:
         dripping.join()
         assert took < 1 + 5, server.output
         assert "Traceback" not in server.output, server.output
+        requests = [json.loads(line) for line in server.output.splitlines() if line.startswith('{"time"')]
+        assert [each["status"] for each in requests if each.get("method") == "POST"] == [503], server.output
     with Server(tmp_path / "data") as server:
         wait_until_quiet(server.data_dir, 5)
         assert server.client.get("/files").json()["data"] == []
