@@ -101,6 +101,23 @@ def test_a_reader_sees_whole_entries_while_another_process_adds_them() -> None:
     assert sum(values[0] for snapshot in board.read() for values in snapshot.series.values()) == 200_000
 
 
+def test_a_reader_sees_no_part_of_an_entry_that_another_process_appends() -> None:
+    board = Board(1)
+    section = board.sections[0]
+    section.adopt()
+    if not (pid := os.fork()):
+        while section.append(f"key {section.values[0]}", 1) is not None:
+            pass
+        os._exit(0)
+    seen, reads, until = 0, 0, time.monotonic() + 20
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+        (snapshot,) = board.read()
+        assert len(snapshot.series) >= seen
+        seen, reads = len(snapshot.series), reads + 1
+    assert reads > 2
+    assert len(board.read()[0].series) > 10_000
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_series_above_the_bound_of_a_metric_are_one(metric: Metric) -> None:
     if not metric.labels or metric.source is not Source.PROCESS:

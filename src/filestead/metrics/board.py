@@ -34,7 +34,7 @@ class Section:
 
     def positions(self) -> dict[str, int]:
         """The positions of the values of each series."""
-        return {entry.key: entry.position for entry in _entries(self.values)}
+        return {entry.key: entry.position for entry in _entries(self.values, int(self.values[USED]))}
 
     def append(self, key: str, count: int) -> int | None:
         """Append an entry of `count` zeros; return the position of its values, or None if the section is full."""
@@ -86,14 +86,16 @@ class Board:
 
 
 def _snapshot(number: int, values: "memoryview[float]") -> Snapshot:
-    copy = memoryview(bytes(values[: int(values[USED])])).cast("d")
-    series = {entry.key: tuple(copy[entry.position : entry.position + entry.count]) for entry in _entries(copy)}
+    # Asked once: entries appended while the section is copied raise it, also in the copy.
+    used = int(values[USED])
+    copy = memoryview(bytes(values[:used])).cast("d")
+    series = {entry.key: tuple(copy[entry.position : entry.position + entry.count]) for entry in _entries(copy, used)}
     return Snapshot(number, int(copy[PROCESS]), int(copy[STARTS]), series)
 
 
-def _entries(values: "memoryview[float]") -> Iterator[Entry]:
+def _entries(values: "memoryview[float]", used: int) -> Iterator[Entry]:
     raw = values.cast("B")
-    position, used = HEADER, int(values[USED])
+    position = HEADER
     while position < used:
         length, count = int(values[position]), int(values[position + 1])
         start = (position + 2) * DOUBLE
