@@ -12,11 +12,13 @@ from typing import Any
 import httpcore2
 import pytest
 
-from tests.support import installations
+from tests.support import installations, rotation
 from tests.support.servers import Server
 
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 """Reason -> number of the tests that this profile leaves out."""
+ROTATED = pytest.StashKey[int]()
+"""Number of cases that are in the share of another day."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,16 +35,27 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "embedded(reason): about a data directory or no installation at all, left out with --profile shared"
     )
     config.addinivalue_line("markers", "torture: takes long, and runs only with FILESTEAD_TORTURE=1 (`make torture`)")
+    config.addinivalue_line(
+        "markers", "rotating(shares): one share of the cases runs each day, all of them with FILESTEAD_TORTURE=1"
+    )
+    rotation.today()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell's background jobs ignore Ctrl-C, and so would every program under test.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT_OUT] = {}
+    config.stash[ROTATED] = 0
     installations.choose(config.getoption("profile"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the long tests unless they are asked for, and those of the data directory where there is none."""
+    # Before pytest applies `-m`: `-m torture` also chooses the cases that are not in today's share.
+    rotated = set(rotation.left_out(items, rotation.today()))
+    for item in rotated:
+        item.add_marker("torture")
     if os.environ.get("FILESTEAD_TORTURE") != "1":
+        config.stash[ROTATED] = len(rotated)
         long = {item for item in items if item.get_closest_marker("torture")}
         config.hook.pytest_deselected(items=list(long))
         items[:] = [item for item in items if item not in long]
@@ -57,12 +70,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["left out"] = session.config.stash[LEFT_OUT]
+        session.config.workeroutput["rotated"] = session.config.stash[ROTATED]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Every worker of xdist collects all tests, so that each says the same."""
-    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out", {})
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT] = output.get("left out", {})
+    node.config.stash[ROTATED] = output.get("rotated", 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -70,6 +86,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(f"{sum(left_out.values())} tests that PostgreSQL and S3 do not concern were left out")
         for reason, count in left_out.items():
             terminalreporter.line(f"{count}: {reason}")
+    if rotated := config.stash[ROTATED]:
+        terminalreporter.section(f"{rotated} cases that run on other days, and in `make torture`, were left out")
+        terminalreporter.line(f"The same share again: {rotation.VARIABLE}={rotation.today()}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,34 @@
+"""Which cases of a long test run in `make test`: one share of them each day, and all in `make torture`.
+
+`@pytest.mark.rotating(3)` on a test with many parameters divides its cases into three shares. Which one runs is decided
+by the day, or by `FILESTEAD_TEST_SHARE` (a number) to repeat the run of another day. The summary says the number.
+"""
+
+import os
+import time
+from collections import Counter
+
+import pytest
+
+VARIABLE = "FILESTEAD_TEST_SHARE"
+DAY_SECONDS = 86_400
+
+
+def today() -> int:
+    """The number of the share of this run; set for the processes that the run starts, which may outlast midnight."""
+    return int(os.environ.setdefault(VARIABLE, str(int(time.time()) // DAY_SECONDS)))
+
+
+def left_out(items: list[pytest.Item], share: int) -> list[pytest.Item]:
+    """The cases of rotating tests that are not in this share. Every case is in one of the shares."""
+    seen: Counter[str] = Counter()
+    found = []
+    for item in items:
+        mark = item.get_closest_marker("rotating")
+        if mark is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if (seen[test] + share) % mark.args[0]:
+            found.append(item)
+        seen[test] += 1
+    return found
