@@ -9,8 +9,8 @@ from tests.support.servers import run_command
 
 
 @pytest.fixture(scope="module")
-def ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    """Where the installation lies between two tests; a test that fails leaves it behind, and the next makes a new one.
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
+    """The installation while no test uses it; a test that fails does not give it back, and the next makes a new one.
 
     At the end the two commands look at it as an operator would.
     """
@@ -25,8 +25,8 @@ def ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installati
 
 
 @pytest.fixture
-def installation(ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    found = ashore.pop() if ashore else Installation(tmp_path_factory.mktemp("kills") / "data")
+def installation(idle: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    found = idle.pop() if idle else Installation(tmp_path_factory.mktemp("kills") / "data")
     try:
         yield found
         found.check()
@@ -34,11 +34,11 @@ def installation(ashore: list[Installation], tmp_path_factory: pytest.TempPathFa
         found.victim.disarm()
         found.victim.kill()
         raise
-    ashore.append(found)
+    idle.append(found)
 
 
 @pytest.fixture(scope="module")
-def sweeping_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
+def idle_sweeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
     place: list[Installation] = []
     yield place
     for installation in place:
@@ -46,10 +46,10 @@ def sweeping_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[I
 
 
 @pytest.fixture
-def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def sweeping(idle_sweeping: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation whose server sweeps all the time."""
     data_dir = tmp_path_factory.mktemp("sweeps") / "data"
-    found = sweeping_ashore.pop() if sweeping_ashore else Installation(data_dir, sweep_seconds=0.1)
+    found = idle_sweeping.pop() if idle_sweeping else Installation(data_dir, sweep_seconds=0.1)
     try:
         yield found
         found.check()
@@ -57,4 +57,4 @@ def sweeping(sweeping_ashore: list[Installation], tmp_path_factory: pytest.TempP
         found.victim.disarm()
         found.victim.kill()
         raise
-    sweeping_ashore.append(found)
+    idle_sweeping.append(found)

@@ -164,7 +164,7 @@ def test_killed_and_started_on_a_full_disk(disk: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ashore() -> Iterator[list[Victim]]:
+def idle() -> Iterator[list[Victim]]:
     """Where the victim lies between two tests."""
     place: list[Victim] = []
     yield place
@@ -173,9 +173,9 @@ def ashore() -> Iterator[list[Victim]]:
 
 
 @pytest.fixture
-def victim(ashore: list[Victim], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+def victim(idle: list[Victim], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """Empty and sound. One that cannot be made so again is not used by the next test."""
-    found = ashore.pop() if ashore else Victim(tmp_path_factory.mktemp("faults") / "data", **SETTINGS)
+    found = idle.pop() if idle else Victim(tmp_path_factory.mktemp("faults") / "data", **SETTINGS)
     yield found
     found.disarm()
     for file in found.client.get("/files").json()["data"]:
@@ -183,7 +183,7 @@ def victim(ashore: list[Victim], tmp_path_factory: pytest.TempPathFactory) -> It
     with contextlib.suppress(AssertionError):
         wait_until_quiet(found.data_dir, 1)
     if not garbage(found.data_dir) and not findings(found.data_dir) and ready(found) == 200:
-        ashore.append(found)
+        idle.append(found)
     else:
         found.stop()
 
