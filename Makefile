@@ -38,8 +38,8 @@ serve: $(RUNTIME)  ## install what a server needs, then serve on 127.0.0.1:8080 
 
 test: needs-test install  ## install, then every test; those of the server once more on PostgreSQL and S3
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
-	$(BIN)/pytest -n 2
-	$(BIN)/pytest -n 2 --profile shared tests/api tests/e2e tests/client tests/console
+	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --profile shared tests/api tests/e2e tests/client tests/console
 
 check: install  ## format, lint, types, import contracts, generated documents and modules
 	$(BIN)/ruff format --check .

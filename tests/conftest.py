@@ -34,9 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "embedded(reason): about a data directory or no installation at all, left out with --profile shared"
     )
-    config.addinivalue_line("markers", "torture: takes long, and runs only with FILESTEAD_TORTURE=1 (`make torture`)")
+    config.addinivalue_line("markers", "torture: takes long, and runs only with TORTURE=1 (`make torture`)")
     config.addinivalue_line(
-        "markers", "rotating(shares): one share of the cases runs each day, all of them with FILESTEAD_TORTURE=1"
+        "markers", "rotating(shares): one share of the cases runs each day, all of them with TORTURE=1"
     )
     rotation.today()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     rotated = set(rotation.left_out(items, rotation.today()))
     for item in rotated:
         item.add_marker("torture")
-    if os.environ.get("FILESTEAD_TORTURE") != "1":
+    if os.environ.get("TORTURE") != "1":
         config.stash[ROTATED] = len(rotated)
         long = {item for item in items if item.get_closest_marker("torture")}
         config.hook.pytest_deselected(items=list(long))

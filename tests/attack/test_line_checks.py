@@ -1,7 +1,7 @@
 """Lines that are expensive to check: time, memory and delay of other clients are proportional to the bytes sent.
 
 Before the checks worked in slices, four lines of 8 MiB of empty lists used 250 MB and delayed others by up to 1.3 s. 64 MB
-of `{"item":{}}` used 5 to 12 s of processor time, with a p99 of other requests of 50 to 440 ms. With FILESTEAD_TORTURE=1
+of `{"item":{}}` used 5 to 12 s of processor time, with a p99 of other requests of 50 to 440 ms. With TORTURE=1
 the tests send this amount, otherwise a share of it.
 """
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.servers import KEY, Server
 
-TORTURE = bool(os.environ.get("FILESTEAD_TORTURE"))
+TORTURE = os.environ.get("TORTURE") == "1"
 MIB = 1024 * 1024
 SIZE = (64 if TORTURE else 24) * MIB
 LINE = 8 * MIB - 100

@@ -159,22 +159,26 @@ def test_the_steps_of_a_first_start(tmp_path: Path) -> None:
 # --- kills ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
 def test_killed_in_a_small_upload(installation: Installation, step: str) -> None:
     upload_and_die(installation, step, 1, SMALL)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("step", ["before write staging", "after write staging"])
 def test_killed_between_two_blocks(installation: Installation, step: str, nth: int) -> None:
     upload_and_die(installation, step, nth, LARGE)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", [step for step in points(UPLOAD) if "write" not in step])
 def test_killed_in_a_large_upload(installation: Installation, step: str) -> None:
     upload_and_die(installation, step, 1, LARGE)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(RESERVE))
 def test_killed_while_a_large_upload_reserves_its_quota(installation: Installation, step: str) -> None:
     assert installation.die_at(step, 1, lambda client: send_form(client, step, LARGE)) is None
@@ -195,6 +199,7 @@ def upload_and_die(installation: Installation, step: str, nth: int, content: byt
     assert response is None or committed
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(DELETE))
 def test_killed_in_a_delete(installation: Installation, step: str) -> None:
     file_id = installation.upload(step, SMALL)
@@ -229,6 +234,7 @@ def test_the_steps_of_a_repeated_upload(installation: Installation) -> None:
     assert passed(trace) == points(REPEATED)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
 def test_killed_and_sent_again_with_its_key(installation: Installation, step: str) -> None:
     key = slug(f"first {step}")
@@ -242,6 +248,7 @@ def test_killed_and_sent_again_with_its_key(installation: Installation, step: st
     assert [name for name in installation.listed().values() if name == key] == [key]
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(REPEATED))
 def test_killed_while_an_upload_is_repeated(installation: Installation, step: str) -> None:
     key = slug(f"repeated {step}")
@@ -260,6 +267,7 @@ def refused_upload(client: httpx2.Client) -> httpx2.Response:
     return client.post("/files", data={"purpose": "batch"}, files={"file": ("refused.jsonl", b"[]\n")})
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(TAKE_BACK))
 def test_killed_while_an_upload_is_taken_back(installation: Installation, step: str) -> None:
     response = installation.die_at(step, 1, refused_upload)
@@ -267,6 +275,7 @@ def test_killed_while_an_upload_is_taken_back(installation: Installation, step: 
     assert "refused.jsonl" not in installation.listed().values()
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", ["after open staging", "after rename staging", "after fsync shard"])
 def test_killed_in_a_probe(installation: Installation, step: str) -> None:
     with installation.victim.failing("EIO", "before fsync staging"):
@@ -274,6 +283,7 @@ def test_killed_in_a_probe(installation: Installation, step: str) -> None:
     installation.die_at(step, 1, lambda client: client.get(installation.victim.origin + "/health/ready"))
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(SWEEP))
 def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     expired = {sweeping.upload(f"{step} {n}", SMALL) for n in range(3)}
@@ -315,6 +325,7 @@ def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
 
 
 # What is after one step is before the next: nothing else happens in between.
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize(
     ("step", "nth"),
     [

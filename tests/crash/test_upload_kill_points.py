@@ -87,6 +87,7 @@ def finish_untraced(installation: Installation, upload_id: str, parts: list[str]
 # --- kills ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CREATE))
 def test_killed_while_an_upload_is_created(installation: Installation, step: str) -> None:
     before = pending_uploads(installation)
@@ -107,6 +108,7 @@ def pending_uploads(installation: Installation) -> set[str]:
 LARGE_STEPS = ("after write staging", "after rename staging", "before commit of uploads.accept_part")
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize(
     ("step", "content"),
     [*((step, SMALL) for step in points(PART)), *((step, LARGE) for step in LARGE_STEPS)],
@@ -128,6 +130,7 @@ def test_killed_while_a_part_is_stored(installation: Installation, step: str, co
     finish(installation, upload_id, [first, again.json()["id"]], SMALL + content)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("contents", [[SMALL], [SMALL, LARGE, b"last"]], ids=["one part", "parts"])
 @pytest.mark.parametrize("step", points(COMPLETE))
 def test_killed_while_an_upload_is_completed(
@@ -146,6 +149,7 @@ def test_killed_while_an_upload_is_completed(
     assert list(installation.listed().values()).count(name) == 1
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CANCEL))
 def test_killed_while_an_upload_is_cancelled(installation: Installation, step: str) -> None:
     upload_id = create_upload(installation.victim.client, 100)["id"]
@@ -156,6 +160,7 @@ def test_killed_while_an_upload_is_cancelled(installation: Installation, step: s
     assert installation.victim.client.post(f"/uploads/{upload_id}/cancel").json()["status"] == "cancelled"
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(REPEATED_PART[2:]))
 def test_killed_while_a_part_is_repeated(installation: Installation, step: str) -> None:
     upload_id = create_upload(installation.victim.client, len(SMALL))["id"]
@@ -164,6 +169,7 @@ def test_killed_while_a_part_is_repeated(installation: Installation, step: str) 
     finish(installation, upload_id, [part], SMALL)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CHECK))
 def test_killed_while_a_file_in_parts_is_checked(installation: Installation, step: str) -> None:
     found: list[str] = []
@@ -180,6 +186,7 @@ def test_killed_while_a_file_in_parts_is_checked(installation: Installation, ste
     )
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize(("step", "nth"), [*((step, 1) for step in points(DELETE)), ("before unlink blob", 3)])
 def test_killed_while_a_file_in_parts_is_deleted(installation: Installation, step: str, nth: int) -> None:
     file_id = upload_in_parts(installation.victim.client, b"one", b"two", b"three")["file"]["id"]
@@ -193,6 +200,7 @@ def test_killed_while_a_file_in_parts_is_deleted(installation: Installation, ste
     assert (file_id in installation.listed()) == (not committed)
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(SWEEP))
 def test_killed_while_expired_uploads_are_swept(sweeping: Installation, step: str) -> None:
     upload_id = create_upload(sweeping.victim.client, 100)["id"]

@@ -1,6 +1,6 @@
 """An answer that comes before the whole upload has been sent reaches every way of sending, on an idle and a busy machine.
 
-One of each here; the long version (`FILESTEAD_TORTURE=1`, marker `torture`) sends 1,000 of each, some of 60 MB.
+One of each here; the long version (`TORTURE=1`, marker `torture`) sends 1,000 of each, some of 60 MB.
 """
 
 import contextlib

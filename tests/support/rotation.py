@@ -1,7 +1,7 @@
 """Which cases of a long test run in `make test`: one share of them each day, and all in `make torture`.
 
 `@pytest.mark.rotating(3)` on a test with many parameters divides its cases into three shares. Which one runs is decided
-by the day, or by `FILESTEAD_TEST_SHARE` (a number) to repeat the run of another day. The summary says the number.
+by the day, or by `TEST_SHARE` (a number) to repeat the run of another day. The summary says the number.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-VARIABLE = "FILESTEAD_TEST_SHARE"
+VARIABLE = "TEST_SHARE"
 DAY_SECONDS = 86_400
 
 

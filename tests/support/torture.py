@@ -31,7 +31,7 @@ class Part:
 PARTS = (
     Part("programs", 25, (PROGRAMS, "-rs")),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
-    Part("repetitions", 20, ("tests", "-m", "torture", f"--ignore={PROGRAMS}", f"--ignore={MODEL_PROGRAMS}")),
+    Part("repetitions", 30, ("tests", "-m", "torture", f"--ignore={PROGRAMS}", f"--ignore={MODEL_PROGRAMS}")),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
 )
@@ -40,7 +40,7 @@ PARTS = (
 def run(part: Part) -> str | None:
     """Run it; returns what went wrong, if anything."""
     command = [sys.executable, "-m", "pytest", "-s", "--timeout", "0", *part.arguments]
-    environment = os.environ | {"FILESTEAD_TORTURE": "1"} | part.variables
+    environment = os.environ | {"TORTURE": "1"} | part.variables
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         status = process.wait(part.minutes * 60)
