@@ -97,7 +97,7 @@ def api(runner: Server) -> Api:
 # --- create, retrieve -----------------------------------------------------------------------------------------------
 
 
-def test_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
+def test_case_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
     file = api.input()
     made = api.create(file)
     assert list(made) == BATCH
@@ -143,7 +143,7 @@ def test_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
     assert content == result("a") + result("b") + result("c")
 
 
-def test_2_bytes_on_the_wire(api: Api) -> None:
+def test_case_2_bytes_on_the_wire(api: Api) -> None:
     response = api.client.post("/batches", json=api.form())
     made = response.json()
     assert response.text == json.dumps(made, indent=2), "indented, without a final newline"
@@ -158,7 +158,7 @@ def test_2_bytes_on_the_wire(api: Api) -> None:
         assert each.headers["content-type"] == "application/json"
 
 
-def test_5_6_21_39_refusals_of_create(api: Api) -> None:
+def test_cases_5_6_21_39_refusals_of_create(api: Api) -> None:
     before = api("GET", "/batches", limit=1)["first_id"]
     listed = ", ".join(f"'{each}'" for each in ENDPOINTS[:-1]) + f", and '{ENDPOINTS[-1]}'"
 
@@ -197,7 +197,7 @@ def test_5_6_21_39_refusals_of_create(api: Api) -> None:
     assert api("GET", "/batches", limit=1)["first_id"] == before, "nothing was created"
 
 
-def test_7_8_9_an_unusable_input_is_no_error_of_the_request(api: Api, worker: BatchWorker) -> None:
+def test_cases_7_8_9_an_unusable_input_is_no_error_of_the_request(api: Api, worker: BatchWorker) -> None:
     theirs = run_command(api.server.data_dir, "keys", "create", "--project", "theirs").stdout.strip()
     foreign = api.client.post(
         "/files",
@@ -256,7 +256,7 @@ def test_an_unknown_batch_is_not_found(api: Api) -> None:
         assert response.status_code == 404
 
 
-def test_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
+def test_case_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
     made = api.create(output_expires_after={"anchor": "created_at", "seconds": 3_600})
     job = worker.start(made["id"], 2)
     worker.append(job, result("a"))
@@ -269,7 +269,7 @@ def test_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
         assert file["purpose"] == "batch_output"
 
 
-def test_42_an_idempotency_key(api: Api) -> None:
+def test_case_42_an_idempotency_key(api: Api) -> None:
     form, headers = api.form(api.input(), metadata={"a": "b", "c": "d"}), {"Idempotency-Key": "once"}
     first = api.client.post("/batches", json=form, headers=headers)
     form["metadata"] = {"c": "d", "a": "b"}
@@ -306,7 +306,7 @@ def test_other_windows_where_the_settings_name_them(tmp_path: Path) -> None:
 # --- list -----------------------------------------------------------------------------------------------------------
 
 
-def test_37_pages_of_batches(api: Api) -> None:
+def test_case_37_pages_of_batches(api: Api) -> None:
     made = [api("POST", "/batches", api.form())["id"] for _ in range(5)][::-1]
 
     def page(**query: Any) -> tuple[list[str], bool]:
@@ -330,7 +330,7 @@ def test_37_pages_of_batches(api: Api) -> None:
 # --- cancel ---------------------------------------------------------------------------------------------------------
 
 
-def test_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
+def test_case_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     cancelled = api("POST", f"/batches/{made['id']}/cancel")
     assert (cancelled["status"], cancelled["cancelling_at"] is None) == ("cancelling", False)
@@ -341,7 +341,7 @@ def test_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
     assert (ended["finalizing_at"], ended["cancelled_at"] is None) == (None, False)
 
 
-def test_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) -> None:
+def test_case_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) -> None:
     made = api.create(api.input(*"abcdefgh"))
     job = worker.start(made["id"], 8)
     worker.append(job, *(result(each) for each in "abcd"))
@@ -355,7 +355,7 @@ def test_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) ->
         assert len(api.client.get(f"/files/{ended[name]}/content").content.splitlines()) == 4
 
 
-def test_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
+def test_case_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     first = api("POST", f"/batches/{made['id']}/cancel")
     assert api("POST", f"/batches/{made['id']}/cancel") == first
@@ -378,7 +378,7 @@ def test_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
 # --- while it runs --------------------------------------------------------------------------------------------------
 
 
-def test_38_an_input_that_is_deleted_is_still_read(api: Api, worker: BatchWorker) -> None:
+def test_case_38_an_input_that_is_deleted_is_still_read(api: Api, worker: BatchWorker) -> None:
     file = api.input()
     key = api.server.place.sql("SELECT blob_key FROM files WHERE id = ?", file)[0][0]
     made = api.create(file)
@@ -402,7 +402,7 @@ def test_the_time_left(api: Api, worker: BatchWorker) -> None:
     assert "x-filestead-batch-eta" not in api.client.get(path).headers
 
 
-def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> None:
+def test_case_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     path = f"/batches/{made['id']}/output"
 
@@ -448,7 +448,7 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
     assert read()[0] == 404
 
 
-def test_41_a_reader_goes_on_in_the_file_when_the_batch_ends(api: Api, worker: BatchWorker) -> None:
+def test_case_41_a_reader_goes_on_in_the_file_when_the_batch_ends(api: Api, worker: BatchWorker) -> None:
     """More than the buffers of both sides hold, so that most of it is read after the sweep of the journal."""
     made = api.create()
     lines = [result(str(number), text="x" * 1_000_000) for number in range(24)]

@@ -141,7 +141,7 @@ async def test_another_project_sees_nothing(rows: Rows) -> None:
     assert (await rows.batches.get(who.project_id, batch.id)).status is BatchStatus.IN_PROGRESS
 
 
-async def test_37_batches_of_one_second_are_listed_once_each_newest_first(rows: Rows) -> None:
+async def test_case_37_batches_of_one_second_are_listed_once_each_newest_first(rows: Rows) -> None:
     who = await rows.principal()
     made = [(await create(rows, who)).id for _ in range(250)]
     await create(rows, await rows.principal("two"))
@@ -161,7 +161,7 @@ async def test_37_batches_of_one_second_are_listed_once_each_newest_first(rows: 
     assert [batch.id for batch in batches] == [*made[::-1], older.id]
 
 
-async def test_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:
+async def test_case_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:
     who, other = await rows.principal(), await rows.principal("two")
     values = {"idempotency_key": "k", "fingerprint": "f"}
     made = await asyncio.gather(*(create(rows, who, **values) for _ in range(8)))
@@ -216,7 +216,7 @@ async def test_cancelling_makes_the_job_due_unless_it_is_held(rows: Rows) -> Non
     assert await count(rows, "jobs", "kind = 'batch'") == 0
 
 
-async def test_24_a_batch_past_its_end_is_not_cancelled(rows: Rows) -> None:
+async def test_case_24_a_batch_past_its_end_is_not_cancelled(rows: Rows) -> None:
     who = await rows.principal()
     for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.FAILED, BatchStatus.FINALIZING):
         batch, job = await begin(rows, who)
@@ -276,7 +276,7 @@ async def test_a_failed_validation_ends_the_batch(rows: Rows) -> None:
         await rows.batch_runs.fail(job, errors)
 
 
-async def test_22_a_batch_that_is_cancelled_while_validating_has_no_lines(rows: Rows) -> None:
+async def test_case_22_a_batch_that_is_cancelled_while_validating_has_no_lines(rows: Rows) -> None:
     who = await rows.principal()
     for fails in (True, False):
         batch = await create(rows, who)
@@ -330,7 +330,7 @@ async def test_a_job_of_a_batch_that_has_ended_is_removed(rows: Rows) -> None:
 # --- the journal ----------------------------------------------------------------------------------------------------
 
 
-async def test_26_the_journal_is_what_was_appended_in_any_order_after_any_loss(rows: Rows) -> None:
+async def test_case_26_the_journal_is_what_was_appended_in_any_order_after_any_loss(rows: Rows) -> None:
     """Random groups, appended once or again, by workers that lose their lease in between."""
     random = Random(7)
     who = await rows.principal()
@@ -439,7 +439,7 @@ async def test_the_state_is_read_without_blocks(rows: Rows) -> None:
 # --- quota ----------------------------------------------------------------------------------------------------------
 
 
-async def test_40_results_that_exceed_the_quota_are_not_recorded(rows: Rows) -> None:
+async def test_case_40_results_that_exceed_the_quota_are_not_recorded(rows: Rows) -> None:
     who = await rows.principal()
     batch, job = await begin(rows, who)
     other = await add(rows, who, 100)
@@ -504,7 +504,7 @@ async def garbage(rows: Rows) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["deleted", "expired"])
-async def test_38_the_input_stays_as_long_as_it_is_needed(rows: Rows, way: str) -> None:
+async def test_case_38_the_input_stays_as_long_as_it_is_needed(rows: Rows, way: str) -> None:
     who = await rows.principal()
     await rows.files.observe_clock()
     file = await add_input(rows, who, expires_after_seconds=3_600)
