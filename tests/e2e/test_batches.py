@@ -48,7 +48,7 @@ def create(client: OpenAI, *lines: str, **options: Any) -> openai.types.Batch:
     )
 
 
-def test_a_batch_from_creation_to_its_files(client: OpenAI, worker: BatchWorker) -> None:
+def test_case_45_a_batch_from_creation_to_its_files(client: OpenAI, worker: BatchWorker) -> None:
     made = create(
         client, "a", "b", metadata={"k": "v"}, output_expires_after={"anchor": "created_at", "seconds": 7_200}
     )
