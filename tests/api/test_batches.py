@@ -5,9 +5,11 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from filestead.domain.batches.model import BatchError, BatchStatus
@@ -102,7 +104,7 @@ def test_case_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
     made = api.create(file)
     assert list(made) == BATCH
     assert re.fullmatch(r"batch_[0-9a-f]{32}", made["id"])
-    assert abs(int(made["id"][6:14], 16) - made["created_at"]) <= 1
+    assert int(made["id"][6:14], 16) == made["created_at"]
     assert (made["object"], made["status"], made["input_file_id"]) == ("batch", "validating", file)
     assert (made["endpoint"], made["completion_window"]) == ("/v1/chat/completions", "24h")
     assert made["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
@@ -531,6 +533,37 @@ def test_a_new_batch_of_the_lines_that_are_left(api: Api, worker: BatchWorker) -
     status, message, _, code = api.fails("POST", retry)
     assert (status, code) == (409, "nothing_to_retry")
     assert message == f"The batch cannot be repeated: its input file {file} was deleted or has expired."
+
+
+def test_a_retry_with_an_idempotency_key(api: Api, worker: BatchWorker) -> None:
+    made = api.create(api.input())
+    job = worker.start(made["id"], 1)
+    worker.append(job, result("a"), kind=ERROR)
+    worker.finish(job)
+    path, headers = f"/batches/{made['id']}/retry", {"Idempotency-Key": "retry-once"}
+
+    def send(_: int = 0) -> httpx2.Response:
+        return api.client.post(path, headers=headers)
+
+    def inputs() -> list[str]:
+        page = api("GET", "/files", purpose="batch", limit=1_000)
+        return [file["id"] for file in page["data"] if file["filename"] == f"{made['id']}_retry.jsonl"]
+
+    with ThreadPoolExecutor(6) as threads:
+        responses = list(threads.map(send, range(6)))
+    assert [response.status_code for response in responses] == [200] * 6
+    (again,) = {response.json()["id"] for response in responses}
+    assert sorted("idempotent-replayed" in response.headers for response in responses) == [False] + [True] * 5
+    assert len(inputs()) == 1, "one batch and one input"
+    api.client.delete(f"/files/{inputs()[0]}")
+    replayed = send()
+    assert (replayed.status_code, replayed.json()["id"]) == (200, again)
+    assert inputs() == [], "nothing is stored for a repetition"
+    assert api.client.post(path).json()["id"] != again, "without a key, each request makes a batch"
+    reused = api.client.post("/batches", json=api.form(), headers=headers)
+    assert reused.json()["error"]["code"] == "idempotency_key_reused"
+    other = api.client.post(f"/batches/{again}/retry", headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (400, "idempotency_key_reused")
 
 
 def test_what_has_nothing_to_repeat(api: Api, worker: BatchWorker) -> None:

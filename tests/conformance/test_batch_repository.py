@@ -161,6 +161,16 @@ async def test_case_37_batches_of_one_second_are_listed_once_each_newest_first(r
     assert [batch.id for batch in batches] == [*made[::-1], older.id]
 
 
+async def test_an_id_begins_with_the_time_of_the_database(rows: Rows) -> None:
+    """So that it is in the order of `created_at`, whatever the clocks of the nodes say."""
+    who = await rows.principal()
+    for seconds in (0, 100_000, -300_000):
+        rows.clock.pass_(seconds)
+        batch = await create(rows, who)
+        assert batch.id[:14] == f"batch_{batch.created_at:08x}"
+        assert len(batch.id) == len("batch_") + 32
+
+
 async def test_case_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:
     who, other = await rows.principal(), await rows.principal("two")
     values = {"idempotency_key": "k", "fingerprint": "f"}

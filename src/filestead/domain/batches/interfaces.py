@@ -30,11 +30,15 @@ class BatchRepository(Protocol):
     async def create(self, project_id: str, organization_id: str, user_id: str, new: NewBatch, *, rate: int) -> Batch:
         """Create a batch in `validating` with its job, and pin the content of its input file.
 
+        Its id is made of the time of creation as 8 hexadecimal digits, and `random`.
         The file need not exist: then the batch fails in validation. From here on the content stays until the batch
         ends, whatever happens to the file. A repeated idempotency key returns the earlier batch, or raises
         `BatchKeyReused` if the fingerprint differs. At most `rate` batches an hour of a project; raises
         `BatchRateLimited`.
         """
+
+    async def find_by_key(self, project_id: str, key: str, fingerprint: str) -> Batch | None:
+        """Return the batch that was created with an idempotency key. Raises `BatchKeyReused` as `create`."""
 
     async def get(self, project_id: str, batch_id: str) -> Batch:
         """Return the batch. Raises `BatchNotFound`."""

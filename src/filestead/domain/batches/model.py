@@ -98,7 +98,8 @@ class Batch:
 class NewBatch:
     """A batch to create."""
 
-    id: str
+    random: str
+    """The end of its id."""
     endpoint: str
     completion_window: str
     window_seconds: int

@@ -57,6 +57,12 @@ class SqlBatchRepository:
             )
         )
 
+    async def find_by_key(self, project_id: str, key: str, fingerprint: str) -> Batch | None:
+        """The batch that was created with an idempotency key."""
+        return await self._database.read(
+            lambda connection: self._creating.find_by_key(connection, project_id, key, fingerprint)
+        )
+
     async def get(self, project_id: str, batch_id: str) -> Batch:
         """The batch."""
         return await self._database.read(lambda connection: self._find(connection, project_id, batch_id))
