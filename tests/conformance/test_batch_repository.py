@@ -13,6 +13,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.domain.batches.model import (
     BatchError,
     BatchStatus,
+    Pause,
     RequestCounts,
     ResultKind,
     RunState,
@@ -410,6 +411,7 @@ async def test_a_worker_that_has_lost_its_lease_commits_nothing(rows: Rows) -> N
         runs.start(late, Validated(9, None)),
         runs.fail(late, [BatchError("c", "m")]),
         runs.start_finalizing(late),
+        runs.set_pauses(late, [Pause("gpu", None, "it is away")]),
         runs.begin_output(late, new_key(), lease_seconds=60),
         runs.finish(late, BatchStatus.COMPLETED, [file]),
     ):
@@ -432,6 +434,26 @@ async def test_progress_counts_the_attempts_anew(rows: Rows) -> None:
     await append(rows, job, block(1))
     rows.clock.pass_(31)
     assert (await claim(rows)).attempts == 2
+
+
+async def test_pauses_are_seen_by_all_until_the_end(rows: Rows) -> None:
+    who, other = await rows.principal(), await rows.principal("two")
+    first, job = await begin(rows, who)
+    _, second = await begin(rows, other)
+    assert await rows.batches.pauses() == []
+    busy, full = Pause("gpu", "m", "it is busy ü"), Pause(None, None, "its results cannot be stored")
+    await rows.batch_runs.set_pauses(job, [busy])
+    await rows.batch_runs.set_pauses(second, [full, busy])
+    assert (await rows.batches.get(who.project_id, first.id)).pauses == (busy,)
+    assert sorted(await rows.batches.pauses(), key=str) == sorted([busy, full], key=str), "each once"
+    await rows.batch_runs.set_pauses(second, [])
+    assert await rows.batches.pauses() == [busy]
+    task = await rows.batch_runs.begin(job)
+    assert task is not None
+    assert task.batch.pauses == (busy,), "the next worker knows them"
+    await rows.batch_runs.finish(job, BatchStatus.EXPIRED, [])
+    assert await rows.batches.pauses() == []
+    assert (await rows.batches.get(who.project_id, first.id)).pauses == ()
 
 
 async def test_the_state_is_read_without_blocks(rows: Rows) -> None:

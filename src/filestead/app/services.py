@@ -222,12 +222,17 @@ class Services:
             return "the blob store"
         return None
 
-    def find_paused_upstreams(self) -> list[PausedUpstream]:
-        """The model servers that receive no requests from this process now, and why; public: no addresses, no keys."""
-        return [
-            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
-            for paused in self._endpoints.paused()
-        ]
+    async def find_paused_upstreams(self) -> list[PausedUpstream]:
+        """The model servers that receive no requests now, and why; public: no addresses, no keys.
+
+        Of this process, and of those that run batches.
+        """
+        found = {(paused.name, paused.model): paused.reason for paused in self._endpoints.paused()}
+        with contextlib.suppress(DomainError):
+            for pause in await self._backends.batches.pauses():
+                if pause.upstream is not None:
+                    found.setdefault((pause.upstream, pause.model), pause.reason)
+        return [PausedUpstream(name=name, model=model, reason=reason) for (name, model), reason in found.items()]
 
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""

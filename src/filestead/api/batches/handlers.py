@@ -1,6 +1,5 @@
 """Operations on batches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -17,7 +16,6 @@ from filestead.domain.access import Principal
 from filestead.domain.batches.model import ResultKind
 from filestead.domain.batches.retrying import Retrying
 from filestead.domain.batches.service import Batches, CreatedBatch
-from filestead.wire import PausedUpstream
 from filestead.wire import batches as wire
 
 
@@ -29,7 +27,6 @@ class BatchHandlers:
     results: ResultResponses
     retrying: Retrying
     body_limits: BodyReadLimits
-    find_paused_upstreams: Callable[[], list[PausedUpstream]]
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches."""
@@ -46,7 +43,7 @@ class BatchHandlers:
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}."""
         batch = await self.batches.get(principal, _batch_id(request))
-        headers = eta_headers(batch) | paused_headers(batch, self.find_paused_upstreams())
+        headers = eta_headers(batch) | paused_headers(batch)
         return Response(wire.encode(batch_to_wire(batch)), headers=headers, media_type=JSON)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:

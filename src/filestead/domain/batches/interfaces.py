@@ -14,6 +14,7 @@ from filestead.domain.batches.model import (
     BatchTask,
     NewBatch,
     OutputFile,
+    Pause,
     ResultBlock,
     ResultKind,
     RunState,
@@ -48,6 +49,9 @@ class BatchRepository(Protocol):
 
         Raises `BatchCursorNotFound`.
         """
+
+    async def pauses(self) -> list[Pause]:
+        """Return the different pauses of the batches of all projects."""
 
     async def cancel(self, project_id: str, batch_id: str) -> Batch:
         """Set `cancelling`, and make the job due. Without effect on a batch that is cancelling or cancelled.
@@ -92,6 +96,9 @@ class BatchRunRepository(Protocol):
         appended again after `OutcomeUnknown`: those that are there already change nothing. Without blocks, it only
         reads the state. Progress resets the attempts of the job. Raises `QuotaExceeded`, without effect.
         """
+
+    async def set_pauses(self, job: Job, pauses: Sequence[Pause]) -> None:
+        """Replace the pauses of the batch. Its end removes them."""
 
     async def done_lines(self, batch_id: str) -> bytes:
         """Return the numbers of all lines that have a result, as little-endian unsigned integers of 4 bytes."""
