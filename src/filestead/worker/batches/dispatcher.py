@@ -6,7 +6,7 @@ One task for each model with waiting lines decides what is sent next; each line 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -113,6 +113,11 @@ class Dispatcher:
             if paused.model in (None, model)
         ]
 
+    def others_wait(self, dispatch: Dispatch) -> bool:
+        """Whether there are other lines for the model, of this batch or another; one of `dispatch` is in hand."""
+        model = self._models.get(dispatch.model)
+        return model is not None and any(each.queue.tokens > 0 for each in model.dispatches)
+
     async def close(self) -> None:
         """Stop; no batch is left."""
         tasks = [model.task for model in self._models.values()]
@@ -167,6 +172,10 @@ class _Model:
         self._dispatches[dispatch.queue] = dispatch
         self._queue.add(dispatch.queue)
         self.changed.set()
+
+    @property
+    def dispatches(self) -> Iterable[Dispatch]:
+        return self._dispatches.values()
 
     def remove(self, dispatch: Dispatch) -> None:
         if self._dispatches.pop(dispatch.queue, None) is not None:

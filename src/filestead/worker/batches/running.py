@@ -167,8 +167,9 @@ class BatchRun:
         """As in `LineSource`."""
         custom_id = self._custom_ids.pop(position)
         attempts = self._attempts.setdefault(position, Attempts())
-        delay = delay_before_retry(attempts, exchange)
         dispatch = self._dispatches[self._index.model_numbers[position]]
+        others_wait = exchange.kind == "busy" and self._dispatcher.others_wait(dispatch)
+        delay = delay_before_retry(attempts, exchange, others_wait=others_wait)
         self._busy.note(upstream, dispatch.model, exchange)
         if exchange.kind not in PAUSED_KINDS:
             dispatch.queue.answered(position)
