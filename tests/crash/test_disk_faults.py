@@ -111,7 +111,7 @@ def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
         ThreadedModels(ModelServer(script=lambda received: Fault("status", 200, {}, large))) as models,
         Server(disk / "data", reserve_bytes=RESERVE, upstream_url=models.url) as server,
     ):
-        filler = server.upload(b"x" * (12 * MIB))["id"]
+        filler = server.upload(b"x" * (24 * MIB))["id"]
         batch = create(server, lines(40))
         wait_until(lambda: "pauses, as its results cannot be stored now" in server.output, "pause")
         time.sleep(3)  # of further attempts
