@@ -5,9 +5,11 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from filestead.domain.batches.model import BatchError, BatchStatus
@@ -97,12 +99,12 @@ def api(runner: Server) -> Api:
 # --- create, retrieve -----------------------------------------------------------------------------------------------
 
 
-def test_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
+def test_case_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
     file = api.input()
     made = api.create(file)
     assert list(made) == BATCH
     assert re.fullmatch(r"batch_[0-9a-f]{32}", made["id"])
-    assert abs(int(made["id"][6:14], 16) - made["created_at"]) <= 1
+    assert int(made["id"][6:14], 16) == made["created_at"]
     assert (made["object"], made["status"], made["input_file_id"]) == ("batch", "validating", file)
     assert (made["endpoint"], made["completion_window"]) == ("/v1/chat/completions", "24h")
     assert made["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
@@ -143,7 +145,7 @@ def test_1_a_batch_on_the_wire(api: Api, worker: BatchWorker) -> None:
     assert content == result("a") + result("b") + result("c")
 
 
-def test_2_bytes_on_the_wire(api: Api) -> None:
+def test_case_2_bytes_on_the_wire(api: Api) -> None:
     response = api.client.post("/batches", json=api.form())
     made = response.json()
     assert response.text == json.dumps(made, indent=2), "indented, without a final newline"
@@ -158,7 +160,7 @@ def test_2_bytes_on_the_wire(api: Api) -> None:
         assert each.headers["content-type"] == "application/json"
 
 
-def test_5_6_21_39_refusals_of_create(api: Api) -> None:
+def test_cases_5_6_21_39_refusals_of_create(api: Api) -> None:
     before = api("GET", "/batches", limit=1)["first_id"]
     listed = ", ".join(f"'{each}'" for each in ENDPOINTS[:-1]) + f", and '{ENDPOINTS[-1]}'"
 
@@ -197,7 +199,7 @@ def test_5_6_21_39_refusals_of_create(api: Api) -> None:
     assert api("GET", "/batches", limit=1)["first_id"] == before, "nothing was created"
 
 
-def test_7_8_9_an_unusable_input_is_no_error_of_the_request(api: Api, worker: BatchWorker) -> None:
+def test_cases_7_8_9_an_unusable_input_is_no_error_of_the_request(api: Api, worker: BatchWorker) -> None:
     theirs = run_command(api.server.data_dir, "keys", "create", "--project", "theirs").stdout.strip()
     foreign = api.client.post(
         "/files",
@@ -256,7 +258,7 @@ def test_an_unknown_batch_is_not_found(api: Api) -> None:
         assert response.status_code == 404
 
 
-def test_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
+def test_case_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
     made = api.create(output_expires_after={"anchor": "created_at", "seconds": 3_600})
     job = worker.start(made["id"], 2)
     worker.append(job, result("a"))
@@ -269,7 +271,7 @@ def test_39_output_expires_after(api: Api, worker: BatchWorker) -> None:
         assert file["purpose"] == "batch_output"
 
 
-def test_42_an_idempotency_key(api: Api) -> None:
+def test_case_42_an_idempotency_key(api: Api) -> None:
     form, headers = api.form(api.input(), metadata={"a": "b", "c": "d"}), {"Idempotency-Key": "once"}
     first = api.client.post("/batches", json=form, headers=headers)
     form["metadata"] = {"c": "d", "a": "b"}
@@ -306,7 +308,7 @@ def test_other_windows_where_the_settings_name_them(tmp_path: Path) -> None:
 # --- list -----------------------------------------------------------------------------------------------------------
 
 
-def test_37_pages_of_batches(api: Api) -> None:
+def test_case_37_pages_of_batches(api: Api) -> None:
     made = [api("POST", "/batches", api.form())["id"] for _ in range(5)][::-1]
 
     def page(**query: Any) -> tuple[list[str], bool]:
@@ -330,7 +332,7 @@ def test_37_pages_of_batches(api: Api) -> None:
 # --- cancel ---------------------------------------------------------------------------------------------------------
 
 
-def test_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
+def test_case_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     cancelled = api("POST", f"/batches/{made['id']}/cancel")
     assert (cancelled["status"], cancelled["cancelling_at"] is None) == ("cancelling", False)
@@ -341,7 +343,7 @@ def test_22_cancelled_while_validating(api: Api, worker: BatchWorker) -> None:
     assert (ended["finalizing_at"], ended["cancelled_at"] is None) == (None, False)
 
 
-def test_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) -> None:
+def test_case_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) -> None:
     made = api.create(api.input(*"abcdefgh"))
     job = worker.start(made["id"], 8)
     worker.append(job, *(result(each) for each in "abcd"))
@@ -355,7 +357,7 @@ def test_23_cancelled_lines_are_no_failed_ones(api: Api, worker: BatchWorker) ->
         assert len(api.client.get(f"/files/{ended[name]}/content").content.splitlines()) == 4
 
 
-def test_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
+def test_case_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     first = api("POST", f"/batches/{made['id']}/cancel")
     assert api("POST", f"/batches/{made['id']}/cancel") == first
@@ -378,7 +380,7 @@ def test_24_cancelled_twice_and_too_late(api: Api, worker: BatchWorker) -> None:
 # --- while it runs --------------------------------------------------------------------------------------------------
 
 
-def test_38_an_input_that_is_deleted_is_still_read(api: Api, worker: BatchWorker) -> None:
+def test_case_38_an_input_that_is_deleted_is_still_read(api: Api, worker: BatchWorker) -> None:
     file = api.input()
     key = api.server.place.sql("SELECT blob_key FROM files WHERE id = ?", file)[0][0]
     made = api.create(file)
@@ -402,7 +404,7 @@ def test_the_time_left(api: Api, worker: BatchWorker) -> None:
     assert "x-filestead-batch-eta" not in api.client.get(path).headers
 
 
-def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> None:
+def test_case_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     path = f"/batches/{made['id']}/output"
 
@@ -448,7 +450,7 @@ def test_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> N
     assert read()[0] == 404
 
 
-def test_41_a_reader_goes_on_in_the_file_when_the_batch_ends(api: Api, worker: BatchWorker) -> None:
+def test_case_41_a_reader_goes_on_in_the_file_when_the_batch_ends(api: Api, worker: BatchWorker) -> None:
     """More than the buffers of both sides hold, so that most of it is read after the sweep of the journal."""
     made = api.create()
     lines = [result(str(number), text="x" * 1_000_000) for number in range(24)]
@@ -531,6 +533,37 @@ def test_a_new_batch_of_the_lines_that_are_left(api: Api, worker: BatchWorker) -
     status, message, _, code = api.fails("POST", retry)
     assert (status, code) == (409, "nothing_to_retry")
     assert message == f"The batch cannot be repeated: its input file {file} was deleted or has expired."
+
+
+def test_a_retry_with_an_idempotency_key(api: Api, worker: BatchWorker) -> None:
+    made = api.create(api.input())
+    job = worker.start(made["id"], 1)
+    worker.append(job, result("a"), kind=ERROR)
+    worker.finish(job)
+    path, headers = f"/batches/{made['id']}/retry", {"Idempotency-Key": "retry-once"}
+
+    def send(_: int = 0) -> httpx2.Response:
+        return api.client.post(path, headers=headers)
+
+    def inputs() -> list[str]:
+        page = api("GET", "/files", purpose="batch", limit=1_000)
+        return [file["id"] for file in page["data"] if file["filename"] == f"{made['id']}_retry.jsonl"]
+
+    with ThreadPoolExecutor(6) as threads:
+        responses = list(threads.map(send, range(6)))
+    assert [response.status_code for response in responses] == [200] * 6
+    (again,) = {response.json()["id"] for response in responses}
+    assert sorted("idempotent-replayed" in response.headers for response in responses) == [False] + [True] * 5
+    assert len(inputs()) == 1, "one batch and one input"
+    api.client.delete(f"/files/{inputs()[0]}")
+    replayed = send()
+    assert (replayed.status_code, replayed.json()["id"]) == (200, again)
+    assert inputs() == [], "nothing is stored for a repetition"
+    assert api.client.post(path).json()["id"] != again, "without a key, each request makes a batch"
+    reused = api.client.post("/batches", json=api.form(), headers=headers)
+    assert reused.json()["error"]["code"] == "idempotency_key_reused"
+    other = api.client.post(f"/batches/{again}/retry", headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (400, "idempotency_key_reused")
 
 
 def test_what_has_nothing_to_repeat(api: Api, worker: BatchWorker) -> None:

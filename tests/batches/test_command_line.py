@@ -87,7 +87,7 @@ def test_a_batch_that_fails_in_validation(cli: CommandLine) -> None:
     assert "line 2: invalid_url:" in done.err
 
 
-def test_official_commands(cli: CommandLine, server: Server) -> None:
+def test_case_45_official_commands(cli: CommandLine, server: Server) -> None:
     file_id = server.upload(encode(lines(2)), purpose="batch", name="in.jsonl")["id"]
     words = ("--completion-window", "24h", "--endpoint", CHAT, "--input-file-id", file_id)
     batch_id = cli("batches", "create", *words, "-r", "--transform", "id").out.strip()

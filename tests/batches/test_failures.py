@@ -5,18 +5,31 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import counts, create, get, has_counts, ids, line, lines, results, wait
 from tests.support.model_server import Fault, ModelServer, Received
 from tests.support.servers import Server
+
+HEADER = "x-filestead-batch-paused"
 
 
 def text_of(received: Received) -> str:
     return str(received.json["messages"][-1]["content"])
 
 
+def header_of(server: Server, batch: Any) -> str:
+    """Wait until the batch says why it waits."""
+    deadline = time.monotonic() + 20
+    while not (said := server.client.get(f"/batches/{batch['id']}").headers.get(HEADER)):
+        assert time.monotonic() < deadline, get(server, batch)
+        time.sleep(0.05)
+    return said
+
+
 def paused(server: Server) -> list[dict[str, Any]]:
-    response = server.client.get(server.origin + "/health/ready")
+    response = httpx2.get(server.origin + "/health/ready")
     assert response.status_code == 200
     found: list[dict[str, Any]] = response.json().get("paused_upstreams", [])
     return found
@@ -147,7 +160,7 @@ def test_case_40_a_full_quota(models: ThreadedModels, tmp_path: Path) -> None:
         while "pauses, as its results cannot be stored now" not in server.output:
             assert time.monotonic() < deadline, get(server, created)
             time.sleep(0.1)
-        time.sleep(1)
+        assert "its results cannot be stored now: project quota of 1000000 bytes" in header_of(server, created)
         held = get(server, created)
         assert held["status"] == "in_progress"
         sent = len(models.server.requests)
@@ -177,15 +190,49 @@ def test_a_line_that_alone_is_refused_stops_neither_its_batch_nor_others(
     assert not paused(server)
 
 
+def test_a_batch_says_that_its_last_line_is_refused_again_and_again(server: Server, models: ThreadedModels) -> None:
+    """That is no failure: the line waits until the window ends. Other batches go on."""
+    models.server.script = lambda received: Fault.busy(retry_after=0.2) if text_of(received) == "text 7" else None
+    created = create(server, lines(10))
+    wait(server, created, has_counts(completed=9))
+    assert HEADER not in server.client.get(f"/batches/{created['id']}").headers, "it may be a moment"
+    said = header_of(server, created)
+    assert said == "default: the endpoint is busy (429), and has accepted no line of late"
+    assert [each["reason"] for each in paused(server)] == [
+        "the endpoint is busy (429), and has accepted no line of late"
+    ]
+    assert counts(wait(server, create(server, lines(6)))) == (6, 6, 0)
+    assert counts(get(server, created)) == (10, 9, 0)
+    models.server.script = None
+    assert counts(wait(server, created)) == (10, 10, 0)
+    assert HEADER not in server.client.get(f"/batches/{created['id']}").headers
+    assert paused(server) == []
+
+
+def test_every_process_says_why_a_batch_waits(tmp_path: Path) -> None:
+    """One process of three runs it."""
+    with (
+        ThreadedModels(ModelServer(instant=True, key="sk-right")) as models,
+        Server(tmp_path / "data", "--workers", "3", upstream_url=models.url, upstream_api_key="sk-wrong") as server,
+    ):
+        created = create(server, lines(20))
+        said = header_of(server, created)
+        assert said == "default: it refuses the key (401): check the API key of this endpoint"
+        for _ in range(30):  # each on a connection of its own, to any process
+            headers = {"Authorization": f"Bearer {server.key}"}
+            response = httpx2.get(f"{server.base_url}/batches/{created['id']}", headers=headers)
+            assert response.headers.get(HEADER) == said
+            assert [each["name"] for each in paused(server)] == ["default"]
+        models.server.key = "sk-wrong"
+        assert wait(server, created, seconds=90)["status"] == "completed"
+        for _ in range(10):
+            assert HEADER not in httpx2.get(f"{server.base_url}/batches/{created['id']}", headers=headers).headers
+
+
 def test_a_batch_says_that_its_model_server_refuses_it(server: Server, models: ThreadedModels) -> None:
     models.server.script = lambda received: Fault.of_status(403)
     created = create(server, lines(5))
-    deadline = time.monotonic() + 20
-    header = "x-filestead-upstream-paused"
-    while not (said := server.client.get(f"/batches/{created['id']}").headers.get(header)):
-        assert time.monotonic() < deadline, get(server, created)
-        time.sleep(0.05)
-    assert said == "default: it refuses the key (403): check the API key of this endpoint"
+    assert header_of(server, created) == "default: it refuses the key (403): check the API key of this endpoint"
     assert server.client.post(f"/batches/{created['id']}/cancel").status_code == 200
     wait(server, created)
-    assert header not in server.client.get(f"/batches/{created['id']}").headers
+    assert HEADER not in server.client.get(f"/batches/{created['id']}").headers

@@ -47,9 +47,10 @@ def test_case_9_another_purpose(server: Server) -> None:
     assert faults(wait(server, create_of(server, file_id))) == [("invalid_request", None, "file_id")]
 
 
-def test_case_10_a_line_that_is_not_json(server: Server) -> None:
+def test_case_10_a_line_that_is_not_json(server: Server, models: ThreadedModels) -> None:
     failed = wait(server, create(server, [line("a"), "{broken", line("c")]))
     assert faults(failed) == [("invalid_json_line", 2, None)]
+    assert models.server.requests == []
 
 
 def test_case_11_missing_members(server: Server) -> None:

@@ -129,7 +129,7 @@ def test_the_progress_without_a_terminal_is_a_line_for_each_status(bare: Command
 
 
 def test_the_progress_says_what_a_batch_waits_for(bare: CommandLine) -> None:
-    headers = {"x-filestead-upstream-paused": "gpu: it does not know the model \x1b[2J"}
+    headers = {"x-filestead-batch-paused": "gpu: it does not know the model \x1b[2J"}
     with OtherServer([RUNNING[1], COMPLETED], FILES, headers) as other:
         done = to(other, bare)("batches", "wait", BATCH_ID)
     assert "in_progress: 1 of 2 lines, waits for gpu: it does not know the model" in done.err

@@ -1,5 +1,6 @@
 """Batches and the work on them, for the tests of their repositories."""
 
+import secrets
 from typing import Any
 
 from filestead.blobs.keys import new_key
@@ -34,7 +35,7 @@ async def create(
     rows: Rows, who: Principal, input_file_id: str = "file-none", *, rate: int = 0, **values: Any
 ) -> Batch:
     given: dict[str, Any] = {
-        "id": new_id("batch_"),
+        "random": secrets.token_hex(12),
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
         "window_seconds": DAY,

@@ -13,6 +13,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.domain.batches.model import (
     BatchError,
     BatchStatus,
+    Pause,
     RequestCounts,
     ResultKind,
     RunState,
@@ -141,7 +142,7 @@ async def test_another_project_sees_nothing(rows: Rows) -> None:
     assert (await rows.batches.get(who.project_id, batch.id)).status is BatchStatus.IN_PROGRESS
 
 
-async def test_37_batches_of_one_second_are_listed_once_each_newest_first(rows: Rows) -> None:
+async def test_case_37_batches_of_one_second_are_listed_once_each_newest_first(rows: Rows) -> None:
     who = await rows.principal()
     made = [(await create(rows, who)).id for _ in range(250)]
     await create(rows, await rows.principal("two"))
@@ -161,7 +162,17 @@ async def test_37_batches_of_one_second_are_listed_once_each_newest_first(rows: 
     assert [batch.id for batch in batches] == [*made[::-1], older.id]
 
 
-async def test_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:
+async def test_an_id_begins_with_the_time_of_the_database(rows: Rows) -> None:
+    """So that it is in the order of `created_at`, whatever the clocks of the nodes say."""
+    who = await rows.principal()
+    for seconds in (0, 100_000, -300_000):
+        rows.clock.pass_(seconds)
+        batch = await create(rows, who)
+        assert batch.id[:14] == f"batch_{batch.created_at:08x}"
+        assert len(batch.id) == len("batch_") + 32
+
+
+async def test_case_42_an_idempotency_key_makes_one_batch(rows: Rows) -> None:
     who, other = await rows.principal(), await rows.principal("two")
     values = {"idempotency_key": "k", "fingerprint": "f"}
     made = await asyncio.gather(*(create(rows, who, **values) for _ in range(8)))
@@ -216,7 +227,7 @@ async def test_cancelling_makes_the_job_due_unless_it_is_held(rows: Rows) -> Non
     assert await count(rows, "jobs", "kind = 'batch'") == 0
 
 
-async def test_24_a_batch_past_its_end_is_not_cancelled(rows: Rows) -> None:
+async def test_case_24_a_batch_past_its_end_is_not_cancelled(rows: Rows) -> None:
     who = await rows.principal()
     for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.FAILED, BatchStatus.FINALIZING):
         batch, job = await begin(rows, who)
@@ -276,7 +287,7 @@ async def test_a_failed_validation_ends_the_batch(rows: Rows) -> None:
         await rows.batch_runs.fail(job, errors)
 
 
-async def test_22_a_batch_that_is_cancelled_while_validating_has_no_lines(rows: Rows) -> None:
+async def test_case_22_a_batch_that_is_cancelled_while_validating_has_no_lines(rows: Rows) -> None:
     who = await rows.principal()
     for fails in (True, False):
         batch = await create(rows, who)
@@ -330,7 +341,7 @@ async def test_a_job_of_a_batch_that_has_ended_is_removed(rows: Rows) -> None:
 # --- the journal ----------------------------------------------------------------------------------------------------
 
 
-async def test_26_the_journal_is_what_was_appended_in_any_order_after_any_loss(rows: Rows) -> None:
+async def test_case_26_the_journal_is_what_was_appended_in_any_order_after_any_loss(rows: Rows) -> None:
     """Random groups, appended once or again, by workers that lose their lease in between."""
     random = Random(7)
     who = await rows.principal()
@@ -400,6 +411,7 @@ async def test_a_worker_that_has_lost_its_lease_commits_nothing(rows: Rows) -> N
         runs.start(late, Validated(9, None)),
         runs.fail(late, [BatchError("c", "m")]),
         runs.start_finalizing(late),
+        runs.set_pauses(late, [Pause("gpu", None, "it is away")]),
         runs.begin_output(late, new_key(), lease_seconds=60),
         runs.finish(late, BatchStatus.COMPLETED, [file]),
     ):
@@ -424,6 +436,26 @@ async def test_progress_counts_the_attempts_anew(rows: Rows) -> None:
     assert (await claim(rows)).attempts == 2
 
 
+async def test_pauses_are_seen_by_all_until_the_end(rows: Rows) -> None:
+    who, other = await rows.principal(), await rows.principal("two")
+    first, job = await begin(rows, who)
+    _, second = await begin(rows, other)
+    assert await rows.batches.pauses() == []
+    busy, full = Pause("gpu", "m", "it is busy ü"), Pause(None, None, "its results cannot be stored")
+    await rows.batch_runs.set_pauses(job, [busy])
+    await rows.batch_runs.set_pauses(second, [full, busy])
+    assert (await rows.batches.get(who.project_id, first.id)).pauses == (busy,)
+    assert sorted(await rows.batches.pauses(), key=str) == sorted([busy, full], key=str), "each once"
+    await rows.batch_runs.set_pauses(second, [])
+    assert await rows.batches.pauses() == [busy]
+    task = await rows.batch_runs.begin(job)
+    assert task is not None
+    assert task.batch.pauses == (busy,), "the next worker knows them"
+    await rows.batch_runs.finish(job, BatchStatus.EXPIRED, [])
+    assert await rows.batches.pauses() == []
+    assert (await rows.batches.get(who.project_id, first.id)).pauses == ()
+
+
 async def test_the_state_is_read_without_blocks(rows: Rows) -> None:
     who = await rows.principal()
     batch, job = await begin(rows, who)
@@ -439,7 +471,7 @@ async def test_the_state_is_read_without_blocks(rows: Rows) -> None:
 # --- quota ----------------------------------------------------------------------------------------------------------
 
 
-async def test_40_results_that_exceed_the_quota_are_not_recorded(rows: Rows) -> None:
+async def test_case_40_results_that_exceed_the_quota_are_not_recorded(rows: Rows) -> None:
     who = await rows.principal()
     batch, job = await begin(rows, who)
     other = await add(rows, who, 100)
@@ -504,7 +536,7 @@ async def garbage(rows: Rows) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["deleted", "expired"])
-async def test_38_the_input_stays_as_long_as_it_is_needed(rows: Rows, way: str) -> None:
+async def test_case_38_the_input_stays_as_long_as_it_is_needed(rows: Rows, way: str) -> None:
     who = await rows.principal()
     await rows.files.observe_clock()
     file = await add_input(rows, who, expires_after_seconds=3_600)

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.batches.models import ThreadedModels
-from tests.batches.runs import create, lines
+from tests.batches.runs import create, get, lines, results, wait
 from tests.crash.harness import (
     Victim,
     end_claims,
@@ -111,13 +111,25 @@ def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
         ThreadedModels(ModelServer(script=lambda received: Fault("status", 200, {}, large))) as models,
         Server(disk / "data", reserve_bytes=RESERVE, upstream_url=models.url) as server,
     ):
-        filler = server.upload(b"x" * (12 * MIB))["id"]
+        filler = server.upload(b"x" * (24 * MIB))["id"]
         batch = create(server, lines(40))
         wait_until(lambda: "pauses, as its results cannot be stored now" in server.output, "pause")
         time.sleep(3)  # of further attempts
         assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > RESERVE // 2
-        assert server.client.post(f"/batches/{batch['id']}/cancel").status_code == 200
+        begun = time.monotonic()
+        cancelled = server.client.post(f"/batches/{batch['id']}/cancel")
+        assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelling")
+        assert time.monotonic() - begun < 2, "the API does not wait for the disk"
+        asked = len(models.server.requests)
+        time.sleep(2)
+        assert get(server, batch)["status"] == "cancelling"
         assert server.client.delete(f"/files/{filler}").status_code == 200
+        done = wait(server, batch, seconds=30)
+        assert (done["status"], done["request_counts"]["failed"]) == ("cancelled", 0)
+        assert len(models.server.requests) == asked, "nothing is sent after the cancel"
+        assert {each["custom_id"] for file in results(server, done) for each in file} == {
+            each["custom_id"] for each in lines(40)
+        }
 
 
 def test_a_disk_without_a_free_byte(disk: Path) -> None:

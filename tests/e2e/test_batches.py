@@ -48,7 +48,7 @@ def create(client: OpenAI, *lines: str, **options: Any) -> openai.types.Batch:
     )
 
 
-def test_a_batch_from_creation_to_its_files(client: OpenAI, worker: BatchWorker) -> None:
+def test_case_45_a_batch_from_creation_to_its_files(client: OpenAI, worker: BatchWorker) -> None:
     made = create(
         client, "a", "b", metadata={"k": "v"}, output_expires_after={"anchor": "created_at", "seconds": 7_200}
     )
@@ -73,14 +73,14 @@ def test_a_batch_from_creation_to_its_files(client: OpenAI, worker: BatchWorker)
     assert {file.id for file in client.files.list(purpose="batch_output")} >= {batch.output_file_id}
 
 
-def test_37_all_pages(runner: Server) -> None:
+def test_case_37_all_pages(runner: Server) -> None:
     client = OpenAI(base_url=runner.base_url, api_key=new_project(runner, "pages"), max_retries=0)
     made = [create(client, "a").id for _ in range(7)]
     assert [batch.id for batch in client.batches.list(limit=2)] == made[::-1]
     assert [batch.id for batch in client.batches.list(limit=3, after=made[3])] == made[2::-1]
 
 
-def test_24_cancelling(client: OpenAI, worker: BatchWorker, sent: list[httpx2.Request]) -> None:
+def test_case_24_cancelling(client: OpenAI, worker: BatchWorker, sent: list[httpx2.Request]) -> None:
     made = create(client, "a")
     assert client.batches.cancel(made.id).status == "cancelling"
     worker.finish(worker.claim(made.id))

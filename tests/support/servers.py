@@ -45,14 +45,18 @@ class Server:
         if key is not None:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
         code = f"from {module} import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "serve", *arguments], stdout=self._output, stderr=self._output, env=environment
-        )
+        self.process = self._start(arguments, code, environment)
         self.base_url = self._wait_for_address() + "/v1"
         self.client = httpx2.Client(
             base_url=self.base_url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=60
         )
         self._wait_until_ready()
+
+    def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
+        """Start the process."""
+        return subprocess.Popen(
+            [sys.executable, "-c", code, "serve", *arguments], stdout=self._output, stderr=self._output, env=environment
+        )
 
     @property
     def output(self) -> str:

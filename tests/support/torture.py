@@ -33,6 +33,7 @@ PARTS = (
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
     Part("repetitions", 30, ("tests", "-m", "torture", f"--ignore={PROGRAMS}", f"--ignore={MODEL_PROGRAMS}")),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
+    Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
 )
 

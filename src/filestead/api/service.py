@@ -45,8 +45,8 @@ class ServiceHandlers:
     find_unavailable_component: Callable[[], Awaitable[str | None]]
     """Returns the component without which uploads fail, or None."""
     build_openapi: Callable[[], bytes]
-    find_paused_upstreams: Callable[[], list[wire.PausedUpstream]]
-    """Returns the model servers that receive no requests of batches now, and why."""
+    find_paused_upstreams: Callable[[], Awaitable[list[wire.PausedUpstream]]]
+    """Returns the model servers that receive no requests now, and why."""
     collect_metrics: Callable[[], Awaitable[bytes]]
     """Returns the metrics as Prometheus text."""
 
@@ -67,7 +67,7 @@ class ServiceHandlers:
             message = f"Not ready: {component} is unavailable. See the log of the server for the reason."
             error = ErrorResponse(503, message, None, "not_ready", SERVER_ERROR, {"retry-after": "2"})
             return error.to_response()
-        if paused := self.find_paused_upstreams():
+        if paused := await self.find_paused_upstreams():
             return Response(wire.encode(wire.Readiness(status="ok", paused_upstreams=paused)), media_type=JSON)
         return Response(STATUS, media_type=JSON)
 

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from filestead.app.batches import BatchRunner, build_batch_runner
@@ -160,7 +160,7 @@ class Services:
         )
         self.batches = Batches(
             backends.batches,
-            new_id=_new_batch_id,
+            new_random=lambda: secrets.token_hex(12),
             windows=settings.batch_window_seconds,
             has_upstream=lambda: settings.has_upstream,
             batches_per_hour=settings.batches_per_hour,
@@ -222,12 +222,17 @@ class Services:
             return "the blob store"
         return None
 
-    def find_paused_upstreams(self) -> list[PausedUpstream]:
-        """The model servers that receive no requests from this process now, and why; public: no addresses, no keys."""
-        return [
-            PausedUpstream(name=paused.name, model=paused.model, reason=paused.reason)
-            for paused in self._endpoints.paused()
-        ]
+    async def find_paused_upstreams(self) -> list[PausedUpstream]:
+        """The model servers that receive no requests now, and why; public: no addresses, no keys.
+
+        Of this process, and of those that run batches.
+        """
+        found = {(paused.name, paused.model): paused.reason for paused in self._endpoints.paused()}
+        with contextlib.suppress(DomainError):
+            for pause in await self._backends.batches.pauses():
+                if pause.upstream is not None:
+                    found.setdefault((pause.upstream, pause.model), pause.reason)
+        return [PausedUpstream(name=name, model=model, reason=reason) for (name, model), reason in found.items()]
 
     async def _add_embed_jobs(self) -> None:
         """Add jobs for stores that have vectors of another model, or none: the settings have changed, or a job died."""
@@ -298,11 +303,6 @@ def _build_pool(settings: Settings) -> SandboxPool:
     limits = _sandbox_limits(settings)
     prepare = PREPARE_WITH_VECTORS if settings.embeddings == "local" else PREPARE
     return SandboxPool(settings.indexing_processes, limits, task=TASK, prepare=prepare)
-
-
-def _new_batch_id() -> str:
-    """A fresh id in the recorded form: 8 hexadecimal digits of the time, then 24 random ones."""
-    return f"batch_{int(time()):08x}{secrets.token_hex(12)}"
 
 
 def _ranker() -> Ranker:

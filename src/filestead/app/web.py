@@ -66,7 +66,6 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
             ResultResponses(services.batch_results),
             services.batch_retrying,
             body_limits,
-            services.find_paused_upstreams,
         ),
         ServiceHandlers(
             services.find_unavailable_component,

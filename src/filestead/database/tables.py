@@ -407,6 +407,7 @@ batches = sa.Table(
     sa.Column("reasoning_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("total_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("lines_per_second", sa.Float),
+    sa.Column("pauses", Text, comment="JSON: why it sends no lines now; null if it does"),
     sa.Column("output_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
     sa.Column("error_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
     sa.Column("bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="for the journal"),
@@ -492,5 +493,7 @@ to_sweep = batches.c.to_sweep == 1
 sa.Index("batches_to_sweep", batches.c.seq, sqlite_where=to_sweep, postgresql_where=to_sweep)
 reserving = batches.c.bytes_reserved > 0
 sa.Index("batches_reserving", batches.c.project_id, sqlite_where=reserving, postgresql_where=reserving)
+paused = batches.c.pauses.is_not(None)
+sa.Index("batches_paused", batches.c.seq, sqlite_where=paused, postgresql_where=paused)
 not_ready = index_segments.c.state != "ready"
 sa.Index("index_segments_not_ready", index_segments.c.id, sqlite_where=not_ready, postgresql_where=not_ready)

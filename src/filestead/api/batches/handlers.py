@@ -1,6 +1,5 @@
 """Operations on batches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -16,8 +15,7 @@ from filestead.api.http.routing import JSON
 from filestead.domain.access import Principal
 from filestead.domain.batches.model import ResultKind
 from filestead.domain.batches.retrying import Retrying
-from filestead.domain.batches.service import Batches
-from filestead.wire import PausedUpstream
+from filestead.domain.batches.service import Batches, CreatedBatch
 from filestead.wire import batches as wire
 
 
@@ -29,15 +27,12 @@ class BatchHandlers:
     results: ResultResponses
     retrying: Retrying
     body_limits: BodyReadLimits
-    find_paused_upstreams: Callable[[], list[PausedUpstream]]
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches."""
         key = parse_idempotency_key(request)
         form = parsing.new_batch(await read_json_object(request, self.body_limits), self.batches.windows)
-        created = await self.batches.create(principal, form, idempotency_key=key)
-        headers = {"idempotent-replayed": "true"} if created.replayed else {}
-        return Response(wire.encode(batch_to_wire(created.batch)), headers=headers, media_type=JSON)
+        return _created(await self.batches.create(principal, form, idempotency_key=key))
 
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches."""
@@ -48,7 +43,7 @@ class BatchHandlers:
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}."""
         batch = await self.batches.get(principal, _batch_id(request))
-        headers = eta_headers(batch) | paused_headers(batch, self.find_paused_upstreams())
+        headers = eta_headers(batch) | paused_headers(batch)
         return Response(wire.encode(batch_to_wire(batch)), headers=headers, media_type=JSON)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
@@ -58,8 +53,8 @@ class BatchHandlers:
 
     async def retry(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches/{batch_id}/retry."""
-        created = await self.retrying.retry(principal, _batch_id(request))
-        return Response(wire.encode(batch_to_wire(created.batch)), media_type=JSON)
+        key = parse_idempotency_key(request)
+        return _created(await self.retrying.retry(principal, _batch_id(request), idempotency_key=key))
 
     async def output(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}/output."""
@@ -68,6 +63,11 @@ class BatchHandlers:
     async def errors(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}/errors."""
         return await self.results.respond(request, principal, _batch_id(request), ResultKind.ERROR)
+
+
+def _created(created: CreatedBatch) -> Response:
+    headers = {"idempotent-replayed": "true"} if created.replayed else {}
+    return Response(wire.encode(batch_to_wire(created.batch)), headers=headers, media_type=JSON)
 
 
 def _batch_id(request: Request) -> str:

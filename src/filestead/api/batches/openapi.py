@@ -69,7 +69,7 @@ ETA = {
     },
     PAUSED_HEADER: {
         "schema": {"type": "string"},
-        "description": "Model servers of a running batch that receive no requests now, and why.",
+        "description": "Why a running batch sends no lines now, or none to some of its model servers.",
     },
 }
 _HEADERS = {

@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 
 from filestead.domain.batches.model import TERMINAL, Batch, BatchError, BatchStatus, TokenUsage
-from filestead.wire import PausedUpstream
 from filestead.wire import batches as wire
 
 ETA_HEADER = "x-filestead-batch-eta"
-PAUSED_HEADER = "x-filestead-upstream-paused"
+PAUSED_HEADER = "x-filestead-batch-paused"
 STATUS_HEADER = "x-filestead-batch-status"
 
 
@@ -55,16 +54,11 @@ def eta_headers(batch: Batch) -> dict[str, str]:
     return {ETA_HEADER: str(math.ceil(left / batch.lines_per_second))}
 
 
-def paused_headers(batch: Batch, paused: Sequence[PausedUpstream]) -> dict[str, str]:
-    """Build the header that says which model servers of a running batch receive no requests now, and why."""
-    if batch.status is not BatchStatus.IN_PROGRESS:
-        return {}
-    reasons = [
-        f"{each.name}: {each.reason}"
-        for each in paused
-        if each.model is None or batch.model is None or each.model == batch.model
-    ]
-    return {PAUSED_HEADER: "; ".join(reasons).encode("ascii", "replace").decode()} if reasons else {}
+def paused_headers(batch: Batch) -> dict[str, str]:
+    """Build the header that says why a batch sends no lines now, or none to some model servers."""
+    reasons = [f"{each.upstream or each.model or 'batch'}: {each.reason}" for each in batch.pauses]
+    text = "".join(char if " " <= char <= "~" else "?" for char in "; ".join(reasons))
+    return {PAUSED_HEADER: text} if reasons else {}
 
 
 def _errors_to_wire(errors: Sequence[BatchError]) -> wire.BatchErrors:

@@ -14,6 +14,7 @@ from filestead.domain.batches.model import (
     BatchTask,
     NewBatch,
     OutputFile,
+    Pause,
     ResultBlock,
     ResultKind,
     RunState,
@@ -30,11 +31,15 @@ class BatchRepository(Protocol):
     async def create(self, project_id: str, organization_id: str, user_id: str, new: NewBatch, *, rate: int) -> Batch:
         """Create a batch in `validating` with its job, and pin the content of its input file.
 
+        Its id is made of the time of creation as 8 hexadecimal digits, and `random`.
         The file need not exist: then the batch fails in validation. From here on the content stays until the batch
         ends, whatever happens to the file. A repeated idempotency key returns the earlier batch, or raises
         `BatchKeyReused` if the fingerprint differs. At most `rate` batches an hour of a project; raises
         `BatchRateLimited`.
         """
+
+    async def find_by_key(self, project_id: str, key: str, fingerprint: str) -> Batch | None:
+        """Return the batch that was created with an idempotency key. Raises `BatchKeyReused` as `create`."""
 
     async def get(self, project_id: str, batch_id: str) -> Batch:
         """Return the batch. Raises `BatchNotFound`."""
@@ -44,6 +49,9 @@ class BatchRepository(Protocol):
 
         Raises `BatchCursorNotFound`.
         """
+
+    async def pauses(self) -> list[Pause]:
+        """Return the different pauses of the batches of all projects."""
 
     async def cancel(self, project_id: str, batch_id: str) -> Batch:
         """Set `cancelling`, and make the job due. Without effect on a batch that is cancelling or cancelled.
@@ -88,6 +96,9 @@ class BatchRunRepository(Protocol):
         appended again after `OutcomeUnknown`: those that are there already change nothing. Without blocks, it only
         reads the state. Progress resets the attempts of the job. Raises `QuotaExceeded`, without effect.
         """
+
+    async def set_pauses(self, job: Job, pauses: Sequence[Pause]) -> None:
+        """Replace the pauses of the batch. Its end removes them."""
 
     async def done_lines(self, batch_id: str) -> bytes:
         """Return the numbers of all lines that have a result, as little-endian unsigned integers of 4 bytes."""

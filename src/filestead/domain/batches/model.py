@@ -62,6 +62,16 @@ class TokenUsage(NamedTuple):
     total_tokens: int = 0
 
 
+class Pause(NamedTuple):
+    """Why a batch sends no lines now, or none to some of its model servers."""
+
+    upstream: str | None
+    """The name of the model server; None if it is not for one."""
+    model: str | None
+    """None if it is for all models."""
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch. Stamps are None until the batch gets there."""
@@ -92,13 +102,16 @@ class Batch:
     metadata: Mapping[str, str] | None
     lines_per_second: float | None = None
     """The recent rate, from which the time left is estimated; None unless it runs."""
+    pauses: Sequence[Pause] = ()
+    """As its worker saw them a second ago; empty unless it runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
     """A batch to create."""
 
-    id: str
+    random: str
+    """The end of its id."""
     endpoint: str
     completion_window: str
     window_seconds: int

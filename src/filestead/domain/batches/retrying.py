@@ -4,6 +4,7 @@ The new batch has an input file of its own, with the original lines.
 """
 
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -28,9 +29,23 @@ class Retrying:
         self._files = files
         self._run_in_thread = run_in_thread
 
-    async def retry(self, principal: Principal, batch_id: str) -> CreatedBatch:
-        """Create the new batch. Raises `NothingToRetry`, and the errors of an upload and of a new batch."""
+    async def retry(self, principal: Principal, batch_id: str, *, idempotency_key: str | None = None) -> CreatedBatch:
+        """Create the new batch. Raises `NothingToRetry`, and the errors of an upload and of a new batch.
+
+        A repeated idempotency key returns the earlier batch, and stores no further input.
+        """
         batch = await self._batches.get(principal, batch_id)
+        if idempotency_key is not None:
+            earlier = await self._batches.find_retry(principal, batch_id, idempotency_key)
+            if earlier is not None:
+                return CreatedBatch(earlier, replayed=True)
+        input_file = await self._input(principal, batch, idempotency_key)
+        form = NewBatchForm(input_file.id, batch.endpoint, self._window_of(batch), batch.metadata)
+        return await self._batches.create(principal, form, idempotency_key=idempotency_key, retry_of=batch_id)
+
+    async def _input(self, principal: Principal, batch: Batch, idempotency_key: str | None) -> File:
+        """The input of the new batch."""
+        batch_id = batch.id
         if batch.status not in TERMINAL:
             raise NothingToRetry(batch_id, f"has not ended: its status is '{batch.status.value}'")
         if batch.status is BatchStatus.FAILED:
@@ -44,10 +59,11 @@ class Retrying:
             error_file = await self._file(principal, batch, batch.error_file_id, "error")
             wanted = await self._custom_ids(error_file)
             source = _Selection(batch, input_file, self._selected(batch, input_file, wanted))
-            input_file = (await self._files.create(principal, source)).file
-        # Otherwise it was cancelled while it was validated: all of its lines are to be repeated.
-        form = NewBatchForm(input_file.id, batch.endpoint, self._window_of(batch), batch.metadata)
-        return await self._batches.create(principal, form, retry_of=batch_id)
+            # Requests with the same key that come at the same time, or after a crash, store one file.
+            key = None if idempotency_key is None else _input_key(batch_id, idempotency_key)
+            return (await self._files.create(principal, source, idempotency_key=key)).file
+        # It was cancelled while it was validated: all of its lines are to be repeated.
+        return input_file
 
     def _window_of(self, batch: Batch) -> str:
         """The window of the batch; another one if the settings do not have it any more."""
@@ -116,6 +132,11 @@ class _Selection:
     async def form(self) -> UploadForm:
         """The rest of the form."""
         return UploadForm(INPUT_PURPOSE, None)
+
+
+def _input_key(batch_id: str, idempotency_key: str) -> str:
+    """The idempotency key of the upload, which no client has for a file of its own."""
+    return "retry-" + hashlib.sha256(f"{batch_id} {idempotency_key}".encode()).hexdigest()
 
 
 def _custom_ids_of(lines: Iterable[bytes]) -> list[str]:

@@ -35,20 +35,20 @@ class Batches:
         self,
         repository: BatchRepository,
         *,
-        new_id: Callable[[], str],
+        new_random: Callable[[], str],
         windows: Mapping[str, int],
         has_upstream: Callable[[], bool],
         batches_per_hour: int,
         added: Callable[[], None],
     ) -> None:
-        """`windows` are the completion windows and their seconds.
+        """`new_random` makes ends of ids. `windows` are the completion windows and their seconds.
 
         `added` is called when a job was added or is due now, so that a worker of this process need not wait for its
         next poll.
         """
         self.windows = tuple(windows)
         self._repository = repository
-        self._new_id = new_id
+        self._new_random = new_random
         self._window_seconds = windows
         self._has_upstream = has_upstream
         self._rate = batches_per_hour
@@ -62,11 +62,14 @@ class Batches:
         idempotency_key: str | None = None,
         retry_of: str | None = None,
     ) -> CreatedBatch:
-        """Create a batch. `form.completion_window` is one of `windows`. Raises `NoUpstream`."""
+        """Create a batch. `form.completion_window` is one of `windows`. Raises `NoUpstream`.
+
+        The same idempotency key with the same form, or for `retry_of` the same batch, returns the earlier batch.
+        """
         if not self._has_upstream():
             raise NoUpstream
         new = NewBatch(
-            id=self._new_id(),
+            random=self._new_random(),
             endpoint=form.endpoint,
             completion_window=form.completion_window,
             window_seconds=self._window_seconds[form.completion_window],
@@ -74,14 +77,22 @@ class Batches:
             metadata=form.metadata,
             output_expires_after_seconds=form.output_expires_after_seconds,
             idempotency_key=idempotency_key,
-            fingerprint=None if idempotency_key is None else _fingerprint(form),
+            fingerprint=None if idempotency_key is None else _fingerprint(form, retry_of),
             retry_of=retry_of,
         )
         batch = await self._repository.create(
             principal.project_id, principal.organization_id, principal.user_id, new, rate=self._rate
         )
         self._added()
-        return CreatedBatch(batch, replayed=batch.id != new.id)
+        return CreatedBatch(batch, replayed=not batch.id.endswith(new.random))
+
+    async def find_retry(self, principal: Principal, batch_id: str, idempotency_key: str) -> Batch | None:
+        """Return the batch that an earlier request with this key has made to repeat lines of `batch_id`.
+
+        Raises `BatchKeyReused` if that request was another one.
+        """
+        fingerprint = _fingerprint(None, batch_id)
+        return await self._repository.find_by_key(principal.project_id, idempotency_key, fingerprint)
 
     async def get(self, principal: Principal, batch_id: str) -> Batch:
         """Return a batch of the principal's project."""
@@ -100,5 +111,7 @@ class Batches:
         return batch
 
 
-def _fingerprint(form: NewBatchForm) -> str:
-    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+def _fingerprint(form: NewBatchForm | None, retry_of: str | None) -> str:
+    """Of a request; one to repeat lines says nothing but the batch."""
+    request = form if retry_of is None else {"retry_of": retry_of}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()

@@ -6,10 +6,11 @@ One task for each model with waiting lines decides what is sent next; each line 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from filestead.domain.batches.model import Pause
 from filestead.domain.errors import FileReferenceRejected
 from filestead.inference.connections import Response
 from filestead.inference.endpoints import Endpoint, Endpoints, Lane, choose
@@ -52,8 +53,8 @@ class LineSource(Protocol):
     def read_body(self, position: int) -> Awaitable[bytes]:
         """The body of the request."""
 
-    def responded(self, position: int, exchange: Exchange) -> None:
-        """Take what came of the line: store its result, or put it back."""
+    def responded(self, position: int, exchange: Exchange, upstream: str) -> None:
+        """Take what came of the line at a model server: store its result, or put it back."""
 
     def failed(self, error: Exception) -> None:
         """Note that a line could not be read."""
@@ -99,6 +100,23 @@ class Dispatcher:
         """Look at the queue again: lines were put back, or may go on."""
         if (model := self._models.get(dispatch.model)) is not None:
             model.changed.set()
+
+    def pauses(self, model: str) -> list[Pause]:
+        """The model servers that receive no requests for a model until a probe passes."""
+        endpoints = self._endpoints.for_model(model)
+        if not endpoints:
+            return [Pause(None, model, "no configured endpoint serves it")]
+        return [
+            Pause(paused.name, paused.model, paused.reason)
+            for endpoint in endpoints
+            for paused in endpoint.paused()
+            if paused.model in (None, model)
+        ]
+
+    def others_wait(self, dispatch: Dispatch) -> bool:
+        """Whether there are other lines for the model, of this batch or another; one of `dispatch` is in hand."""
+        model = self._models.get(dispatch.model)
+        return model is not None and any(each.queue.tokens > 0 for each in model.dispatches)
 
     async def close(self) -> None:
         """Stop; no batch is left."""
@@ -154,6 +172,10 @@ class _Model:
         self._dispatches[dispatch.queue] = dispatch
         self._queue.add(dispatch.queue)
         self.changed.set()
+
+    @property
+    def dispatches(self) -> Iterable[Dispatch]:
+        return self._dispatches.values()
 
     def remove(self, dispatch: Dispatch) -> None:
         if self._dispatches.pop(dispatch.queue, None) is not None:
@@ -230,7 +252,8 @@ class _Model:
         """Send a line in the place that was taken for it. It is cancelled with its batch."""
         source = dispatch.source
         try:
-            source.responded(position, await self._read_and_send(source, lane, position, size))
+            exchange = await self._read_and_send(source, lane, position, size)
+            source.responded(position, exchange, lane.endpoint_name)
         except Exception as error:
             source.failed(error)
         finally:

@@ -93,6 +93,8 @@ class Results:
     """Whether the process serves requests."""
     waiting_for: str | None = None
     """Why nothing can be stored now."""
+    shown_reason: str | None = None
+    """The same for the owner of the batch: without what concerns the server alone, such as paths and addresses."""
     observer: BatchObserver = UNOBSERVED_BATCHES
     unexecuted: str = "cancelled"
     """What lines that never ran are for the observer: `cancelled` or `expired`."""
@@ -178,17 +180,19 @@ class Results:
             except JobLost:
                 raise
             except QuotaExceeded as error:
-                await self._pause(f"{error}: delete files, or raise the quota")
-                await self._refresh_state()
+                reason = f"{error}: delete files, or raise the quota"
+                self._pause(reason, reason)
             except DomainError as error:
-                await self._pause(str(error) or type(error).__name__)
+                self._pause(str(error) or type(error).__name__, "the log of the server says why")
+            # Reading may be possible all the same: the batch may have been cancelled.
+            await self._refresh_state()
             await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
             attempt += 1
         del self._waiting[: len(group)]
         self._bytes -= sum(len(result.data) for result in group)
         if self.waiting_for is not None:
             log.info("batch %s continues", self.name)
-            self.waiting_for = None
+            self.waiting_for = self.shown_reason = None
         self._rate.add(len(group))
         self._stored.set()
         self.on_change()
@@ -220,18 +224,22 @@ class Results:
                 self.observer.lines_stored(outcome, count)
 
     async def _refresh_state(self) -> None:
-        with contextlib.suppress(QuotaExceeded):
+        try:
             self._note(await self.journal.append((), self._rate.value))
-            self.on_change()
+        except JobLost:
+            raise
+        except DomainError:
+            return
+        self.on_change()
 
     def _note(self, state: RunState) -> None:
         self.state = state
         self.state_at = self.clock()
 
-    async def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, shown: str) -> None:
         if self.waiting_for is None:
             log.warning("batch %s pauses, as its results cannot be stored now: %s", self.name, reason)
-        self.waiting_for = reason
+        self.waiting_for, self.shown_reason = reason, shown
         self.on_change()
 
 

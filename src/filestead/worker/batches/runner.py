@@ -5,9 +5,11 @@ that have no result.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from filestead.domain.batches.interfaces import BatchRunRepository
 from filestead.domain.batches.model import BatchError, BatchStatus, BatchTask, ResultBlock, RunState, Validated
@@ -19,6 +21,7 @@ from filestead.domain.quota import Quota
 from filestead.worker.batches.dispatcher import Dispatcher
 from filestead.worker.batches.finalizing import Finalizer, retried
 from filestead.worker.batches.inputs import InputFile, Inputs
+from filestead.worker.batches.pauses import PauseReporter
 from filestead.worker.batches.results import Results
 from filestead.worker.batches.running import BatchRun, RunOptions
 from filestead.worker.batches.validating import Validation, unknown_input
@@ -146,7 +149,9 @@ class BatchHandler:
         log.info("batch %s runs: %d of %d lines are left", task.batch.id, run.left, found.total)
         self._running.add(results)
         try:
-            await _both(run.run(), results)
+            store = partial(self._batches.set_pauses, job)
+            async with _reporting(PauseReporter(run.pauses, store, task.batch.pauses)):
+                await _both(run.run(), results)
         finally:
             self._running.discard(results)
         await self._finish(job, task, executed=run.executed, total=found.total)
@@ -202,6 +207,17 @@ def _too_many_models(found: ValidationResult) -> list[BatchError]:
 
 def _was_cancelled_before_start(status: BatchStatus, task: BatchTask) -> bool:
     return status is BatchStatus.CANCELLING and task.batch.in_progress_at is None
+
+
+@contextlib.asynccontextmanager
+async def _reporting(reporter: PauseReporter) -> AsyncIterator[None]:
+    """Report pauses within the block."""
+    task = asyncio.create_task(reporter.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _both(run: Awaitable[None], results: Results) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filestead.domain.batches.line_index import LineIndex
-from filestead.domain.batches.model import BatchStatus, BatchTask, ResultKind
+from filestead.domain.batches.model import BatchStatus, BatchTask, Pause, ResultKind
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.order import DEFAULT_OUTPUT, OrderMode, order_lines
 from filestead.domain.files.digester import RunInThread
@@ -29,6 +29,7 @@ from filestead.worker.batches.lines import (
     usage_of,
 )
 from filestead.worker.batches.pacing import PAUSED_KINDS, Attempts, delay_before_retry
+from filestead.worker.batches.pauses import BusyWatch
 from filestead.worker.batches.results import Result, Results
 
 log = logging.getLogger("filestead")
@@ -39,6 +40,8 @@ MAX_OUTPUT = 131_072
 LINES_PER_TURN = 64
 """Lines of a batch that ended early, whose results are made before others get a turn."""
 HTTP_ERROR = 400
+MAX_PAUSES = 20
+"""That a batch says, of what may be many models and model servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class BatchRun:
         self._error: Exception | None = None
         self._changed = asyncio.Event()
         self._attempts: dict[int, Attempts] = {}
+        self._busy = BusyWatch(options.clock)
         self._custom_ids: dict[int, bytes] = {}
         """Of the lines in flight."""
         self._groups = array("I", bytes(4 * len(index)))
@@ -124,6 +128,16 @@ class BatchRun:
                 self._dispatcher.remove(dispatch)
             await self._close_lines_in_flight()
 
+    def pauses(self) -> tuple[Pause, ...]:
+        """Why no lines are sent now, or none to some model servers."""
+        found = []
+        if (reason := self._results.shown_reason) is not None:
+            found.append(Pause(None, None, f"its results cannot be stored now: {reason}"))
+        for dispatch in () if self._stopping else self._dispatches.values():
+            if dispatch.tasks or dispatch.queue.tokens:
+                found += self._dispatcher.pauses(dispatch.model) or self._busy.pauses(dispatch.model)
+        return tuple(dict.fromkeys(found))[:MAX_PAUSES]
+
     def on_change(self) -> None:
         """Results were stored, or cannot be stored now, or the state of the batch was read."""
         self._changed.set()
@@ -149,12 +163,14 @@ class BatchRun:
         self._custom_ids[position], body = parse_request(line)
         return body
 
-    def responded(self, position: int, exchange: Exchange) -> None:
+    def responded(self, position: int, exchange: Exchange, upstream: str) -> None:
         """As in `LineSource`."""
         custom_id = self._custom_ids.pop(position)
         attempts = self._attempts.setdefault(position, Attempts())
-        delay = delay_before_retry(attempts, exchange)
         dispatch = self._dispatches[self._index.model_numbers[position]]
+        others_wait = exchange.kind == "busy" and self._dispatcher.others_wait(dispatch)
+        delay = delay_before_retry(attempts, exchange, others_wait=others_wait)
+        self._busy.note(upstream, dispatch.model, exchange)
         if exchange.kind not in PAUSED_KINDS:
             dispatch.queue.answered(position)
         if delay is None:
@@ -244,7 +260,7 @@ class BatchRun:
         return Result(ResultKind.ERROR, number, line, failed=True)
 
     def _pause_or_continue(self) -> None:
-        paused = self._results.full
+        paused = self._results.full or self._results.state.status is BatchStatus.CANCELLING
         for dispatch in self._dispatches.values():
             if dispatch.queue.paused != paused:
                 dispatch.queue.paused = paused

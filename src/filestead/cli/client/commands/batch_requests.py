@@ -63,7 +63,7 @@ def fetch(session: Session, request: Request) -> BatchView:
             raise StatusError(request.method, response.head, data)
         headers = response.head.headers
         view = parse(data.decode("utf-8", "surrogateescape"), headers.get("x-filestead-batch-eta"))
-        return replace(view, paused=headers.get("x-filestead-upstream-paused"))
+        return replace(view, paused=headers.get("x-filestead-batch-paused"))
 
 
 def parse(text: str, seconds_left: str | None = None) -> BatchView:

@@ -84,7 +84,7 @@ class Creating:
                 table.project_id == bindparam("project_id"), table.idempotency_key == bindparam("key")
             )
         )
-        # Read once, so that `expires_at` is exactly one window after `created_at`.
+        # Read once, so that `expires_at` is exactly one window after `created_at`, with which the id begins.
         self._now = compiled(select(null(), now()))
         texts = (
             *("id", "project_id", "organization_id", "user_id", "endpoint", "completion_window", "status", "metadata"),
@@ -101,15 +101,16 @@ class Creating:
         found = self._input(connection, id=new.input_file_id, project_id=project_id).fetchone()
         self._quota.lock_project(connection, project_id=project_id)
         if new.idempotency_key is not None:
-            earlier = self._by_key(connection, project_id=project_id, key=new.idempotency_key).fetchone()
+            earlier = self.find_by_key(connection, project_id, new.idempotency_key, new.fingerprint)
             if earlier is not None:
-                return _same_request(earlier, new)
+                return earlier
         self._rate.count(connection, project_id, rate)
         blob_key, size, sha256 = found or (None, 0, "")
         _, created_at = require_row(self._now(connection).fetchone())
+        batch_id = f"batch_{created_at:08x}{new.random}"
         row = self._insert(
             connection,
-            id=new.id,
+            id=batch_id,
             project_id=project_id,
             organization_id=owner.organization_id,
             user_id=owner.user_id,
@@ -128,13 +129,16 @@ class Creating:
             fingerprint=new.fingerprint,
             retry_of=new.retry_of,
         ).fetchone()
-        self._queue.add(connection, JobKind.BATCH, new.id, project_id)
+        self._queue.add(connection, JobKind.BATCH, batch_id, project_id)
         return to_batch(require_row(row))
 
-
-def _same_request(row: tuple[Any, ...], new: NewBatch) -> Batch:
-    fingerprint, *columns = row
-    batch = to_batch(columns)
-    if fingerprint != new.fingerprint:
-        raise BatchKeyReused(batch.id)
-    return batch
+    def find_by_key(self, connection: Connection, project_id: str, key: str, fingerprint: str | None) -> Batch | None:
+        """The batch that was created with an idempotency key. Raises `BatchKeyReused` if the request was another."""
+        row = self._by_key(connection, project_id=project_id, key=key).fetchone()
+        if row is None:
+            return None
+        found, *columns = row
+        batch = to_batch(columns)
+        if found != fingerprint:
+            raise BatchKeyReused(batch.id)
+        return batch

@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, or_, select, tuple_, update
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
 from filestead.database.repositories.batches.creating import Creating, Owner
 from filestead.database.repositories.batches.journal import SIZES, Journal
-from filestead.database.repositories.batches.rows import BATCH_COLUMNS, in_project, table, to_batch
+from filestead.database.repositories.batches.rows import BATCH_COLUMNS, decode_pauses, in_project, table, to_batch
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches
-from filestead.domain.batches.model import Batch, BatchStatus, NewBatch, ResultKind
+from filestead.domain.batches.model import Batch, BatchStatus, NewBatch, Pause, ResultKind
 from filestead.domain.errors import BatchCursorNotFound, BatchNotCancellable, BatchNotFound
 from filestead.domain.jobs import JobKind
 
@@ -39,6 +39,7 @@ class SqlBatchRepository:
         )
         self._first_page = compiled(page)
         self._page = compiled(page.where(tuple_(*position) < tuple_(int_param("created_at"), int_param("seq"))))
+        self._pauses = compiled(select(table.pauses).where(table.pauses.is_not(None)).distinct())
         self._cancel = compiled(
             update(batches)
             .where(in_project(), or_(*(table.status == status.value for status in CANCELLABLE)))
@@ -55,6 +56,12 @@ class SqlBatchRepository:
             lambda connection: self._creating.create(
                 connection, Owner(project_id, organization_id, user_id), new, rate=rate
             )
+        )
+
+    async def find_by_key(self, project_id: str, key: str, fingerprint: str) -> Batch | None:
+        """The batch that was created with an idempotency key."""
+        return await self._database.read(
+            lambda connection: self._creating.find_by_key(connection, project_id, key, fingerprint)
         )
 
     async def get(self, project_id: str, batch_id: str) -> Batch:
@@ -81,6 +88,11 @@ class SqlBatchRepository:
 
         rows = await self._database.read(operation)
         return [to_batch(row) for row in rows[:limit]], len(rows) > limit
+
+    async def pauses(self) -> list[Pause]:
+        """The different pauses of the batches of all projects."""
+        rows = await self._database.read(lambda connection: self._pauses(connection).fetchall())
+        return list(dict.fromkeys(pause for (text,) in rows for pause in decode_pauses(text)))
 
     async def cancel(self, project_id: str, batch_id: str) -> Batch:
         """Set `cancelling`, and make the job due unless a worker holds it, who sees the status soon."""

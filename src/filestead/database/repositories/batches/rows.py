@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam
 
 from filestead.database.tables import batches
-from filestead.domain.batches.model import Batch, BatchError, BatchStatus, RequestCounts, TokenUsage
+from filestead.domain.batches.model import Batch, BatchError, BatchStatus, Pause, RequestCounts, TokenUsage
 
 table = batches.c
 
@@ -29,7 +29,7 @@ _BEFORE_COUNTS = (
 """Named as the fields of `Batch`."""
 
 COUNT_COLUMNS = (table.total, table.completed, table.failed)
-BATCH_COLUMNS = (*_BEFORE_COUNTS, *COUNT_COLUMNS, *TOKEN_COLUMNS, table.metadata, table.lines_per_second)
+BATCH_COLUMNS = (*_BEFORE_COUNTS, *COUNT_COLUMNS, *TOKEN_COLUMNS, table.metadata, table.lines_per_second, table.pauses)
 
 
 def in_project() -> Any:
@@ -41,7 +41,7 @@ def to_batch(row: Sequence[Any]) -> Batch:
     """A row of `BATCH_COLUMNS`."""
     number = len(_BEFORE_COUNTS)
     first, counts, usage = row[:number], row[number : number + 3], row[number + 3 : number + 8]
-    metadata, lines_per_second = row[number + 8 :]
+    metadata, lines_per_second, pauses = row[number + 8 :]
     values = dict(zip((column.name for column in _BEFORE_COUNTS), first, strict=True))
     values["errors"] = decode_errors(values["errors"])
     values["status"] = BatchStatus(values["status"])
@@ -51,12 +51,23 @@ def to_batch(row: Sequence[Any]) -> Batch:
         usage=TokenUsage(*usage),
         metadata=None if metadata is None else json.loads(metadata),
         lines_per_second=lines_per_second,
+        pauses=decode_pauses(pauses),
     )
 
 
 def encode_errors(errors: Sequence[BatchError]) -> str:
     """JSON for the column `errors`."""
     return json.dumps([[each.code, each.message, each.line, each.param] for each in errors], ensure_ascii=False)
+
+
+def encode_pauses(pauses: Sequence[Pause]) -> str | None:
+    """JSON for the column `pauses`; None without any."""
+    return json.dumps(pauses, ensure_ascii=False) if pauses else None
+
+
+def decode_pauses(text: str | None) -> tuple[Pause, ...]:
+    """The pauses of a batch."""
+    return () if text is None else tuple(Pause(*each) for each in json.loads(text))
 
 
 def decode_errors(text: str | None) -> tuple[BatchError, ...]:

@@ -17,6 +17,7 @@ from filestead.database.repositories.batches.rows import (
     COUNT_COLUMNS,
     TOKEN_COLUMNS,
     encode_errors,
+    encode_pauses,
     table,
     to_batch,
 )
@@ -33,6 +34,7 @@ from filestead.domain.batches.model import (
     BatchStatus,
     BatchTask,
     OutputFile,
+    Pause,
     ResultBlock,
     ResultKind,
     RunState,
@@ -109,6 +111,7 @@ class SqlBatchRunRepository:
             .where(one, or_(*(table.status == status for status in finalizable)))
             .values(status=BatchStatus.FINALIZING.value, finalizing_at=now())
         )
+        self._set_pauses = compiled(update(batches).where(one).values(pauses=bindparam("new_pauses", type_=Text)))
         self._compile_append(compiled)
         self._compile_end(compiled)
 
@@ -164,6 +167,7 @@ class SqlBatchRunRepository:
                 input_blob_key=null(),
                 bytes_reserved=literal_column("0"),
                 lines_per_second=null(),
+                pauses=null(),
                 to_sweep=literal_column("1"),
             )
         )
@@ -242,6 +246,10 @@ class SqlBatchRunRepository:
             return _to_state(require_row(state))
 
         return await self._database.write(operation)
+
+    async def set_pauses(self, job: Job, pauses: Sequence[Pause]) -> None:
+        """Replace the pauses of the batch."""
+        await self._change(job, self._set_pauses, new_pauses=encode_pauses(pauses))
 
     def _reserve(
         self, connection: Connection, project_id: str, organization_id: str, missing: int, quota: Quota

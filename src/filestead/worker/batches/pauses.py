@@ -1,0 +1,64 @@
+"""Why a batch sends no lines now: found once a second, and written to its row when it changes, for all processes."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from filestead.domain.batches.model import Pause
+from filestead.domain.errors import DomainError
+from filestead.inference.exchanges import Exchange
+from filestead.worker.batches.pacing import PAUSED_KINDS
+
+REPORT_SECONDS = 1.0
+"""How often a row is written at most."""
+BUSY_SECONDS = 5.0
+"""How long a model server may refuse all lines of a batch, as it is busy, until the batch says so."""
+
+
+class PauseReporter:
+    """Writes the pauses of one batch."""
+
+    def __init__(
+        self,
+        find: Callable[[], tuple[Pause, ...]],
+        store: Callable[[Sequence[Pause]], Awaitable[None]],
+        stored: Sequence[Pause],
+    ) -> None:
+        """`find` returns the present pauses; `stored` are those in the row, perhaps of a worker before."""
+        self._find = find
+        self._store = store
+        self._stored = tuple(stored)
+
+    async def run(self) -> None:
+        """Report until cancelled. What cannot be stored now is tried again; others notice that a lease has ended."""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            found = self._find()
+            if found != self._stored:
+                with contextlib.suppress(DomainError):
+                    await self._store(found)
+                    self._stored = found
+
+
+@dataclass(slots=True)
+class BusyWatch:
+    """Notices model servers that refuse every line of a batch for a while, as they are busy."""
+
+    clock: Callable[[], float]
+    _since: dict[str, float] = field(default_factory=dict)
+    """When the first of the refusals in a row came, by model."""
+    _last: dict[str, Pause] = field(default_factory=dict)
+
+    def note(self, upstream: str, model: str, exchange: Exchange) -> None:
+        """Take what came of a line."""
+        if exchange.kind == "busy":
+            self._since.setdefault(model, self.clock())
+            self._last[model] = Pause(upstream, model, f"{exchange.detail}, and has accepted no line of late")
+        elif exchange.kind not in PAUSED_KINDS:
+            self._since.pop(model, None)
+
+    def pauses(self, model: str) -> tuple[Pause, ...]:
+        """The last refusal, if there were only refusals for a while."""
+        since = self._since.get(model)
+        return (self._last[model],) if since is not None and self.clock() - since >= BUSY_SECONDS else ()
