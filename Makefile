@@ -24,7 +24,7 @@ $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml
 	@touch $@
 
 $(STAMP): $(RUNTIME) requirements/dev.txt
-	@echo "Installing the tools of checks and tests into .venv (once, 500 MB) ..."
+	@echo "Installing the tools of checks and tests into .venv (once, 850 MB) ..."
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
