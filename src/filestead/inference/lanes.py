@@ -14,6 +14,7 @@ from filestead.inference.cohorts import Outcome
 from filestead.inference.errors import EndpointFailure
 from filestead.inference.exchanges import Exchange, of_failure, of_response
 from filestead.inference.limiter import Limiter, Load
+from filestead.inference.rate_limits import RateLimits
 from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
@@ -21,6 +22,9 @@ log = logging.getLogger("filestead")
 BUSY_SECONDS = 0.25
 MAX_BUSY_SECONDS = 30.0
 """Pauses of a busy endpoint that does not say for how long; they double."""
+
+SHOWN_SECONDS = 5.0
+"""Waits for a rate limit from which they are shown: shorter ones are the pace."""
 
 PROMPT_SHARE = 1 / 8
 """What a token of a prompt counts, by a token of a completion."""
@@ -58,6 +62,7 @@ class Lane:
         self._clock = clock
         self._changed = changed
         self._observer = observer
+        self._rates = RateLimits(clock)
         self._sizes: deque[int] = deque()
         """Of the requests in places that `send` has not taken yet."""
         self._busy_in_a_row = 0
@@ -85,7 +90,7 @@ class Lane:
 
     def _may_send(self) -> bool:
         """Whether nothing but the limiter is in the way. Interactive requests take places; one is always left."""
-        if self._breaker.is_open or self.refusals.is_paused:
+        if self._breaker.is_open or self.refusals.is_paused or self._rates.seconds_to_wait():
             return False
         interactive = self._traffic.interactive
         return not interactive or self.in_flight < max(1, self.limit - interactive)
@@ -95,11 +100,13 @@ class Lane:
         if not self._may_send() or not self._limiter.try_acquire(size):
             return False
         self._sizes.append(size)
+        self._rates.acquire()
         return True
 
     def release(self, size: int) -> None:
         """Return a place without a request."""
         self._sizes.remove(size)
+        self._rates.give_back()
         self._limiter.give_back(size)
         self.wake()
 
@@ -110,6 +117,7 @@ class Lane:
         """
         assert model == self.model, "a lane is of one model"
         size = self._sizes.popleft()
+        number = self._rates.begin()
         began = self._clock()
         try:
             response = await self._client.request(
@@ -131,6 +139,9 @@ class Lane:
             raise
         else:
             exchange = self._judged(of_response(response, self._clock() - began), idempotency_key)
+            used = exchange.usage.input + exchange.usage.output
+            is_busy = exchange.kind == "busy"
+            self._rates.observe(number, began, response.headers, is_busy=is_busy, tokens=used)
         self._record(exchange, size, began)
         return exchange
 
@@ -141,7 +152,8 @@ class Lane:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
-                async with asyncio.timeout(self._limiter.seconds_to_wait() or None):
+                seconds = max(self._limiter.seconds_to_wait(), self._rates.seconds_to_wait())
+                async with asyncio.timeout(seconds or None):
                     await waiter
             except TimeoutError:
                 pass
@@ -153,6 +165,8 @@ class Lane:
         reason = self._breaker.describe() or self.refusals.describe()
         if reason is None and (seconds := self._limiter.seconds_to_wait()):
             reason = f"it is busy and asked to wait for {seconds:.1f} more seconds"
+        elif reason is None and (seconds := self._rates.seconds_to_wait()) >= SHOWN_SECONDS:
+            reason = f"its rate limit is used up for {seconds:.0f} more seconds"
         return reason
 
     def wake(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from tests.support.model_server import responses
 from tests.support.model_server.faults import Fault, Received
 from tests.support.model_server.physics import Engine, Machine, Request
+from tests.support.model_server.rates import RateLimit
 
 REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"}
@@ -34,6 +35,7 @@ class ModelServer:
         script: Callable[[Received], Fault | None] | None = None,
         records: bool = True,
         port: int = 0,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         """`speed` is virtual seconds per second; `instant` responds at once, without the engine."""
         self.engine = Engine(machine or Machine())
@@ -44,6 +46,7 @@ class ModelServer:
         self.metrics = metrics
         self.script = script
         self.records = records
+        self.rate_limit = rate_limit
         self.faults: deque[Fault] = deque()
         """For the next requests to a model, one each."""
         self.requests: list[Received] = []
@@ -191,7 +194,9 @@ class _Connection(asyncio.Protocol):
         del self.input[: end + 4 + size]
         method, path, _ = first.split(" ")
         received = Received(method, path, headers, body, asyncio.get_running_loop().time(), self.number)
-        if self.server.instant and path in PATHS and not self.server.faults and self.server.script is None:
+        server = self.server
+        is_plain = not server.faults and server.script is None and server.rate_limit is None
+        if server.instant and path in PATHS and is_plain:
             self._respond_at_once(received)
         else:
             self.task = asyncio.get_running_loop().create_task(self._handle(received))
@@ -232,11 +237,19 @@ class _Connection(asyncio.Protocol):
             return
         parsed = responses.decode(received.body)
         request = responses.request_of(received.path, parsed)
+        headers: dict[str, str] = {}
+        if server.rate_limit is not None:
+            tokens = request.prompt_tokens + request.output_tokens
+            admitted, headers = server.rate_limit.admit(tokens, asyncio.get_running_loop().time())
+            if not admitted:
+                server.refused += 1
+                self.send(429, _error("Rate limit reached"), **headers)
+                return
         if not server.instant and not await server.run(request):
             server.refused += 1
             self.send(429, _error("busy"))
             return
-        self.send(200, responses.response_to(received.path, parsed, request))
+        self.send(200, responses.response_to(received.path, parsed, request), **headers)
 
     def _refusal(self, received: Received) -> tuple[int, bytes] | None:
         server = self.server
