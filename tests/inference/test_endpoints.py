@@ -12,6 +12,7 @@ import pytest
 
 from filestead.egress import Egress
 from filestead.inference import endpoint as module
+from filestead.inference import loads
 from filestead.inference.endpoints import EndpointConfig, Endpoints, Exchange, choose
 from tests.inference.endpoints import PATH, body, config, running, send
 from tests.support.model_server import Fault, Machine, ModelServer
@@ -216,7 +217,8 @@ async def test_a_wrong_model_pauses_only_its_lane() -> None:
 async def test_the_load_that_a_server_reports_reaches_the_controller(
     monkeypatch: pytest.MonkeyPatch, reported: int | None, limits: range
 ) -> None:
-    monkeypatch.setattr(module, "METRICS_SECONDS", 0.02)
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(loads, "METRICS_SECONDS", 0.02)
     async with ModelServer(Machine(knee=1e9), speed=10) as server, running(config(server)) as endpoints:
         if reported is not None:
             server.reported_metrics = f"vllm:num_requests_running 4\nvllm:num_requests_waiting {reported}\n"

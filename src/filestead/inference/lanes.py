@@ -14,6 +14,7 @@ from filestead.inference.cohorts import Outcome
 from filestead.inference.errors import EndpointFailure
 from filestead.inference.exchanges import Exchange, of_failure, of_response
 from filestead.inference.limiter import Limiter, Load
+from filestead.inference.priority import KEY_SUFFIX, PriorityField
 from filestead.inference.rate_limits import RateLimits
 from filestead.inference.traffic import Traffic
 
@@ -42,6 +43,7 @@ class Lane:
         breaker: Breaker,
         refusals: Refusals,
         limiter: Limiter,
+        priority: PriorityField,
         traffic: Traffic,
         timeout_seconds: float,
         files: FileMode = "text",
@@ -57,6 +59,7 @@ class Lane:
         self._client = client
         self._breaker = breaker
         self._limiter = limiter
+        self._priority = priority
         self._traffic = traffic
         self._timeout_seconds = timeout_seconds
         self._clock = clock
@@ -117,18 +120,9 @@ class Lane:
         """
         assert model == self.model, "a lane is of one model"
         size = self._sizes.popleft()
-        number = self._rates.begin()
         began = self._clock()
         try:
-            response = await self._client.request(
-                "POST",
-                path.removeprefix("/v1"),
-                body,
-                headers={"Idempotency-Key": idempotency_key},
-                seconds=self._timeout_seconds,
-            )
-        except EndpointFailure as failure:
-            exchange = of_failure(failure, self._clock() - began)
+            exchange = await self._exchange(path.removeprefix("/v1"), body, idempotency_key)
         except ValueError as error:
             self._limiter.give_back(size)
             self.wake()
@@ -137,12 +131,41 @@ class Lane:
             self._limiter.give_back(size)
             self.wake()
             raise
-        else:
-            exchange = self._judged(of_response(response, self._clock() - began), idempotency_key)
-            used = exchange.usage.input + exchange.usage.output
-            is_busy = exchange.kind == "busy"
-            self._rates.observe(number, began, response.headers, is_busy=is_busy, tokens=used)
+        if exchange.response is not None:
+            exchange = self._judged(exchange, idempotency_key)
         self._record(exchange, size, began)
+        return exchange
+
+    async def _exchange(self, path: str, body: bytes, key: str) -> Exchange:
+        """Send a line, with its priority if the endpoint takes it. Raises `ValueError`."""
+        field = self._priority
+        changed, is_trial = field.begin(body)
+        if changed is None:
+            return await self._request(path, body, key)
+        try:
+            exchange = await self._request(path, changed, key + KEY_SUFFIX if is_trial else key)
+            response = exchange.response
+            if response is None or not field.is_refused(response.status, response.body, is_trial=is_trial):
+                return exchange
+            exchange = await self._request(path, body, key)
+            if is_trial and exchange.response is not None:
+                field.compare(exchange.response.status)
+            return exchange
+        finally:
+            if is_trial:
+                field.end()
+
+    async def _request(self, path: str, body: bytes, key: str) -> Exchange:
+        number, began = self._rates.begin(), self._clock()
+        try:
+            response = await self._client.request(
+                "POST", path, body, headers={"Idempotency-Key": key}, seconds=self._timeout_seconds
+            )
+        except EndpointFailure as failure:
+            return of_failure(failure, self._clock() - began)
+        exchange = of_response(response, self._clock() - began)
+        used = exchange.usage.input + exchange.usage.output
+        self._rates.observe(number, began, response.headers, is_busy=exchange.kind == "busy", tokens=used)
         return exchange
 
     async def wait_ready(self) -> None:
@@ -178,6 +201,12 @@ class Lane:
     def observe(self, load: Load) -> None:
         """Take what the endpoint says of its load."""
         self._limiter.observe(load)
+        self._priority.note_server(load.server)
+
+    def bind(self, bound: int | None) -> None:
+        """Keep the number in flight within a bound."""
+        self._limiter.bind(bound)
+        self.wake()
 
     def _judged(self, exchange: Exchange, request: str) -> Exchange:
         """A refusal that concerns only this request is final: the lane must not wait for it, nor the others."""

@@ -71,8 +71,9 @@ class RateLimits:
         self._acquired -= 1
 
     def begin(self) -> int:
-        """Note that one of these requests is sent now. Returns its number, for `observe`."""
+        """Note that one of these requests, or one beside them, is sent now. Returns its number, for `observe`."""
         self._sent += 1
+        self._acquired = max(self._acquired, self._sent)
         return self._sent
 
     def seconds_to_wait(self) -> float:

@@ -36,6 +36,7 @@ class ModelServer:
         records: bool = True,
         port: int = 0,
         rate_limit: RateLimit | None = None,
+        takes_priority: bool = False,
     ) -> None:
         """`speed` is virtual seconds per second; `instant` responds at once, without the engine."""
         self.engine = Engine(machine or Machine())
@@ -47,6 +48,12 @@ class ModelServer:
         self.script = script
         self.records = records
         self.rate_limit = rate_limit
+        self.takes_priority = takes_priority
+        self.priority_refusal = 400, "Got priority 10 but Priority scheduling is not enabled."
+        self.refused_priorities: list[Received] = []
+        """Requests that were refused because of their priority, and are not among the others."""
+        self.slots: bytes | None = None
+        """The body of `/slots`, as of llama.cpp."""
         self.faults: deque[Fault] = deque()
         """For the next requests to a model, one each."""
         self.requests: list[Received] = []
@@ -202,6 +209,9 @@ class _Connection(asyncio.Protocol):
             self.task = asyncio.get_running_loop().create_task(self._handle(received))
 
     def _respond_at_once(self, received: Received) -> None:
+        if self._refuse_priority(received):
+            self._next()
+            return
         if self.server.records:
             self.server.requests.append(received)
         if (refusal := self._refusal(received)) is not None:
@@ -223,6 +233,8 @@ class _Connection(asyncio.Protocol):
         if received.path not in PATHS:
             server.probes.append(received)
             self.send(*self._other(received))
+            return
+        if self._refuse_priority(received):
             return
         if server.records:
             server.requests.append(received)
@@ -251,6 +263,14 @@ class _Connection(asyncio.Protocol):
             return
         self.send(200, responses.response_to(received.path, parsed, request), **headers)
 
+    def _refuse_priority(self, received: Received) -> bool:
+        if self.server.takes_priority or b'"priority"' not in received.body or not received.json.get("priority"):
+            return False
+        self.server.refused_priorities.append(received)
+        status, message = self.server.priority_refusal
+        self.send(status, _error(message))
+        return True
+
     def _refusal(self, received: Received) -> tuple[int, bytes] | None:
         server = self.server
         if server.key is not None and received.headers.get("authorization") != f"Bearer {server.key}":
@@ -273,6 +293,8 @@ class _Connection(asyncio.Protocol):
             return 200, json.dumps(
                 {"object": "list", "data": [{"id": m, "object": "model"} for m in server.models]}
             ).encode()
+        if received.path == "/slots" and server.slots is not None:
+            return 200, server.slots
         if received.path == "/control/requests":
             keys = [(r.path, r.headers.get("idempotency-key"), r.body.decode()) for r in server.requests]
             return 200, json.dumps(keys).encode()
