@@ -18,7 +18,7 @@ from bench.plan import Bench, WrongAnswer
 from bench.report import Goal, Row
 from filestead.inference.limiter import Limiter
 from tests.support.model_server import Machine
-from tests.support.model_server.simulation import Clock, Fixed, Record, requests, simulate
+from tests.support.model_server.simulation import Clock, Fixed, Record, beside_chats, requests, simulate
 from tests.support.servers import Server
 
 BEST = 16
@@ -28,6 +28,10 @@ LOW, HIGH = 12, 24
 KNEE = Machine(knee=BEST)
 QUEUE = Machine(knee=math.inf, slots=BEST)
 """A queue without limit before 16 slots: more requests only wait."""
+CHATS_PER_SECOND = 2.0
+CHAT_TARGET = 0.1
+POLITE = 60.0
+"""From when on the target counts, in seconds: the first chats show how far the batch may go."""
 PREFIXES = 10
 LINES_PER_PREFIX = 100
 SPEED = 10
@@ -37,7 +41,7 @@ SPEED = 10
 def measure_scheduling(bench: Bench, _: Nginx | None) -> list[Row]:
     """Virtual time first."""
     bench.progress("scheduling: in virtual time")
-    rows = [*_knee(bench), _queue(bench)]
+    rows = [*_knee(bench), _queue(bench), *_polite(bench)]
     bench.progress("scheduling: a node")
     return [*rows, *_node(bench), _prefixes(bench)]
 
@@ -93,6 +97,34 @@ def _queue(bench: Bench) -> Row:
         reference=[_fixed(QUEUE, BEST, seed).time_per_token(0.95) for seed in seeds],
         goal=Goal(1.5, of="ratio"),
     )
+
+
+def _polite(bench: Bench) -> list[Row]:
+    """Chats beside a batch on a server with a queue, with `chat_ttft_p95` and without."""
+    seeds = range(bench.plan.simulations)
+    polite, plain = (
+        [beside_chats(QUEUE, seed, SECONDS, rate=CHATS_PER_SECOND, target=target) for seed in seeds]
+        for target in (CHAT_TARGET, None)
+    )
+    name = f"chats beside a batch, a target of {CHAT_TARGET:g} s"
+    return [
+        Row(
+            measure=f"{name}: p95 time to first token",
+            unit="s",
+            ours=[record.ttft(0.95, POLITE) for record in polite],
+            against="without the target",
+            reference=[record.ttft(0.95, POLITE) for record in plain],
+            goal=Goal(1.2 * CHAT_TARGET),
+        ),
+        Row(
+            measure=f"{name}: goodput of the batch",
+            unit="tokens/s",
+            ours=[record.goodput(POLITE, SECONDS) for record in polite],
+            against="without the target",
+            reference=[record.goodput(POLITE, SECONDS) for record in plain],
+            goal=Goal(0.75, of="ratio", at_least=True),
+        ),
+    ]
 
 
 def _node(bench: Bench) -> list[Row]:

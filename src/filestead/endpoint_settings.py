@@ -76,6 +76,20 @@ class UpstreamEntry(BaseModel):
         "How documents that a request names by their ids are sent: as `text`, as `data` (for models that read PDF), or "
         "not at all (`off`, which is about images, too).",
     )
+    chat_ttft_p95: float | None = _field(
+        None,
+        "Target for the 95th percentile of the time to first token of interactive requests, in seconds: batches send "
+        "fewer lines at a time while it is exceeded. While a batch runs and nobody chats, a chat of one token every 2 "
+        "seconds measures it. Default: no target.",
+        gt=0,
+        le=MAX_TIMEOUT_SECONDS,
+    )
+    priority: Literal["auto", "on", "off"] = _field(
+        "auto",
+        "Whether lines of batches are sent with `priority`, so that vLLM runs other requests first: `auto` if the "
+        "metrics show a vLLM, `on` for any server (SGLang orders the other way), `off` never. It is tried with one "
+        "line, and not sent where it is refused.",
+    )
 
     @field_validator("url")
     @classmethod

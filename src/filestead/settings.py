@@ -43,6 +43,7 @@ REQUIRES = {
     "s3_endpoint": ("blob_url", "it names the bucket at that address"),
     "download_redirect": ("blob_url", "downloads can only be redirected to an S3-compatible store"),
     "upstream_api_key": ("upstream_url", "it is sent to that server alone"),
+    "upstream_chat_ttft_p95": ("upstream_url", "it is a target for that server"),
     "webhook_url": ("webhook_secret", "receivers must be able to tell who sent a report"),
     "webhook_secret": ("webhook_url", "reports are sent there"),
     "webhook_private": ("webhook_url", "it is about that address"),
@@ -196,6 +197,22 @@ class Settings(BaseSettings):
         "mode",
         "How documents that a request names by their ids are sent to that server: as `text`, as `data` (for models "
         "that read PDF), or not at all (`off`, which is about images, too).",
+    )
+    upstream_chat_ttft_p95: float | None = _setting(
+        None,
+        "seconds",
+        "Target for the 95th percentile of the time to first token of interactive requests at that server: batches "
+        "send fewer lines at a time while it is exceeded. While a batch runs and nobody chats, a chat of one token "
+        "every 2 seconds measures it. Without it, there is no target.",
+        gt=0,
+        le=MAX_TIMEOUT_SECONDS,
+    )
+    upstream_priority: Literal["auto", "on", "off"] = _setting(
+        "auto",
+        "mode",
+        "Whether lines of batches are sent to that server with `priority`, so that vLLM runs other requests first: "
+        "`auto` if its metrics show a vLLM, `on` for any server (SGLang orders the other way), `off` never. It is "
+        "tried with one line, and not sent where it is refused.",
     )
     reference_tokens: int = _setting(
         200_000,

@@ -1,58 +1,29 @@
 """Lanes and endpoints against the model server: places, pauses, probes, replicas."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from filestead.egress import Egress, origin_of
+from filestead.egress import Egress
 from filestead.inference import endpoint as module
-from filestead.inference.endpoints import EndpointConfig, Endpoints, Exchange, Lane, choose
+from filestead.inference import loads
+from filestead.inference.endpoints import EndpointConfig, Endpoints, Exchange, choose
+from tests.inference.endpoints import PATH, body, config, running, send
 from tests.support.model_server import Fault, Machine, ModelServer
 
 pytestmark = pytest.mark.anyio
 KEY = "sk-canary-of-endpoints"
-PATH = "/v1/chat/completions"
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def body(text: str = "hello", model: str = "m", **more: Any) -> bytes:
-    return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **more}).encode()
-
-
-@contextlib.asynccontextmanager
-async def running(*configs: EndpointConfig) -> AsyncIterator[Endpoints]:
-    endpoints = Endpoints(configs, lambda url: Egress([origin_of(url)]))
-    task = asyncio.create_task(endpoints.run())
-    try:
-        yield endpoints
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await endpoints.close()
-
-
-def config(*servers: ModelServer, **options: Any) -> EndpointConfig:
-    options.setdefault("timeout_seconds", 5)
-    return EndpointConfig("gpu", tuple(server.url for server in servers), **options)
-
-
-async def send(lane: Lane, content: bytes | None = None) -> Exchange:
-    content = body(model=lane.model) if content is None else content
-    async with asyncio.timeout(10):
-        while not lane.try_acquire(len(content)):
-            await lane.wait_ready()
-        return await lane.send(PATH, content, idempotency_key="batch_req_1", model=lane.model)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -246,7 +217,8 @@ async def test_a_wrong_model_pauses_only_its_lane() -> None:
 async def test_the_load_that_a_server_reports_reaches_the_controller(
     monkeypatch: pytest.MonkeyPatch, reported: int | None, limits: range
 ) -> None:
-    monkeypatch.setattr(module, "METRICS_SECONDS", 0.02)
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(loads, "METRICS_SECONDS", 0.02)
     async with ModelServer(Machine(knee=1e9), speed=10) as server, running(config(server)) as endpoints:
         if reported is not None:
             server.reported_metrics = f"vllm:num_requests_running 4\nvllm:num_requests_waiting {reported}\n"

@@ -53,6 +53,18 @@ def test_the_variables_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert KEY not in repr(loaded) + str(settings.non_default_values(loaded))
 
 
+def test_a_target_and_the_priority_of_each_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    configure(monkeypatch, tmp_path, ENTRY + 'chat_ttft_p95 = 0.5\npriority = "on"\n')
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_URL", "http://first/v1")
+    first, second = build_endpoints(settings.load()).all
+    assert (first.chat_target, first._priority) == (None, "auto")
+    assert (second.chat_target is None, second._priority) == (False, "on")
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_CHAT_TTFT_P95", "0.25")
+    monkeypatch.setenv("FILESTEAD_UPSTREAM_PRIORITY", "off")
+    first, _ = build_endpoints(settings.load()).all
+    assert (first.chat_target is None, first._priority) == (False, "off")
+
+
 def test_without_endpoints() -> None:
     assert not build_endpoints(settings.load())
 
@@ -79,6 +91,8 @@ def test_without_endpoints() -> None:
         (ENTRY + 'api_key = "canary"\napi_key_file = "x"\n', "it has both api_key and api_key_file: leave one out"),
         (ENTRY + 'api_key_file = "/nowhere"\n', "cannot read the api_key_file /nowhere: No such file"),
         (ENTRY + "api_key_file = 3\n", "cannot read the api_key_file 3"),
+        (ENTRY + "chat_ttft_p95 = 0\n", "upstreams, entry 1 (gpu): invalid value 0 for chat_ttft_p95"),
+        (ENTRY + 'priority = "high"\n', "upstreams, entry 1 (gpu): invalid value 'high' for priority"),
         ('upstreams = "http://a"\n', "write each endpoint as a table [[upstreams]]"),
         ("upstreams = [1]\n", "upstreams, entry 1"),
     ],

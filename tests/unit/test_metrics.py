@@ -257,13 +257,16 @@ def test_a_sample_replaces_the_one_before() -> None:
     for model in ("m", "n"):
         observer.lane("gpu", model).ended("ok", 0.1, 1, 0, 1)
     lanes = [LaneState("gpu", model, 3, 8) for model in ("m", "n", "unknown", "unknown too")]
-    observer.sampled(BatchState(lanes, [UpstreamState("gpu", True, 2)], 5, 500, 1))
+    observer.sampled(BatchState(lanes, [UpstreamState("gpu", True, 2, 0.25)], 5, 500, 1))
+    observer.chat_probed("gpu", "ok")
     found = samples(board)
     in_flight = {labels: value for (name, labels), value in found.items() if name == "filestead_upstream_in_flight"}
     assert in_flight == {("m", "gpu"): 3, ("n", "gpu"): 3, (OTHER, "gpu"): 6}
     assert found["filestead_upstream_limit", (OTHER, "gpu")] == 16
     assert found["filestead_upstream_breaker_open", ("gpu",)] == 1
     assert found["filestead_upstream_paused_models", ("gpu",)] == 2
+    assert found["filestead_upstream_chat_ttft_p95_seconds", ("gpu",)] == 0.25
+    assert found["filestead_upstream_chat_probes_total", ("ok", "gpu")] == 1
     assert found["filestead_batch_results_waiting", ()] == 5
     assert found["filestead_batch_results_waiting_bytes", ()] == 500
     assert found["filestead_batches_paused", ()] == 1

@@ -20,6 +20,8 @@ def build_endpoints(settings: Settings, observer: BatchObserver = UNOBSERVED_BAT
             url=(settings.upstream_url,),
             api_key=settings.upstream_api_key,
             files=settings.upstream_files,
+            chat_ttft_p95=settings.upstream_chat_ttft_p95,
+            priority=settings.upstream_priority,
         )
         configs.insert(0, _config(entry, settings))
     return Endpoints(configs, egress_of, observer=observer)
@@ -35,4 +37,6 @@ def _config(entry: UpstreamEntry, settings: Settings) -> EndpointConfig:
         entry.max_concurrency or settings.upstream_max_concurrency,
         entry.timeout_seconds or settings.upstream_timeout,
         entry.files,
+        entry.chat_ttft_p95,
+        entry.priority,
     )

@@ -89,7 +89,7 @@ class Cohort:
         """When the number in flight had fallen to the limit."""
         self._since = math.inf
         self._counted_until = now
-        self._area = 0.0
+        self._area = self._occupied = 0.0
         self._requests = 0
         self._overloaded = 0
         self._with_tokens = _Sums()
@@ -97,9 +97,10 @@ class Cohort:
         if in_flight <= limit:
             self._settled = now
 
-    def count(self, now: float, in_flight: int) -> None:
-        """Count the time since the last call with the number that was in flight."""
+    def count(self, now: float, in_flight: int, others: int = 0) -> None:
+        """Count the time since the last call with the number that was in flight, and the places that others had."""
         self._area += in_flight * (now - self._counted_until)
+        self._occupied += (in_flight + others) * (now - self._counted_until)
         self._counted_until = now
 
     def add(self, now: float, in_flight: int, outcome: Outcome) -> None:
@@ -125,7 +126,7 @@ class Cohort:
             self._warming -= 1
             if self._warming <= 0 or overloaded:
                 self._since = self._counted_until = now
-                self._area = 0.0
+                self._area = self._occupied = 0.0
 
     def is_complete(self, now: float) -> bool:
         """Whether there are enough outcomes to decide."""
@@ -137,6 +138,10 @@ class Cohort:
     def overloaded_share(self) -> float:
         """Share of requests that the endpoint refused because of its load."""
         return self._overloaded / self._requests
+
+    def occupied(self, now: float) -> float:
+        """Mean number of places that were taken, also by others."""
+        return self._occupied / (now - self._since)
 
     def measure(self, now: float) -> Measurement | None:
         """What the cohort says; None if nothing."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,22 +11,23 @@ from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserv
 from filestead.domain.forwarding.interfaces import FileMode
 from filestead.egress import Egress
 from filestead.inference.breaker import Breaker, Refusals, Verdict
+from filestead.inference.chat_probe import ChatProbe
+from filestead.inference.chat_target import ChatTarget
 from filestead.inference.client import MIB, Client, Content
 from filestead.inference.connections import Response
 from filestead.inference.errors import EndpointFailure, EndpointUnreachable
 from filestead.inference.lanes import Lane
-from filestead.inference.limiter import Limiter, Load
-from filestead.inference.metrics import load_of
+from filestead.inference.limiter import Limiter
+from filestead.inference.loads import LoadSource
+from filestead.inference.politeness import Politeness
+from filestead.inference.priority import PriorityField, PriorityMode
 from filestead.inference.streams import StreamedResponse
 from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
 
 PROBE_SECONDS = 10.0
-METRICS_SECONDS = 2.0
-NO_METRICS_SECONDS = 300.0
-"""After which a server without metrics is asked again."""
-
+WATCH_SECONDS = 2.0
 MAX_METRICS_BYTES = 8 * MIB
 MAX_IN_FLIGHT_BYTES = 256 * MIB
 """Of the bodies of requests for one model; images make them large."""
@@ -81,10 +81,13 @@ class Endpoint:
         max_concurrency: int,
         timeout_seconds: float,
         files: FileMode = "text",
+        chat_ttft_p95: float | None = None,
+        priority: PriorityMode = "auto",
         clock: Callable[[], float],
         now: Callable[[], float],
         observer: BatchObserver = UNOBSERVED_BATCHES,
     ) -> None:
+        """`chat_ttft_p95` is the target for interactive requests, in seconds; None turns it off."""
         self.name = name
         self.url = url
         self.files: FileMode = files
@@ -100,7 +103,16 @@ class Endpoint:
         self._breaker = Breaker(clock, now)
         self._lanes: dict[str, Lane] = {}
         self._changed = asyncio.Event()
-        self._metrics_at = -math.inf
+        self._loads = LoadSource(self._root, clock)
+        self._priority: PriorityMode = priority
+        self.chat_target: ChatTarget | None = None
+        if chat_ttft_p95 is not None:
+            self.chat_target = ChatTarget(
+                Politeness(clock, chat_ttft_p95),
+                ChatProbe(self._client, clock),
+                lambda: self._lanes.values(),  # noqa: PLW0108 - the dictionary is replaced
+                lambda outcome: observer.chat_probed(name, outcome),
+            )
 
     def lane(self, model: str) -> Lane:
         """The lane of a model; the same one for each call while it is used."""
@@ -118,7 +130,8 @@ class Endpoint:
             self._client,
             breaker=self._breaker,
             refusals=Refusals(self._clock, self._now),
-            limiter=Limiter(self._clock, ceiling=self._max_concurrency, max_bytes=MAX_IN_FLIGHT_BYTES),
+            limiter=self._new_limiter(),
+            priority=PriorityField(self._priority),
             traffic=self.traffic,
             files=self.files,
             timeout_seconds=self._timeout_seconds,
@@ -126,6 +139,17 @@ class Endpoint:
             changed=self._note_change,
             observer=self._observer.lane(self.name, model),
         )
+
+    def _new_limiter(self) -> Limiter:
+        limiter = Limiter(
+            self._clock,
+            ceiling=self._max_concurrency,
+            max_bytes=MAX_IN_FLIGHT_BYTES,
+            others=lambda: self.traffic.interactive,
+        )
+        if self.chat_target is not None:
+            limiter.bind(self.chat_target.bound)
+        return limiter
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -178,7 +202,8 @@ class Endpoint:
     def state(self) -> UpstreamState:
         """Whether it is paused, and for how many models, for metrics."""
         paused = sum(lane.refusals.is_paused for lane in self._lanes.values())
-        return UpstreamState(self.name, self._breaker.is_open, paused)
+        p95 = None if self.chat_target is None else self.chat_target.p95()
+        return UpstreamState(self.name, self._breaker.is_open, paused, p95)
 
     def lane_states(self) -> list[LaneState]:
         """The lanes at this moment, for metrics."""
@@ -188,7 +213,7 @@ class Endpoint:
         """Ask for the models and the metrics, for people."""
         try:
             response = await self._client.request("GET", "/models", seconds=PROBE_SECONDS)
-            metrics = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
+            load = await self._loads.ask()
         except EndpointFailure as failure:
             return Check(False, str(failure))
         models = _names(response)
@@ -199,24 +224,28 @@ class Endpoint:
         if response.status >= 500:
             return Check(False, f"it fails ({response.status})")
         detail = "" if models is not None else f"it does not list its models ({response.status})"
-        return Check(True, detail, models, _load(metrics) is not None)
+        return Check(True, detail, models, load is not None)
 
     async def watch(self) -> None:
-        """Probe while something is paused, and read metrics while requests are in flight, until cancelled."""
-        while True:
-            self._changed.clear()
-            try:
-                if self._seconds_to_probe() <= 0:
-                    await self._probe()
-                if self._clock() >= self._metrics_at and any(lane.in_flight for lane in self._lanes.values()):
-                    await self._read_metrics()
-            except Exception:
-                log.exception("watching the endpoint %s failed", self.name)
-            try:
-                async with asyncio.timeout(min(self._seconds_to_probe(), METRICS_SECONDS)):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+        """Probe while something is paused, and read the load while requests are in flight, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            chat = group.create_task(asyncio.sleep(0))
+            while True:
+                self._changed.clear()
+                try:
+                    if self._seconds_to_probe() <= 0:
+                        await self._probe()
+                    if any(lane.in_flight for lane in self._lanes.values()):
+                        if self.chat_target is not None and chat.done():
+                            chat = group.create_task(self.chat_target.measure())
+                        await self._read_load()
+                except Exception:
+                    log.exception("watching the endpoint %s failed", self.name)
+                try:
+                    async with asyncio.timeout(min(self._seconds_to_probe(), WATCH_SECONDS)):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
 
     def _seconds_to_probe(self) -> float:
         pauses = [self._breaker.pause, *(lane.refusals.pause for lane in self._lanes.values())]
@@ -236,15 +265,8 @@ class Endpoint:
                 log.warning("endpoint %s is tried again with the model %s", self.name, lane.model)
         self._note_change()
 
-    async def _read_metrics(self) -> None:
-        try:
-            response = await self._root.request("GET", "/metrics", seconds=PROBE_SECONDS)
-        except EndpointFailure:
-            self._metrics_at = self._clock() + METRICS_SECONDS
-            return
-        load = _load(response)
-        self._metrics_at = self._clock() + (NO_METRICS_SECONDS if load is None else METRICS_SECONDS)
-        if load is not None:
+    async def _read_load(self) -> None:
+        if self._loads.is_due() and (load := await self._loads.read()) is not None:
             for lane in self._lanes.values():
                 lane.observe(load)
 
@@ -252,10 +274,6 @@ class Endpoint:
         """Close the connections."""
         await self._client.close()
         await self._root.close()
-
-
-def _load(response: Response) -> Load | None:
-    return load_of(response.body.decode(errors="replace")) if response.status == 200 else None
 
 
 def _verdict(response: Response | None, lane: Lane) -> Verdict:

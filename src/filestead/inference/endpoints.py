@@ -15,6 +15,7 @@ from filestead.inference.endpoint import Endpoint, PausedEndpoint
 from filestead.inference.exchanges import Exchange, Usage
 from filestead.inference.lanes import Lane
 from filestead.inference.limiter import CEILING
+from filestead.inference.priority import PriorityMode
 
 __all__ = ["Endpoint", "EndpointConfig", "Endpoints", "Exchange", "Lane", "PausedEndpoint", "Usage", "choose"]
 
@@ -35,6 +36,10 @@ class EndpointConfig:
     """Maximum number of requests in flight for one model, at one URL."""
     timeout_seconds: float = 600.0
     files: FileMode = "text"
+    chat_ttft_p95: float | None = None
+    """Seconds to the first token of interactive requests that batches are to leave possible."""
+    priority: PriorityMode = "auto"
+    """Whether lines are sent with vLLM's `priority`."""
 
 
 class Endpoints:
@@ -61,6 +66,8 @@ class Endpoints:
                     max_concurrency=config.max_concurrency or CEILING,
                     timeout_seconds=config.timeout_seconds,
                     files=config.files,
+                    chat_ttft_p95=config.chat_ttft_p95,
+                    priority=config.priority,
                     clock=clock,
                     now=now,
                     observer=observer,

@@ -1,12 +1,15 @@
 """Passes requests of clients on: chooses an endpoint, counts its traffic, and translates failures."""
 
+import functools
 import hashlib
 import math
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from filestead.domain.errors import EndpointUnavailable, ModelNotServed, ResponseNotFound
 from filestead.domain.forwarding.interfaces import FileMode, ForwardedRequest, Target
+from filestead.inference.chat_target import ChatTarget
 from filestead.inference.endpoint import Endpoint
 from filestead.inference.endpoints import LOAD_BOUND, Endpoints
 from filestead.inference.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
@@ -21,20 +24,33 @@ MAX_RETRY_SECONDS = 60
 class CountedResponse:
     """A response that counts as traffic until it is closed."""
 
-    def __init__(self, response: StreamedResponse, name: str, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        response: StreamedResponse,
+        name: str,
+        traffic: Traffic,
+        note_first: Callable[[], None] | None = None,
+    ) -> None:
+        """`note_first` is called when the first of the body has come."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._name = name
         self._traffic = traffic
+        self._note_first = note_first
         self._is_open = True
 
     async def read(self) -> bytes:
         """As in `ForwardedResponse`."""
         try:
-            return await self._response.read()
+            data = await self._response.read()
         except EndpointFailure as failure:
             raise _unavailable(self._name, failure) from None
+        if self._note_first is not None:
+            if data:
+                self._note_first()
+            self._note_first = None
+        return data
 
     def close(self) -> None:
         """As in `ForwardedResponse`."""
@@ -47,8 +63,10 @@ class CountedResponse:
 class EndpointTarget:
     """An endpoint, as a target of requests."""
 
-    def __init__(self, endpoint: Endpoint, endpoints: Endpoints) -> None:
+    def __init__(self, endpoint: Endpoint, endpoints: Endpoints, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic."""
         self.endpoint = endpoint
+        self._clock = clock
         self.name = endpoint.name
         self.files: FileMode = endpoint.files
         self._endpoints = endpoints
@@ -56,6 +74,7 @@ class EndpointTarget:
     async def send(self, request: ForwardedRequest) -> CountedResponse:
         """As in `Target`."""
         traffic = self.endpoint.traffic
+        began = self._clock()
         traffic.interactive += 1
         try:
             response = await self.endpoint.open(
@@ -67,11 +86,18 @@ class EndpointTarget:
         except BaseException:
             traffic.interactive -= 1
             raise
-        counted = CountedResponse(response, self.name, traffic)
+        note_first = None
+        target = self.endpoint.chat_target
+        if target is not None and _is_stream_of_tokens(request, response):
+            note_first = functools.partial(self._note_first, target, began)
+        counted = CountedResponse(response, self.name, traffic, note_first)
         if hint := _fault_of_configuration(response.status):
             counted.close()
             raise EndpointUnavailable(self.name, f"it responded with {response.status}: {hint}", hint=hint)
         return counted
+
+    def _note_first(self, target: ChatTarget, began: float) -> None:
+        target.note_first_token(self._clock() - began)
 
     def serves(self, model: str) -> bool:
         """As in `Target`."""
@@ -81,9 +107,10 @@ class EndpointTarget:
 class EndpointForwarder:
     """A `Forwarder` on the configured endpoints."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic."""
         self._endpoints = endpoints
-        self._targets = {endpoint: EndpointTarget(endpoint, endpoints) for endpoint in endpoints.all}
+        self._targets = {endpoint: EndpointTarget(endpoint, endpoints, clock) for endpoint in endpoints.all}
         self._responses: OrderedDict[str, tuple[str, Target]] = OrderedDict()
 
     def targets_for(self, model: str | None, group: bytes) -> Sequence[EndpointTarget]:
@@ -130,6 +157,12 @@ def _in_order(endpoints: list[Endpoint], group: bytes) -> list[Endpoint]:
 
 def _weight(group: bytes, url: str) -> bytes:
     return hashlib.blake2b(group, key=hashlib.blake2b(url.encode(), digest_size=32).digest(), digest_size=8).digest()
+
+
+def _is_stream_of_tokens(request: ForwardedRequest, response: StreamedResponse) -> bool:
+    """Whether the first part of the body is the first token. A body in parts is sent as fast as its client sends it."""
+    is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+    return is_stream and response.status == 200 and isinstance(request.content, bytes)
 
 
 def _fault_of_configuration(status: int) -> str:

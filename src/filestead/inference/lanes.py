@@ -14,6 +14,8 @@ from filestead.inference.cohorts import Outcome
 from filestead.inference.errors import EndpointFailure
 from filestead.inference.exchanges import Exchange, of_failure, of_response
 from filestead.inference.limiter import Limiter, Load
+from filestead.inference.priority import KEY_SUFFIX, PriorityField
+from filestead.inference.rate_limits import RateLimits
 from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
@@ -21,6 +23,9 @@ log = logging.getLogger("filestead")
 BUSY_SECONDS = 0.25
 MAX_BUSY_SECONDS = 30.0
 """Pauses of a busy endpoint that does not say for how long; they double."""
+
+SHOWN_SECONDS = 5.0
+"""Waits for a rate limit from which they are shown: shorter ones are the pace."""
 
 PROMPT_SHARE = 1 / 8
 """What a token of a prompt counts, by a token of a completion."""
@@ -38,6 +43,7 @@ class Lane:
         breaker: Breaker,
         refusals: Refusals,
         limiter: Limiter,
+        priority: PriorityField,
         traffic: Traffic,
         timeout_seconds: float,
         files: FileMode = "text",
@@ -53,11 +59,13 @@ class Lane:
         self._client = client
         self._breaker = breaker
         self._limiter = limiter
+        self._priority = priority
         self._traffic = traffic
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._changed = changed
         self._observer = observer
+        self._rates = RateLimits(clock)
         self._sizes: deque[int] = deque()
         """Of the requests in places that `send` has not taken yet."""
         self._busy_in_a_row = 0
@@ -85,7 +93,7 @@ class Lane:
 
     def _may_send(self) -> bool:
         """Whether nothing but the limiter is in the way. Interactive requests take places; one is always left."""
-        if self._breaker.is_open or self.refusals.is_paused:
+        if self._breaker.is_open or self.refusals.is_paused or self._rates.seconds_to_wait():
             return False
         interactive = self._traffic.interactive
         return not interactive or self.in_flight < max(1, self.limit - interactive)
@@ -95,11 +103,13 @@ class Lane:
         if not self._may_send() or not self._limiter.try_acquire(size):
             return False
         self._sizes.append(size)
+        self._rates.acquire()
         return True
 
     def release(self, size: int) -> None:
         """Return a place without a request."""
         self._sizes.remove(size)
+        self._rates.give_back()
         self._limiter.give_back(size)
         self.wake()
 
@@ -112,15 +122,7 @@ class Lane:
         size = self._sizes.popleft()
         began = self._clock()
         try:
-            response = await self._client.request(
-                "POST",
-                path.removeprefix("/v1"),
-                body,
-                headers={"Idempotency-Key": idempotency_key},
-                seconds=self._timeout_seconds,
-            )
-        except EndpointFailure as failure:
-            exchange = of_failure(failure, self._clock() - began)
+            exchange = await self._exchange(path.removeprefix("/v1"), body, idempotency_key)
         except ValueError as error:
             self._limiter.give_back(size)
             self.wake()
@@ -129,9 +131,41 @@ class Lane:
             self._limiter.give_back(size)
             self.wake()
             raise
-        else:
-            exchange = self._judged(of_response(response, self._clock() - began), idempotency_key)
+        if exchange.response is not None:
+            exchange = self._judged(exchange, idempotency_key)
         self._record(exchange, size, began)
+        return exchange
+
+    async def _exchange(self, path: str, body: bytes, key: str) -> Exchange:
+        """Send a line, with its priority if the endpoint takes it. Raises `ValueError`."""
+        field = self._priority
+        changed, is_trial = field.begin(body)
+        if changed is None:
+            return await self._request(path, body, key)
+        try:
+            exchange = await self._request(path, changed, key + KEY_SUFFIX if is_trial else key)
+            response = exchange.response
+            if response is None or not field.is_refused(response.status, response.body, is_trial=is_trial):
+                return exchange
+            exchange = await self._request(path, body, key)
+            if is_trial and exchange.response is not None:
+                field.compare(exchange.response.status)
+            return exchange
+        finally:
+            if is_trial:
+                field.end()
+
+    async def _request(self, path: str, body: bytes, key: str) -> Exchange:
+        number, began = self._rates.begin(), self._clock()
+        try:
+            response = await self._client.request(
+                "POST", path, body, headers={"Idempotency-Key": key}, seconds=self._timeout_seconds
+            )
+        except EndpointFailure as failure:
+            return of_failure(failure, self._clock() - began)
+        exchange = of_response(response, self._clock() - began)
+        used = exchange.usage.input + exchange.usage.output
+        self._rates.observe(number, began, response.headers, is_busy=exchange.kind == "busy", tokens=used)
         return exchange
 
     async def wait_ready(self) -> None:
@@ -141,7 +175,8 @@ class Lane:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
-                async with asyncio.timeout(self._limiter.seconds_to_wait() or None):
+                seconds = max(self._limiter.seconds_to_wait(), self._rates.seconds_to_wait())
+                async with asyncio.timeout(seconds or None):
                     await waiter
             except TimeoutError:
                 pass
@@ -153,6 +188,8 @@ class Lane:
         reason = self._breaker.describe() or self.refusals.describe()
         if reason is None and (seconds := self._limiter.seconds_to_wait()):
             reason = f"it is busy and asked to wait for {seconds:.1f} more seconds"
+        elif reason is None and (seconds := self._rates.seconds_to_wait()) >= SHOWN_SECONDS:
+            reason = f"its rate limit is used up for {seconds:.0f} more seconds"
         return reason
 
     def wake(self) -> None:
@@ -164,6 +201,12 @@ class Lane:
     def observe(self, load: Load) -> None:
         """Take what the endpoint says of its load."""
         self._limiter.observe(load)
+        self._priority.note_server(load.server)
+
+    def bind(self, bound: int | None) -> None:
+        """Keep the number in flight within a bound."""
+        self._limiter.bind(bound)
+        self.wake()
 
     def _judged(self, exchange: Exchange, request: str) -> Exchange:
         """A refusal that concerns only this request is final: the lane must not wait for it, nor the others."""

@@ -68,15 +68,31 @@ class Load:
     waiting: float | None = None
     cache: float | None = None
     """Share of the cache of keys and values that is in use."""
+    slots: int | None = None
+    """How many requests it runs at a time, if that is a fixed number."""
+    server: str | None = None
+    """`vllm`, `sglang` or `llamacpp`."""
 
 
 class Limiter:
     """The places of one endpoint and model."""
 
-    def __init__(self, clock: Callable[[], float], *, ceiling: int = CEILING, max_bytes: int | None = None) -> None:
-        """`clock` returns seconds; `max_bytes` limits the sum of the sizes in flight, if given."""
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        ceiling: int = CEILING,
+        max_bytes: int | None = None,
+        others: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`clock` returns seconds; `max_bytes` limits the sum of the sizes in flight, if given.
+
+        `others` returns how many places are left to requests that are not counted here.
+        """
         self._clock = clock
+        self._others = others
         self._ceiling = max(1, ceiling)
+        self._bound: int | None = None
         self._max_bytes = max_bytes
         self._bytes = 0
         self._wanted = 0
@@ -106,7 +122,7 @@ class Limiter:
                 self._wanted = size
             return False
         self._wanted = 0
-        self._cohort.count(self._clock(), self.in_flight)
+        self._cohort.count(self._clock(), self.in_flight, self._others())
         self.in_flight += 1
         self._bytes += size
         return True
@@ -120,7 +136,7 @@ class Limiter:
 
     def give_back(self, size: int = 0) -> None:
         """Return a place whose request was not sent or was cancelled: it says nothing of the endpoint."""
-        self._cohort.count(self._clock(), self.in_flight)
+        self._cohort.count(self._clock(), self.in_flight, self._others())
         self.in_flight -= 1
         self._bytes -= size
 
@@ -128,7 +144,7 @@ class Limiter:
         """Return a place, and let the outcome count."""
         now = self._clock()
         cohort = self._cohort
-        cohort.count(now, self.in_flight)
+        cohort.count(now, self.in_flight, self._others())
         self.in_flight -= 1
         self._bytes -= outcome.size
         cohort.add(now, self.in_flight, outcome)
@@ -143,26 +159,38 @@ class Limiter:
         """The remaining seconds of a pause."""
         return max(0.0, self._paused_until - self._clock())
 
+    def bind(self, bound: int | None) -> None:
+        """Keep the limit within a bound from outside, from now on."""
+        self._bound = bound
+        if bound is not None and self.limit > bound:
+            self._restart(bound)
+            self._cohort = Cohort(self._clock(), self.in_flight, self.limit, patient=True)
+
     def observe(self, load: Load) -> None:
         """Take what the endpoint says of itself."""
+        if load.slots is not None and self._load[0].slots is None and self._grows and self._before is None:
+            self.limit = self._base = max(1, min(load.slots, self._allowed(self._clock())))
+            self._cohort = Cohort(self._clock(), self.in_flight, self.limit)
         self._load = (load, self._clock())
 
     def _decide(self, cohort: Cohort, now: float) -> None:
         self._judge(cohort, now)
         self.limit = max(1, min(self.limit, self._allowed(now)))
-        self._base = max(1, min(self._base, self._ceiling))
+        self._base = max(1, min(self._base, self._ceiling, self._bound or self._ceiling))
         self._cohort = Cohort(now, self.in_flight, self.limit, patient=not self._grows)
 
     def _judge(self, cohort: Cohort, now: float) -> None:
         measured = cohort.measure(now)
-        load = self._load[0] if now - self._load[1] <= METRICS_SECONDS else Load()
+        load = self._present_load(now)
         if cohort.overloaded_share > 0:
             self._refused = (self.limit, now + REFUSED_SECONDS)
             is_burst = cohort.overloaded_share > OVERLOADED_SHARE
             self._restart(int(OVERLOADED_FACTOR * self.limit) if is_burst else self.limit - 1)
         elif load.cache is not None and load.cache > FULL_CACHE:
             self._restart(int(FULL_CACHE_FACTOR * self.limit))
-        elif measured is None or measured.in_flight < 0.8 * self.limit:
+        elif self._bound is not None and self.limit >= self._bound:
+            pass  # more requests are not to be tried
+        elif measured is None or cohort.occupied(now) < 0.8 * self.limit:
             pass  # there were too few requests to judge this limit by
         elif self._grows:
             self._double(measured, load)
@@ -178,7 +206,14 @@ class Limiter:
 
     def _allowed(self, now: float) -> int:
         refused, until = self._refused
-        return self._ceiling if now >= until else min(self._ceiling, int(refused) - 1)
+        allowed = min(self._ceiling, self._bound or self._ceiling)
+        if (slots := self._present_load(now).slots) is not None:
+            allowed = min(allowed, slots + max(1, int(WAITING_SHARE * slots)))
+        return allowed if now >= until else min(allowed, int(refused) - 1)
+
+    def _present_load(self, now: float) -> Load:
+        load, at = self._load
+        return load if now - at <= METRICS_SECONDS else Load()
 
     def _restart(self, base: int) -> None:
         """Begin anew around a base."""
@@ -248,5 +283,7 @@ class Elasticity:
 
 
 def _queues(load: Load) -> bool:
-    """Whether the endpoint lets more requests wait than full batches need."""
+    """Whether the endpoint lets more requests wait than full batches need, or would let the next one wait."""
+    if load.waiting is None and load.slots is not None:
+        return load.running is not None and load.running >= load.slots
     return load.waiting is not None and load.waiting > WAITING_SHARE * max(1.0, load.running or 0.0)

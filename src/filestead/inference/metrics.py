@@ -28,6 +28,7 @@ def load_of(text: str) -> Load | None:
         running=_first(RUNNING, {name: sum(values) for name, values in samples.items()}),
         waiting=_first(WAITING, {name: sum(values) for name, values in samples.items()}),
         cache=_first(CACHE, {name: max(values) for name, values in samples.items()}),
+        server=next(iter(samples)).partition(":")[0],
     )
 
 

@@ -66,6 +66,10 @@ class BatchMetrics:
         """Count a delivery."""
         self._recorder.value(table.WEBHOOK_DELIVERIES, outcome).add()
 
+    def chat_probed(self, upstream: str, outcome: str) -> None:
+        """Count a probe."""
+        self._recorder.value(table.UPSTREAM_CHAT_PROBES, upstream, outcome).add()
+
     def sampled(self, state: BatchState) -> None:
         """Set the gauges; those of lanes that are gone become 0. Lanes that share a series are added up."""
         sums: Counter[int] = Counter()
@@ -79,6 +83,8 @@ class BatchMetrics:
         for upstream in state.upstreams:
             self._recorder.value(table.UPSTREAM_BREAKER_OPEN, upstream.name).set(float(upstream.breaker_open))
             self._recorder.value(table.UPSTREAM_PAUSED_MODELS, upstream.name).set(float(upstream.paused_models))
+            if upstream.chat_ttft_p95 is not None:
+                self._recorder.value(table.UPSTREAM_CHAT_TTFT, upstream.name).set(upstream.chat_ttft_p95)
         self._results.set(float(state.waiting_results))
         self._bytes.set(float(state.waiting_bytes))
         self._paused.set(float(state.paused_batches))

@@ -164,6 +164,12 @@ UPSTREAM_BREAKER_OPEN = _gauge("upstream_breaker_open",
 UPSTREAM_PAUSED_MODELS = _gauge("upstream_paused_models",
     "Models for which no requests are sent to a model server, because it refuses the key or the model.",
     "upstream", merge=Merge.MAX, max_series=MAX_LANES)
+UPSTREAM_CHAT_TTFT = _gauge("upstream_chat_ttft_p95_seconds",
+    "95th percentile of the time to first token of interactive requests and probes of the last minute, where batches "
+    "have a target for it (`chat_ttft_p95`).", "upstream", merge=Merge.MAX, max_series=MAX_LANES)
+UPSTREAM_CHAT_PROBES = _counter("upstream_chat_probes",
+    "Chats of one token that measure the time to first token while a batch runs and nobody else chats: `ok`, "
+    "`timeout`, `failed` or `refused` (the model takes no chats).", "upstream", "outcome", max_series=4 * MAX_LANES)
 WEBHOOK_DELIVERIES = _counter("webhook_deliveries",
     "Attempts to deliver events to the webhook: `delivered`, `status` (a response other than 2xx), `unreachable`, "
     "`timeout` or `refused` (by the rules for addresses); and events that were `given_up`.",
@@ -250,6 +256,8 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         UPSTREAM_LIMIT,
         UPSTREAM_BREAKER_OPEN,
         UPSTREAM_PAUSED_MODELS,
+        UPSTREAM_CHAT_TTFT,
+        UPSTREAM_CHAT_PROBES,
         WEBHOOK_DELIVERIES,
     ),
     "Server processes": (BUILD_INFO, WORKER_STARTS, WORKER_MEMORY, WORKER_CPU, DATABASE_UP),

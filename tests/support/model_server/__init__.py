@@ -10,6 +10,7 @@ As a process: `python -m tests.support.model_server --port 0 --knee 16`; see `__
 
 from tests.support.model_server.faults import Fault, Received
 from tests.support.model_server.physics import Machine
+from tests.support.model_server.rates import Bucket, RateLimit
 from tests.support.model_server.server import ModelServer
 
-__all__ = ["Fault", "Machine", "ModelServer", "Received"]
+__all__ = ["Bucket", "Fault", "Machine", "ModelServer", "RateLimit", "Received"]

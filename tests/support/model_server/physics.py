@@ -9,7 +9,7 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Request:
     cached_tokens: int = 0
     is_hit: bool = False
     submitted_at: float = 0.0
+    first_token_at: float = 0.0
+    """When its prompt has been read, and one step done with those that ran then."""
     finished_at: float = 0.0
-    _admitted_at: float = field(default=0.0, repr=False)
 
 
 class Engine:
@@ -135,4 +136,5 @@ class Engine:
                 while len(self._cache) > self.machine.cached_prefixes:
                     self._cache.popitem(last=False)
             self.running.add(request)
+            request.first_token_at = self._stalled_until + self.machine.step(len(self.running))
             heapq.heappush(self._ends, (self._steps + request.output_tokens, next(self._numbers), request))

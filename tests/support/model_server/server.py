@@ -14,6 +14,7 @@ import msgspec
 from tests.support.model_server import responses
 from tests.support.model_server.faults import Fault, Received
 from tests.support.model_server.physics import Engine, Machine, Request
+from tests.support.model_server.rates import RateLimit
 
 REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"}
@@ -34,6 +35,8 @@ class ModelServer:
         script: Callable[[Received], Fault | None] | None = None,
         records: bool = True,
         port: int = 0,
+        rate_limit: RateLimit | None = None,
+        takes_priority: bool = False,
     ) -> None:
         """`speed` is virtual seconds per second; `instant` responds at once, without the engine."""
         self.engine = Engine(machine or Machine())
@@ -44,6 +47,13 @@ class ModelServer:
         self.metrics = metrics
         self.script = script
         self.records = records
+        self.rate_limit = rate_limit
+        self.takes_priority = takes_priority
+        self.priority_refusal = 400, "Got priority 10 but Priority scheduling is not enabled."
+        self.refused_priorities: list[Received] = []
+        """Requests that were refused because of their priority, and are not among the others."""
+        self.slots: bytes | None = None
+        """The body of `/slots`, as of llama.cpp."""
         self.faults: deque[Fault] = deque()
         """For the next requests to a model, one each."""
         self.requests: list[Received] = []
@@ -191,12 +201,17 @@ class _Connection(asyncio.Protocol):
         del self.input[: end + 4 + size]
         method, path, _ = first.split(" ")
         received = Received(method, path, headers, body, asyncio.get_running_loop().time(), self.number)
-        if self.server.instant and path in PATHS and not self.server.faults and self.server.script is None:
+        server = self.server
+        is_plain = not server.faults and server.script is None and server.rate_limit is None
+        if server.instant and path in PATHS and is_plain:
             self._respond_at_once(received)
         else:
             self.task = asyncio.get_running_loop().create_task(self._handle(received))
 
     def _respond_at_once(self, received: Received) -> None:
+        if self._refuse_priority(received):
+            self._next()
+            return
         if self.server.records:
             self.server.requests.append(received)
         if (refusal := self._refusal(received)) is not None:
@@ -219,6 +234,8 @@ class _Connection(asyncio.Protocol):
             server.probes.append(received)
             self.send(*self._other(received))
             return
+        if self._refuse_priority(received):
+            return
         if server.records:
             server.requests.append(received)
         fault = server.fault_for(received)
@@ -232,11 +249,27 @@ class _Connection(asyncio.Protocol):
             return
         parsed = responses.decode(received.body)
         request = responses.request_of(received.path, parsed)
+        headers: dict[str, str] = {}
+        if server.rate_limit is not None:
+            tokens = request.prompt_tokens + request.output_tokens
+            admitted, headers = server.rate_limit.admit(tokens, asyncio.get_running_loop().time())
+            if not admitted:
+                server.refused += 1
+                self.send(429, _error("Rate limit reached"), **headers)
+                return
         if not server.instant and not await server.run(request):
             server.refused += 1
             self.send(429, _error("busy"))
             return
-        self.send(200, responses.response_to(received.path, parsed, request))
+        self.send(200, responses.response_to(received.path, parsed, request), **headers)
+
+    def _refuse_priority(self, received: Received) -> bool:
+        if self.server.takes_priority or b'"priority"' not in received.body or not received.json.get("priority"):
+            return False
+        self.server.refused_priorities.append(received)
+        status, message = self.server.priority_refusal
+        self.send(status, _error(message))
+        return True
 
     def _refusal(self, received: Received) -> tuple[int, bytes] | None:
         server = self.server
@@ -260,6 +293,8 @@ class _Connection(asyncio.Protocol):
             return 200, json.dumps(
                 {"object": "list", "data": [{"id": m, "object": "model"} for m in server.models]}
             ).encode()
+        if received.path == "/slots" and server.slots is not None:
+            return 200, server.slots
         if received.path == "/control/requests":
             keys = [(r.path, r.headers.get("idempotency-key"), r.body.decode()) for r in server.requests]
             return 200, json.dumps(keys).encode()

@@ -33,6 +33,8 @@ class UpstreamState:
     name: str
     breaker_open: bool
     paused_models: int
+    chat_ttft_p95: float | None = None
+    """Seconds to the first token of interactive requests, if batches are to be polite and there are measurements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class BatchObserver(Protocol):
     def webhook_delivery(self, outcome: str) -> None:
         """An attempt to deliver an event has ended, or an event was `given_up`."""
 
+    def chat_probed(self, upstream: str, outcome: str) -> None:
+        """A probe of the time to first token has ended: `ok`, `timeout`, `failed` or `refused`."""
+
     def sampled(self, state: BatchState) -> None:
         """Take the present state; it replaces the one before."""
 
@@ -96,6 +101,9 @@ class UnobservedBatches:
         """Ignore it."""
 
     def webhook_delivery(self, outcome: str) -> None:
+        """Ignore it."""
+
+    def chat_probed(self, upstream: str, outcome: str) -> None:
         """Ignore it."""
 
     def sampled(self, state: BatchState) -> None:
