@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from filestead import APIConnectionError, APIStatusError, FilesClient, SourceChanged
-from filestead.client import aio, sync
-from filestead.client._parts import async_upload, upload
+from filestead.client._parts import async_creation, async_upload, creation, upload
 from filestead.client._upload.sources import open_source, part_of
 from tests.client.any_client import AnyClient
 from tests.client.proxy import Fault, Proxy, raw_response
@@ -33,9 +32,9 @@ NO_ROUTE = [Fault(response=raw_response(status)) for status in ("404 Not Found",
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 100 kB, used by themselves above 300 kB."""
-    for module in (aio, sync, async_upload, upload):
+    for module in (async_creation, creation, async_upload, upload):
         monkeypatch.setattr(module, "PART_BYTES", PART)
-    for module in (aio, sync):
+    for module in (async_creation, creation):
         monkeypatch.setattr(module, "PARTS_ABOVE_BYTES", 3 * PART)
 
 
@@ -117,9 +116,9 @@ def test_the_last_part_whose_response_is_lost(connect_with_faults: Any, server: 
 @pytest.fixture
 def smaller(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The content of a file that is sent whole at first, and does not fit into the buffers of a connection."""
-    for module in (aio, sync, async_upload, upload):
+    for module in (async_creation, creation, async_upload, upload):
         monkeypatch.setattr(module, "PART_BYTES", 16 * MIB)
-    for module in (aio, sync):
+    for module in (async_creation, creation):
         monkeypatch.setattr(module, "PARTS_ABOVE_BYTES", 64 * MIB)
     return CONTENT * 120
 
@@ -302,7 +301,7 @@ def cutting(server: Server) -> Iterator[CuttingProxy]:
 def test_a_proxy_that_cuts(
     cutting: CuttingProxy, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sync, upload):
+    for module in (creation, upload):
         monkeypatch.setattr(module, "PART_BYTES", 4 * MIB)
     path = tmp_path / "large.bin"
     content = os.urandom(100 * MIB)
