@@ -17,8 +17,9 @@ from filestead.client._parts.journal import Recorded, UploadJournal
 from filestead.client._parts.ledger import PartLedger, Span, spans
 from filestead.client._threads import in_thread
 from filestead.client._transport import requests, responses
-from filestead.client._transport.async_session import AsyncSession
+from filestead.client._transport.async_session import AsyncResponse, AsyncSession
 from filestead.client._transport.exchange import ResponseHead
+from filestead.client._transport.requests import Request
 from filestead.client._transport.retries import RETRYABLE_STATUSES
 from filestead.client._upload.async_sources import async_part_of
 from filestead.client._upload.sources import AsyncSource
@@ -209,7 +210,7 @@ class _Transfer:
             repeated=self.repeated,
         )
         for attempt in range(self.session.config.max_retries + 1):
-            response = await self.session.send(request)
+            response = await self._post(request)
             try:
                 part_id = _id_in(response.head, await response.read())
             except _Refused as refused:
@@ -222,6 +223,19 @@ class _Transfer:
                 return
             # The part was sent again, and the server took it for an equal one before it.
         raise _AmbiguousParts
+
+    async def _post(self, request: Request) -> AsyncResponse:
+        """Send a part. Repeat the retries while other parts are acknowledged: then the server can be reached.
+
+        A retry may use a pooled connection that is about to be cut like the one before.
+        """
+        while True:
+            acknowledged = self.ledger.acknowledged
+            try:
+                return await self.session.send(request)
+            except APIConnectionError:
+                if self.ledger.acknowledged == acknowledged or not self.session.config.max_retries:
+                    raise
 
     async def _end(self, error: Exception) -> NoReturn:
         """Cancel the upload, unless it can be continued, or its caller replaces it."""

@@ -54,6 +54,11 @@ class PartLedger:
         return [self._ids[span.start] for span in self._parts]
 
     @property
+    def acknowledged(self) -> int:
+        """How many parts have an id."""
+        return len(self._ids)
+
+    @property
     def done(self) -> int:
         """Bytes sent, or stored before."""
         return self._done

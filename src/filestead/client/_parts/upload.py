@@ -18,8 +18,9 @@ from filestead.client._parts.journal import Recorded, UploadJournal
 from filestead.client._parts.ledger import PartLedger, Span, spans
 from filestead.client._transport import requests, responses
 from filestead.client._transport.exchange import ResponseHead
+from filestead.client._transport.requests import Request
 from filestead.client._transport.retries import RETRYABLE_STATUSES
-from filestead.client._transport.session import Session
+from filestead.client._transport.session import Response, Session
 from filestead.client._upload.sources import Source, part_of
 from filestead.client.config import PARALLEL_PARTS, PART_BYTES, ExpiresAfter, OnProgress
 from filestead.client.errors import APIConnectionError, APIError, FilesteadError
@@ -208,7 +209,7 @@ class _Transfer:
             repeated=self.repeated,
         )
         for attempt in range(self.session.config.max_retries + 1):
-            response = self.session.send(request)
+            response = self._post(request)
             try:
                 part_id = _id_in(response.head, response.read())
             except _Refused as refused:
@@ -221,6 +222,19 @@ class _Transfer:
                 return
             # The part was sent again, and the server took it for an equal one before it.
         raise _AmbiguousParts
+
+    def _post(self, request: Request) -> Response:
+        """Send a part. Repeat the retries while other parts are acknowledged: then the server can be reached.
+
+        A retry may use a pooled connection that is about to be cut like the one before.
+        """
+        while True:
+            acknowledged = self.ledger.acknowledged
+            try:
+                return self.session.send(request)
+            except APIConnectionError:
+                if self.ledger.acknowledged == acknowledged or not self.session.config.max_retries:
+                    raise
 
     def _end(self, error: Exception) -> NoReturn:
         """Cancel the upload, unless it can be continued, or its caller replaces it."""

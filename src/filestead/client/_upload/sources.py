@@ -132,7 +132,14 @@ def _from_file_object(file: Readable) -> Source:
             at += len(block)
             yield block
 
-    return Source(filename, max(size, 0), True, blocks)
+    def check_size() -> None:
+        with lock:
+            now = file.seek(0, os.SEEK_END) - begin
+        if now != size:
+            how = "grew" if now > size else "shrank"
+            raise SourceChanged(f"{filename!r} {how} during the upload, from {size} bytes; nothing was stored")
+
+    return Source(filename, max(size, 0), True, blocks, check_version=check_size)
 
 
 def _read_path(path: str, start: int, *, opened: os.stat_result | None) -> Iterator[bytes]:
