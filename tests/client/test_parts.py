@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -21,6 +20,7 @@ from filestead.client._parts import async_creation, async_upload, creation, uplo
 from filestead.client._upload.sources import open_source, part_of
 from tests.client.any_client import AnyClient
 from tests.client.proxy import Fault, Proxy, raw_response
+from tests.client.relay import Relay, write_random
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("about the client, behind a proxy that makes the faults")
@@ -359,47 +359,6 @@ def test_parts_are_the_file(tmp_path: Path, size: int) -> None:
 # --- a proxy that cuts connections ----------------------------------------------------------------------------------
 
 
-class CuttingProxy:
-    """Passes connections on as they are, and closes each one after `limit` bytes from the client."""
-
-    def __init__(self, port: int, limit: int) -> None:
-        self._port, self._limit = port, limit
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-        self.passed = self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            threading.Thread(target=self._relay, args=(client, server, self._limit), daemon=True).start()
-            threading.Thread(target=self._relay, args=(server, client, None), daemon=True).start()
-
-    def _relay(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
-        try:
-            passed = 0
-            while data := source.recv(65536):
-                target.sendall(data)
-                passed += len(data)
-                if limit is not None:
-                    self.passed += len(data)
-                    if passed > limit:
-                        self.cuts += 1
-                        break
-        except OSError:
-            pass
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
 @pytest.mark.parametrize(
     ("size", "cut_every", "part"),
     [
@@ -415,7 +374,7 @@ def test_a_proxy_that_cuts(
         monkeypatch.setattr(module, "PART_BYTES", part)
     digest = write_random(tmp_path / "large.bin", size)
     with (
-        contextlib.closing(CuttingProxy(server.port, cut_every)) as proxy,
+        contextlib.closing(Relay(server.port, cut_after=cut_every)) as proxy,
         FilesClient(base_url=proxy.base_url, api_key=server.key) as client,
     ):
         made = client.create_file(tmp_path / "large.bin", "user_data")
@@ -428,14 +387,3 @@ def test_a_proxy_that_cuts(
         client.delete_file(made.id)
     assert proxy.cuts >= 10
     assert proxy.passed < size + (proxy.cuts + 4) * part, "a cut costs one part at most"
-
-
-def write_random(path: Path, size: int) -> str:
-    """Write a file in which no two parts are equal. Return its SHA-256."""
-    digest, block = hashlib.sha256(), os.urandom(MIB)
-    with path.open("wb") as file:
-        for number in range(0, size, MIB):
-            data = (number.to_bytes(8, "big") + block[8:])[: size - number]
-            file.write(data)
-            digest.update(data)
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from filestead import wire
-from filestead.client._parts.journal import UploadJournal, identity_of, open_journal
+from filestead.client._parts.journal import identity_of, open_journal
 from filestead.client._parts.upload import CompletedUpload, NewFile, upload_in_parts
 from filestead.client._transport import requests, responses
 from filestead.client._transport.requests import Request
@@ -24,30 +24,29 @@ def create_file(
     if not parts or not source.rewindable or (source.size or 0) <= PART_BYTES:
         return _send(session, _whole(file, SentMeter(file.on_progress)))
     if resume is None:
-        return _create_large(session, file, None)
+        return _create_large(session, file)
     identity = identity_of(
         session.config, source, file.purpose, expires_after=file.expires_after, filename=file.filename
     )
     journal = open_journal(Path(resume), identity)
     try:
-        return _create_large(session, file, journal)
+        return _create_large(session, replace(file, journal=journal))
     finally:
         if journal is not None:
             journal.close()
 
 
-def _create_large(session: Session, file: NewFile, journal: UploadJournal | None) -> wire.FileObject:
+def _create_large(session: Session, file: NewFile) -> wire.FileObject:
     meter = SentMeter(file.on_progress)
     whole = _whole(file, meter)
-    continues = journal is not None and journal.recorded is not None
-    if file.size <= PARTS_ABOVE_BYTES and not continues:
+    if file.size <= PARTS_ABOVE_BYTES and not file.continues:
         try:
             return _send(session, replace(whole, retries_disconnects=False))
         except APIConnectionError:
             if not session.config.max_retries:
                 raise
     # A server that has received the whole file may have stored it; the same key does not store it twice.
-    made = None if meter.complete else upload_in_parts(session, replace(file, journal=journal))
+    made = None if meter.complete else upload_in_parts(session, file)
     if made is None:
         return _send(session, whole)
     return responses.decode(CompletedUpload, *made).file

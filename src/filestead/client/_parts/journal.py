@@ -60,6 +60,8 @@ class UploadJournal:
         self._path = path
         self._identity = dict(identity)
         self.recorded = _read(file, self._identity)
+        if self.recorded is not None:
+            self._write(b"\n")  # ends a torn line
 
     def begin(self, upload_id: str, part_bytes: int) -> None:
         """Forget what was recorded, and record a new upload."""
@@ -73,9 +75,12 @@ class UploadJournal:
         self._append({"start": start, "id": part_id, "sha256": sha256})
 
     def _append(self, members: Mapping[str, object]) -> None:
+        self._write(json.dumps(members, separators=(",", ":")).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
         # A journal that cannot be written costs the chance to continue, not the upload.
         with contextlib.suppress(OSError):
-            self._file.write(json.dumps(members, separators=(",", ":")).encode() + b"\n")
+            self._file.write(data)
 
     def forget(self) -> None:
         """Record nothing: the upload has ended."""
@@ -166,6 +171,6 @@ def _first_line(line: bytes, identity: dict[str, object]) -> Recorded | None:
 def _members(line: bytes) -> dict[str, object]:
     try:
         members = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return members if isinstance(members, dict) else {}

@@ -51,6 +51,11 @@ class NewFile:
         assert self.source.size is not None, "a source that can be sent in parts"
         return self.source.size
 
+    @property
+    def continues(self) -> bool:
+        """Whether an upload is recorded that may be continued."""
+        return self.journal is not None and self.journal.recorded is not None
+
 
 class CompletedUpload(msgspec.Struct):
     """The response to the completion of an upload."""
