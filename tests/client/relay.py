@@ -22,15 +22,18 @@ class Relay:
         self._released = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._lock = threading.Lock()
+        self._generation = 0
         self.held = threading.Event()
         self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.passed = self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def release(self) -> None:
-        """Hold nothing any more, and count from 0 again."""
-        self._hold_after = None
-        self.passed = 0
+        """Cut the connections so far, hold nothing any more, and count from 0 again."""
+        with self._lock:
+            self._generation += 1
+            self._hold_after = None
+            self.passed = 0
         self._released.set()
 
     def close(self) -> None:
@@ -49,7 +52,7 @@ class Relay:
                 threading.Thread(target=self._relay, args=(source, target, counted), daemon=True).start()
 
     def _relay(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
-        of_connection = 0
+        of_connection, generation = 0, self._generation
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if counted:
@@ -58,6 +61,9 @@ class Relay:
                 if counted:
                     of_connection += len(data)
                     with self._lock:
+                        # What a killed client has left in the buffers is none of the next one's bytes.
+                        if self._generation != generation:
+                            break
                         self.passed += len(data)
                     if self._cut_after is not None and of_connection > self._cut_after:
                         self.cuts += 1
