@@ -14,6 +14,7 @@ MODULES = {
     "aio.py": "sync.py",
     "_download/async_transfer.py": "_download/transfer.py",
     "_transport/async_session.py": "_transport/session.py",
+    "_parts/async_creation.py": "_parts/creation.py",
     "_parts/async_upload.py": "_parts/upload.py",
 }
 RULES = (

@@ -10,7 +10,7 @@ from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, Flag
 
 COMMANDS = {command.title: command for group in GROUPS.values() for command in group.commands}
-OURS_ONLY = {"files create": {"filename", "any-purpose", "no-parts"}}
+OURS_ONLY = {"files create": {"filename", "any-purpose", "no-parts", "no-resume"}}
 OURS = {f"batches {name}" for name in ("run", "wait", "results", "retry", "check")}
 """Commands that the official command line does not have."""
 

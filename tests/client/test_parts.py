@@ -1,25 +1,26 @@
 """Uploads in parts: when they are used, what goes again after a broken connection, and what ends them."""
 
+import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import re
-import socket
 import threading
-from collections.abc import Iterator
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from filestead import APIConnectionError, APIStatusError, FilesClient, SourceChanged
-from filestead.client import aio, sync
-from filestead.client._parts import async_upload, upload
+from filestead import APIConnectionError, APIStatusError, AsyncFilesClient, FilesClient, SourceChanged
+from filestead.client._parts import async_creation, async_upload, creation, upload
 from filestead.client._upload.sources import open_source, part_of
 from tests.client.any_client import AnyClient
 from tests.client.proxy import Fault, Proxy, raw_response
+from tests.client.relay import Relay, write_random
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("about the client, behind a proxy that makes the faults")
@@ -33,9 +34,9 @@ NO_ROUTE = [Fault(response=raw_response(status)) for status in ("404 Not Found",
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 100 kB, used by themselves above 300 kB."""
-    for module in (aio, sync, async_upload, upload):
+    for module in (async_creation, creation, async_upload, upload):
         monkeypatch.setattr(module, "PART_BYTES", PART)
-    for module in (aio, sync):
+    for module in (async_creation, creation):
         monkeypatch.setattr(module, "PARTS_ABOVE_BYTES", 3 * PART)
 
 
@@ -96,7 +97,9 @@ def test_a_server_without_parts(connect_with_faults: Any, server: Server, fault:
 def test_only_the_interrupted_part_goes_again(connect_with_faults: Any, server: Server) -> None:
     client, proxy = connect_with_faults(Fault(), Fault(), Fault(cut_upload=50_000), Fault(), Fault(drop_response=True))
     progress: list[tuple[int, int | None]] = []
-    made = client.create_file(CONTENT, "user_data", on_progress=lambda done, size: progress.append((done, size)))
+    made = client.create_file(
+        CONTENT, "user_data", on_progress=lambda done, size: progress.append((done, size)), parallel_parts=1
+    )
     assert routes(proxy) == [CREATE, *[SEND] * 6, COMPLETE]
     assert content_of(server, made.id) == CONTENT
     assert progress[-1] == (len(CONTENT), len(CONTENT))
@@ -117,9 +120,9 @@ def test_the_last_part_whose_response_is_lost(connect_with_faults: Any, server: 
 @pytest.fixture
 def smaller(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The content of a file that is sent whole at first, and does not fit into the buffers of a connection."""
-    for module in (aio, sync, async_upload, upload):
+    for module in (async_creation, creation, async_upload, upload):
         monkeypatch.setattr(module, "PART_BYTES", 16 * MIB)
-    for module in (aio, sync):
+    for module in (async_creation, creation):
         monkeypatch.setattr(module, "PARTS_ABOVE_BYTES", 64 * MIB)
     return CONTENT * 120
 
@@ -162,9 +165,19 @@ def test_equal_parts_of_which_one_goes_again(
     connect_with_faults: Any, server: Server, before: int, fault: Fault
 ) -> None:
     client, proxy = connect_with_faults(*[Fault()] * before, replace(fault))
-    made = client.create_file(bytes(4 * PART), "user_data")
+    made = client.create_file(bytes(4 * PART), "user_data", parallel_parts=1)
     assert routes(proxy) == [CREATE, *[SEND] * 5, COMPLETE]
     assert content_of(server, made.id) == bytes(4 * PART)
+
+
+@pytest.mark.parametrize("before", [1, 2, 4])
+def test_equal_parts_at_a_time_of_which_one_goes_again(connect_with_faults: Any, server: Server, before: int) -> None:
+    # The response to a repeated part may name another of the equal ones: then all goes again, one after the other.
+    client, proxy = connect_with_faults(*[Fault()] * before, Fault(drop_response=True))
+    made = client.create_file(bytes(4 * PART), "user_data")
+    assert content_of(server, made.id) == bytes(4 * PART)
+    assert routes(proxy)[-1] == COMPLETE
+    assert routes(proxy).count(CREATE) == 1 + routes(proxy).count(CANCEL) <= 2
 
 
 def test_a_server_that_takes_a_repeated_part_for_an_earlier_one(connect_with_faults: Any) -> None:
@@ -192,7 +205,7 @@ def test_a_refused_upload(connect_with_faults: Any) -> None:
 def test_an_upload_that_fails_is_cancelled(connect_with_faults: Any, fault: Fault, before: int) -> None:
     client, proxy = connect_with_faults(*[Fault()] * before, fault)
     with pytest.raises(Exception, match=r"Error code: 400|Unexpected response"):
-        client.create_file(CONTENT, "user_data")
+        client.create_file(CONTENT, "user_data", parallel_parts=1)
     sent = [CREATE, *[SEND] * 4, COMPLETE][: before + 1]
     assert routes(proxy) == ([*sent, CANCEL] if before == 1 or "400" in str(fault.response) else sent)
 
@@ -200,8 +213,103 @@ def test_an_upload_that_fails_is_cancelled(connect_with_faults: Any, fault: Faul
 def test_a_part_without_a_connection_fails(connect_with_faults: Any) -> None:
     client, proxy = connect_with_faults(Fault(), *[Fault(cut_upload=10)] * 3)
     with pytest.raises(APIConnectionError):
-        client.create_file(CONTENT, "user_data")
+        client.create_file(CONTENT, "user_data", parallel_parts=1)
     assert routes(proxy) == [CREATE, SEND, SEND, SEND]
+
+
+# --- parts at a time ------------------------------------------------------------------------------------------------
+
+
+def pauses(count: int, event: threading.Event) -> list[Fault]:
+    """Responses of which the bodies wait for an event."""
+    return [Fault(cut=0, pause=event) for _ in range(count)]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4, 8])
+def test_so_many_parts_at_a_time(connect_with_faults: Any, server: Server, parallel: int) -> None:
+    content = os.urandom(6 * PART)
+    go_on = threading.Event()
+    client, proxy = connect_with_faults(Fault(), *pauses(6, go_on))
+    in_progress: list[int] = []
+
+    def count_when_all_wait() -> None:
+        wanted = 1 + min(parallel, 6)
+        until = time.monotonic() + 20
+        while len(proxy.seen) < wanted and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        in_progress.append(len(proxy.seen) - 1)
+        go_on.set()
+
+    threading.Thread(target=count_when_all_wait, daemon=True).start()
+    made = client.create_file(content, "user_data", parallel_parts=parallel)
+    assert in_progress == [min(parallel, 6)]
+    assert content_of(server, made.id) == content
+
+
+def test_progress_of_parts_at_a_time(connect_with_faults: Any) -> None:
+    seen: list[int] = []
+    client, _ = connect_with_faults()
+    client.create_file(CONTENT, "user_data", on_progress=lambda done, _: seen.append(done))
+    assert seen == sorted(seen)
+    assert seen[-1] == len(CONTENT)
+
+
+def test_the_first_error_ends_the_others(connect_with_faults: Any) -> None:
+    client, proxy = connect_with_faults(Fault(), Fault(response=raw_response("400 X")))
+    with pytest.raises(APIStatusError, match="400"):
+        client.create_file(os.urandom(40 * PART), "user_data")
+    seen = routes(proxy)
+    assert (seen[0], seen[-1]) == (CREATE, CANCEL)
+    assert seen.count(SEND) < 20, "parts that had not begun are not sent"
+    assert COMPLETE not in seen
+
+
+def test_an_error_of_a_callback_is_raised(connect_with_faults: Any) -> None:
+    def fail(done: int, _: int | None) -> None:
+        if done > PART:
+            raise ZeroDivisionError
+
+    client, proxy = connect_with_faults()
+    with pytest.raises(ZeroDivisionError):
+        client.create_file(CONTENT, "user_data", on_progress=fail)
+    assert routes(proxy)[-1] == CANCEL
+
+
+def test_an_interrupt_is_raised_at_once(server: Server) -> None:
+    never = threading.Event()
+
+    def interrupt(done: int, _: int | None) -> None:
+        if done > 2 * PART:
+            raise KeyboardInterrupt
+
+    with Proxy(server.port, [Fault(), *pauses(2, never)]) as proxy:
+        begun = time.monotonic()
+        with (
+            FilesClient(base_url=proxy.base_url, api_key=server.key) as client,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            client.create_file(CONTENT, "user_data", on_progress=interrupt)
+        assert time.monotonic() - begun < 4
+        never.set()
+
+
+def test_a_cancelled_task_leaves_none_behind(server: Server) -> None:
+    never = threading.Event()
+
+    async def use(proxy: Proxy) -> None:
+        async with AsyncFilesClient(base_url=proxy.base_url, api_key=server.key) as client:
+            upload = asyncio.create_task(client.create_file(CONTENT, "user_data"))
+            while len(proxy.seen) < 5:
+                await asyncio.sleep(0.01)
+            upload.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await upload
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with Proxy(server.port, [Fault(), *pauses(4, never)]) as proxy:
+        asyncio.run(use(proxy))
+        never.set()
 
 
 def test_a_file_that_changes_is_not_mixed(connect_with_faults: Any, tmp_path: Path) -> None:
@@ -251,65 +359,31 @@ def test_parts_are_the_file(tmp_path: Path, size: int) -> None:
 # --- a proxy that cuts connections ----------------------------------------------------------------------------------
 
 
-class CuttingProxy:
-    """Passes connections on as they are, and closes each one after `limit` bytes from the client."""
-
-    def __init__(self, port: int, limit: int) -> None:
-        self._port, self._limit = port, limit
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-        self.passed = self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            threading.Thread(target=self._relay, args=(client, server, self._limit), daemon=True).start()
-            threading.Thread(target=self._relay, args=(server, client, None), daemon=True).start()
-
-    def _relay(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
-        try:
-            passed = 0
-            while data := source.recv(65536):
-                target.sendall(data)
-                passed += len(data)
-                if limit is not None:
-                    self.passed += len(data)
-                    if passed > limit:
-                        self.cuts += 1
-                        break
-        except OSError:
-            pass
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-@pytest.fixture
-def cutting(server: Server) -> Iterator[CuttingProxy]:
-    proxy = CuttingProxy(server.port, 20 * MIB)
-    yield proxy
-    proxy.close()
-
-
+@pytest.mark.parametrize(
+    ("size", "cut_every", "part"),
+    [
+        (120_000_000, 6_000_000, 4 * MIB),
+        pytest.param(2_000_000_000, 100_000_000, 16 * MIB, marks=pytest.mark.torture),
+    ],
+    ids=["120 MB", "2 GB"],
+)
 def test_a_proxy_that_cuts(
-    cutting: CuttingProxy, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, cut_every: int, part: int
 ) -> None:
-    for module in (sync, upload):
-        monkeypatch.setattr(module, "PART_BYTES", 4 * MIB)
-    path = tmp_path / "large.bin"
-    content = os.urandom(100 * MIB)
-    path.write_bytes(content)
-    with FilesClient(base_url=cutting.base_url, api_key=server.key) as client:
-        made = client.create_file(path, "user_data")
-    assert made.bytes == 100 * MIB
-    assert content_of(server, made.id) == content
-    assert cutting.cuts >= 5
-    assert cutting.passed < 130 * MIB, "a cut costs one part at most"
+    for module in (creation, upload):
+        monkeypatch.setattr(module, "PART_BYTES", part)
+    digest = write_random(tmp_path / "large.bin", size)
+    with (
+        contextlib.closing(Relay(server.port, cut_after=cut_every)) as proxy,
+        FilesClient(base_url=proxy.base_url, api_key=server.key) as client,
+    ):
+        made = client.create_file(tmp_path / "large.bin", "user_data")
+    assert made.bytes == size
+    with FilesClient(base_url=server.base_url, api_key=server.key) as client:
+        received = hashlib.sha256()
+        for chunk in client.stream_file(made.id):
+            received.update(chunk)
+        assert received.hexdigest() == digest
+        client.delete_file(made.id)
+    assert proxy.cuts >= 10
+    assert proxy.passed < size + (proxy.cuts + 4) * part, "a cut costs one part at most"

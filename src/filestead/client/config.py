@@ -22,6 +22,8 @@ PARTS_ABOVE_BYTES = 64 * 1024 * 1024
 """A larger file is sent in parts, where the server has uploads in parts."""
 PART_BYTES = 16 * 1024 * 1024
 """Of one part. A smaller file is never sent in parts."""
+PARALLEL_PARTS = 4
+"""Parts of one upload in progress at a time."""
 
 Headers = tuple[tuple[str, str], ...]
 ExpiresAfter = int | Mapping[str, object] | None

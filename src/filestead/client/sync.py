@@ -4,7 +4,6 @@
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
@@ -12,23 +11,21 @@ from filestead import wire
 from filestead.client._download import transfer
 from filestead.client._download.destinations import BinaryWritable, Destination, Saved, is_directory
 from filestead.client._download.download import Download, FileContent
-from filestead.client._parts.upload import CompletedUpload, NewFile, upload_in_parts
+from filestead.client._parts.creation import create_file
+from filestead.client._parts.upload import NewFile
 from filestead.client._transport import requests, responses
 from filestead.client._transport.requests import Request
 from filestead.client._transport.responses import PageCursor, Shape
 from filestead.client._transport.session import Session
-from filestead.client._upload.progress import SentMeter
 from filestead.client._upload.sources import FileInput, open_source
 from filestead.client.config import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_RESPONSE_BYTES,
     MAX_RETRIES,
-    PART_BYTES,
-    PARTS_ABOVE_BYTES,
+    PARALLEL_PARTS,
     OnProgress,
     configure,
 )
-from filestead.client.errors import APIConnectionError
 
 if TYPE_CHECKING:
     import httpx2
@@ -83,6 +80,8 @@ class FilesClient:
         filename: str | None = None,
         on_progress: OnProgress | None = None,
         parts: bool = True,
+        parallel_parts: int = PARALLEL_PARTS,
+        resume: str | os.PathLike[str] | None = None,
     ) -> wire.FileObject:
         """Upload a file in blocks; it is never in memory as a whole.
 
@@ -91,31 +90,20 @@ class FilesClient:
             purpose: `assistants`, `batch`, `evals`, `fine-tune`, `user_data` or `vision`.
             expires_after: seconds from creation, or `{"anchor": "created_at", "seconds": n}`.
             filename: the name to store; by default the base name of the path or file object, else "upload".
-            on_progress: called with the bytes sent and the size (None if unknown); a retry goes back.
+            on_progress: called with the bytes sent and the size (None if unknown); a retry goes back. One call at a
+                time, but with parts not always on the same thread.
             parts: whether a file of more than 64 MiB, or one of more than 16 MiB whose connection broke, is sent in
                 parts of 16 MiB where the server has uploads in parts. Only the interrupted part is sent again.
+            parallel_parts: how many parts are sent at a time.
+            resume: path of a file that records which parts are stored, so that a later call with the same file,
+                arguments and path continues after this process was killed. It is deleted after success.
 
         A file that can be read twice is retried with one Idempotency-Key: servers that support it store one file.
         Raises `OSError` or `TypeError` for an unusable `file` before any request; `SourceChanged`; `APIStatusError`.
         """
         source = open_source(file)
-        meter = SentMeter(on_progress)
-        whole = requests.create_file(source, purpose, expires_after=expires_after, filename=filename, on_progress=meter)
-        if not parts or not source.rewindable or (source.size or 0) <= PART_BYTES:
-            return self._request(wire.FileObject, whole)
-        if (source.size or 0) <= PARTS_ABOVE_BYTES:
-            try:
-                return self._request(wire.FileObject, replace(whole, retries_disconnects=False))
-            except APIConnectionError:
-                if not self._session.config.max_retries:
-                    raise
-        # A server that has received the whole file may have stored it; the same key does not store it twice.
-        made = None
-        if not meter.complete:
-            made = upload_in_parts(self._session, NewFile(source, purpose, expires_after, filename, on_progress))
-        if made is None:
-            return self._request(wire.FileObject, whole)
-        return responses.decode(CompletedUpload, *made).file
+        new = NewFile(source, purpose, expires_after, filename, on_progress, parallel_parts)
+        return create_file(self._session, new, parts=parts, resume=resume)
 
     def list_files(
         self,

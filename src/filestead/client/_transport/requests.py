@@ -86,10 +86,13 @@ def create_upload(
     return _json_request("/uploads", members)
 
 
-def create_part(upload_id: str, source: Source | AsyncSource, *, on_progress: OnProgress | None = None) -> Request:
-    """POST /uploads/{upload_id}/parts."""
+def create_part(
+    upload_id: str, source: Source | AsyncSource, *, on_progress: OnProgress | None = None, repeated: bool = False
+) -> Request:
+    """POST /uploads/{upload_id}/parts. A `repeated` part may be stored already, and is then not stored again."""
     data = FilePart("data", source, "part", on_progress=on_progress)
-    return Request("POST", f"/uploads/{escape_path_segment(upload_id)}/parts", body=(data,))
+    headers = (("x-stainless-retry-count", "1"),) if repeated else ()
+    return Request("POST", f"/uploads/{escape_path_segment(upload_id)}/parts", headers=headers, body=(data,))
 
 
 def complete_upload(upload_id: str, part_ids: Sequence[str]) -> Request:

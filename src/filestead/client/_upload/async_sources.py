@@ -14,7 +14,14 @@ async def open_async_source(file: AsyncFileInput) -> AsyncSource:
     if isinstance(file, AsyncIterable) and not isinstance(file, str | os.PathLike):
         return AsyncSource(DEFAULT_FILENAME, None, False, lambda _: aiter(file))
     source = await in_thread(open_source, file)
-    return AsyncSource(source.filename, source.size, source.rewindable, lambda start: _read_on_threads(source, start))
+    return AsyncSource(
+        source.filename,
+        source.size,
+        source.rewindable,
+        lambda start: _read_on_threads(source, start),
+        source.version,
+        source.check_version,
+    )
 
 
 def async_part_of(source: AsyncSource, start: int, size: int) -> AsyncSource:

@@ -18,10 +18,3 @@ class SentMeter:
         self.complete = self.complete or size is None or done >= size
         if self._on_progress is not None:
             self._on_progress(done, size)
-
-
-def offset_progress(on_progress: OnProgress | None, start: int, total: int) -> OnProgress | None:
-    """The callback for a part that begins at byte `start` of a file of `total` bytes."""
-    if on_progress is None:
-        return None
-    return lambda done, _: on_progress(start + done, total)

@@ -6,8 +6,10 @@ At most one block is in memory. A source of known size is sent with its exact le
 import io
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from filestead.client.errors import SourceChanged
@@ -30,6 +32,10 @@ class Source:
     """Bytes; None if unknown until the end."""
     rewindable: bool
     blocks: Callable[[int], Iterator[bytes | memoryview]]
+    version: tuple[int, ...] | None = None
+    """Of a regular file: other numbers after every change that the file system records."""
+    check_version: Callable[[], None] = lambda: None
+    """Raises `SourceChanged` if the file at the path is not of this version any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class AsyncSource:
     size: int | None
     rewindable: bool
     blocks: Callable[[int], AsyncIterator[bytes | memoryview]]
+    version: tuple[int, ...] | None = None
+    check_version: Callable[[], None] = lambda: None
 
 
 def open_source(file: FileInput) -> Source:
@@ -88,10 +96,15 @@ def _from_path(path: str) -> Source:
     filename = os.path.basename(path) or DEFAULT_FILENAME
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        return Source(filename, None, False, lambda _: _read_path(path, 0, None))
+        return Source(filename, None, False, lambda _: _read_path(path, 0, opened=None))
     with open(path, "rb") as file:  # A directory or an unreadable file fails here, before any request.
         opened = os.fstat(file.fileno())
-    return Source(filename, opened.st_size, True, lambda start: _read_path(path, start, opened))
+
+    def check_version() -> None:
+        _require_version(path, os.stat(path), opened)
+
+    blocks = partial(_read_path, path, opened=opened)
+    return Source(filename, opened.st_size, True, blocks, _version(opened), check_version)
 
 
 def _from_file_object(file: Readable) -> Source:
@@ -106,21 +119,41 @@ def _from_file_object(file: Readable) -> Source:
     except (OSError, AttributeError):
         return Source(filename, None, False, lambda _: _read_blocks(file))
 
+    lock = threading.Lock()  # parts are read at the same time
+
     def blocks(start: int) -> Iterator[bytes]:
-        file.seek(begin + start)
-        return _read_blocks(file)
+        at = begin + start
+        while True:
+            with lock:
+                file.seek(at)
+                block = file.read(BLOCK_BYTES)
+            if not block:
+                return
+            at += len(block)
+            yield block
 
-    return Source(filename, max(size, 0), True, blocks)
+    def check_size() -> None:
+        with lock:
+            now = file.seek(0, os.SEEK_END) - begin
+        if now != size:
+            how = "grew" if now > size else "shrank"
+            raise SourceChanged(f"{filename!r} {how} during the upload, from {size} bytes; nothing was stored")
+
+    return Source(filename, max(size, 0), True, blocks, check_version=check_size)
 
 
-def _read_path(path: str, start: int, opened: os.stat_result | None) -> Iterator[bytes]:
+def _read_path(path: str, start: int, *, opened: os.stat_result | None) -> Iterator[bytes]:
     """Read from byte `start` on. Raises `SourceChanged` if an upload would go on with another file or version."""
     with open(path, "rb", buffering=0) as file:
         if start and opened is not None:
-            if _version(os.fstat(file.fileno())) != _version(opened):
-                raise SourceChanged(f"{os.path.basename(path)!r} was changed during the upload; nothing was stored")
+            _require_version(path, os.fstat(file.fileno()), opened)
             file.seek(start)
         yield from _read_blocks(file)
+
+
+def _require_version(path: str, now: os.stat_result, opened: os.stat_result) -> None:
+    if _version(now) != _version(opened):
+        raise SourceChanged(f"{os.path.basename(path)!r} was changed during the upload; nothing was stored")
 
 
 def _version(stat_: os.stat_result) -> tuple[int, ...]:

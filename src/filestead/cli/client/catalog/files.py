@@ -27,12 +27,15 @@ COMMANDS = (
                  placeholder="SECONDS", parent="expires-after"),
             Flag("filename", "Name of the uploaded file; default: the last component of the path", placeholder="NAME"),
             Flag("no-parts", "Send the file in one request, whatever its size", kind="switch"),
+            Flag("no-resume", "Neither continue an interrupted upload, nor record this one to be continued",
+                 kind="switch"),
             Flag("any-purpose", "Send the purpose even if it looks like a misspelling of a known one", kind="switch"),
         ),
         description="Prints the file object. The file is streamed regardless of its size. A file of more than 64 MiB "
-        "is sent in parts of 16 MiB where the server has uploads in parts, and each part is retried; so is one of more "
-        "than 16 MiB whose connection breaks. Any other upload is sent once and never retried. Further members of the "
-        "request can be piped in as YAML or JSON; flags override them.",
+        "is sent in parts of 16 MiB, four at a time, where the server has uploads in parts, and each part is retried; "
+        "so is one of more than 16 MiB whose connection breaks. If such an upload is interrupted, the same command "
+        "continues it within an hour and sends only the missing parts. Any other upload is sent once, never retried. "
+        "Further members of the request can be piped in as YAML or JSON; flags override them.",
         examples=(
             ("Upload a batch input file and print its ID", "filestead files create --file data.jsonl --purpose batch "
              "-r --transform id"),

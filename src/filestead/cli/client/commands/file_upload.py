@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,13 @@ def create(command: Command, args: ParsedArgs) -> None:
         )
         form = form_body(members, {"file"}, open_part)
         file = None if args.get("no-parts") else _file_for_parts(members, form, report)
-        text = _send(session, form, file, meter)
+        if file is None or args.get("no-resume"):
+            text = _send(session, form, file, meter)
+        else:
+            from filestead.cli.client.commands.upload_journals import journal_for  # noqa: PLC0415 - for large files
+
+            with journal_for(session.config, file, path) as journal:
+                text = _send(session, form, replace(file, journal=journal), meter)
     Output(args, command.title).print_result(text)
 
 
@@ -54,7 +62,7 @@ def _send(session: Session, form: Form, file: "NewFile | None", meter: SentMeter
 
     A form with a file is sent once, as by the official client.
     """
-    if file is not None and (file.source.size or 0) > PARTS_ABOVE_BYTES:
+    if file is not None and (file.size > PARTS_ABOVE_BYTES or file.continues):
         text = _send_in_parts(session, file)
         if text is not None:
             return text
@@ -91,7 +99,12 @@ def _file_for_parts(members: dict[str, Any], form: Form, report: OnProgress | No
     from filestead.client._parts.upload import NewFile  # noqa: PLC0415 - needed only for large files
 
     expires_after = members.get("expires_after") or None
-    return NewFile(source, purpose.value, expires_after, part.filename, report)
+    return NewFile(source, purpose.value, expires_after, part.filename, report, on_continue=_print_continuation)
+
+
+def _print_continuation(done: int, size: int | None) -> None:
+    """Say on standard error that an upload is continued."""
+    print(f"filestead: continuing an upload that was interrupted: {done} of {size} bytes are stored", file=sys.stderr)
 
 
 def reject_misspelled_purpose(purpose: object) -> None:
