@@ -27,6 +27,7 @@ from bench.nginx import version as nginx_version
 from bench.parts import measure_parts
 from bench.plan import FULL, FULL_PARTS, QUICK, Bench, CannotMeasure, Plan, WrongAnswer, find_program
 from bench.production_bytes import measure_large_uploads, measure_objects
+from bench.production_parts import measure_parts as measure_parts_in_objects
 from bench.production_rows import measure_most_rows, measure_requests, measure_rows
 from bench.report import Row
 from bench.requests import measure_get, measure_small_uploads
@@ -70,6 +71,7 @@ MEASURES = {
     "parts": Measure(measure_parts, ("curl",)),
     "forwarding": Measure(measure_forwarding, ("wrk",)),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
+    "production-parts": Measure(measure_parts_in_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
     "production-requests": Measure(measure_requests, ("wrk", "weed")),
     "production-listing": Measure(measure_rows, ("weed",)),
@@ -119,7 +121,9 @@ def _arguments() -> tuple[Plan, Sequence[str]]:
     plan = QUICK if given.quick else FULL
     if given.full:
         plan = replace(plan, parts=FULL_PARTS)
-    return (replace(plan, rounds=given.rounds, load_rounds=given.rounds) if given.rounds else plan), names
+    if given.rounds:
+        plan = replace(plan, rounds=given.rounds, load_rounds=given.rounds, parts_rounds=given.rounds)
+    return plan, names
 
 
 def named(word: str) -> list[str]:

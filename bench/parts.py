@@ -29,21 +29,21 @@ def measure_parts(bench: Bench, _: Nginx | None) -> list[Row]:
     sent, completed, synced, memory = [], [], [], []
     with bench.filestead() as server:
         part = bench.random_file(bench.plan.part_bytes)
-        discard(server, _send(server, bench.random_file(MIB), 2)[2])  # imports and connections
+        discard(server, send_in_parts(server, bench.random_file(MIB), 2)[2])  # imports and connections
         base = resident(server.process.pid)
         for _round in range(rounds):
             os.sync()
             with Peak(server.process.pid) as peak:
-                seconds, complete_seconds, file_id = _send(server, part, bench.plan.parts)
+                seconds, complete_seconds, file_id = send_in_parts(server, part, bench.plan.parts)
             sent.append(seconds)
             completed.append(complete_seconds)
             memory.append(peak.mib - base)
-            _wait_for_digest(server, file_id)
+            wait_for_digest(server, file_id)
             discard(server, file_id)
             os.sync()
             synced.append(_dd(bench, part, bench.plan.parts))
         ranges = _ranges(bench, server, part)
-    name = f"{_gib(size)} in parts of {bench.plan.part_bytes // MIB} MiB, {AT_ONCE} at once"
+    name = f"{gib(size)} in parts of {bench.plan.part_bytes // MIB} MiB, {AT_ONCE} at once"
     return [
         Row(
             measure=name,
@@ -53,17 +53,18 @@ def measure_parts(bench: Bench, _: Nginx | None) -> list[Row]:
             reference=synced,
             goal=Goal(1.15, of="ratio"),
         ),
-        Row(measure=f"{_gib(size)} in parts: complete", unit="s", ours=completed, goal=Goal(2)),
-        Row(measure=f"{_gib(size)} in parts: memory growth", unit="MiB", ours=memory, goal=MEMORY),
+        Row(measure=f"{gib(size)} in parts: complete", unit="s", ours=completed, goal=Goal(2)),
+        Row(measure=f"{gib(size)} in parts: memory growth", unit="MiB", ours=memory, goal=MEMORY),
         ranges,
     ]
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """A size as it is named in a row."""
     return f"{size / 1024**3:.2g} GiB"
 
 
-def _send(server: Server, part: Path, parts: int) -> tuple[float, float, str]:
+def send_in_parts(server: Server, part: Path, parts: int) -> tuple[float, float, str]:
     """Seconds of the whole upload, those of `complete` in them, and the id of the file."""
     size = parts * part.stat().st_size
     started = time.perf_counter()
@@ -86,8 +87,8 @@ def _add_part(server: Server, upload_id: str, part: Path) -> str:
     return str(json.loads(answer.body)["id"])
 
 
-def _wait_for_digest(server: Server, file_id: str) -> None:
-    """The digest of the whole is made after `complete`, and would be counted in what follows."""
+def wait_for_digest(server: Server, file_id: str) -> None:
+    """Wait for the digest of the whole: it is made after `complete`, and would be counted in what follows."""
     while "repr-digest" not in server.client.head(f"/files/{file_id}/content").headers:
         time.sleep(0.2)
 
@@ -115,9 +116,9 @@ def _ranges(bench: Bench, server: Server, part: Path) -> Row:
     parts = 2 * (-(-RANGE_BYTES // (2 * len(block)))) + 2
     size = min(RANGE_BYTES, len(block) * (parts - 1))
     start = parts * len(block) // 2 - size // 2
-    _, _, in_parts = _send(server, part, parts)
+    _, _, in_parts = send_in_parts(server, part, parts)
     whole = server.upload(block * parts, name="whole.bin")["id"]
-    _wait_for_digest(server, in_parts)
+    wait_for_digest(server, in_parts)
     ours, reference = [], []
     for _ in range(bench.plan.rounds + 1):
         for file_id, found in ((in_parts, ours), (str(whole), reference)):

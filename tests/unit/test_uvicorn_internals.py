@@ -55,7 +55,7 @@ METHODS: dict[type, dict[str, str]] = {
 ATTRIBUTES: dict[type, str] = {
     HttpToolsProtocol: "loop transport parser flow headers url scope client cycle pipeline connections server_state "
     "expect_100_continue timeout_keep_alive timeout_keep_alive_task ws_protocol_class",
-    RequestResponseCycle: "scope disconnected keep_alive waiting_for_100_continue more_body message_event "
+    RequestResponseCycle: "scope body disconnected keep_alive waiting_for_100_continue more_body message_event "
     "response_started response_complete",
     ServerState: "default_headers total_requests connections",
 }
@@ -73,6 +73,8 @@ CALLS: list[tuple[type, str, str, str]] = [
     (HttpToolsProtocol, "connection_lost", "message_event", "the application is notified of a disconnect"),
     (RequestResponseCycle, "send", "on_response", "the end of each response is reported"),
     (RequestResponseCycle, "send", "keep_alive", "the last response is sent with `connection: close`"),
+    (HttpToolsProtocol, "on_body", "body", "pieces of a body are passed on without copies"),
+    (RequestResponseCycle, "receive", "body", "pieces of a body are passed on without copies"),
     (RequestResponseCycle, "receive", "resume_reading", "blocked reading stays blocked when the application receives"),
     (RequestResponseCycle, "receive", "waiting_for_100_continue", "no 100 Continue follows a rejection"),
     (Server, "shutdown", "shutdown", "lingering connections do not delay the end of the server"),

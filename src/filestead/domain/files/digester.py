@@ -11,7 +11,7 @@ from filestead.domain.jsonl.checks import LineChecks
 
 SMALL_BLOCK = 128 * 1024
 LARGE_BLOCK = 1024 * 1024
-BLOCKS_TOTAL_BYTES = 2 * LARGE_BLOCK
+BLOCKS_TOTAL_BYTES = 4 * LARGE_BLOCK
 
 
 def block_bytes(uploads: int) -> int:

@@ -181,6 +181,15 @@ class UvicornProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
+    def on_body(self, body: bytes) -> None:
+        """Pass on a piece that nothing precedes as it is: uvicorn would copy it into a `bytearray`, and out of it."""
+        cycle = self.cycle
+        if not cycle.body:
+            cycle.body = b""  # type: ignore[assignment]
+        elif isinstance(cycle.body, bytes):  # further pieces are appended in place
+            cycle.body = bytearray(cycle.body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Drop the trailers."""
         super().on_message_complete()
