@@ -8,11 +8,11 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from filestead.api.forwarding.headers import for_client
 from filestead.api.http.body import ClientDisconnected
+from filestead.api.http.messages import Response
 from filestead.domain.forwarding.interfaces import ForwardedResponse
 
 HEAD_BYTES = 8 * 1024
