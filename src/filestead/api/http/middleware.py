@@ -88,7 +88,8 @@ class _Request(ServedRequest):
                     break
             else:
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
-            await self._send({**message, "headers": headers})
+            message["headers"] = headers
+            await self._send(message)
             return
         await self._send(message)
         if self.method != "HEAD":
