@@ -115,6 +115,15 @@ class Counted:
         return dict(cost)
 
 
+async def has_settled(work: Counter[str]) -> None:
+    """Wait until the first sweep has ended: nothing happens for a while."""
+    before = None
+    async with asyncio.timeout(10):
+        while before != work:
+            before = work.copy()
+            await asyncio.sleep(0.1)
+
+
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counted]:
     work: Counter[str] = Counter()
@@ -161,6 +170,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         state: Any = {"config": config, "server_state": ServerState(), "app_state": lifespan.state}
         connection: Any = config.http_protocol_class(**state)
         connection.connection_made(transport)
+        await has_settled(work)
         try:
             yield Counted(connection, transport, work)
         finally:
