@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.datastructures import Headers
 
 from filestead.api.http import ranges
 from filestead.api.http.errors import ApiError
+from filestead.api.http.messages import Headers
 from filestead.domain.errors import BadFilename
 from filestead.domain.files.filenames import clean
 from filestead.domain.files.model import File
@@ -24,7 +24,7 @@ def file(size: int = 10, name: str = "a.txt") -> File:
 
 def select(size: int, **headers: str) -> tuple[int, int, int]:
     chosen = ranges.evaluate_preconditions_and_range(
-        file(size), Headers({name.replace("_", "-"): value for name, value in headers.items()})
+        file(size), Headers.of({name.replace("_", "-"): value for name, value in headers.items()})
     )
     return chosen.status, chosen.start, chosen.end
 

@@ -41,38 +41,49 @@ METHODS: dict[type, dict[str, str]] = {
         "_unset_keepalive_if_required": "",
         "_start_asgi_task": "cycle app",
     },
-    RequestResponseCycle: {"send": "message", "receive": ""},
+    RequestResponseCycle: {
+        "__init__": "scope transport flow logger access_logger access_log default_headers message_event "
+        "expect_100_continue keep_alive on_response",
+        "run_asgi": "app",
+        "send": "message",
+        "receive": "",
+    },
     FlowControl: {
         "__init__": "transport",
         "pause_reading": "",
         "resume_reading": "",
         "pause_writing": "",
         "resume_writing": "",
+        "drain": "",
     },
 }
 """Methods that we override or call, with their parameters."""
 
 ATTRIBUTES: dict[type, str] = {
     HttpToolsProtocol: "loop transport parser flow headers url scope client cycle pipeline connections server_state "
-    "expect_100_continue timeout_keep_alive timeout_keep_alive_task ws_protocol_class",
-    RequestResponseCycle: "scope body disconnected keep_alive waiting_for_100_continue more_body message_event "
-    "response_started response_complete",
+    "expect_100_continue timeout_keep_alive timeout_keep_alive_task ws_protocol_class app logger access_logger",
+    RequestResponseCycle: "scope body transport flow default_headers disconnected keep_alive waiting_for_100_continue "
+    "more_body message_event response_started response_complete chunked_encoding expected_content_length on_response",
+    FlowControl: "write_paused",
     ServerState: "default_headers total_requests connections",
 }
 """Attributes that we read or set."""
 
 CALLS: list[tuple[type, str, str, str]] = [
-    (HttpToolsProtocol, "on_headers_complete", "_start_asgi_task", "a request is known to be owed a response"),
     (HttpToolsProtocol, "on_response_complete", "_start_asgi_task", "a queued request is known to be owed a response"),
-    (HttpToolsProtocol, "on_headers_complete", "on_response_complete", "the end of each response is reported"),
-    (HttpToolsProtocol, "on_headers_complete", "appendleft", "the newest queued request is `pipeline[0]`"),
     (HttpToolsProtocol, "on_response_complete", "pop", "queued requests are served in order"),
     (HttpToolsProtocol, "on_response_complete", "resume_reading", "blocked reading stays blocked after a response"),
     (HttpToolsProtocol, "on_response_complete", "timeout_keep_alive_handler", "we close idle connections ourselves"),
-    (HttpToolsProtocol, "_start_asgi_task", "run_asgi", "the application is started with our `send` and `receive`"),
+    (
+        HttpToolsProtocol,
+        "_start_asgi_task",
+        "run_asgi",
+        "the application is started with the cycle's `send` and `receive`",
+    ),
     (HttpToolsProtocol, "connection_lost", "message_event", "the application is notified of a disconnect"),
-    (RequestResponseCycle, "send", "on_response", "the end of each response is reported"),
-    (RequestResponseCycle, "send", "keep_alive", "the last response is sent with `connection: close`"),
+    (HttpToolsProtocol, "on_message_begin", "headers", "the scope has the headers that are parsed later"),
+    (RequestResponseCycle, "run_asgi", "send", "the application gets our `send`"),
+    (RequestResponseCycle, "run_asgi", "receive", "the application gets our `receive`"),
     (HttpToolsProtocol, "on_body", "body", "pieces of a body are passed on without copies"),
     (RequestResponseCycle, "receive", "body", "pieces of a body are passed on without copies"),
     (RequestResponseCycle, "receive", "resume_reading", "blocked reading stays blocked when the application receives"),

@@ -5,10 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from starlette.background import BackgroundTask
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-
 from filestead import wire
 from filestead.api import pages
 from filestead.api.http import ranges
@@ -17,6 +13,7 @@ from filestead.api.http.client_limits import UploadSlots
 from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
 from filestead.api.http.forms import MultipartUploadSource
 from filestead.api.http.idempotency import parse_idempotency_key
+from filestead.api.http.messages import Request, Response, StreamingResponse
 from filestead.api.http.query import parse_limit, parse_newest_first, parse_query
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import REQUEST_ID, Schemas, query_parameter
@@ -93,7 +90,7 @@ class FileHandlers:
     async def delete(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/files/{file_id}. The blob is deleted after the response."""
         file = await self.files.delete(principal, request.path_params["file_id"])
-        delete_blob = BackgroundTask(self.files.delete_content, file)
+        delete_blob = partial(self.files.delete_content, file)
         return Response(wire.encode(wire.FileDeleted(id=file.id)), media_type=JSON, background=delete_blob)
 
     async def download(self, request: Request, principal: Principal) -> Response:
@@ -126,7 +123,7 @@ class FileHandlers:
 def _response_without_length() -> Response:
     """Build the response to a HEAD request whose body is not encoded, so that its length is unknown."""
     response = Response(media_type=JSON)
-    del response.headers["content-length"]
+    response.raw_headers = [field for field in response.raw_headers if field[0] != b"content-length"]
     return response
 
 

@@ -4,11 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from filestead import __version__, wire
 from filestead.api.http.errors import SERVER_ERROR, ErrorResponse
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas
 from filestead.domain.access import Principal

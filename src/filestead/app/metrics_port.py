@@ -2,11 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from filestead.api.http.errors import ErrorResponse
+from filestead.api.http.messages import Response
 from filestead.api.service import METRICS_TYPE
 
 
@@ -23,12 +22,12 @@ class MetricsPort:
         if scope["type"] != "http" or (scope.get("server") or (None, None))[1] != self._port:
             await self._app(scope, receive, send)
             return
-        response = await self._respond(Request(scope))
+        response = await self._respond(scope)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
-        if request.url.path != "/metrics":
+    async def _respond(self, scope: Scope) -> Response:
+        if scope["path"] != "/metrics":
             return ErrorResponse(404, "This port serves GET /metrics only.").to_response()
-        if request.method not in ("GET", "HEAD"):
+        if scope["method"] not in ("GET", "HEAD"):
             return ErrorResponse(405, "Only GET is supported.", headers={"allow": "GET, HEAD"}).to_response()
         return Response(await self._collect(), media_type=METRICS_TYPE)

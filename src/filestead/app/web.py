@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from time import monotonic, time
 
-from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from filestead import __version__
@@ -24,6 +23,7 @@ from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware
 from filestead.api.http.requests import new_request_id
+from filestead.api.http.router import Router
 from filestead.api.http.routing import PUBLIC, build_routes
 from filestead.api.organization.handlers import OrganizationHandlers
 from filestead.api.routes import FORWARDED, OPERATIONS, Handlers, build_openapi, undocumented
@@ -82,7 +82,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
     )
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[None]:
         async with signals.running(), services.running():
             yield
 
@@ -93,7 +93,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
     routes = build_routes(served, handlers, authenticator, signals.requests)
     if settings.console == "on" and settings.role != "worker":
         routes += console.build_routes((each.path for each in served), __version__)
-    app: ASGIApp = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), signals.requests)
+    app: ASGIApp = RequestMiddleware(Router(routes, lifespan), signals.requests)
     if services.batch_runner is not None:
         app = ActivityMiddleware(app, services.batch_runner.throttle.request)
     if settings.allowed_origins:
@@ -116,4 +116,4 @@ def require_packages(settings: Settings) -> None:
 def error_response(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Build headers and body of the response to a request that is rejected before it reaches the application."""
     response = ErrorResponse(status, message).to_response()
-    return [*response.raw_headers, (b"x-request-id", new_request_id().encode())], bytes(response.body)
+    return [*response.raw_headers, (b"x-request-id", new_request_id().encode())], response.body

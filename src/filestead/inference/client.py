@@ -26,7 +26,7 @@ KNOWN_HEADS = 64
 """Beginnings of heads that are remembered; there are few paths."""
 
 _PATH = re.compile(r"/[!-~]*")
-_NAME = re.compile(r"[A-Za-z0-9-]+")
+_LINES = re.compile(r"(?:[A-Za-z0-9-]+: [ -~]*\r\n)*")
 _VALUE = re.compile(r"[ -~]*")
 
 Content = bytes | AsyncIterator[bytes] | None
@@ -192,10 +192,10 @@ class Client:
 
 
 def _lines(headers: Mapping[str, str]) -> str:
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ValueError("a header must consist of visible ASCII characters")
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or not _LINES.fullmatch(lines):
+        raise ValueError("a header must consist of visible ASCII characters")
+    return lines
 
 
 async def _send_and_receive(connection: StreamConnection, content: AsyncIterator[bytes], *, chunked: bool) -> Head:

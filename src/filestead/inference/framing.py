@@ -16,8 +16,7 @@ MAX_CHUNK_LINE_BYTES = 1024
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_FIELDS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*")
 """Without controls: responses are passed on, where a lone line feed would begin another header."""
 
 
@@ -43,15 +42,15 @@ class Body(Protocol):
 
 def parse_head(data: bytes) -> Head:
     """Parse a head, given without its empty line."""
-    status_line, *lines = data.decode("latin-1").split("\r\n")
+    status_line, line_end, fields = data.decode("latin-1").partition("\r\n")
     matched = _STATUS_LINE.fullmatch(status_line)
     if matched is None:
         raise EndpointBroken("the response does not begin with a status line of HTTP/1.1")
+    if line_end and not _FIELDS.fullmatch(fields + "\r\n"):
+        raise EndpointBroken("the response has a malformed header")
     headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise EndpointBroken("the response has a malformed header")
+    for line in fields.split("\r\n") if line_end else ():
+        name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     connection = headers.get("connection", "").lower()

@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from filestead.api.batches import parsing
 from filestead.api.batches.results import ResultResponses
 from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire, paused_headers
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
 from filestead.domain.access import Principal
 from filestead.domain.batches.model import ResultKind

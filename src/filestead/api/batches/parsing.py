@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from starlette.requests import Request
-
 from filestead.api.http.json_body import JsonObject, require_bounds
+from filestead.api.http.messages import Request
 from filestead.api.http.query import parse_integer, parse_query
 from filestead.domain.batches.service import NewBatchForm
 from filestead.domain.jsonl.batch import BATCH_ENDPOINTS

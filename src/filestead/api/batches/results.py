@@ -5,13 +5,11 @@ While it runs, the length is unknown (`bytes 0-99/*`), and a response ends with 
 
 from dataclasses import dataclass, replace
 
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-
 from filestead.api.batches import parsing
 from filestead.api.batches.shapes import STATUS_HEADER
 from filestead.api.http import ranges
 from filestead.api.http.errors import ApiError, ErrorResponse
+from filestead.api.http.messages import Request, Response, StreamingResponse
 from filestead.domain.access import Principal
 from filestead.domain.batches.model import ResultKind
 from filestead.domain.batches.results import ResultReader, Results

@@ -3,12 +3,9 @@
 import hashlib
 from collections.abc import Iterable
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from filestead.api.console.assets import Asset, Assets
+from filestead.api.http.messages import Request, Response
+from filestead.api.http.router import Route, RoutingError
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -49,13 +46,13 @@ def build_routes(paths: Iterable[str], version: str) -> list[Route]:
         """GET /console/{digest}/{name}: a file of this version; those of another version are not found."""
         asset = assets.files.get(request.path_params["name"])
         if asset is None or request.path_params["digest"] != assets.digest:
-            raise HTTPException(404)
+            raise RoutingError(404)
         return _respond(request, asset, {"cache-control": IMMUTABLE})
 
     return [
-        Route("/console", page),
-        Route("/console/", page),
-        Route("/console/{digest}/{name:path}", file),
+        Route("/console", {"GET": page}),
+        Route("/console/", {"GET": page}),
+        Route("/console/{digest}/{name:path}", {"GET": file}),
     ]
 
 

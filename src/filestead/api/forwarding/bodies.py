@@ -6,11 +6,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
-from starlette.requests import Request
 
 from filestead.api.forwarding.form_fields import FormFields
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
+from filestead.api.http.messages import Request
 from filestead.domain.jsonl.lines import without_lone_surrogates
 
 MIB = 1024 * 1024

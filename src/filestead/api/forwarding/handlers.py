@@ -7,15 +7,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from filestead.api.forwarding.bodies import Body, BodyMemory, is_form, read_form, read_json
 from filestead.api.forwarding.headers import for_upstream
 from filestead.api.forwarding.models import ModelList
 from filestead.api.forwarding.relay import Relay
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
 from filestead.domain.access import Principal
 from filestead.domain.errors import EndpointUnavailable, ResponseNotFound

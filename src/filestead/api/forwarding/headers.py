@@ -36,16 +36,22 @@ KEPT_PREFIX = "access-control-"
 REQUEST_ID = "x-request-id"
 UPSTREAM_REQUEST_ID = "x-upstream-request-id"
 
+_PASSED = frozenset(name.encode() for name in PASSED)
+_PASSED_PREFIX = PASSED_PREFIX.encode()
 _VISIBLE = re.compile(r"[ -~]*")
 
 
 def for_upstream(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers of a request that pass. Keys, cookies, and whatever could instruct the model server do not."""
+    """The headers of a request that pass; their names are in lower case.
+
+    Keys, cookies, and whatever could instruct the model server do not.
+    """
     found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        if (name in PASSED or name.startswith(PASSED_PREFIX)) and _VISIBLE.fullmatch(value):
-            found.setdefault(name, value)
+    for name, raw_value in headers:
+        if name in _PASSED or name.startswith(_PASSED_PREFIX):
+            value = raw_value.decode("latin-1")
+            if _VISIBLE.fullmatch(value):
+                found.setdefault(name.decode("latin-1"), value)
     return found
 
 

@@ -4,15 +4,15 @@ If the client goes away, the request to the model server is cancelled, whatever 
 """
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from filestead.api.forwarding.headers import for_client
 from filestead.api.http.body import ClientDisconnected
+from filestead.api.http.messages import Response
 from filestead.domain.forwarding.interfaces import ForwardedResponse
 
 HEAD_BYTES = 8 * 1024
@@ -39,7 +39,7 @@ class Relay(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        async with _until_client_leaves(receive, self._body_read):
+        async with _UntilClientLeaves(receive, self._body_read):
             response = await self._open()
             try:
                 await self._pass(response, send)
@@ -89,31 +89,44 @@ async def _first_part(response: ForwardedResponse) -> bytes:
     return part
 
 
-@contextlib.asynccontextmanager
-async def _until_client_leaves(receive: Receive, body_read: asyncio.Event) -> AsyncGenerator[None]:
-    """Cancel the block when the client closes the connection, and raise `ClientDisconnected`."""
-    loop = asyncio.get_running_loop()
-    watchers: list[asyncio.Task[None]] = []
-    left = False
+class _UntilClientLeaves:
+    """A block that is cancelled when the client closes the connection, and then raises `ClientDisconnected`."""
 
-    async def watch() -> None:
-        nonlocal left
-        await body_read.wait()
-        while (await receive())["type"] != "http.disconnect":
+    __slots__ = ("_body_read", "_left", "_limit", "_loop", "_receive", "_timer", "_watcher")
+
+    def __init__(self, receive: Receive, body_read: asyncio.Event) -> None:
+        self._receive = receive
+        self._body_read = body_read
+        self._left = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = asyncio.timeout(None)
+        await self._limit.__aenter__()
+        self._timer = self._loop.call_later(UNWATCHED_SECONDS, self._start)
+
+    def _start(self) -> None:
+        self._watcher = self._loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        await self._body_read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        left = True
-        if not limit.expired():
-            limit.reschedule(loop.time())
+        self._left = True
+        if not self._limit.expired():
+            self._limit.reschedule(self._loop.time())
 
-    timer = loop.call_later(UNWATCHED_SECONDS, lambda: watchers.append(loop.create_task(watch())))
-    try:
-        async with asyncio.timeout(None) as limit:
-            yield
-    except TimeoutError:
-        if left:
-            raise ClientDisconnected from None
-        raise
-    finally:
-        timer.cancel()
-        for watcher in watchers:
-            watcher.cancel()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            if self._left:
+                raise ClientDisconnected from None
+            raise
+        finally:
+            self._timer.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()

@@ -1,6 +1,5 @@
 """Tells others when the process serves requests."""
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -17,5 +16,8 @@ class ActivityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; pass other scopes through."""
-        with self._request() if scope["type"] == "http" else contextlib.nullcontext():
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._request():
             await self._app(scope, receive, send)

@@ -4,8 +4,7 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from starlette.requests import Request
-
+from filestead.api.http.messages import Request
 from filestead.domain.address_group import address_group
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,7 +18,7 @@ class ClientAddressResolver:
 
     def resolve(self, request: Request) -> str:
         """Return the client's address as limits by address count it: see `address_group`."""
-        host = request.client.host if request.client else ""
+        host = request.client_host
         if self.trusted_proxies and self._is_trusted(host):
             # Each proxy appends the address of its own client, so entries on the left can be forged.
             forwarded = ",".join(request.headers.getlist("x-forwarded-for")).split(",")

@@ -5,11 +5,10 @@ import base64
 import binascii
 from dataclasses import dataclass
 
-from starlette.requests import Request
-
 from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import WrongKeyLimiter
 from filestead.api.http.errors import ApiError, bad_request
+from filestead.api.http.messages import Request
 from filestead.domain import access
 from filestead.domain.access import Authenticator, Principal, Scope
 from filestead.domain.errors import UnknownKey
@@ -38,7 +37,7 @@ class RequestAuthenticator:
         """
         _reject_conflicting_headers(request)
         principal = await self._authenticate_key(request)
-        request.state.principal = principal
+        request.scope["state"]["principal"] = principal
         access.require(principal, scope)
         return principal
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.responses import Response
-
 from filestead import wire
+from filestead.api.http.messages import Response
 from filestead.domain import errors
 
 INVALID_REQUEST = "invalid_request_error"

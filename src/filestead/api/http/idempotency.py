@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-from starlette.requests import Request
-
 from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER, bad_request
+from filestead.api.http.messages import Request
 
 KEY_PATTERN = "^[!-~]{1,255}$"
 

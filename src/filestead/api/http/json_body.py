@@ -10,10 +10,10 @@ from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
 
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
+from filestead.api.http.messages import Request
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A file batch of 2,000 files with short attributes has about 1 MB."""

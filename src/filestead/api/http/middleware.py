@@ -6,12 +6,12 @@ import re
 from time import perf_counter
 from urllib.parse import unquote
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from filestead.api.http.body import ClientDisconnected
 from filestead.api.http.errors import SERVER_ERROR, ApiError, ErrorResponse, error_response_for
 from filestead.api.http.requests import CLIENT_CLOSED, RequestObserver, ServedRequest, UnobservedRequests
+from filestead.api.http.router import RoutingError
 from filestead.api.http.routing_errors import routing_error_response
 from filestead.domain.errors import DomainError
 from filestead.domain.observation import current_span
@@ -40,7 +40,6 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["app"] = self  # makes the router raise for an unknown path, instead of sending a plain-text response
         if ENCODED_SLASH.search(scope["raw_path"]):
             # An encoded slash belongs to an id and must not become a separator.
             scope["path"] = unquote(ENCODED_SLASH.sub(b"%252F", scope["raw_path"]).decode())
@@ -89,7 +88,8 @@ class _Request(ServedRequest):
                     break
             else:
                 headers.append((b"cache-control", b"no-store"))  # responses name private files and become stale
-            await self._send({**message, "headers": headers})
+            message["headers"] = headers
+            await self._send(message)
             return
         await self._send(message)
         if self.method != "HEAD":
@@ -127,7 +127,7 @@ class _Request(ServedRequest):
 
     async def send_error(self, error: Exception) -> None:
         """Log an unhandled exception and send its error response."""
-        if isinstance(error, HTTPException):
+        if isinstance(error, RoutingError):
             response = routing_error_response(error, self._scope)
         else:
             response = error_response_for(error)

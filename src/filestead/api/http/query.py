@@ -2,9 +2,8 @@
 
 import re
 
-from starlette.requests import Request
-
 from filestead.api.http.errors import bad_request
+from filestead.api.http.messages import Request
 
 INTEGER = re.compile(r"[ \t]*([+-]?)([0-9]+)(?:\.0+)?[ \t]*")
 MAX_DIGITS = 64
@@ -14,7 +13,7 @@ MAX_DIGITS = 64
 def parse_query(request: Request, names: tuple[str, ...]) -> dict[str, str]:
     """Return the named parameters. Others are ignored, and identical repeats accepted, as by the hosted service."""
     values: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in request.query:
         if name in names and values.setdefault(name, value) != value:
             raise bad_request(f"'{name}' was given more than once", name)
     return values

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
-
 from filestead.api.http.errors import ApiError, ErrorResponse
+from filestead.api.http.messages import Headers
 from filestead.domain.files.model import File
 
 RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII)

@@ -7,18 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from filestead.api.http.credentials import RequestAuthenticator
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.requests import OPERATION, RequestObserver
+from filestead.api.http.router import Endpoint, Route
 from filestead.domain.access import Scope
 
 JSON = "application/json"
 
 Handlers = TypeVar("Handlers")
-Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[..., Awaitable[Response]]
 """Takes the request, and for operations that require a scope the principal."""
 
@@ -57,13 +54,13 @@ def build_routes(
     authenticator: RequestAuthenticator,
     observer: RequestObserver,
 ) -> list[Route]:
-    """Build one route for each path. A HEAD request is served by the operation for GET."""
+    """Build one route for each path."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
         endpoint = _build_endpoint(operation, operation.handler(handlers), authenticator, observer)
         for path in (operation.path, *operation.aliases):
             paths.setdefault(path, {})[operation.method] = endpoint
-    return [Route(path, _dispatch(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
+    return [Route(path, endpoints) for path, endpoints in paths.items()]
 
 
 def _build_endpoint(
@@ -78,12 +75,5 @@ def _build_endpoint(
         if access == PUBLIC:
             return await handler(request)
         return await handler(request, await authenticator.authenticate(request, access))
-
-    return endpoint
-
-
-def _dispatch(endpoints: dict[str, Endpoint]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
     return endpoint

@@ -1,12 +1,11 @@
 """Error responses to requests with an unknown path or method."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from filestead.api.http.errors import ErrorResponse
+from filestead.api.http.router import Router, RoutingError
 
 MAX_SHOWN_PATH = 200
 PREFIXES = ("v1", "openai", "api")
@@ -18,26 +17,28 @@ NO_MODELS = (
 )
 
 
-def routing_error_response(error: HTTPException, scope: Scope) -> ErrorResponse:
+def routing_error_response(error: RoutingError, scope: Scope) -> ErrorResponse:
     """Return the 404 for an unknown path, or the 405 for a method that the path does not support.
 
     Many clients report any 404 as an unknown model and show our message below their own.
     """
     method, path = scope["method"], scope["path"]
     shown = path[:MAX_SHOWN_PATH]
-    if error.status_code == 405:
+    if error.status == 405:
         hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
-        return ErrorResponse(405, f"Not allowed to {method} on {shown}. {hint}", headers=error.headers or {})
-    routes: Sequence[BaseRoute] = scope["router"].routes
-    models = "" if any(isinstance(route, Route) and route.path == "/v1/models" for route in routes) else NO_MODELS
-    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, routes), _list_resources(routes), models]
+        return ErrorResponse(
+            405, f"Not allowed to {method} on {shown}. {hint}", headers={"allow": ", ".join(error.allowed)}
+        )
+    router: Router = scope["router"]
+    models = "" if router.has("/v1/models") else NO_MODELS
+    sentences = [f"Invalid URL ({method} {shown}).", _suggest_path(path, router), _list_resources(router), models]
     return ErrorResponse(404, " ".join(filter(None, sentences)), code="unknown_url")
 
 
-def _suggest_path(path: str, routes: Sequence[BaseRoute]) -> str:
+def _suggest_path(path: str, router: Router) -> str:
     """Suggest the existing path that was probably meant; empty if there is none."""
     for candidate in _candidate_paths(path):
-        if any(isinstance(route, Route) and route.path_regex.match(candidate) for route in routes):
+        if router.has(candidate):
             if candidate == f"/v1{path}":
                 return f"Did you forget /v1? There is {candidate[:MAX_SHOWN_PATH]} here."
             return f"Did you mean {candidate[:MAX_SHOWN_PATH]}?"
@@ -55,9 +56,9 @@ def _candidate_paths(path: str) -> Iterator[str]:
         yield f"/{rest}"
 
 
-def _list_resources(routes: Sequence[BaseRoute]) -> str:
+def _list_resources(router: Router) -> str:
     """List the resources under /v1 for the message."""
-    paths = [route.path for route in routes if isinstance(route, Route) and route.path.startswith("/v1/")]
+    paths = [route.path for route in router.routes if route.path.startswith("/v1/")]
     resources = sorted({f"/v1/{path.split('/')[2]}" for path in paths if path != "/v1/"})
     if not resources:
         return "This server is Filestead, without the API; /openapi.json describes what it serves."

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import bad_request
 from filestead.api.http.json_body import invalid_value, read_json_object, require_bounds
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_integer, parse_limit, parse_query
 from filestead.api.http.routing import JSON
 from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
@@ -134,7 +132,8 @@ def _project_id(request: Request) -> str:
 
 def _values(request: Request, name: str) -> list[str]:
     """The values of a list in the query, which official clients write with brackets."""
-    return [*request.query_params.getlist(name), *request.query_params.getlist(f"{name}[]")]
+    query = request.query
+    return [value for wanted in (name, f"{name}[]") for found, value in query if found == wanted]
 
 
 def _time_range(request: Request) -> tuple[int, int | None, int]:

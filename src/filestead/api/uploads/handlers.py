@@ -2,17 +2,16 @@
 
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
-from starlette.background import BackgroundTask
-from starlette.requests import Request
-from starlette.responses import Response
 
 from filestead import wire
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import UploadSlots
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request, rate_limit_headers
 from filestead.api.http.json_body import read_json_object
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
 from filestead.api.shapes import file_to_wire
 from filestead.api.uploads import parsing
@@ -63,13 +62,13 @@ class UploadHandlers:
         """POST /v1/uploads/{upload_id}/complete. Parts that are not listed are deleted after the response."""
         part_ids, md5 = parsing.completion(await read_json_object(request, self.body_limits))
         done = await self.uploads.complete(principal, request.path_params["upload_id"], part_ids, md5)
-        delete = BackgroundTask(self.uploads.delete_unused, done.unused) if done.unused else None
+        delete = partial(self.uploads.delete_unused, done.unused) if done.unused else None
         return Response(wire.encode(_to_wire(done.upload, done.file)), media_type=JSON, background=delete)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """POST /v1/uploads/{upload_id}/cancel. The parts are deleted after the response."""
         ended = await self.uploads.cancel(principal, request.path_params["upload_id"])
-        delete = BackgroundTask(self.uploads.delete_unused, ended.unused) if ended.unused else None
+        delete = partial(self.uploads.delete_unused, ended.unused) if ended.unused else None
         return Response(wire.encode(_to_wire(ended.upload)), media_type=JSON, background=delete)
 
 

@@ -5,10 +5,9 @@ import binascii
 import re
 from collections.abc import Sequence
 
-from starlette.requests import Request
-
 from filestead.api.http.errors import bad_request
 from filestead.api.http.json_body import JsonObject
+from filestead.api.http.messages import Request
 from filestead.domain.files.model import ExpiresAfter
 from filestead.domain.uploads.model import MAX_PARTS
 from filestead.domain.uploads.service import UploadForm

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import rate_limit_headers
 from filestead.api.http.json_body import JsonObject, invalid_value, read_json_object
+from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_query
 from filestead.api.http.routing import JSON
 from filestead.api.vector_stores import parsing

@@ -1,9 +1,8 @@
 """Requests on vector stores as objects of the domain, with the limits that the official description states."""
 
-from starlette.requests import Request
-
 from filestead.api.http.errors import bad_request
 from filestead.api.http.json_body import JsonObject, invalid_value, require_bounds
+from filestead.api.http.messages import Request
 from filestead.api.http.query import parse_integer, parse_query
 from filestead.domain.vector_stores.filters import parse_filter
 from filestead.domain.vector_stores.model import Attributes, Chunking, NewAttachment, PageRequest, StoreChanges

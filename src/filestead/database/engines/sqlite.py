@@ -3,8 +3,9 @@
 Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
 Guarantee: `synchronous=FULL`, so a committed transaction survives a power failure (NORMAL was measured to lose them).
 One thread writes. It commits the waiting operations as one group, each in its own savepoint, so that a group costs one
-sync and a failing operation rolls back only itself. A few threads read, and another one runs long reads. Several
-processes may use the same file; a writer waits up to `BUSY_SECONDS` for the lock of another process.
+sync and a failing operation rolls back only itself. A few threads read, and another one runs long reads. A single row
+is read on the event loop itself: in WAL mode readers wait for no writer, and two switches of threads take longer than
+such a read. Several processes may use the same file; a writer waits up to `BUSY_SECONDS` for the lock of another one.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ from filestead.domain.observation import UNOBSERVED, Observer
 BUSY_SECONDS = 10.0
 GROUP_SIZE = 64
 READERS = 2
+ROW_BUSY_SECONDS = 0.0
+"""The event loop waits for no lock: the rare read that would have to wait runs on a thread."""
 
 Clock = Callable[[], float]
 
@@ -180,6 +183,9 @@ class SqliteDatabase:
         self._long_reads: queue.SimpleQueue[QueuedOperation | None] = queue.SimpleQueue()
         self._readers = [_SqliteWorker(f"filestead-reader-{n}", connection) for n in range(READERS)]
         self._long_reader = _SqliteWorker("filestead-long-reader", connection)
+        self._rows = connection()
+        self._rows.execute(f"PRAGMA busy_timeout = {ROW_BUSY_SECONDS * 1000:.0f}")
+        self._rows_free = threading.Lock()
         self._writer.start(self._writes, group=GROUP_SIZE)
         for reader in self._readers:
             reader.start(self._reads, group=GROUP_SIZE // READERS)
@@ -188,6 +194,23 @@ class SqliteDatabase:
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run a read-only operation on a reader's connection."""
         return await self._submit(self._long_reads if long else self._reads, operation, "read")
+
+    async def read_row(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation that reads one row by its key, at once if no lock is in the way.
+
+        A failure is left to a reader's thread, too, which waits as long as it should and says what is wrong.
+        """
+        if not self._rows_free.acquire(blocking=False):  # another event loop is using the connection
+            return await self.read(operation)
+        started = perf_counter()
+        try:
+            result = operation(self._rows)
+        except sqlite3.Error:
+            return await self.read(operation)
+        finally:
+            self._rows_free.release()
+        self._observer.database_operation("read", perf_counter() - started, None)
+        return result
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction, on the writer's connection."""
@@ -215,3 +238,4 @@ class SqliteDatabase:
         self._long_reads.put(None)
         for worker in (self._writer, *self._readers, self._long_reader):
             worker.join()
+        self._rows.close()

@@ -46,6 +46,9 @@ class Database(Protocol):
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run a read-only operation. A `long` one, which reads many rows, must not delay other reads."""
 
+    async def read_row(self, operation: Callable[[Connection], T]) -> T:
+        """Run a read-only operation that finds one row by a unique key with one statement, and fetches all it finds."""
+
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction; if it raises, it is rolled back.
 
@@ -113,7 +116,15 @@ class Statement:
 
     def __call__(self, connection: Connection, **values: object) -> Cursor:
         """Run it."""
-        return connection.execute(self.sql, {**self._constants, **values})
+        return connection.execute(self.sql, {**self._constants, **values} if self._constants else values)
+
+
+def one_row(rows: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    """The row that a unique key has, if any.
+
+    All rows are fetched, since a statement that is not at its end keeps its snapshot, and the WAL file grows.
+    """
+    return rows[0] if rows else None
 
 
 class RowLock:

@@ -5,8 +5,12 @@ decision and the way out are in docs/adr/0008-seam-to-uvicorn.md.
 """
 
 import asyncio
-from collections.abc import Awaitable
+import functools
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -15,15 +19,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 if TYPE_CHECKING:
     from uvicorn._types import (
         ASGI3Application,
-        ASGIReceiveCallable,
         ASGIReceiveEvent,
-        ASGISendCallable,
         ASGISendEvent,
-        Scope,
+        HTTPResponseBodyEvent,
+        HTTPResponseStartEvent,
     )
 
 SEND_BUFFER_BYTES = 16 * 1024
 """Larger amounts wait to be sent only if they are one part of a response: the next part waits for the peer."""
+
+JOINED_BYTES = 64 * 1024
+"""Bodies up to this size are copied behind their head, so that both are written at once."""
+
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_FORBIDDEN_IN_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MAX_KNOWN_NAMES = 1024
+_known_names: set[bytes] = set()
 
 
 class ReadFlowControl(FlowControl):
@@ -52,6 +63,108 @@ class ReadFlowControl(FlowControl):
             super().resume_reading()
 
 
+class ResponseCycle(RequestResponseCycle):
+    """A request and its response; see `UvicornProtocol` for what its events mean.
+
+    A head that announces a length is written together with the first part of the body, in one system call: the second
+    one would cost as much as all the rest of a short response. A response that begins before the body of its request is
+    complete is the connection's last: uvicorn would parse the rest of the body and wait for its end.
+    """
+
+    body_requested: Callable[[], None]
+    _head = b""  # not written yet
+
+    def receive(self) -> "Awaitable[ASGIReceiveEvent]":  # type: ignore[override]
+        """Receive a message, and report that the body is wanted."""
+        if self.more_body:
+            self.body_requested()
+        return super().receive()
+
+    async def send(self, message: "ASGISendEvent") -> None:
+        """Send a message of the response."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.body" and self.response_started and not self.response_complete:
+            self._send_body(message)
+        elif message["type"] == "http.response.start" and not self.response_started:
+            self._send_head(message)
+        else:
+            raise RuntimeError(f"unexpected message of the application: {message['type']}")
+
+    def _send_head(self, message: "HTTPResponseStartEvent") -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        if self.more_body:
+            self.keep_alive = False
+        closing = not self.keep_alive
+        status = message["status"]
+        lines = [_status_line(status)]
+        headers = [*self.default_headers, *message.get("headers", ())]
+        for name, value in headers:
+            if name not in _known_names:
+                _check_name(name)
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"connection":
+                self.keep_alive = closing = False
+            lines += (name, b": ", value, b"\r\n")
+        head = b"".join(lines)
+        if not head.count(b"\n") == head.count(b"\r") == len(headers) + 1 or _FORBIDDEN_IN_HEAD.search(head):
+            raise RuntimeError("a header of the response has control characters")
+        if closing:
+            head += b"connection: close\r\n"
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):
+            self.chunked_encoding = True
+            self.transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
+        else:
+            self._head = head + b"\r\n"
+
+    def _send_body(self, message: "HTTPResponseBodyEvent") -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self.scope["method"] == "HEAD":
+            self._write(b"")
+        elif self.chunked_encoding:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            self._write(framed if more else framed + b"0\r\n\r\n")
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (self.expected_content_length and not more):
+                raise RuntimeError("the body of the response has not its announced length")
+            self._write(body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            self.on_response()
+
+    def _write(self, body: bytes) -> None:
+        head, self._head = self._head, b""
+        if not head:
+            self.transport.write(body)
+        elif len(body) <= JOINED_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+
+
+def _ignore() -> None:
+    """Nobody reads the connection any more."""
+
+
+@functools.cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+
+
+def _check_name(name: bytes) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise RuntimeError(f"not the name of a header, in lower case: {name!r}")
+    if len(_known_names) < _MAX_KNOWN_NAMES:
+        _known_names.add(name)
+
+
 class UvicornProtocol(HttpToolsProtocol):
     """uvicorn's protocol as its subclass sees it: the attributes, operations and events below, and nothing else.
 
@@ -66,7 +179,6 @@ class UvicornProtocol(HttpToolsProtocol):
     url: bytes = b""
 
     _responding: RequestResponseCycle | None = None  # the request that the application was started on last
-    _sends_last_response = False
 
     # --- events, for the subclass to implement ----------------------------------------------------------------------
 
@@ -125,11 +237,39 @@ class UvicornProtocol(HttpToolsProtocol):
     def start_request(self, target: bytes, *, keep_alive: bool) -> None:
         """Start the application on the parsed head, or queue the request behind the one that awaits its response."""
         self.url = target
-        self.expect_100_continue &= self.parser.get_http_version() != "1.0"
-        super().on_headers_complete()
-        if not keep_alive:
-            self.cycle.keep_alive = False
+        version = self.parser.get_http_version()
+        raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("ascii")
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        waiting, self.cycle = self.cycle, self._new_cycle(version, keep_alive=keep_alive)
+        if waiting is None or waiting.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self.headers = []  # for trailers, which must not change the request that the application already has
+
+    def _new_cycle(self, version: str, *, keep_alive: bool) -> ResponseCycle:
+        cycle = ResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and version != "1.0",
+            keep_alive=keep_alive and version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        cycle.body_requested = self.body_requested
+        return cycle
 
     def withdraw_request(self) -> bool:
         """Abort the newest request, whose body is invalid. Returns True if its response has been started."""
@@ -178,6 +318,9 @@ class UvicornProtocol(HttpToolsProtocol):
         if self._responding is not None and not self._responding.response_complete:
             self._responding.disconnected = True
             self._responding.message_event.set()
+        for cycle in (self.cycle, self._responding, *(waiting for waiting, _ in self.pipeline)):
+            if isinstance(cycle, ResponseCycle):
+                cycle.body_requested = _ignore  # not a reference cycle, which the garbage collector would have to find
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -197,7 +340,8 @@ class UvicornProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next request if one is queued, unless this response is the last."""
-        last = self._sends_last_response
+        assert self._responding is not None
+        last = not self._responding.keep_alive
         if last:
             self.server_state.total_requests += 1
         else:
@@ -210,29 +354,4 @@ class UvicornProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._responding = cycle
-        super()._start_asgi_task(cycle, self._observed(cycle, app))
-
-    def _observed(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> "ASGI3Application":
-        """Wrap the application. A response that is sent before the body is complete is the connection's last.
-
-        uvicorn would parse the rest of the body and wait for its end, or close the socket with unread input.
-        """
-
-        async def send(message: "ASGISendEvent") -> None:
-            if message["type"] == "http.response.start":
-                if cycle.more_body:
-                    cycle.keep_alive = False  # uvicorn then sends `connection: close`
-            elif message["type"] == "http.response.body" and not message.get("more_body") and not cycle.keep_alive:
-                self._sends_last_response = True
-                cycle.keep_alive = True  # uvicorn would close the transport before it calls on_response_complete
-            await cycle.send(message)
-
-        def receive() -> "Awaitable[ASGIReceiveEvent]":
-            if cycle.more_body:
-                self.body_requested()
-            return cycle.receive()
-
-        def run(scope: "Scope", _: "ASGIReceiveCallable", __: "ASGISendCallable") -> "Awaitable[None]":
-            return app(scope, receive, send)
-
-        return run
+        super()._start_asgi_task(cycle, app)

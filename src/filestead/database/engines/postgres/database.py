@@ -305,6 +305,10 @@ class PostgresDatabase:
         """Run a read-only operation, one transaction per statement. `long` is ignored: there are enough connections."""
         return await self._submit(operation, writes=False)
 
+    async def read_row(self, operation: Callable[[Connection], T]) -> T:
+        """Like `read`: the network takes longer than a switch of threads."""
+        return await self._submit(operation, writes=False)
+
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction."""
         return await self._submit(operation, writes=True)

@@ -9,7 +9,7 @@ organizations, projects, idempotency keys.
 from collections import Counter
 from collections.abc import Sequence
 
-from filestead.database.engines.statements import Connection, Database, json_array
+from filestead.database.engines.statements import Connection, Database, json_array, one_row
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
@@ -82,8 +82,8 @@ class SqlFileRepository:
 
     async def get(self, project_id: str, file_id: str) -> File:
         """The visible file."""
-        row = await self._database.read(
-            lambda connection: self._files.get(connection, project_id=project_id, id=file_id).fetchone()
+        row = await self._database.read_row(
+            lambda connection: one_row(self._files.get(connection, project_id=project_id, id=file_id).fetchall())
         )
         if row is None:
             raise FileNotFound(file_id)
