@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.observed import ObservedBlobs
+from filestead.blobs.routed import RoutedBlobs
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.figures import SqlFigures
+from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -86,8 +88,10 @@ def build_backends(
 
     watch = ClockWatch(settings.sweep_quarantine)
     is_sqlite = database.dialect.name == "sqlite"
+    free_space = blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None
+    routed = RoutedBlobs(blobs, SqlInlineBlobs(database))
     return Backends(
-        SqlFileRepository(database, watch),
+        SqlFileRepository(database, watch, free_space),
         SqlKeyRepository(database, new_id),
         SqlProjectRepository(database),
         SqlJobRepository(database),
@@ -103,10 +107,10 @@ def build_backends(
             new_id,
             watch=watch,
             webhook=settings.webhook_url is not None,
-            require_free_space=blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None,
+            require_free_space=free_space,
         ),
         SqlWebhookEventRepository(database),
-        HealthCheckedBlobs(ObservedBlobs(blobs, observer), observer),
+        HealthCheckedBlobs(ObservedBlobs(routed, observer), observer),
         TableCopier(database),
         VectorCopier(database),
         close,

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, cast, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 T = TypeVar("T")
+
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""`INSERT` with `ON CONFLICT`, by the name of the dialect."""
 
 
 class Cursor(Protocol):

@@ -46,6 +46,13 @@ class UploadRate:
         arrival, now = require_row(self._arrival(connection, user_id=user_id).fetchone())
         raise RateLimited(rate_limit.refused(rate, arrival, now))
 
+    def decision(self, connection: Connection, user_id: str, rate: int) -> RateDecision:
+        """The decision on an upload that was counted before, as it is now."""
+        if not rate:
+            return rate_limit.UNLIMITED
+        arrival, now = require_row(self._arrival(connection, user_id=user_id).fetchone())
+        return rate_limit.allowed(rate, arrival, now)
+
 
 class QuotaLedger:
     """The bytes used and reserved by each project."""

@@ -7,7 +7,7 @@ organizations, projects, idempotency keys.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from filestead.database.engines.statements import Connection, Database, json_array
 from filestead.database.repositories import audit
@@ -16,6 +16,7 @@ from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.inline import InlineStatements
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row, sum_by_project
@@ -28,7 +29,9 @@ from filestead.domain.files.model import (
     Admission,
     CompletedUpload,
     ContentPart,
+    Created,
     File,
+    InlineUpload,
     Page,
     PendingUpload,
     Usage,
@@ -36,12 +39,24 @@ from filestead.domain.files.model import (
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 
+COPIES = 2
+"""What an inline blob needs on the disk: its pages, and their copies in the write-ahead log."""
+
 
 class SqlFileRepository:
     """See `FileRepository` for the contract."""
 
-    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
-        """`watch` decides whether the database's clock is trusted."""
+    def __init__(
+        self,
+        database: Database,
+        watch: ClockWatch | None = None,
+        require_free_space: Callable[[int], None] | None = None,
+    ) -> None:
+        """`watch` decides whether the database's clock is trusted.
+
+        `require_free_space` raises `StorageFull` unless the database's disk has room beside the reserve.
+        """
+        self._require_free_space = require_free_space
         dialect = database.dialect
         self._database = database
         self._clock = SqlClock(database, watch or ClockWatch())
@@ -52,7 +67,10 @@ class SqlFileRepository:
         idempotency = IdempotencyRecords(dialect, self._clock)
         parts = EndedUploads(dialect)
         self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency, parts)
-        self._uploads = Uploads(UploadRate(dialect), self._files, self._blobs, self._quota, self._garbage, idempotency)
+        self._rate = UploadRate(dialect)
+        self._uploads = Uploads(
+            *(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, InlineStatements(dialect))
+        )
 
     async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
         """Count the upload, reserve its first bytes, record its blob as pending."""
@@ -75,6 +93,19 @@ class SqlFileRepository:
     async def publish(self, completed: CompletedUpload, *, quota: Quota) -> File:
         """Turn the pending blob into a visible file and its reservation into usage."""
         return await self._database.write(lambda connection: self._uploads.publish(connection, completed, quota))
+
+    async def create_inline(self, upload: InlineUpload, *, rate: int, quota: Quota) -> Created:
+        """Make an upload visible whose content becomes a row."""
+        if self._require_free_space is not None:
+            self._require_free_space(COPIES * len(upload.content))
+        return await self._database.write(
+            lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
+        )
+
+    async def count_upload(self, user_id: str, *, rate: int) -> None:
+        """Count an upload that has failed."""
+        if rate:
+            await self._database.write(lambda connection: self._rate.count(connection, user_id, rate))
 
     async def abandon(self, blob_key: str) -> bool:
         """Abort a pending upload; False if its file is visible."""

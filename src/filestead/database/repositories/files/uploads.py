@@ -10,12 +10,21 @@ from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.inline import InlineStatements
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
 from filestead.database.tables import LIVE
 from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost
-from filestead.domain.files.model import Admission, CompletedUpload, File, IdempotencyRecord, PendingUpload
+from filestead.domain.files.model import (
+    Admission,
+    CompletedUpload,
+    Created,
+    File,
+    IdempotencyRecord,
+    InlineUpload,
+    PendingUpload,
+)
 from filestead.domain.quota import Quota
 
 
@@ -29,6 +38,7 @@ class Uploads:
     _quota: QuotaLedger
     _garbage: Garbage
     _idempotency: IdempotencyRecords
+    _inline: InlineStatements
 
     @classmethod
     def compile(cls, dialect: Dialect, clock: SqlClock) -> "Uploads":
@@ -37,7 +47,7 @@ class Uploads:
         idempotency = IdempotencyRecords(dialect, clock)
         listing, parts = FileListing(dialect, clock), EndedUploads(dialect)
         garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts)
-        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency)
+        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency, InlineStatements(dialect))
 
     def begin(
         self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int
@@ -104,8 +114,31 @@ class Uploads:
         # Locks the project's row, so files become visible in the order of `created_at` and `seq`.
         if exceeded := self._charge(connection, completed, quota, use=completed.bytes, settle=pending[0]):
             raise exceeded
-        if idempotency is not None:
-            self._idempotency.save(connection, completed.project_id, idempotency, completed.id)
+        return self._add_file(connection, completed)
+
+    def create_inline(self, connection: Connection, upload: InlineUpload, rate: int, quota: Quota) -> Created:
+        """Count the upload, charge the quota, store the bytes and make the file visible."""
+        completed = upload.completed
+        key, project_id = completed.blob_key, completed.project_id
+        # First, so that a repetition waits for the commit of the first attempt. No other upload has this key.
+        if not self._blobs.add_live(connection, key=key, project_id=project_id).rowcount:
+            file = self._published_file(connection, completed)
+            return Created(file, self._rate.decision(connection, upload.user_id, rate), replayed=False)
+        decision = self._rate.count(connection, upload.user_id, rate)
+        if completed.idempotency is not None:
+            self._lock_rows(connection, completed, quota)
+            if earlier := self._earlier_file(connection, project_id, completed.idempotency):
+                self._blobs.take_back(connection, key=key)
+                return Created(earlier, decision, replayed=True)
+        self._inline.add(connection, key=key, data=upload.content)
+        # Locks the project's row, so late: uploads of other nodes wait for this commit.
+        if exceeded := self._charge(connection, completed, quota, use=completed.bytes):
+            raise exceeded
+        return Created(self._add_file(connection, completed), decision, replayed=False)
+
+    def _add_file(self, connection: Connection, completed: CompletedUpload) -> File:
+        if completed.idempotency is not None:
+            self._idempotency.save(connection, completed.project_id, completed.idempotency, completed.id)
         row = self._files.add(
             connection,
             id=completed.id,
