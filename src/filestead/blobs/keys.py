@@ -4,6 +4,7 @@ import re
 import secrets
 
 from filestead.domain.blobs import INLINE_PREFIX
+from filestead.domain.random_bits import random_bits
 
 KEY = re.compile(r"[0-9a-z]{32}")
 
@@ -18,4 +19,4 @@ def new_inline_key(now_ms: int) -> str:
 
     Keys of one moment are neighbours in the indexes, so that a group of uploads changes few pages of them.
     """
-    return f"{INLINE_PREFIX}{now_ms:012x}{secrets.randbits(76):019x}"
+    return f"{INLINE_PREFIX}{now_ms:012x}{random_bits(76):019x}"

@@ -1,6 +1,5 @@
 """The open backends of an installation, and fresh ids."""
 
-import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from filestead.domain.figures import FiguresRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
 from filestead.domain.observation import UNOBSERVED, Observer
+from filestead.domain.random_bits import random_bits
 from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
@@ -122,8 +122,7 @@ def build_backends(
 
 def new_id(prefix: str) -> str:
     """A fresh id: the prefix and 22 characters with 131 random bits, in the form the hosted service uses."""
-    # One call for randomness and not 22: each is a system call, and ids are made on the hot path.
-    number = secrets.randbits(160)
+    number = random_bits(160)
     characters = []
     for _ in range(22):
         number, index = divmod(number, len(ID_ALPHABET))

@@ -8,6 +8,7 @@ organizations, projects, idempotency keys.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from filestead.database.engines.statements import Connection, Database, json_array
 from filestead.database.repositories import audit
@@ -42,6 +43,10 @@ from filestead.domain.quota import Quota
 COPIES = 2
 """What an inline blob needs on the disk: its pages, and their copies in the write-ahead log."""
 
+SPACE_CHECK_BYTES = 1024 * 1024
+SPACE_CHECK_SECONDS = 0.05
+"""Free space is looked for again after so many bytes, or so much time."""
+
 
 class SqlFileRepository:
     """See `FileRepository` for the contract."""
@@ -57,6 +62,7 @@ class SqlFileRepository:
         `require_free_space` raises `StorageFull` unless the database's disk has room beside the reserve.
         """
         self._require_free_space = require_free_space
+        self._unchecked, self._next_check = 0, 0.0
         dialect = database.dialect
         self._database = database
         self._clock = SqlClock(database, watch or ClockWatch())
@@ -97,10 +103,17 @@ class SqlFileRepository:
     async def create_inline(self, upload: InlineUpload, *, rate: int, quota: Quota) -> Created:
         """Make an upload visible whose content becomes a row."""
         if self._require_free_space is not None:
-            self._require_free_space(COPIES * len(upload.content))
+            self._look_for_free_space(self._require_free_space, COPIES * len(upload.content))
         return await self._database.write(
             lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
         )
+
+    def _look_for_free_space(self, require: Callable[[int], None], size: int) -> None:
+        """Look from time to time only: it is a system call, and the reserve is larger than what comes in between."""
+        self._unchecked += size
+        if self._unchecked > SPACE_CHECK_BYTES or monotonic() > self._next_check:
+            require(size)
+            self._unchecked, self._next_check = 0, monotonic() + SPACE_CHECK_SECONDS
 
     async def count_upload(self, user_id: str, *, rate: int) -> None:
         """Count an upload that has failed."""
