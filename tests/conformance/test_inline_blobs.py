@@ -64,24 +64,64 @@ def test_keys_of_inline_blobs_are_keys_in_order_of_time_and_no_others() -> None:
     assert len({new_inline_key(0) for _ in range(1_000)}) == 1_000
 
 
-async def test_one_transaction_makes_a_file_with_its_bytes(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    who = await rows.principal()
+def counted_statements(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The statements of each transaction from now on; an operation that reads outside of them fails."""
     statements: list[list[str]] = []
     write = rows.database.write
 
     async def counted(operation: Any) -> Any:
-        statements.append([])
-        return await write(lambda connection: operation(Counting(connection, statements[-1])))
+        transaction: list[str] = []
+        statements.append(transaction)
+        return await write(lambda connection: operation(Counting(connection, transaction)))
 
     monkeypatch.setattr(rows.database, "write", counted)
     monkeypatch.setattr(rows.database, "read", None)
-    created = await create(rows, upload(who), rate=10)
-    monkeypatch.undo()
+    return statements
+
+
+async def test_uploads_that_wait_share_a_transaction_and_its_statements(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who, other = await rows.principal(user="ada"), await rows.principal(user="bob")
+    with monkeypatch.context() as patch:
+        statements = counted_statements(rows, patch)
+        created = await asyncio.gather(
+            *(create(rows, upload([who, other][n % 2], b"x" * n), rate=100) for n in range(16))
+        )
+    # Blobs, contents and files in statements of 8, 4, 2 and 1 rows; two users, one project.
+    assert [len(transaction) for transaction in statements] == [3 + 2 + 1]
+    assert sorted(new.rate.remaining for new in created) == sorted([*range(92, 100)] * 2)
+    contents = SqlInlineBlobs(rows.database)
+    assert [await contents.read(new.file.blob_key) for new in created] == [b"x" * n for n in range(16)]
+    assert [new.file.bytes for new in created] == list(range(16))
+    assert (await rows.files.usage(who.project_id)).bytes_used == sum(range(16))
+    await sound(rows, *created)
+
+
+async def test_an_upload_that_fails_or_is_cancelled_leaves_the_others_alone(rows: Rows) -> None:
+    who = await rows.principal()
+    tasks = [asyncio.create_task(create(rows, upload(who))) for _ in range(3)]
+    twice = upload(who)
+    tasks += [asyncio.create_task(create(rows, each)) for each in (twice, twice)]
+    gone = asyncio.create_task(create(rows, upload(who, b"gone")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    created = await asyncio.gather(*tasks)
+    assert created[3].file == created[4].file
+    listed = await rows.files.page(who.project_id, purpose=None, after=None, limit=10, newest_first=False)
+    assert {new.file.id for new in created} <= {file.id for file in listed.files}
+    assert await rows.files.check() == []
+
+
+async def test_one_transaction_makes_a_file_with_its_bytes(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = await rows.principal()
+    with monkeypatch.context() as patch:
+        statements = counted_statements(rows, patch)
+        created = await create(rows, upload(who), rate=10)
     assert [len(transaction) for transaction in statements] == [5], statements
     assert (created.file.bytes, created.replayed, created.rate.remaining) == (5, False, 9)
     assert await rows.files.get(who.project_id, created.file.id) == created.file
     assert await SqlInlineBlobs(rows.database).read(created.file.blob_key) == b"hello"
-    assert await rows.files.usage(who.project_id) == (await rows.files.usage(who.project_id))
     assert (await rows.files.usage(who.project_id)).bytes_used == 5
     await sound(rows, created)
 

@@ -120,6 +120,21 @@ class Statement:
         return connection.execute(self.sql, {**self._constants, **values})
 
 
+def rows_of(names: Iterable[str], count: int, **expressions: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """The values of an insert of `count` rows, whose parameters are `name_0`, `name_1` and so on."""
+    columns = list(names)
+    return [
+        {name: bindparam(f"{name}_{number}") for name in columns}
+        | {name: expression(number) for name, expression in expressions.items()}
+        for number in range(count)
+    ]
+
+
+def values_of(rows: Iterable[dict[str, object]]) -> dict[str, object]:
+    """The parameters of such an insert."""
+    return {f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()}
+
+
 class RowLock:
     """Locks rows until the end of the transaction, so that they can be read and do not change afterwards.
 

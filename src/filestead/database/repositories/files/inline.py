@@ -1,11 +1,11 @@
 """The bytes of inline blobs: rows beside the ledger of blobs."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Dialect, bindparam, delete, func, insert, select
 
-from filestead.database.engines.statements import INSERTS, Database, Statement, int_param
+from filestead.database.engines.statements import INSERTS, Database, Statement, int_param, rows_of
 from filestead.database.tables import inline_blobs
 
 
@@ -21,6 +21,7 @@ class InlineStatements:
         self.replace = compiled(
             upsert.on_conflict_do_update(index_elements=[inline_blobs.c.key], set_={"data": upsert.excluded.data})
         )
+        self.add_many = cache(lambda count: compiled(insert(inline_blobs).values(rows_of(("key", "data"), count))))
         self.get = compiled(select(inline_blobs.c.data).where(key))
         self.size = compiled(select(func.length(inline_blobs.c.data)).where(key))
         self.delete = compiled(delete(inline_blobs).where(key))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from filestead.database.engines.merging import MergedWrites
 from filestead.database.engines.statements import Connection, Database, json_array
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
@@ -77,6 +78,9 @@ class SqlFileRepository:
         self._uploads = Uploads(
             *(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, InlineStatements(dialect))
         )
+        self._inline_writes: MergedWrites[tuple[InlineUpload, int, Quota], Created] = MergedWrites(
+            database, self._create_many_inline, lambda connection, item: self._uploads.create_inline(connection, *item)
+        )
 
     async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
         """Count the upload, reserve its first bytes, record its blob as pending."""
@@ -104,9 +108,11 @@ class SqlFileRepository:
         """Make an upload visible whose content becomes a row."""
         if self._require_free_space is not None:
             self._look_for_free_space(self._require_free_space, COPIES * len(upload.content))
-        return await self._database.write(
-            lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
-        )
+        if upload.completed.idempotency is not None:
+            return await self._database.write(
+                lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
+            )
+        return await self._inline_writes.write((upload.completed.project_id, rate, quota), (upload, rate, quota))
 
     def _look_for_free_space(self, require: Callable[[int], None], size: int) -> None:
         """Look from time to time only: it is a system call, and the reserve is larger than what comes in between."""
@@ -114,6 +120,12 @@ class SqlFileRepository:
         if self._unchecked > SPACE_CHECK_BYTES or monotonic() > self._next_check:
             require(size)
             self._unchecked, self._next_check = 0, monotonic() + SPACE_CHECK_SECONDS
+
+    def _create_many_inline(
+        self, connection: Connection, items: Sequence[tuple[InlineUpload, int, Quota]]
+    ) -> list[Created]:
+        _, rate, quota = items[0]
+        return self._uploads.create_many_inline(connection, [upload for upload, *_ in items], rate, quota)
 
     async def count_upload(self, user_id: str, *, rate: int) -> None:
         """Count an upload that has failed."""

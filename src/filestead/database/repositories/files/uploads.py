@@ -1,10 +1,12 @@
 """An upload from its reservation to its file. The methods run within the caller's transaction, and may run again."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Dialect
 
-from filestead.database.engines.statements import Connection
+from filestead.database.engines.statements import Connection, Cursor, Statement, T, values_of
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -136,22 +138,40 @@ class Uploads:
             raise exceeded
         return Created(self._add_file(connection, completed), decision, replayed=False)
 
+    def create_many_inline(
+        self, connection: Connection, uploads: Sequence[InlineUpload], rate: int, quota: Quota
+    ) -> list[Created]:
+        """As `create_inline` for uploads of one project without idempotency keys; raises if one of them fails.
+
+        The statements have 2, 4, 8 and so on rows, so that there are few of them.
+        """
+        first = uploads[0].completed
+        keys: list[dict[str, object]] = [
+            {"key": each.completed.blob_key, "project_id": first.project_id} for each in uploads
+        ]
+        if sum(_in_powers(self._blobs.add_many_live, connection, keys, lambda cursor: cursor.rowcount)) < len(keys):
+            raise UploadLost  # one of them is there already, from an earlier attempt
+        by_user = Counter(each.user_id for each in uploads)
+        decisions = {
+            user: iter(self._rate.count_many(connection, user, rate, by_user[user])) for user in sorted(by_user)
+        }
+        contents: list[dict[str, object]] = [{"key": each.completed.blob_key, "data": each.content} for each in uploads]
+        _in_powers(self._inline.add_many, connection, contents, lambda cursor: None)
+        if exceeded := self._charge(connection, first, quota, use=sum(each.completed.bytes for each in uploads)):
+            raise exceeded
+        rows = [_file_values(each.completed) for each in uploads]
+        found = [
+            File(*row)
+            for some in _in_powers(self._files.add_many, connection, rows, lambda cursor: cursor.fetchall())
+            for row in some
+        ]
+        files = {file.id: file for file in found}
+        return [Created(files[each.completed.id], next(decisions[each.user_id]), replayed=False) for each in uploads]
+
     def _add_file(self, connection: Connection, completed: CompletedUpload) -> File:
         if completed.idempotency is not None:
             self._idempotency.save(connection, completed.project_id, completed.idempotency, completed.id)
-        row = self._files.add(
-            connection,
-            id=completed.id,
-            project_id=completed.project_id,
-            filename=completed.filename,
-            purpose=completed.purpose,
-            bytes=completed.bytes,
-            sha256=completed.sha256,
-            status=str(completed.status),
-            status_details=completed.status_details,
-            blob_key=completed.blob_key,
-            lifetime=completed.expires_after_seconds,
-        ).fetchone()
+        row = self._files.add(connection, **_file_values(completed)).fetchone()
         return File(*require_row(row))
 
     def _lock_rows(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> None:
@@ -189,3 +209,34 @@ class Uploads:
                 self._quota.release(connection, project_id=project_id, used=0, reserved=reserved)
         row = self._blobs.state(connection, key=blob_key).fetchone()
         return row is None or row[0] != LIVE
+
+
+def _file_values(completed: CompletedUpload) -> dict[str, object]:
+    return {
+        "id": completed.id,
+        "project_id": completed.project_id,
+        "filename": completed.filename,
+        "purpose": completed.purpose,
+        "bytes": completed.bytes,
+        "sha256": completed.sha256,
+        "status": str(completed.status),
+        "status_details": completed.status_details,
+        "blob_key": completed.blob_key,
+        "lifetime": completed.expires_after_seconds,
+    }
+
+
+def _in_powers(
+    statement: Callable[[int], Statement],
+    connection: Connection,
+    rows: Sequence[dict[str, object]],
+    read: Callable[[Cursor], T],
+) -> list[T]:
+    """Insert the rows by statements of powers of two rows; returns what `read` makes of each."""
+    found: list[T] = []
+    start = 0
+    while start < len(rows):
+        count = 1 << ((len(rows) - start).bit_length() - 1)
+        found.append(read(statement(count)(connection, **values_of(rows[start : start + count]))))
+        start += count
+    return found
