@@ -22,6 +22,7 @@ from filestead.egress import origin_of
 from filestead.endpoint_settings import DEFAULT_NAME, MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS, UpstreamEntry
 
 PREFIX = "FILESTEAD_"
+KIB = 1024
 MIB = 1024**2
 TIB = 1024**4
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
@@ -108,6 +109,15 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: ByteSize = _setting(
         ByteSize(8192 * MIB), "bytes", "Maximum size of a file that is uploaded in parts, whatever its purpose.", ge=1
+    )
+    inline_bytes: ByteSize = _setting(
+        ByteSize(16 * KIB),
+        "bytes",
+        "Uploads whose request, with its form and a declared length, has at most so many bytes are stored in the "
+        "database instead of the blob store, which makes them several times as fast; 0 stores all in the blob store. "
+        "Files that are stored already stay where they are.",
+        ge=0,
+        le=64 * KIB,
     )
     project_quota_bytes: ByteSize = _setting(
         ByteSize(5 * TIB // 2), "bytes", "Maximum total size of all files of one project; 0 means no limit."

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.embedded("damages, copies or restores a data directory 
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stopped installation with four files of two projects, one of them expiring, and a sweep behind it."""
     data = tmp_path_factory.mktemp("sound") / "data"
-    with Server(data, uploads_per_minute=0) as server:
+    with Server(data, uploads_per_minute=0, inline_bytes=0) as server:
         for number in range(3):
             server.upload(b"content %d" % number * 1000)
         server.upload(b"x", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
@@ -50,6 +50,26 @@ def sql(data: Path, statement: str, *values: object) -> list[tuple[object, ...]]
         rows = connection.execute(statement, values).fetchall()
     connection.close()
     return rows
+
+
+@pytest.mark.parametrize(
+    ("damage", "wanted"),
+    [
+        (None, []),
+        ("DELETE FROM inline_blobs", ["I-02"]),
+        ("UPDATE inline_blobs SET data = CAST('hell' AS BLOB)", ["I-02"]),
+        ("UPDATE inline_blobs SET data = CAST('hellO' AS BLOB)", ["I-03"]),
+    ],
+)
+def test_damage_of_an_inline_blob_is_named(tmp_path: Path, damage: str | None, wanted: list[str]) -> None:
+    with Server(tmp_path / "data") as server:
+        server.upload(b"hello")
+    if damage is not None:
+        sql(tmp_path / "data", damage)
+    status, findings, sums = verify_here(tmp_path / "data")
+    assert [finding["invariant"] for finding in findings] == wanted
+    assert status == (3 if wanted else 0)
+    assert sums["blobs"] == (damage is None or "UPDATE" in damage)
 
 
 def verify(data: Path, *arguments: str) -> tuple[int, list[dict[str, str]], dict[str, int]]:

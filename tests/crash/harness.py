@@ -24,6 +24,8 @@ class Victim(Server):
     """A server whose steps are traced and can be made to fail; see `victim.py` for acts and steps."""
 
     def __init__(self, data_dir: Path, **settings: Any) -> None:
+        """Small uploads go to the blob store like large ones, unless `inline_bytes` says otherwise."""
+        settings = {"inline_bytes": 0} | settings
         environment = victim_environment(data_dir)
         self._plan = Path(environment["VICTIM_PLAN"])
         self._trace = Path(environment["VICTIM_TRACE"])

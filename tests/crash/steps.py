@@ -64,7 +64,7 @@ class Installation:
         self.victim = self._start()
 
     def _start(self) -> Victim:
-        return Victim(self.data_dir, uploads_per_minute=0, **self._settings)
+        return Victim(self.data_dir, **{"uploads_per_minute": 0} | self._settings)
 
     def upload(self, name: str, content: bytes) -> str:
         """An upload that works."""

@@ -20,6 +20,7 @@ from typing import Any
 from filestead.app import web
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
+from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -40,6 +41,8 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
             "begin_upload",
             "reserve",
             "publish",
+            "create_inline",
+            "count_upload",
             "abandon",
             "delete",
             "observe_clock",
@@ -48,6 +51,7 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
             "release_leases",
         ),
     ),
+    SqlInlineBlobs: ("inline", ("write", "delete")),
     SqlUploadRepository: (
         "uploads",
         ("create", "begin_part", "accept_part", "complete", "cancel", "record_check"),

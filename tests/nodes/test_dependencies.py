@@ -48,7 +48,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     require()
     postgres, seaweed = PostgresServer(), SeaweedServer()
     try:
-        with fleet(tmp_path_factory.mktemp("node"), 1, postgres, seaweed) as made:
+        with fleet(tmp_path_factory.mktemp("node"), 1, postgres, seaweed, inline_bytes=0) as made:
             yield Node(made, postgres, seaweed)
     finally:
         seaweed.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.keys import new_key
+from filestead.blobs.keys import new_inline_key, new_key
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database import schema
 from filestead.database.engines.postgres import database as postgres
@@ -20,7 +20,8 @@ from filestead.decoders import DECODERS
 from filestead.domain import retry
 from filestead.domain.errors import DatabaseUnavailable, FileNotFound, OutcomeUnknown, StorageFailed
 from filestead.domain.files.model import FieldsBeforeFile, File, Limits, UploadForm
-from filestead.domain.files.service import Files, UploadPolicy
+from filestead.domain.files.service import Files
+from filestead.domain.files.validation import UploadPolicy
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, completed
@@ -323,6 +324,7 @@ def files_service(made: Cluster, folder: Path) -> tuple[Files, LocalBlobs]:
         UploadPolicy(limits, "openai", True),
         new_file_id=lambda: new_id("file-"),
         new_blob_key=new_key,
+        new_inline_key=lambda: new_inline_key(0),
         line_decoders=DECODERS,
         run_in_thread=submit,
         run_line_checks=submit,

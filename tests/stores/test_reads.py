@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from filestead.blobs.health import HealthCheckedBlobs
-from filestead.blobs.keys import new_key
+from filestead.blobs.keys import new_inline_key, new_key
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.store import S3Blobs
 from filestead.decoders import DECODERS
@@ -18,7 +18,8 @@ from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import File, FileStatus, Limits
-from filestead.domain.files.service import Files, UploadPolicy
+from filestead.domain.files.service import Files
+from filestead.domain.files.validation import UploadPolicy
 from filestead.domain.quota import Quota
 from tests.stores.conftest import Place
 from tests.stores.proxy import Fault, flipped
@@ -46,6 +47,7 @@ def files(blobs: BlobStore) -> Files:
         policy,
         new_file_id=new_key,
         new_blob_key=new_key,
+        new_inline_key=lambda: new_inline_key(0),
         line_decoders=DECODERS,
         run_in_thread=submit,
         run_line_checks=submit,

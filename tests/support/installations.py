@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from filestead import installation, settings
+from filestead.domain.blobs import is_inline
 from tests.support.databases import shared_postgres
 from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import SeaweedServer, shared_server
@@ -63,9 +64,12 @@ class OnDisk:
         return set(os.listdir(self._folder / "staging"))
 
     def stored(self) -> set[str]:
-        return {entry.name for entry in (self._folder / "blobs").glob("*/*")}
+        return {entry.name for entry in (self._folder / "blobs").glob("*/*")} | inline_keys(self)
 
     def lose(self, key: str) -> None:
+        if is_inline(key):
+            self.sql("DELETE FROM inline_blobs WHERE key = ?", key)
+            return
         (self._folder / "blobs" / key[:2] / key).unlink()
 
 
@@ -123,7 +127,7 @@ class OnServers:
             assert status == 200, body
             found += re.findall("<Key>([^<]*)</Key>", body.decode())
             if b"<IsTruncated>true" not in body:
-                return {key.rpartition("/")[2] for key in found}
+                return {key.rpartition("/")[2] for key in found} | inline_keys(self)
             query["start-after"] = found[-1]
 
     def object_name(self, key: str) -> str:
@@ -131,8 +135,16 @@ class OnServers:
         return f"{self.name}/blobs/{key[:2]}/{key}"
 
     def lose(self, key: str) -> None:
+        if is_inline(key):
+            self.sql("DELETE FROM inline_blobs WHERE key = ?", key)
+            return
         status, body = self.seaweed.send("DELETE", self.object_name(key))
         assert status == 204, body
+
+
+def inline_keys(place: Place) -> set[str]:
+    """The keys of the blobs that the database holds."""
+    return {key for (key,) in place.sql("SELECT key FROM inline_blobs")}
 
 
 def clean_environment() -> dict[str, str]:

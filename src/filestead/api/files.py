@@ -19,7 +19,7 @@ from filestead.api.http.routing import JSON
 from filestead.api.openapi import REQUEST_ID, Schemas, query_parameter
 from filestead.api.shapes import file_to_wire
 from filestead.domain.access import Principal
-from filestead.domain.blobs import DirectDownloads
+from filestead.domain.blobs import DirectDownloads, is_inline
 from filestead.domain.fair_share import FairShare
 from filestead.domain.files import expiry
 from filestead.domain.files.model import SHORT_PAGE, File
@@ -113,7 +113,7 @@ class FileHandlers:
 
     def _direct_link(self, request: Request, file: File, disposition: str) -> str | None:
         """Where the client may download from the object store; None if the server sends the content itself."""
-        if self.direct is None or request.method != "GET" or file.parts is not None:
+        if self.direct is None or request.method != "GET" or file.parts is not None or is_inline(file.blob_key):
             return None
         if NO_REDIRECT_HEADER in request.headers:
             return None

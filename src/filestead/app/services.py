@@ -8,13 +8,13 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from filestead.app.batches import BatchRunner, build_batch_runner
 from filestead.app.embedding import build_embedders
 from filestead.app.endpoints import build_endpoints
-from filestead.blobs.keys import new_key
+from filestead.blobs.keys import new_inline_key, new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
 from filestead.domain.administration import Administration
@@ -27,8 +27,9 @@ from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
 from filestead.domain.files.model import Limits
 from filestead.domain.files.purposes import RULES
-from filestead.domain.files.service import JSONL_CHECKS, LEASE_SECONDS, Files, UploadPolicy
+from filestead.domain.files.service import LEASE_SECONDS, Files
 from filestead.domain.files.sweep import Sweeper
+from filestead.domain.files.validation import JSONL_CHECKS, UploadPolicy
 from filestead.domain.jobs import JobKind
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.quota import Quota
@@ -88,9 +89,12 @@ class Services:
         self.files = Files(
             backends.files,
             backends.blobs,
-            UploadPolicy(_limits(settings), settings.validation, settings.downloads == "openai"),
+            UploadPolicy(
+                _limits(settings), settings.validation, settings.downloads == "openai", int(settings.inline_bytes)
+            ),
             new_file_id=lambda: new_id("file-"),
             new_blob_key=new_key,
+            new_inline_key=lambda: new_inline_key(int(time() * 1000)),
             line_decoders=DECODERS,
             run_in_thread=_run_on(self._hash_threads),
             run_line_checks=_run_on(self._line_thread),

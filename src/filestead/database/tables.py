@@ -99,6 +99,14 @@ blobs = sa.Table(
     sa.CheckConstraint("(state = 'live') = (lease_until_us IS NULL)", name="lease_unless_live"),
 )
 
+# The bytes of inline blobs (see `domain/blobs.py`). A row goes with that of its blob.
+inline_blobs = sa.Table(
+    "inline_blobs",
+    metadata,
+    sa.Column("key", Text, sa.ForeignKey("blobs.key", ondelete="CASCADE"), primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
 # Visible files only, and expired files until the next sweep.
 files = sa.Table(
     "files",

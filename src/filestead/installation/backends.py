@@ -1,6 +1,5 @@
 """The open backends of an installation, and fresh ids."""
 
-import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +8,13 @@ from typing import TYPE_CHECKING
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.observed import ObservedBlobs
+from filestead.blobs.routed import RoutedBlobs
 from filestead.database.engines.statements import Database
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.figures import SqlFigures
+from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
@@ -35,6 +36,7 @@ from filestead.domain.figures import FiguresRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
 from filestead.domain.observation import UNOBSERVED, Observer
+from filestead.domain.random_bits import random_bits
 from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.vector_stores.embeddings import NearestChunks, VectorBlocks, VectorRepository
 from filestead.domain.vector_stores.interfaces import IndexRepository, VectorStoreRepository
@@ -86,8 +88,10 @@ def build_backends(
 
     watch = ClockWatch(settings.sweep_quarantine)
     is_sqlite = database.dialect.name == "sqlite"
+    free_space = blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None
+    routed = RoutedBlobs(blobs, SqlInlineBlobs(database))
     return Backends(
-        SqlFileRepository(database, watch),
+        SqlFileRepository(database, watch, free_space),
         SqlKeyRepository(database, new_id),
         SqlProjectRepository(database),
         SqlJobRepository(database),
@@ -103,10 +107,10 @@ def build_backends(
             new_id,
             watch=watch,
             webhook=settings.webhook_url is not None,
-            require_free_space=blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None,
+            require_free_space=free_space,
         ),
         SqlWebhookEventRepository(database),
-        HealthCheckedBlobs(ObservedBlobs(blobs, observer), observer),
+        HealthCheckedBlobs(ObservedBlobs(routed, observer), observer),
         TableCopier(database),
         VectorCopier(database),
         close,
@@ -118,8 +122,7 @@ def build_backends(
 
 def new_id(prefix: str) -> str:
     """A fresh id: the prefix and 22 characters with 131 random bits, in the form the hosted service uses."""
-    # One call for randomness and not 22: each is a system call, and ids are made on the hot path.
-    number = secrets.randbits(160)
+    number = random_bits(160)
     characters = []
     for _ in range(22):
         number, index = divmod(number, len(ID_ALPHABET))

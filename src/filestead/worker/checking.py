@@ -10,7 +10,7 @@ from filestead.domain.errors import FileCorrupt
 from filestead.domain.files.digester import LARGE_BLOCK, RunInThread, UploadDigester
 from filestead.domain.files.model import File, FileStatus
 from filestead.domain.files.purposes import RULES
-from filestead.domain.files.service import JSONL_CHECKS
+from filestead.domain.files.validation import JSONL_CHECKS
 from filestead.domain.jobs import Job, JobRepository
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders

@@ -2,10 +2,11 @@
 
 Layout: one database file in WAL mode beside its -wal and -shm files, mode 0600.
 Guarantee: `synchronous=FULL`, so a committed transaction survives a power failure (NORMAL was measured to lose them).
-One thread writes. It commits the waiting operations as one group, each in its own savepoint, so that a group costs one
-sync and a failing operation rolls back only itself. A few threads read, and another one runs long reads. A single row
-is read on the event loop itself: in WAL mode readers wait for no writer, and two switches of threads take longer than
-such a read. Several processes may use the same file; a writer waits up to `BUSY_SECONDS` for the lock of another one.
+One thread writes. It commits the waiting operations as one group, so that a group costs one sync. A failing operation
+rolls back only itself: the group then runs again, with savepoints. A few threads read, and another one runs long reads.
+A single row is read on the event loop itself: in WAL mode readers wait for no writer, and two switches of threads take
+longer than such a read. Several processes may use the same file; a writer waits up to `BUSY_SECONDS` for the lock of
+another one.
 """
 
 import contextlib
@@ -114,7 +115,7 @@ class _SqliteWorker:
 
 
 class _SqliteWriter(_SqliteWorker):
-    """The thread that writes: a group is one transaction, an operation one savepoint."""
+    """The thread that writes: a group is one transaction."""
 
     def __init__(
         self, name: str, connection: Callable[[], sqlite3.Connection], ballast: Ballast, observer: Observer
@@ -142,15 +143,10 @@ class _SqliteWriter(_SqliteWorker):
         try:
             with translate_sqlite_errors():
                 connection.execute("BEGIN IMMEDIATE")
-                for queued in group:
-                    connection.execute("SAVEPOINT operation")
-                    _run_operation(queued, connection)
-                    if queued.error is not None:
-                        # A full disk fails the whole group; SQLite may already have rolled it back.
-                        if isinstance(queued.error, StorageFull) or not connection.in_transaction:
-                            raise queued.error
-                        connection.execute("ROLLBACK TO operation")
-                    connection.execute("RELEASE operation")
+                if not self._run_all(group):
+                    connection.execute("ROLLBACK")
+                    connection.execute("BEGIN IMMEDIATE")
+                    self._run_each(group)
                 started = perf_counter()
                 connection.execute("COMMIT")
                 self._observer.sync("commit", perf_counter() - started)
@@ -158,6 +154,32 @@ class _SqliteWriter(_SqliteWorker):
             self._reopen_connection()
             for queued in group:
                 queued.error = error
+
+    def _run_all(self, group: list[QueuedOperation]) -> bool:
+        """Run the group without savepoints, which cost two statements each. False if an operation has failed."""
+        for queued in group:
+            _run_operation(queued, self._connection)
+            if queued.error is not None:
+                self._require_transaction(queued)
+                return False
+        return True
+
+    def _run_each(self, group: list[QueuedOperation]) -> None:
+        """Run each operation in a savepoint, so that one that fails rolls back only itself."""
+        connection = self._connection
+        for queued in group:
+            queued.error = None
+            connection.execute("SAVEPOINT operation")
+            _run_operation(queued, connection)
+            if queued.error is not None:
+                self._require_transaction(queued)
+                connection.execute("ROLLBACK TO operation")
+            connection.execute("RELEASE operation")
+
+    def _require_transaction(self, queued: QueuedOperation) -> None:
+        """Raise the error of an operation that fails the whole group: a full disk, or what SQLite has rolled back."""
+        if queued.error is not None and (isinstance(queued.error, StorageFull) or not self._connection.in_transaction):
+            raise queued.error
 
     def _reopen_connection(self) -> None:
         """A failed sync is final: the file handle that reported it is not used again."""

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, cast, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 T = TypeVar("T")
+
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""`INSERT` with `ON CONFLICT`, by the name of the dialect."""
 
 
 class Cursor(Protocol):
@@ -125,6 +129,21 @@ def one_row(rows: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
     All rows are fetched, since a statement that is not at its end keeps its snapshot, and the WAL file grows.
     """
     return rows[0] if rows else None
+
+
+def rows_of(names: Iterable[str], count: int, **expressions: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """The values of an insert of `count` rows, whose parameters are `name_0`, `name_1` and so on."""
+    columns = list(names)
+    return [
+        {name: bindparam(f"{name}_{number}") for name in columns}
+        | {name: expression(number) for name, expression in expressions.items()}
+        for number in range(count)
+    ]
+
+
+def values_of(rows: Iterable[dict[str, object]]) -> dict[str, object]:
+    """The parameters of such an insert."""
+    return {f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()}
 
 
 class RowLock:

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from filestead.database.engines.statements import Connection, Database, Statement, now_us
+from filestead.database.engines.statements import INSERTS, Connection, Database, Statement, now_us
 from filestead.database.repositories.clock import proven_us
 from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import LIVE, PENDING, blob_parts, blobs, files, metadata, projects
@@ -15,7 +14,6 @@ Row = dict[str, Any]
 
 TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 RESOURCE_TABLES = (
     *("embedding_models", "vector_stores", "file_batches", "vector_store_files", "vector_store_chunks"),
@@ -161,7 +159,7 @@ class TableCopier:
     def _upsert(self, table: sa.Table, rows: Sequence[Row], **expressions: Any) -> tuple[sa.Executable, Row]:
         """One statement for all rows, to save round trips, and its parameters."""
         names = [column.name for column in table.columns if column.name not in expressions]
-        insert = _INSERTS[self._database.dialect.name](table).values(
+        insert = INSERTS[self._database.dialect.name](table).values(
             [
                 {name: sa.bindparam(f"{name}_{number}", type_=table.c[name].type) for name in names} | expressions
                 for number in range(len(rows))

@@ -78,6 +78,22 @@ class UploadDigester:
         else:
             self.checks.finish()
 
+    async def digest_whole(self, content: bytes) -> None:
+        """Count, hash and check a small file that is all there."""
+        self.size = len(content)
+        self.require_at_most(self._limit)
+        self._hash.update(content)
+        if self.checks.complete:
+            return
+        if self.size <= INLINE_LINES:
+            self._check_whole(content)
+        else:
+            await self._run_line_checks(self._check_whole, content)
+
+    def _check_whole(self, content: bytes) -> None:
+        self.checks.feed(content, _pause if len(content) > INLINE_LINES else _no_pause)
+        self.checks.finish()
+
     def _process(self, block: bytes) -> "list[asyncio.Future[Any]]":
         """Hash and check a block, here or on worker threads."""
         work = []
@@ -90,6 +106,10 @@ class UploadDigester:
         elif not self.checks.complete:
             work.append(self._run_line_checks(self.checks.feed, block, _pause))
         return work
+
+
+def _no_pause() -> None:
+    """Go on at once."""
 
 
 def _pause() -> None:

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from filestead.domain.blobs import BlobState
-from filestead.domain.files.model import Admission, CompletedUpload, ContentPart, File, Page, PendingUpload, Usage
+from filestead.domain.files.model import (
+    Admission,
+    CompletedUpload,
+    ContentPart,
+    Created,
+    File,
+    InlineUpload,
+    Page,
+    PendingUpload,
+    Usage,
+)
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 
@@ -54,6 +64,17 @@ class FileRepository(Protocol):
         Another fingerprint raises `IdempotencyKeyReused`; if the earlier file is no longer visible,
         `IdempotencyKeySpent`.
         """
+
+    async def create_inline(self, upload: InlineUpload, *, rate: int, quota: Quota) -> Created:
+        """Do for a whole upload what `begin_upload` and `publish` do, and store its bytes as an inline blob.
+
+        Raises `RateLimited`, `QuotaExceeded`, `IdempotencyKeyReused` or `IdempotencyKeySpent` without any effect: the
+        caller counts an upload that failed. Creating the same upload again returns its file again, and counts it once.
+        With an idempotency key that has a file, only the upload is counted.
+        """
+
+    async def count_upload(self, user_id: str, *, rate: int) -> None:
+        """Count an upload that has failed against the user's `rate` per minute, or raise `RateLimited`."""
 
     async def abandon(self, blob_key: str) -> bool:
         """Abort a pending upload and release its reservation. False, without effect, if its file is visible.

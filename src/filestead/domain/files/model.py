@@ -135,6 +135,15 @@ class CompletedUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class InlineUpload:
+    """A small upload that has passed every check, with its content."""
+
+    completed: CompletedUpload
+    content: bytes
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExpiresAfter:
     """`expires_after` as the client sent it; `expiry` checks the range."""
 

@@ -1,65 +1,45 @@
 """The five operations on files, and the only place that knows the order of their steps.
 
 Upload: record it as pending (`begin_upload`), store and sync its bytes (`put`), validate it, make it visible
-(`publish`), respond. Delete is the reverse: one transaction makes the file invisible and marks its blob for deletion,
-the response is sent, then the blob is deleted.
+(`publish`), respond. A small one is one transaction (`inline.py`). Delete is the reverse: one transaction makes the
+file invisible and marks its blob for deletion, the response is sent, then the blob is deleted.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
 
 from filestead.domain.access import Principal
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import (
     BlobStoreUnavailable,
     DomainError,
-    FaultyLines,
     FileNotFound,
     FileTooLarge,
-    NotBatchInput,
-    NotTrainingData,
     OutcomeUnknown,
     StoreUnavailable,
 )
-from filestead.domain.files import expiry, filenames, idempotency, purposes
+from filestead.domain.files import purposes
 from filestead.domain.files.content import ContentReader, delete_blobs
 from filestead.domain.files.digester import RunInThread, UploadDigester, block_bytes
+from filestead.domain.files.inline import InlineUploads
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import (
     Admission,
     CompletedUpload,
     Created,
-    FieldsBeforeFile,
     File,
-    FileStatus,
-    Limits,
     Page,
     PendingUpload,
-    UploadForm,
     UploadSource,
 )
-from filestead.domain.jsonl.checks import LineChecks
+from filestead.domain.files.validation import UploadPolicy, UploadValidation
 from filestead.domain.jsonl.decoders import Decoders
-from filestead.domain.jsonl.kinds import ContentCheck
-from filestead.domain.jsonl.report import LineReport
 from filestead.domain.quota import QuotaReservation, first_step
 from filestead.domain.retry import retry_until_deadline
 
 LEASE_SECONDS = 120
 """Lease of a pending upload. Its process renews it four times as often while the upload streams."""
-
-JSONL_CHECKS = frozenset({ContentCheck.BATCH, ContentCheck.TRAINING, ContentCheck.EVALS})
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPolicy:
-    """The operator's choices. `validation` is `openai`, `advise`, `strict` or `hosted`."""
-
-    limits: Limits
-    validation: str
-    downloads_as_hosted: bool
 
 
 class Files:
@@ -73,6 +53,7 @@ class Files:
         *,
         new_file_id: Callable[[], str],
         new_blob_key: Callable[[], str],
+        new_inline_key: Callable[[], str],
         line_decoders: Decoders,
         run_in_thread: RunInThread,
         run_line_checks: RunInThread,
@@ -81,11 +62,15 @@ class Files:
         self._repository = repository
         self._blobs = blobs
         self._policy = policy
-        self._new_file_id = new_file_id
         self._new_blob_key = new_blob_key
-        self._line_decoders = line_decoders
-        self._run_in_thread = run_in_thread
-        self._run_line_checks = run_line_checks
+        self._validation = UploadValidation(
+            policy,
+            new_file_id=new_file_id,
+            line_decoders=line_decoders,
+            run_in_thread=run_in_thread,
+            run_line_checks=run_line_checks,
+        )
+        self._inline = InlineUploads(repository, self._validation, policy.limits, new_inline_key)
         self._content = ContentReader(repository, blobs, run_in_thread)
         self._streaming: set[str] = set()
 
@@ -101,6 +86,8 @@ class Files:
         limits = self._policy.limits
         if source.min_size > limits.max_file_bytes:
             raise FileTooLarge(limits.max_file_bytes)
+        if source.max_size is not None and source.max_size <= self._policy.inline_bytes:
+            return await self._inline.create(principal, source, idempotency_key)
         key = self._new_blob_key()
         upload = PendingUpload(
             blob_key=key,
@@ -143,32 +130,11 @@ class Files:
     ) -> CompletedUpload:
         """Store the bytes while they are counted, hashed and checked, then validate the whole form."""
         fields = await source.head()
-        filename = filenames.clean(fields.filename)
-        if fields.expires_after is not None and fields.expires_after.complete:
-            expiry.check(fields.expires_after)
-        digester = self._digester(principal, fields)
+        digester = self._validation.begin(principal, fields, block_bytes(len(self._streaming)))
         await self._store(source, digester, upload, admission)
         form = await source.form()
-        details = self._validate(principal, filename, form, digester)
-        record = None
-        if upload.idempotency_key is not None:
-            record = idempotency.record(
-                upload.idempotency_key, filename=filename, form=form, size=digester.size, sha256=digester.sha256
-            )
-        return CompletedUpload(
-            id=self._new_file_id(),
-            blob_key=upload.blob_key,
-            project_id=upload.project_id,
-            organization_id=upload.organization_id,
-            filename=filename,
-            purpose=form.purpose,
-            bytes=digester.size,
-            sha256=digester.sha256,
-            expires_after_seconds=expiry.lifetime(form.purpose, form.expires_after, self._policy.limits),
-            # Always: clients poll until a file is processed. Faults are reported in `status_details`.
-            status=FileStatus.PROCESSED,
-            status_details=details,
-            idempotency=record,
+        return self._validation.complete(
+            *(principal, fields, form, digester), blob_key=upload.blob_key, idempotency_key=upload.idempotency_key
         )
 
     async def _store(
@@ -190,43 +156,6 @@ class Files:
             contextlib.aclosing(digester.digest(covered)) as chunks,
         ):
             await self._blobs.put(upload.blob_key, chunks)
-
-    def _digester(self, principal: Principal, fields: FieldsBeforeFile) -> UploadDigester:
-        """A digester with every check that the upload may need; all of them while its purpose is unknown."""
-        kinds = JSONL_CHECKS
-        if fields.purpose is not None:
-            kinds = frozenset({purposes.require_creatable(fields.purpose, principal).check}) & JSONL_CHECKS
-        return UploadDigester(
-            purposes.size_limit(fields.purpose, self._policy.limits),
-            LineChecks(self._line_decoders, kinds, hosted=self._policy.validation == "hosted"),
-            self._run_in_thread,
-            self._run_line_checks,
-            block_bytes(len(self._streaming)),
-        )
-
-    def _validate(self, principal: Principal, filename: str, form: UploadForm, digester: UploadDigester) -> str | None:
-        """Raise what is wrong with the upload; otherwise return its `status_details`."""
-        rule = purposes.require_creatable(form.purpose, principal)
-        expiry.check(form.expires_after)
-        digester.require_at_most(purposes.size_limit(form.purpose, self._policy.limits))
-        if rule.check is ContentCheck.EXTENSION:
-            purposes.require_extension(filename)
-        if rule.check not in JSONL_CHECKS:
-            return None
-        return self._validate_lines(rule.check, digester.checks.report(rule.check), digester.size)
-
-    def _validate_lines(self, check: ContentCheck, report: LineReport, size: int) -> str | None:
-        """Reject what the hosted service rejects. Other faults are reported or rejected, as configured."""
-        problem = report.problem
-        if not report.lines:
-            problem = "The file has only blank lines." if size else "The file is empty."
-        if check is ContentCheck.BATCH and not report.first_is_object:
-            raise NotBatchInput(problem, utf8=report.utf8)
-        if check is ContentCheck.TRAINING and (report.not_object or not report.lines):
-            raise NotTrainingData(*(report.not_object or (1, "")), problem)
-        if self._policy.validation in ("strict", "hosted") and report.details:
-            raise FaultyLines(report.details)
-        return report.details if self._policy.validation == "advise" else None
 
     async def _discard(self, key: str, *, delete_blob: bool = True) -> None:
         """Undo an upload that failed. If that fails too, its lease expires and a sweep removes it.

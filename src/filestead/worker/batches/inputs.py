@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filestead.domain.batches.model import BatchTask
-from filestead.domain.blobs import BlobStore, LocalContent
+from filestead.domain.blobs import BlobStore, LocalContent, is_inline
 from filestead.domain.errors import BlobNotFound, FileCorrupt, StorageFailed
 from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
@@ -72,7 +72,7 @@ class Inputs:
         local: LocalContent | None,
         folder: Path | None,
     ) -> None:
-        """Without `local` content, or in parts, an input is copied to `folder`, or to the system's temporary folder."""
+        """An input without `local` content, in parts or inline is copied to `folder`, or to the temporary folder."""
         self._files = files
         self._content = ContentReader(files, blobs, run_in_thread)
         self._blobs = blobs
@@ -86,7 +86,7 @@ class Inputs:
         key = task.input_blob_key
         assert key is not None
         parts = await self._files.content_parts(key)
-        local = None if parts else self._local
+        local = None if parts or is_inline(key) else self._local
         if local is not None:
             file = InputFile(await self._run_in_thread(local.open_file, key))
         else:

@@ -1,10 +1,18 @@
 """The ledger of blobs: pending, live and marked for deletion, with their reservations and leases."""
 
-from functools import partial
+from functools import cache, partial
 
 from sqlalchemy import Dialect, bindparam, case, delete, insert, null, or_, select, update
 
-from filestead.database.engines.statements import RowLock, Statement, int_param, now_us, text_array_param
+from filestead.database.engines.statements import (
+    INSERTS,
+    RowLock,
+    Statement,
+    int_param,
+    now_us,
+    rows_of,
+    text_array_param,
+)
 from filestead.database.repositories.pins import is_pinned
 from filestead.database.tables import DELETED, LIVE, PENDING, blob_parts, blobs
 
@@ -29,6 +37,20 @@ class BlobStatements:
                 lease_until_us=lease,
             )
         )
+        # Waits for a transaction that adds the same key, and adds nothing if that is committed.
+        self.add_live = compiled(
+            INSERTS[dialect.name](blobs)
+            .values(key=bindparam("key"), project_id=bindparam("project_id"), state=LIVE)
+            .on_conflict_do_nothing(index_elements=[blobs.c.key])
+        )
+        self.add_many_live = cache(
+            lambda count: compiled(
+                INSERTS[dialect.name](blobs)
+                .values(rows_of(("key", "project_id"), count, state=lambda _: LIVE))
+                .on_conflict_do_nothing(index_elements=[blobs.c.key])
+            )
+        )
+        self.take_back = compiled(delete(blobs).where(key))
         self.extend_reservation = compiled(
             update(blobs).where(key, pending).values(bytes_reserved=blobs.c.bytes_reserved + int_param("more"))
         )

@@ -46,6 +46,26 @@ class UploadRate:
         arrival, now = require_row(self._arrival(connection, user_id=user_id).fetchone())
         raise RateLimited(rate_limit.refused(rate, arrival, now))
 
+    def count_many(self, connection: Connection, user_id: str, rate: int, uploads: int) -> list[RateDecision]:
+        """Count several uploads of a user; raises `RateLimited` if not all are within the rate."""
+        if not rate:
+            return [rate_limit.UNLIMITED] * uploads
+        interval = rate_limit.interval(rate)
+        ahead = rate_limit.PERIOD - uploads * interval
+        row = self._count(connection, user_id=user_id, interval=uploads * interval, ahead=ahead).fetchone()
+        if row is None:
+            arrival, now = require_row(self._arrival(connection, user_id=user_id).fetchone())
+            raise RateLimited(rate_limit.refused(rate, arrival, now))
+        last, now = row
+        return [rate_limit.allowed(rate, last - later * interval, now) for later in reversed(range(uploads))]
+
+    def decision(self, connection: Connection, user_id: str, rate: int) -> RateDecision:
+        """The decision on an upload that was counted before, as it is now."""
+        if not rate:
+            return rate_limit.UNLIMITED
+        arrival, now = require_row(self._arrival(connection, user_id=user_id).fetchone())
+        return rate_limit.allowed(rate, arrival, now)
+
 
 class QuotaLedger:
     """The bytes used and reserved by each project."""

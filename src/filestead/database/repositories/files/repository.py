@@ -7,8 +7,10 @@ organizations, projects, idempotency keys.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 
+from filestead.database.engines.merging import MergedWrites
 from filestead.database.engines.statements import Connection, Database, json_array, one_row
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
@@ -16,6 +18,7 @@ from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.inline import InlineStatements
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row, sum_by_project
@@ -28,7 +31,9 @@ from filestead.domain.files.model import (
     Admission,
     CompletedUpload,
     ContentPart,
+    Created,
     File,
+    InlineUpload,
     Page,
     PendingUpload,
     Usage,
@@ -36,12 +41,29 @@ from filestead.domain.files.model import (
 from filestead.domain.integrity import Violation
 from filestead.domain.quota import Quota
 
+COPIES = 2
+"""What an inline blob needs on the disk: its pages, and their copies in the write-ahead log."""
+
+SPACE_CHECK_BYTES = 1024 * 1024
+SPACE_CHECK_SECONDS = 0.05
+"""Free space is looked for again after so many bytes, or so much time."""
+
 
 class SqlFileRepository:
     """See `FileRepository` for the contract."""
 
-    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
-        """`watch` decides whether the database's clock is trusted."""
+    def __init__(
+        self,
+        database: Database,
+        watch: ClockWatch | None = None,
+        require_free_space: Callable[[int], None] | None = None,
+    ) -> None:
+        """`watch` decides whether the database's clock is trusted.
+
+        `require_free_space` raises `StorageFull` unless the database's disk has room beside the reserve.
+        """
+        self._require_free_space = require_free_space
+        self._unchecked, self._next_check = 0, 0.0
         dialect = database.dialect
         self._database = database
         self._clock = SqlClock(database, watch or ClockWatch())
@@ -52,7 +74,13 @@ class SqlFileRepository:
         idempotency = IdempotencyRecords(dialect, self._clock)
         parts = EndedUploads(dialect)
         self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency, parts)
-        self._uploads = Uploads(UploadRate(dialect), self._files, self._blobs, self._quota, self._garbage, idempotency)
+        self._rate = UploadRate(dialect)
+        self._uploads = Uploads(
+            *(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, InlineStatements(dialect))
+        )
+        self._inline_writes: MergedWrites[tuple[InlineUpload, int, Quota], Created] = MergedWrites(
+            database, self._create_many_inline, lambda connection, item: self._uploads.create_inline(connection, *item)
+        )
 
     async def begin_upload(self, upload: PendingUpload, *, rate: int, quota: Quota, lease_seconds: int) -> Admission:
         """Count the upload, reserve its first bytes, record its blob as pending."""
@@ -75,6 +103,34 @@ class SqlFileRepository:
     async def publish(self, completed: CompletedUpload, *, quota: Quota) -> File:
         """Turn the pending blob into a visible file and its reservation into usage."""
         return await self._database.write(lambda connection: self._uploads.publish(connection, completed, quota))
+
+    async def create_inline(self, upload: InlineUpload, *, rate: int, quota: Quota) -> Created:
+        """Make an upload visible whose content becomes a row."""
+        if self._require_free_space is not None:
+            self._look_for_free_space(self._require_free_space, COPIES * len(upload.content))
+        if upload.completed.idempotency is not None:
+            return await self._database.write(
+                lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
+            )
+        return await self._inline_writes.write((upload.completed.project_id, rate, quota), (upload, rate, quota))
+
+    def _look_for_free_space(self, require: Callable[[int], None], size: int) -> None:
+        """Look from time to time only: it is a system call, and the reserve is larger than what comes in between."""
+        self._unchecked += size
+        if self._unchecked > SPACE_CHECK_BYTES or monotonic() > self._next_check:
+            require(size)
+            self._unchecked, self._next_check = 0, monotonic() + SPACE_CHECK_SECONDS
+
+    def _create_many_inline(
+        self, connection: Connection, items: Sequence[tuple[InlineUpload, int, Quota]]
+    ) -> list[Created]:
+        _, rate, quota = items[0]
+        return self._uploads.create_many_inline(connection, [upload for upload, *_ in items], rate, quota)
+
+    async def count_upload(self, user_id: str, *, rate: int) -> None:
+        """Count an upload that has failed."""
+        if rate:
+            await self._database.write(lambda connection: self._rate.count(connection, user_id, rate))
 
     async def abandon(self, blob_key: str) -> bool:
         """Abort a pending upload; False if its file is visible."""

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Dialect, and_, bindparam, delete, func, insert, or_, select
 
-from filestead.database.engines.statements import RowLock, Statement, int_param, now, text_array_param
+from filestead.database.engines.statements import RowLock, Statement, int_param, now, rows_of, text_array_param
 from filestead.database.tables import files, projects, vector_store_files
 
 FILE_COLUMNS = (
@@ -59,6 +59,21 @@ class FileStatements:
                 expires_at=now() + int_param("lifetime"),  # null plus anything is null
             )
             .returning(*FILE_COLUMNS)
+        )
+        self.add_many = cache(
+            lambda count: compiled(
+                insert(files)
+                .values(
+                    rows_of(
+                        _TEXTS,
+                        count,
+                        bytes=lambda number: int_param(f"bytes_{number}"),
+                        created_at=lambda _: now(),
+                        expires_at=lambda number: now() + int_param(f"lifetime_{number}"),
+                    )
+                )
+                .returning(*FILE_COLUMNS)
+            )
         )
         self.get = compiled(select(*FILE_COLUMNS).where(visible_in_project()))
         # Their attachments to vector stores are deleted with them. These are locked by number, as everywhere, so that

@@ -1,21 +1,32 @@
 """An upload from its reservation to its file. The methods run within the caller's transaction, and may run again."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Dialect
 
-from filestead.database.engines.statements import Connection
+from filestead.database.engines.statements import Connection, Cursor, Statement, T, values_of
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
 from filestead.database.repositories.files.idempotency import IdempotencyRecords
+from filestead.database.repositories.files.inline import InlineStatements
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
 from filestead.database.tables import LIVE
 from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost
-from filestead.domain.files.model import Admission, CompletedUpload, File, IdempotencyRecord, PendingUpload
+from filestead.domain.files.model import (
+    Admission,
+    CompletedUpload,
+    Created,
+    File,
+    IdempotencyRecord,
+    InlineUpload,
+    PendingUpload,
+)
 from filestead.domain.quota import Quota
 
 
@@ -29,6 +40,7 @@ class Uploads:
     _quota: QuotaLedger
     _garbage: Garbage
     _idempotency: IdempotencyRecords
+    _inline: InlineStatements
 
     @classmethod
     def compile(cls, dialect: Dialect, clock: SqlClock) -> "Uploads":
@@ -37,7 +49,7 @@ class Uploads:
         idempotency = IdempotencyRecords(dialect, clock)
         listing, parts = FileListing(dialect, clock), EndedUploads(dialect)
         garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts)
-        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency)
+        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency, InlineStatements(dialect))
 
     def begin(
         self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int
@@ -104,21 +116,62 @@ class Uploads:
         # Locks the project's row, so files become visible in the order of `created_at` and `seq`.
         if exceeded := self._charge(connection, completed, quota, use=completed.bytes, settle=pending[0]):
             raise exceeded
-        if idempotency is not None:
-            self._idempotency.save(connection, completed.project_id, idempotency, completed.id)
-        row = self._files.add(
-            connection,
-            id=completed.id,
-            project_id=completed.project_id,
-            filename=completed.filename,
-            purpose=completed.purpose,
-            bytes=completed.bytes,
-            sha256=completed.sha256,
-            status=str(completed.status),
-            status_details=completed.status_details,
-            blob_key=completed.blob_key,
-            lifetime=completed.expires_after_seconds,
-        ).fetchone()
+        return self._add_file(connection, completed)
+
+    def create_inline(self, connection: Connection, upload: InlineUpload, rate: int, quota: Quota) -> Created:
+        """Count the upload, charge the quota, store the bytes and make the file visible."""
+        completed = upload.completed
+        key, project_id = completed.blob_key, completed.project_id
+        # First, so that a repetition waits for the commit of the first attempt. No other upload has this key.
+        if not self._blobs.add_live(connection, key=key, project_id=project_id).rowcount:
+            file = self._published_file(connection, completed)
+            return Created(file, self._rate.decision(connection, upload.user_id, rate), replayed=False)
+        decision = self._rate.count(connection, upload.user_id, rate)
+        if completed.idempotency is not None:
+            self._lock_rows(connection, completed, quota)
+            if earlier := self._earlier_file(connection, project_id, completed.idempotency):
+                self._blobs.take_back(connection, key=key)
+                return Created(earlier, decision, replayed=True)
+        self._inline.add(connection, key=key, data=upload.content)
+        # Locks the project's row, so late: uploads of other nodes wait for this commit.
+        if exceeded := self._charge(connection, completed, quota, use=completed.bytes):
+            raise exceeded
+        return Created(self._add_file(connection, completed), decision, replayed=False)
+
+    def create_many_inline(
+        self, connection: Connection, uploads: Sequence[InlineUpload], rate: int, quota: Quota
+    ) -> list[Created]:
+        """As `create_inline` for uploads of one project without idempotency keys; raises if one of them fails.
+
+        The statements have 2, 4, 8 and so on rows, so that there are few of them.
+        """
+        first = uploads[0].completed
+        keys: list[dict[str, object]] = [
+            {"key": each.completed.blob_key, "project_id": first.project_id} for each in uploads
+        ]
+        if sum(_in_powers(self._blobs.add_many_live, connection, keys, lambda cursor: cursor.rowcount)) < len(keys):
+            raise UploadLost  # one of them is there already, from an earlier attempt
+        by_user = Counter(each.user_id for each in uploads)
+        decisions = {
+            user: iter(self._rate.count_many(connection, user, rate, by_user[user])) for user in sorted(by_user)
+        }
+        contents: list[dict[str, object]] = [{"key": each.completed.blob_key, "data": each.content} for each in uploads]
+        _in_powers(self._inline.add_many, connection, contents, lambda cursor: None)
+        if exceeded := self._charge(connection, first, quota, use=sum(each.completed.bytes for each in uploads)):
+            raise exceeded
+        rows = [_file_values(each.completed) for each in uploads]
+        found = [
+            File(*row)
+            for some in _in_powers(self._files.add_many, connection, rows, lambda cursor: cursor.fetchall())
+            for row in some
+        ]
+        files = {file.id: file for file in found}
+        return [Created(files[each.completed.id], next(decisions[each.user_id]), replayed=False) for each in uploads]
+
+    def _add_file(self, connection: Connection, completed: CompletedUpload) -> File:
+        if completed.idempotency is not None:
+            self._idempotency.save(connection, completed.project_id, completed.idempotency, completed.id)
+        row = self._files.add(connection, **_file_values(completed)).fetchone()
         return File(*require_row(row))
 
     def _lock_rows(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> None:
@@ -156,3 +209,34 @@ class Uploads:
                 self._quota.release(connection, project_id=project_id, used=0, reserved=reserved)
         row = self._blobs.state(connection, key=blob_key).fetchone()
         return row is None or row[0] != LIVE
+
+
+def _file_values(completed: CompletedUpload) -> dict[str, object]:
+    return {
+        "id": completed.id,
+        "project_id": completed.project_id,
+        "filename": completed.filename,
+        "purpose": completed.purpose,
+        "bytes": completed.bytes,
+        "sha256": completed.sha256,
+        "status": str(completed.status),
+        "status_details": completed.status_details,
+        "blob_key": completed.blob_key,
+        "lifetime": completed.expires_after_seconds,
+    }
+
+
+def _in_powers(
+    statement: Callable[[int], Statement],
+    connection: Connection,
+    rows: Sequence[dict[str, object]],
+    read: Callable[[Cursor], T],
+) -> list[T]:
+    """Insert the rows by statements of powers of two rows; returns what `read` makes of each."""
+    found: list[T] = []
+    start = 0
+    while start < len(rows):
+        count = 1 << ((len(rows) - start).bit_length() - 1)
+        found.append(read(statement(count)(connection, **values_of(rows[start : start + count]))))
+        start += count
+    return found
