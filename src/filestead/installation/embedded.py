@@ -170,8 +170,8 @@ def _require_empty(directory: Path) -> None:
     unexpected_entries = {entry.name for entry in directory.iterdir()} - ALLOWED_BEFORE_CREATION
     if unexpected_entries & {"VOLUME", "blobs"}:
         raise CannotStart(
-            f"{directory} holds blobs but the database {DATABASE} is missing or empty: restore it from the backup, or choose "
-            "another --data-dir"
+            f"{directory} holds blobs but the database {DATABASE} is missing or empty: restore it from the backup, or "
+            "choose another --data-dir"
         )
     if unexpected_entries:
         raise CannotStart(
