@@ -30,6 +30,8 @@ INLINE_PREFIX = "z"
 def is_inline(key: str) -> bool:
     """Whether a key names an inline blob: its bytes are a row of the database, and not in the blob store."""
     return key.startswith(INLINE_PREFIX)
+
+
 class ContentOwner(StrEnum):
     """What needs a blob."""
 

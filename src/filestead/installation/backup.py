@@ -68,7 +68,9 @@ async def back_up(
         for number in range(1, ROUNDS + 1):
             await source.snapshot_rows(backup)
             with contextlib.closing(place.open()) as copy:
-                done = await _store_contents(live, copy, backup, base, progress)
+                done = await _store_contents(
+                    live, copy, backup, base, progress, has_inline_rows=isinstance(source, EmbeddedInstallation)
+                )
                 gone, damaged = await _sort(live, done.not_intact)
                 if gone and number < ROUNDS:
                     continue
@@ -93,7 +95,7 @@ async def back_up(
 
 
 async def _store_contents(
-    live: Backends, copy: Backends, backup: Path, base: Path | None, progress: Progress
+    live: Backends, copy: Backends, backup: Path, base: Path | None, progress: Progress, *, has_inline_rows: bool
 ) -> Transferred:
     total, sent = await _total(copy), 0
 
@@ -105,7 +107,8 @@ async def _store_contents(
     def is_stored(content: StoredContent) -> bool:
         return _is_stored(content, backup, base)
 
-    return await transfer(copy.contents, live.blobs, copy.blobs, is_stored=is_stored, report=report)
+    rows = copy.blobs if has_inline_rows else None
+    return await transfer(copy.contents, live.blobs, copy.blobs, rows=rows, is_stored=is_stored, report=report)
 
 
 def _create(backup: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from filestead.domain.blobs import BlobStore, ContentRepository, StoredContent
+from filestead.domain.blobs import BlobStore, ContentRepository, StoredContent, is_inline
 from filestead.domain.errors import BlobNotFound, DomainError
 
 PAGE = 500
@@ -34,11 +34,13 @@ async def transfer(
     source: BlobStore,
     target: BlobStore | None,
     *,
+    rows: BlobStore | None,
     is_stored: Callable[[StoredContent], bool] = lambda content: False,
     report: Report = lambda size: None,
 ) -> Transferred:
     """Store all contents that the target has not, durably; without a target, only read them and compare.
 
+    If inline contents have arrived with the rows, `rows` is the store to read them from, and they are compared only.
     `is_stored` says whether the target has a content already.
     """
     done = Transferred()
@@ -52,7 +54,10 @@ async def transfer(
                 report(content.bytes)
                 return
             try:
-                await _store(content, source, target, report)
+                if rows is not None and is_inline(content.key):
+                    await _store(content, rows, None, report)
+                else:
+                    await _store(content, source, target, report)
             except (BlobNotFound, _NotIntact):
                 done.not_intact.append(content)
 

@@ -40,7 +40,7 @@ async def check(backup: Path, settings: Settings, *, progress: Progress = lambda
     manifest = await asyncio.to_thread(read_manifest, backup)
     with tempfile.TemporaryDirectory(prefix="filestead-") as scratch:
         async with _opened(backup, manifest, Path(scratch, DATABASE), settings) as (source, blobs):
-            done = await transfer(source.contents, blobs, None, report=_reporter(manifest, progress))
+            done = await transfer(source.contents, blobs, None, rows=source.blobs, report=_reporter(manifest, progress))
             _require_intact(backup, manifest, done)
     return manifest
 
@@ -75,7 +75,8 @@ async def _restore_embedded(
             with contextlib.closing(LocalBlobs(directory, reserve_bytes=int(settings.reserve_bytes))) as store:
                 store.open(installation, fresh=True)
                 report = _reporter(manifest, progress)
-                _require_intact(backup, manifest, await transfer(source.contents, blobs, store, report=report))
+                done = await transfer(source.contents, blobs, store, rows=source.blobs, report=report)
+                _require_intact(backup, manifest, done)
             # No upload and no job can be under way, and what was being deleted has no content.
             await source.files.release_leases()
             await source.jobs.release_leases()
