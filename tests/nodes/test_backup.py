@@ -1,0 +1,276 @@
+"""`filestead backup` and `filestead restore`, run as a user runs them, while a server works."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from filestead import settings
+from filestead.installation import EmbeddedInstallation, backup
+from tests.nodes.places import KEY, Place, Places, fill, searchable
+from tests.support.parts import add_part, create_upload, upload_in_parts
+from tests.support.servers import Server
+
+pytestmark = pytest.mark.embedded("chooses itself where its installations are")
+
+Way = tuple[Place, Place]
+
+
+@pytest.fixture(params=["embedded-embedded", "shared-shared", "embedded-shared", "shared-embedded"])
+def way(places: Places, request: pytest.FixtureRequest) -> Way:
+    source, _, target = request.param.partition("-")
+    return getattr(places, source)(), getattr(places, target)()
+
+
+@dataclass
+class Clients:
+    """Threads that upload and delete; they record what was acknowledged."""
+
+    server: Server
+    kept: dict[str, str] = field(default_factory=dict)
+    """File id -> SHA-256, of uploads that were acknowledged and that no client will delete."""
+    count: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def _work(self, seed: int) -> None:
+        chance = random.Random(seed)
+        with httpx2.Client(
+            base_url=self.server.base_url, headers={"authorization": f"Bearer {KEY}"}, timeout=60
+        ) as http:
+            while not self._ended.is_set():
+                content = chance.randbytes(chance.choice([0, 10, 5_000, 300_000]))
+                made = http.post("/files", data={"purpose": "user_data"}, files={"file": ("a.bin", content)})
+                assert made.status_code == 200, made.text
+                self.count += 1
+                if chance.random() < 0.5:
+                    self.kept[made.json()["id"]] = hashlib.sha256(content).hexdigest()
+                else:
+                    time.sleep(0.02)
+                    assert http.delete(f"/files/{made.json()['id']}").status_code == 200
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._work, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_backup_has_every_file_that_was_acknowledged_before_it(way: Way, tmp_path: Path) -> None:
+    source, target = way
+    with source.serve() as server:
+        texts = [server.upload(f"text {number}".encode(), name=f"{number}.txt")["id"] for number in range(3)]
+        store = searchable(server, texts)
+        found = server.client.post(f"/vector_stores/{store}/search", json={"query": "text"}).json()
+        parts = [secrets.token_bytes(500_000), b"end"]
+        in_parts = upload_in_parts(server.client, *parts)["file"]
+        clients = Clients(server)
+        with clients.working():
+            while clients.count < 40:
+                time.sleep(0.01)
+            before = dict(clients.kept)
+            done = source.run("backup", str(tmp_path / "backup"), "--json")
+            during = clients.count
+        assert during > 40, "nothing was uploaded meanwhile"
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["damaged"] == []
+    restored = target.run("restore", str(tmp_path / "backup"))
+    assert restored.returncode == 0, restored.stderr
+    verified = target.run("verify", "--deep")
+    assert verified.returncode == 0, verified.stdout
+    with target.serve(key=None) as server:
+        for file_id, digest in before.items():
+            assert hashlib.sha256(server.client.get(f"/files/{file_id}/content").content).hexdigest() == digest
+        assert server.client.get(f"/files/{in_parts['id']}/content").content == b"".join(parts)
+        assert server.client.post(f"/vector_stores/{store}/search", json={"query": "text"}).json() == found
+        server.upload(b"after the restoration")
+
+
+def test_a_pending_upload_goes_on_after_the_restoration_of_a_data_directory(places: Places, tmp_path: Path) -> None:
+    source, target = places.embedded(), places.embedded()
+    with source.serve() as server:
+        pending = create_upload(server.client, 10)
+        part = add_part(server.client, pending["id"], b"0123456789")
+        assert source.run("backup", str(tmp_path / "backup")).returncode == 0
+    assert target.run("restore", str(tmp_path / "backup")).returncode == 0
+    with target.serve(key=None) as server:
+        made = server.client.post(f"/uploads/{pending['id']}/complete", json={"part_ids": [part["id"]]}).json()
+        assert server.client.get(f"/files/{made['file']['id']}/content").content == b"0123456789"
+
+
+def test_files_that_are_deleted_during_every_round_are_deleted_in_the_backup(places: Places, tmp_path: Path) -> None:
+    """A client deletes files as soon as their rows were read, in each round, so that the backup cannot read them."""
+    source, target = places.embedded(), places.embedded()
+    with source.serve() as server:
+        # The blobs with the highest keys are read last, and only after the report of the first one.
+        ids = [server.upload(secrets.token_bytes(1000), name=f"{number}.bin")["id"] for number in range(60)]
+        last = [file_id for (file_id,) in source.inside.sql("SELECT id FROM files ORDER BY blob_key DESC LIMIT 6")]
+        deleted: list[str] = []
+        rounds: list[int] = []
+
+        def delete_one(done: int, total: int | None) -> None:
+            if not rounds or done < rounds[-1]:
+                deleted.append(last.pop(0))
+                assert server.client.delete(f"/files/{deleted[-1]}").status_code == 200
+            rounds.append(done)
+
+        loaded = settings.load(data_dir=source.data_dir)
+        where = tmp_path / "backup"
+        made = asyncio.run(backup.back_up(EmbeddedInstallation(loaded), loaded, where, progress=delete_one))
+    assert len(deleted) == backup.ROUNDS
+    assert (made.damaged, made.blobs) == ([], 60 - backup.ROUNDS)
+    assert len(list((where / "blobs").rglob("?" * 32))) == 60 - backup.ROUNDS
+    assert target.run("restore", str(where)).returncode == 0
+    assert target.run("verify", "--deep").returncode == 0
+    with target.serve(key=None) as server:
+        there = {file["id"] for file in server.client.get("/files", params={"limit": 1000}).json()["data"]}
+    assert there == set(ids) - set(deleted)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(places: Places, tmp_path: Path) -> Path:
+    """A backup of three files."""
+    source = places.embedded()
+    fill(source, [100, 3_000_000, 5])
+    done = source.run("backup", str(tmp_path / "backup"))
+    assert (done.returncode, done.stdout) == (0, "3 files, 3 blobs, 3000105 bytes in the backup\n"), done.stderr
+    return tmp_path / "backup"
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swap(backup: Path) -> None:
+    one, other, *_ = sorted(blobs(backup))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def blobs(backup: Path) -> list[Path]:
+    return sorted((backup / "blobs").rglob("?" * 32), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda backup: flip(blobs(backup)[0]), id="a bit of a small blob"),
+        pytest.param(lambda backup: flip(blobs(backup)[-1]), id="a bit of a large blob"),
+        pytest.param(lambda backup: blobs(backup)[0].unlink(), id="a lost blob"),
+        pytest.param(lambda backup: blobs(backup)[0].write_bytes(b""), id="an empty blob"),
+        pytest.param(swap, id="two blobs exchanged"),
+        pytest.param(lambda backup: flip(backup / "filestead.db"), id="a bit of the database"),
+        pytest.param(lambda backup: (backup / "filestead.db").unlink(), id="no database"),
+        pytest.param(lambda backup: flip(backup / "manifest.json"), id="a bit of the manifest"),
+        pytest.param(lambda backup: flip(backup / "COMPLETE"), id="a bit of the marker"),
+        pytest.param(lambda backup: (backup / "COMPLETE").unlink(), id="no marker"),
+    ],
+)
+def test_a_damaged_backup_is_refused(places: Places, made: Path, damage: Callable[[Path], None]) -> None:
+    assert places.embedded().run("restore", "--check", str(made)).returncode == 0
+    damage(made)
+    target = places.embedded()
+    for words in (("restore", "--check", str(made)), ("restore", str(made))):
+        refused = target.run(*words)
+        assert refused.returncode in (1, 78)
+        assert "another backup" in refused.stderr, refused.stderr
+    assert not (target.data_dir / "filestead.db").exists()
+    if target.data_dir.exists() and any(target.data_dir.iterdir()):
+        assert target.run("serve").returncode == 78, "a server started on an incomplete restoration"
+
+
+def test_only_an_empty_directory_is_used(places: Places, made: Path, tmp_path: Path) -> None:
+    served = places.embedded()
+    fill(served, [1])
+    there = served.run("restore", str(made))
+    assert (there.returncode, "is not empty" in there.stderr) == (78, True), there.stderr
+    over = served.run("backup", str(made))
+    assert (over.returncode, "is not empty" in over.stderr) == (78, True), over.stderr
+    no_backup = places.embedded().run("restore", str(served.data_dir))
+    assert (no_backup.returncode, "is no complete backup" in no_backup.stderr) == (78, True), no_backup.stderr
+    nothing = places.embedded().run("backup", str(tmp_path / "b2"))
+    assert (nothing.returncode, "holds no installation" in nothing.stderr) == (78, True), nothing.stderr
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_killed_command_leaves_nothing_that_looks_complete(
+    places: Places, made: Path, tmp_path: Path, command: str
+) -> None:
+    source, target = places.embedded(), places.embedded()
+    fill(source, [2_000_000] * 30)
+    assert source.run("backup", str(tmp_path / "whole")).returncode == 0
+    place, words = (source, ["backup", str(tmp_path / "cut")]) if command == "backup" else (target, ["restore", str(tmp_path / "whole")])  # fmt: skip
+    watched = tmp_path / "cut" if command == "backup" else target.data_dir
+    process = subprocess.Popen(
+        [sys.executable, "-m", "filestead.cli.main", *words],
+        env=place.environment | {"FILESTEAD_DATA_DIR": str(place.data_dir)},
+    )
+    deadline = time.monotonic() + 20
+    while not list(watched.glob("blobs/*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    if command == "backup":
+        refused = target.run("restore", str(tmp_path / "cut"))
+        assert (refused.returncode, "is no complete backup" in refused.stderr) == (78, True), refused.stderr
+    else:
+        refused = target.run("serve")
+        assert (refused.returncode, "holds blobs but the database" in refused.stderr) == (78, True), refused.stderr
+
+
+def test_a_damaged_file_does_not_prevent_a_backup_of_the_others(places: Places, tmp_path: Path) -> None:
+    source, target = places.embedded(), places.embedded()
+    ids = fill(source, [10, 20])
+    lost = source.rows()["files"][0]
+    source.damage(lost["blob_key"], b"other bytes"[: lost["bytes"]])
+    done = source.run("backup", str(tmp_path / "backup"))
+    assert (done.returncode, lost["id"] in done.stdout) == (1, True), done.stdout
+    assert target.run("restore", str(tmp_path / "backup")).returncode == 1
+    with target.serve(key=None) as server:
+        answers = {file_id: server.client.get(f"/files/{file_id}/content") for file_id in ids}
+        assert {file_id for file_id, answer in answers.items() if answer.status_code == 200} == set(ids) - {lost["id"]}
+        assert answers[lost["id"]].json()["error"]["code"] == "file_corrupt"
+
+
+def test_a_later_backup_links_to_an_earlier_one(places: Places, tmp_path: Path) -> None:
+    source, target = places.embedded(), places.embedded()
+    first, second = tmp_path / "first", tmp_path / "second"
+    with source.serve() as server:
+        old = server.upload(b"old" * 100_000)
+        assert source.run("backup", str(first)).returncode == 0
+        new = server.upload(b"new")
+        assert source.run("backup", str(second), "--base", str(first)).returncode == 0
+    shared = {path.name for path in blobs(first)}
+    assert [path.stat().st_nlink for path in blobs(second)] == [
+        2 if path.name in shared else 1 for path in blobs(second)
+    ]
+    shutil.rmtree(first)
+    assert target.run("restore", str(second)).returncode == 0
+    with target.serve(key=None) as server:
+        for file, content in ((old, b"old" * 100_000), (new, b"new")):
+            assert server.client.get(f"/files/{file['id']}/content").content == content
