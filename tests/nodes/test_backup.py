@@ -22,6 +22,7 @@ from filestead import settings
 from filestead.domain.errors import CannotStart
 from filestead.installation import EmbeddedInstallation, backup, restore
 from tests.nodes.places import KEY, Place, Places, fill, searchable
+from tests.support.batch_worker import input_of
 from tests.support.parts import add_part, create_upload, upload_in_parts
 from tests.support.servers import Server
 
@@ -117,6 +118,33 @@ def test_a_pending_upload_goes_on_after_the_restoration_of_a_data_directory(plac
         assert server.client.get(f"/files/{made['file']['id']}/content").content == b"0123456789"
 
 
+@pytest.mark.parametrize("parts", [0, 2])
+def test_the_input_of_a_batch_is_in_the_backup_although_its_file_was_deleted(
+    places: Places, tmp_path: Path, parts: int
+) -> None:
+    source, target = places.embedded(), places.embedded()
+    content = input_of("first", "second")
+    with source.serve(role="api", upstream_url="http://127.0.0.1:9") as server:
+        if parts:
+            file = upload_in_parts(server.client, content[:100], content[100:], purpose="batch")["file"]
+        else:
+            file = server.upload(content, purpose="batch", name="b.jsonl")
+        members = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = server.client.post("/batches", json=members).json()
+        assert server.client.delete(f"/files/{file['id']}").status_code == 200
+        done = source.run("backup", str(tmp_path / "backup"))
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"0 files, {parts or 1} blobs, {len(content)} bytes in the backup\n",
+        )
+    assert target.run("restore", str(tmp_path / "backup")).returncode == 0
+    assert target.run("verify", "--deep").returncode == 0
+    (key,) = {row["input_blob_key"] for row in target.rows()["batches"]}
+    assert parts or (target.data_dir / "blobs" / key[:2] / key).read_bytes() == content
+    with target.serve(key=None, role="api") as server:
+        assert server.client.get(f"/batches/{batch['id']}").json() == batch
+
+
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
@@ -127,25 +155,27 @@ def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
     with source.serve() as server:
         ids = [server.upload(secrets.token_bytes(1000), name=f"{number}.bin")["id"] for number in range(30)]
         # Contents are read in the order of their keys.
-        (gone,) = source.inside.sql("SELECT id FROM files ORDER BY blob_key DESC LIMIT 1")[0]
+        in_order = [file_id for (file_id,) in source.inside.sql("SELECT id FROM files ORDER BY blob_key")]
+        stored, gone = in_order[0], in_order[-1]
         reports: list[int] = []
 
         def delete_once(done: int, total: int | None) -> None:
-            if not reports:
-                assert server.client.delete(f"/files/{gone}").status_code == 200
             reports.append(done)
+            if len(reports) == 15:
+                for file_id in (stored, gone):
+                    assert server.client.delete(f"/files/{file_id}").status_code == 200
 
         loaded = settings.load(data_dir=source.data_dir)
         where = tmp_path / "backup"
         made = asyncio.run(backup.back_up(EmbeddedInstallation(loaded), loaded, where, progress=delete_once))
-    assert len(reports) == (29 if rounds == 1 else 58)
-    assert (made.damaged, made.files, made.blobs) == ([], 29, 29)
-    assert len(blobs(where)) == 29
+    left = set(ids) - ({gone} if rounds == 1 else {stored, gone})
+    assert (made.damaged, made.files, made.blobs) == ([], len(left), len(left))
+    assert len(blobs(where)) == len(left)
     assert target.run("restore", str(where)).returncode == 0
     assert target.run("verify", "--deep").returncode == 0
     with target.serve(key=None) as server:
         there = {file["id"] for file in server.client.get("/files", params={"limit": 1000}).json()["data"]}
-    assert there == set(ids) - {gone}
+    assert there == left
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
