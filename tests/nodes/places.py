@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from filestead import installation, settings
+from filestead.blobs.keys import new_inline_key, new_key
 from filestead.database.repositories.table_copier import RESOURCE_TABLES, TABLES_AFTER_FILES, TABLES_BEFORE_FILES
+from filestead.domain.blobs import is_inline
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
@@ -86,10 +88,21 @@ class Place:
 
             return asyncio.run(read())
 
+    def content(self, key: str) -> bytes:
+        """The bytes of a blob."""
+        with self.backends() as backends:
+
+            async def read() -> bytes:
+                return b"".join([block async for block in backends.blobs.read(key)])
+
+            return asyncio.run(read())
+
     def damage(self, key: str, content: bytes | None) -> None:
         """Put other bytes in the place of a blob, or none."""
         if content is None:
             self.inside.lose(key)
+        elif is_inline(key):
+            self.inside.sql("UPDATE inline_blobs SET data = ? WHERE key = ?", content, key)
         elif isinstance(self.inside, OnDisk):
             (self.data_dir / "blobs" / key[:2] / key).write_bytes(content)
         else:
@@ -114,7 +127,7 @@ class Places:
         return Place(self.folder / "node", "shared", OnServers(shared_postgres(), shared_server(), self.made[-1]))
 
 
-def fill(place: Place, sizes: list[int]) -> list[str]:
+def fill(place: Place, sizes: list[int], *, inline: bool = False) -> list[str]:
     """Files without a server between; returns their ids, oldest first."""
     place.prepare()
     with place.backends() as backends:
@@ -125,7 +138,7 @@ def fill(place: Place, sizes: list[int]) -> list[str]:
             lane = asyncio.Semaphore(16)
 
             async def one(size: int) -> str:
-                content, blob_key = secrets.token_bytes(size), secrets.token_hex(16)
+                content, blob_key = secrets.token_bytes(size), new_inline_key(0) if inline else new_key()
 
                 async def chunks() -> Any:
                     for start in range(0, size, 1024 * 1024):

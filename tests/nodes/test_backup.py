@@ -118,13 +118,15 @@ def test_a_pending_upload_goes_on_after_the_restoration_of_a_data_directory(plac
         assert server.client.get(f"/files/{made['file']['id']}/content").content == b"0123456789"
 
 
-@pytest.mark.parametrize("parts", [0, 2])
+@pytest.mark.parametrize(
+    ("parts", "inline_bytes"), [pytest.param(0, 0, id="one blob"), (0, 16_384), pytest.param(2, 0, id="parts")]
+)
 def test_the_input_of_a_batch_is_in_the_backup_although_its_file_was_deleted(
-    places: Places, tmp_path: Path, parts: int
+    places: Places, tmp_path: Path, parts: int, inline_bytes: int
 ) -> None:
     source, target = places.embedded(), places.embedded()
     content = input_of("first", "second")
-    with source.serve(role="api", upstream_url="http://127.0.0.1:9") as server:
+    with source.serve(role="api", upstream_url="http://127.0.0.1:9", inline_bytes=inline_bytes) as server:
         if parts:
             file = upload_in_parts(server.client, content[:100], content[100:], purpose="batch")["file"]
         else:
@@ -140,7 +142,7 @@ def test_the_input_of_a_batch_is_in_the_backup_although_its_file_was_deleted(
     assert target.run("restore", str(tmp_path / "backup")).returncode == 0
     assert target.run("verify", "--deep").returncode == 0
     (key,) = {row["input_blob_key"] for row in target.rows()["batches"]}
-    assert parts or (target.data_dir / "blobs" / key[:2] / key).read_bytes() == content
+    assert parts or target.content(key) == content
     with target.serve(key=None, role="api") as server:
         assert server.client.get(f"/batches/{batch['id']}").json() == batch
 
@@ -153,7 +155,7 @@ def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
     monkeypatch.setattr(backup, "ROUNDS", rounds)
     source, target = places.embedded(), places.embedded()
     with source.serve() as server:
-        ids = [server.upload(secrets.token_bytes(1000), name=f"{number}.bin")["id"] for number in range(30)]
+        ids = [server.upload(secrets.token_bytes(17_000), name=f"{number}.bin")["id"] for number in range(30)]
         # Contents are read in the order of their keys.
         in_order = [file_id for (file_id,) in source.inside.sql("SELECT id FROM files ORDER BY blob_key")]
         stored, gone = in_order[0], in_order[-1]
@@ -280,11 +282,12 @@ def test_a_killed_command_leaves_nothing_that_looks_complete(places: Places, tmp
 
 
 @pytest.mark.parametrize("content", [pytest.param(b"other bytes", id="changed"), pytest.param(None, id="lost")])
+@pytest.mark.parametrize("inline", [pytest.param(False, id="stored"), pytest.param(True, id="inline")])
 def test_a_damaged_file_does_not_prevent_a_backup_of_the_others(
-    places: Places, tmp_path: Path, content: bytes | None
+    places: Places, tmp_path: Path, content: bytes | None, inline: bool
 ) -> None:
     source, target = places.embedded(), places.embedded()
-    ids = fill(source, [10, 20])
+    ids = fill(source, [10, 20], inline=inline)
     lost = source.rows()["files"][0]
     source.damage(lost["blob_key"], content and content[: lost["bytes"]])
     done = source.run("backup", str(tmp_path / "backup"))
@@ -302,14 +305,13 @@ def test_a_later_backup_links_to_an_earlier_one(places: Places, tmp_path: Path) 
     with source.serve() as server:
         old = server.upload(b"old" * 100_000)
         assert source.run("backup", str(first)).returncode == 0
-        new = server.upload(b"new")
+        new = server.upload(b"new" * 100_000)
+        small = server.upload(b"small")
         assert source.run("backup", str(second), "--base", str(first)).returncode == 0
     shared = {path.name for path in blobs(first)}
-    assert [path.stat().st_nlink for path in blobs(second)] == [
-        2 if path.name in shared else 1 for path in blobs(second)
-    ]
+    assert sorted((path.name in shared, path.stat().st_nlink) for path in blobs(second)) == [(False, 1), (True, 2)]
     shutil.rmtree(first)
     assert target.run("restore", str(second)).returncode == 0
     with target.serve(key=None) as server:
-        for file, content in ((old, b"old" * 100_000), (new, b"new")):
+        for file, content in ((old, b"old" * 100_000), (new, b"new" * 100_000), (small, b"small")):
             assert server.client.get(f"/files/{file['id']}/content").content == content

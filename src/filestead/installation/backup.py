@@ -75,6 +75,8 @@ async def back_up(
                 if gone and number < ROUNDS:
                     continue
                 await _delete_gone(copy, gone)
+                for content in damaged:
+                    await copy.blobs.delete(content.key)  # inline bytes came with the rows
                 await _prune(copy)
                 files = await _count_files(copy)
                 break
