@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from filestead.domain.batches.model import BatchError, BatchStatus
+from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism
 from tests.console.conftest import Open, batch_input
 from tests.support.batch_worker import ERROR, BatchWorker
 from tests.support.browser import Page
@@ -123,6 +123,21 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     retried = server.client.get(f"/batches/{shown_id(page)}").json()
     lines = server.client.get(f"/files/{retried['input_file_id']}/content").text.splitlines()
     assert [json.loads(line)["custom_id"] for line in lines] == ["line-4", "line-5", "line-6"]
+
+
+def test_the_parallelism_is_plotted_beside_the_pace(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    worker.append(job, result(0), parallelism=Parallelism(1, 4))
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".legend", "1 lines in flight, limit 4")
+    worker.append(job, result(1), parallelism=Parallelism(6, 8))
+    page.wait_for(".legend", "6 lines in flight, limit 8")
+    page.wait("document.querySelectorAll('.chart path').length === 2")
+    page.wait_for("figcaption", "Lines in flight · highest: 6")
+    assert page.text(".axis.flight").split() == ["6", "0"]
+    assert "Lines in flight · highest: 6" in page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    worker.finish(job)
 
 
 def test_a_result_longer_than_a_block_is_shown_and_more_on_request(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filestead.domain.batches.line_index import LineIndex
-from filestead.domain.batches.model import BatchStatus, BatchTask, Pause, ResultKind
+from filestead.domain.batches.model import BatchStatus, BatchTask, Parallelism, Pause, ResultKind
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.order import DEFAULT_OUTPUT, OrderMode, order_lines
 from filestead.domain.files.digester import RunInThread
@@ -137,6 +137,12 @@ class BatchRun:
             if dispatch.tasks or dispatch.queue.tokens:
                 found += self._dispatcher.pauses(dispatch.model) or self._busy.pauses(dispatch.model)
         return tuple(dict.fromkeys(found))[:MAX_PAUSES]
+
+    def parallelism(self) -> Parallelism:
+        """How many lines are in flight, and how many requests its model servers may have."""
+        in_flight = sum(len(dispatch.tasks) for dispatch in self._dispatches.values())
+        models = {dispatch.model for dispatch in self._dispatches.values()}
+        return Parallelism(in_flight, sum(map(self._dispatcher.limit, models)))
 
     def on_change(self) -> None:
         """Results were stored, or cannot be stored now, or the state of the batch was read."""

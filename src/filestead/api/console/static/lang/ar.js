@@ -76,6 +76,8 @@ export default {
   'Light': 'فاتح',
   'Line {line}': 'السطر {line}',
   'Lines per second since this page is open': 'أسطر في الثانية منذ فتح هذه الصفحة',
+  'Lines in flight': 'الأسطر قيد الإرسال',
+  '{count} lines in flight, limit {limit}': '{count} من الأسطر قيد الإرسال، الحد {limit}',
   'Lines with faults among those shown: {n}': 'الأسطر المعروضة التي بها أخطاء: {n}',
   'Loading…': 'جارٍ التحميل…',
   'Looking for vector stores with these files…': 'جارٍ البحث عن مخازن المتجهات التي تحوي هذه الملفات…',

@@ -76,6 +76,8 @@ export default {
   'Light': 'Hell',
   'Line {line}': 'Zeile {line}',
   'Lines per second since this page is open': 'Zeilen je Sekunde, seit diese Seite offen ist',
+  'Lines in flight': 'Zeilen unterwegs',
+  '{count} lines in flight, limit {limit}': '{count} Zeilen unterwegs, höchstens {limit}',
   'Lines with faults among those shown: {n}': 'Gezeigte Zeilen mit Fehlern: {n}',
   'Loading…': 'Wird geladen…',
   'Looking for vector stores with these files…': 'Vektorspeicher mit diesen Dateien werden gesucht…',

@@ -76,6 +76,8 @@ export default {
   'Light': 'Claro',
   'Line {line}': 'Línea {line}',
   'Lines per second since this page is open': 'Líneas por segundo desde que se abrió esta página',
+  'Lines in flight': 'Líneas en curso',
+  '{count} lines in flight, limit {limit}': '{count} líneas en curso, límite {limit}',
   'Lines with faults among those shown: {n}': 'Líneas mostradas con fallos: {n}',
   'Loading…': 'Cargando…',
   'Looking for vector stores with these files…': 'Buscando almacenes vectoriales con estos archivos…',

@@ -76,6 +76,8 @@ export default {
   'Light': 'Clair',
   'Line {line}': 'Ligne {line}',
   'Lines per second since this page is open': 'Lignes par seconde depuis l’ouverture de cette page',
+  'Lines in flight': 'Lignes en cours',
+  '{count} lines in flight, limit {limit}': '{count} lignes en cours, limite {limit}',
   'Lines with faults among those shown: {n}': 'Lignes affichées avec des défauts : {n}',
   'Loading…': 'Chargement…',
   'Looking for vector stores with these files…': 'Recherche des bases vectorielles avec ces fichiers…',
