@@ -30,6 +30,8 @@ export function notePace(batch, parallelism) {
   const list = samples.get(batch.id) ?? [];
   const now = Date.now() / 1000;
   if (list.length === 0 || now - list.at(-1).at > 0.5) list.push({ at: now, done: completed + failed, parallelism });
+  // A view is drawn once before new data come, and again with them.
+  else Object.assign(list.at(-1), { done: completed + failed, parallelism });
   samples.set(batch.id, list.slice(-MAX_SAMPLES));
   return list.slice(1).map((each, index) => ({
     seconds: each.at - list[0].at,
