@@ -30,10 +30,18 @@ from tests.support.servers import KEY
 pytestmark = pytest.mark.anyio
 
 HEAD = f"Host: t\r\nAuthorization: Bearer {KEY}\r\n"
-FORM = (
-    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
-    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhello\r\n--b--\r\n'
-)
+
+
+def form(content: bytes) -> bytes:
+    return (
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n' + content + b"\r\n--b--\r\n"
+    )
+
+
+FORM = form(b"hello")
+STORED_FORM = form(bytes(20_000))
+"""Too large for a row."""
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'
 
 
@@ -186,8 +194,14 @@ async def test_a_file_object_is_one_read_one_task_and_one_write(server: Counted)
     assert await server.cost(f"GET {path}") == {"read": 1, "task": 1, "write": 1}
 
 
-async def test_content_is_read_on_a_thread_and_sent_with_its_head(server: Counted) -> None:
+async def test_content_in_the_database_is_read_on_the_event_loop(server: Counted) -> None:
     uploaded, _ = await server.send("POST /v1/files", FORM, "multipart/form-data; boundary=b")
+    cost = await server.cost(f"GET /v1/files/{json.loads(uploaded)['id']}/content")
+    assert cost == {"read": 2, "task": 1, "write": 1}
+
+
+async def test_stored_content_is_read_on_a_thread_and_sent_with_its_head(server: Counted) -> None:
+    uploaded, _ = await server.send("POST /v1/files", STORED_FORM, "multipart/form-data; boundary=b")
     cost = await server.cost(f"GET /v1/files/{json.loads(uploaded)['id']}/content")
     assert cost.pop("hop") <= 2, "open and read, close"
     assert cost == {"read": 1, "task": 1, "write": 1}
@@ -199,8 +213,13 @@ async def test_a_list_is_read_on_one_thread(server: Counted) -> None:
 
 
 async def test_an_upload_has_a_bounded_number_of_steps(server: Counted) -> None:
-    cost = await server.cost("POST /v1/files", FORM, "multipart/form-data; boundary=b")
+    cost = await server.cost("POST /v1/files", STORED_FORM, "multipart/form-data; boundary=b")
     assert cost["commit"] <= 2 and cost["hop"] <= 6 and cost["write"] == 1
+
+
+async def test_a_small_upload_is_one_transaction(server: Counted) -> None:
+    cost = await server.cost("POST /v1/files", FORM, "multipart/form-data; boundary=b")
+    assert cost["commit"] == 1 and cost["hop"] <= 2 and cost["write"] == 1
 
 
 async def test_a_request_that_is_passed_on_uses_no_thread_and_no_database(server: Counted) -> None:

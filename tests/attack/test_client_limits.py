@@ -84,7 +84,7 @@ class ForwardedRequest:
     """A request as `ClientAddressResolver` sees it."""
 
     def __init__(self, host: str, *forwarded: str) -> None:
-        self.client = type("Client", (), {"host": host})()
+        self.client_host = host
         self.headers = httpx2.Headers([("x-forwarded-for", value) for value in forwarded])
         self.headers.getlist = lambda name: list(forwarded)  # type: ignore[attr-defined]
 

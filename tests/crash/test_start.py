@@ -54,6 +54,7 @@ def installation(tmp_path: Path) -> Path:
     """An installation with a file, at rest."""
     with Server(tmp_path / "data") as server:
         server.upload(b"content")
+        server.upload(bytes(20_000))  # not a row
     return tmp_path / "data"
 
 
@@ -115,7 +116,7 @@ def overwrite_database(data_dir: Path) -> None:
 
 HARMS: dict[Callable[[Path], None], tuple[str, ...]] = {
     lose_database: ("filestead.db is missing", "backup"),
-    empty_database: (),
+    empty_database: ("filestead.db is missing or empty", "backup"),
     lose_volume: ("VOLUME", "Mount the right volume"),
     lose_blobs: (),
     lose_everything_but_the_database: ("VOLUME", "Mount the right volume"),
@@ -132,6 +133,13 @@ def test_a_directory_that_is_not_whole(installation: Path, harm: Callable[[Path]
     refused(installation, *HARMS[harm])
     assert tree(installation) == before
     refused(installation, *HARMS[harm])
+
+
+def test_an_empty_database_beside_small_files_alone(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        server.upload(b"a row")
+    empty_database(tmp_path / "data")
+    refused(tmp_path / "data", "filestead.db is missing or empty", "backup")
 
 
 def test_verify_names_the_files_of_a_lost_folder(installation: Path) -> None:

@@ -248,7 +248,7 @@ def stalled(scene: Scene) -> Answer:
 
 def limited(scene: Scene) -> Answer:
     """The second upload of a minute; the first counts although the disk was full."""
-    ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
+    ask(scene.poor, "POST", FILES, FORM, body=form(bytes(20_000), purpose="user_data"))
     return ask(scene.poor, "POST", FILES, FORM, body=form(purpose="user_data"))
 
 
@@ -262,7 +262,8 @@ def too_many_wrong_keys(scene: Scene, method: str, target: str) -> Answer:
 
 
 def on_broken(scene: Scene) -> Answer:
-    return ask(scene.broken, "POST", FILES, FORM, body=form(purpose="user_data"))
+    """An upload that is too large for a row."""
+    return ask(scene.broken, "POST", FILES, FORM, body=form(bytes(20_000), purpose="user_data"))
 
 
 def one_too_many(scene: Scene) -> Answer:

@@ -158,7 +158,10 @@ def test_everything_was_tried(run: tuple[Any, str]) -> None:
     for operation, phases in report["valid_rates"].items():
         method, path = operation.split()
         if method != "DELETE" and path.startswith("/v1/"):
-            assert phases["fuzzing"]["accepted"] >= 10, (operation, phases)
+            # A conflict has reached the operation, too: many batches have ended before they are cancelled.
+            fuzzing = phases["fuzzing"]
+            assert fuzzing["accepted"] >= 3, (operation, phases)
+            assert fuzzing["accepted"] + fuzzing["conflicts"] >= 10, (operation, phases)
 
 
 def test_the_server_is_well_afterwards(server: Server, run: tuple[Any, str]) -> None:

@@ -143,13 +143,15 @@ vllm:num_requests_waiting_by_reason{engine="0"} 90.0
 vllm:kv_cache_usage_perc{engine="0"} 0.25
 vllm:kv_cache_usage_perc{engine="1"} 9.7e-1
 """
-    assert load_of(text) == Load(running=12.0, waiting=2.0, cache=0.97)
+    assert load_of(text) == Load(running=12.0, waiting=2.0, cache=0.97, server="vllm")
 
 
 def test_metrics_of_others() -> None:
-    assert load_of("llamacpp:requests_processing 4\nllamacpp:requests_deferred 3\n") == Load(4.0, 3.0, None)
+    assert load_of("llamacpp:requests_processing 4\nllamacpp:requests_deferred 3\n") == Load(
+        4.0, 3.0, None, server="llamacpp"
+    )
     assert load_of('sglang:num_running_reqs{a="b"} 1.0\nsglang:num_queue_reqs 0\nsglang:token_usage 0.5') == Load(
-        1.0, 0.0, 0.5
+        1.0, 0.0, 0.5, server="sglang"
     )
     assert load_of("process_cpu_seconds_total 3\n") is None
     assert load_of("vllm:num_requests_running NaN\nvllm:num_requests_waiting -e-\n") is None

@@ -88,7 +88,7 @@ class EmbeddedInstallation:
             self._directory.chmod(0o700)
 
     def _prepare_database(self) -> None:
-        if not self._database.exists():
+        if not self._database.exists() or not self._database.stat().st_size:
             _require_empty(self._directory)
         with sqlite.maintenance_connection(self._database) as connection:
             schema.upgrade(connection)
@@ -166,12 +166,12 @@ def _directory_lock(directory: Path) -> Iterator[None]:
 
 
 def _require_empty(directory: Path) -> None:
-    """`CannotStart` for a directory without a database that holds anything which Filestead did not create."""
+    """`CannotStart` for a directory without a database that holds anything which a first start does not leave."""
     unexpected_entries = {entry.name for entry in directory.iterdir()} - ALLOWED_BEFORE_CREATION
     if unexpected_entries & {"VOLUME", "blobs"}:
         raise CannotStart(
-            f"{directory} holds blobs but the database {DATABASE} is missing: restore it from the backup, or choose "
-            "another --data-dir"
+            f"{directory} holds blobs but the database {DATABASE} is missing or empty: restore it from the backup, or "
+            "choose another --data-dir"
         )
     if unexpected_entries:
         raise CannotStart(

@@ -38,7 +38,12 @@ _NEW_UPLOAD = {
             "enum": list(INPUT_PURPOSES),
             "description": "A key with the scope `files:system` may also set the output purposes.",
         },
-        "bytes": {"type": "integer", "minimum": 0, "description": "At most `max_upload_bytes` of the configuration."},
+        "bytes": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 8 * 1024**3,
+            "description": "At most `max_upload_bytes` of the configuration, which may be less.",
+        },
         "mime_type": {"type": "string", "pattern": NO_NUL, "description": "Any text; it is not kept."},
         "expires_after": {"anyOf": [_EXPIRES_AFTER, NULL]},
     },

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from filestead.domain.access import Principal
-from filestead.domain.errors import OutcomeUnknown, RateLimited, StorageFailed, StorageFull, StoreUnavailable
+from filestead.domain.errors import OutcomeUnknown, RateLimited, StorageFailed, StoreUnavailable
 from filestead.domain.files.digester import SMALL_BLOCK
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import Created, InlineUpload, Limits, UploadSource
@@ -31,7 +31,7 @@ class InlineUploads:
         try:
             upload = await self._receive(principal, source, idempotency_key)
             return await self._store(upload)
-        except (RateLimited, StoreUnavailable, StorageFailed, StorageFull):
+        except (RateLimited, StoreUnavailable, StorageFailed):
             raise
         except BaseException:
             counted = self._repository.count_upload(principal.user_id, rate=self._limits.uploads_per_minute)
