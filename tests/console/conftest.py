@@ -134,3 +134,17 @@ def axe() -> str:
     if not path.is_file():
         pytest.skip("axe-core is not installed: npm ci in tests/e2e/node")
     return path.read_text()
+
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def judge(page: Page, axe: str, where: str) -> list[str]:
+    """What axe finds wrong with the page as it is, and whether it is wider than the screen."""
+    page.wait("!document.querySelector('[aria-busy=true]')")
+    options = json.dumps({"runOnly": RULES, "iframes": False})
+    script = f"{axe};axe.run(document, {options}).then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))"
+    found = [f"{where}: {name} {html}" for name, html in page.run(script)]
+    if not page.run("document.documentElement.scrollWidth <= innerWidth"):
+        found.append(f"{where}: wider than the screen")
+    return found

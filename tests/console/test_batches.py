@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism
-from tests.console.conftest import Open, batch_input
+from tests.console.conftest import Open, batch_input, judge
 from tests.support.batch_worker import ERROR, BatchWorker
 from tests.support.browser import Page
 from tests.support.servers import Server
@@ -138,6 +138,53 @@ def test_the_parallelism_is_plotted_beside_the_pace(opened: Open, server: Server
     assert page.text(".axis.flight").split() == ["6", "0"]
     assert "Lines in flight · highest: 6" in page.run("document.querySelector('.chart').getAttribute('aria-label')")
     worker.finish(job)
+
+
+def test_a_view_that_is_drawn_again_does_not_delay_the_plot(opened: Open) -> None:
+    page = opened("batches")
+    points = page.run(
+        "(async () => { const { notePace } = await import(document.querySelector('script').src.replace('main', 'lib/batches'));"
+        " const note = (completed, inFlight) => notePace("
+        "{ id: 'x', request_counts: { total: 9, completed, failed: 0 } }, { inFlight, limit: 9 });"
+        " note(0, 1); await new Promise((resolve) => setTimeout(resolve, 600)); note(0, 1); return note(5, 7); })()"
+    )
+    assert [point["parallelism"]["inFlight"] for point in points] == [7]
+    assert points[0]["perSecond"] > 1
+
+
+def test_a_running_batch_is_accessible_in_every_look(
+    opened: Open, server: Server, worker: BatchWorker, axe: str
+) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10, "a-model-with-a-name")
+    page = opened(f"batches/{batch['id']}")
+    for number in range(3):
+        worker.append(job, result(number), rate=2.0, parallelism=Parallelism(6, 8))
+        page.wait_for(".progress", f"{number + 1} of 10")
+    worker.append(job, refusal(3, 500, "boom"), kind=ERROR)
+    page.wait_for(".kinds", "boom")
+    page.wait_for(".chart")
+    found = judge(page, axe, "light")
+    page.show_dark(True)
+    found += judge(page, axe, "dark")
+    page.resize(360, 740)
+    found += judge(page, axe, "narrow")
+    page.choose(".bar-end select", "ar")
+    page.wait("document.documentElement.dir === 'rtl'")
+    page.wait_for(".kinds", "boom")
+    page.wait_for(".answer", "ok")
+    page.wait("document.querySelectorAll('.chart path').length === 2")
+    found += judge(page, axe, "narrow, right to left")
+    # Paths and ids are read from left to right in every language.
+    assert page.run("getComputedStyle(document.querySelector('.facts code')).direction") == "ltr"
+    page.run("location.hash = '#/batches'")
+    page.wait_for("tbody a", batch["id"])
+    found += judge(page, axe, "list")
+    page.click(".tools .primary")
+    page.wait_for("dialog h2")
+    found += judge(page, axe, "dialog")
+    worker.finish(job)
+    assert found == []
 
 
 def test_a_result_longer_than_a_block_is_shown_and_more_on_request(

@@ -133,7 +133,7 @@ function InputFaults({ errors }) {
     <header class="panel-head"><h2>${t('Faults of the input file')}</h2></header>
     <p>${t('Nothing was run. Correct these lines and create a new batch.')}</p>
     <ul>${errors.slice(0, 100).map((error, index) => html`<li key=${index} class="fault">
-      ${error.line !== null && html`<b>${t('Line {line}', { line: formatNumber(error.line) })}</b> `}${visible(error.message)} <code>${error.code}</code>
+      ${error.line !== null && html`<b>${t('Line {line}', { line: formatNumber(error.line) })}</b> `}<bdi dir="auto">${visible(error.message)}</bdi> <code>${error.code}</code>
     </li>`)}</ul>
   </section>`;
 }

@@ -26,7 +26,7 @@ export function Faults({ batch }) {
     <header class="panel-head"><h2>${t('Failed lines by kind')}</h2></header>
     <dl class="kinds">${sorted.map(([kind, { count, example }]) => html`<div key=${kind}>
       <dt><code>${visible(kind)}</code> <b>${formatNumber(count)}</b></dt>
-      <dd class="quiet">${visible(faultText(example).slice(0, SHOWN_CHARACTERS))} <span>(${t('for example {id}', { id: visible(example.custom_id) })})</span></dd>
+      <dd class="quiet"><bdi dir="auto">${visible(faultText(example).slice(0, SHOWN_CHARACTERS))}</bdi> <span>(${t('for example {id}', { id: visible(example.custom_id) })})</span></dd>
     </div>`)}</dl>
     ${!data.complete && html`<p class="quiet small-print">${t('The beginning of the error file was counted.')}</p>`}
   </section>`;
