@@ -51,6 +51,16 @@ def browser() -> Iterator[Browser]:
 Open = Callable[..., Page]
 
 
+def drop(page: Page, files: dict[str, str]) -> None:
+    """Drop files with these texts on the page."""
+    page.run(
+        "(() => { const data = new DataTransfer();"
+        f" for (const [name, text] of Object.entries({files!r})) data.items.add(new File([text], name));"
+        " const area = document.querySelector('.drop-area'); for (const type of ['dragenter', 'dragover', 'drop'])"
+        " area.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true })); })()"
+    )
+
+
 @pytest.fixture
 def opened(browser: Browser, server: Server) -> Iterator[Open]:
     """Open the console in a tab and sign in; at the end no page may have had a problem or asked another host.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism
-from tests.console.conftest import Open, batch_input, judge
+from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism, Pause
+from tests.console.conftest import Open, batch_input, drop, judge
 from tests.support.batch_worker import ERROR, BatchWorker
 from tests.support.browser import Page
 from tests.support.servers import Server
@@ -32,7 +32,13 @@ def worker(server: Server) -> Iterator[BatchWorker]:
 def result(number: int, text: str = "ok") -> bytes:
     body = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": 30}}
     response = {"status_code": 200, "request_id": "r", "body": body}
-    line = {"id": f"batch_req_{number}", "custom_id": f"line-{number}", "response": response, "error": None}
+    line = {
+        "id": f"batch_req_{number}",
+        "custom_id": f"line-{number}",
+        "response": response,
+        "error": None,
+        "latency_ms": 1234,
+    }
     return json.dumps(line).encode() + b"\n"
 
 
@@ -94,6 +100,17 @@ def test_a_batch_is_created_from_a_new_file(opened: Open, server: Server, tmp_pa
     page.wait_for("tbody a", newest["id"])
 
 
+def test_a_dropped_file_becomes_a_batch_for_the_endpoint_that_it_names(opened: Open, server: Server) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "x"}}
+    page = opened("batches")
+    drop(page, {"dropped.jsonl": json.dumps(line)})
+    page.wait_for("dialog .hint", "dropped.jsonl")
+    page.wait("document.querySelector('dialog select').value === '/v1/embeddings'")
+    page.click("dialog button[type=submit]")
+    page.wait_for(".toast", "has begun")
+    assert server.client.get("/batches").json()["data"][0]["endpoint"] == "/v1/embeddings"
+
+
 def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Server, worker: BatchWorker) -> None:
     batch = create(server)
     job = worker.start(batch["id"], 10)
@@ -106,9 +123,11 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     page.wait_for(".progress", "7 of 10")
     page.wait_for(".progress", "3 failed")
     page.wait_for(".legend", "lines per second")
+    page.wait_for(".legend", "2 sec left")  # three lines are left, at the rate of the worker
     page.wait_for(".kinds div", "HTTP 500 · boom 2")
     page.wait_for(".kinds", "HTTP 429 · rate_limit_exceeded 1")
     page.wait_for(".answer", "answer <b>3</b>")
+    page.wait_for("td.end", "1.23 sec")
     assert page.run("document.querySelectorAll('.answer b, .kinds i').length") == 0
     worker.append(job, *(result(number) for number in (7, 8, 9)))
     page.wait_for(".chart")
@@ -137,6 +156,23 @@ def test_the_parallelism_is_plotted_beside_the_pace(opened: Open, server: Server
     page.wait_for("figcaption", "Lines in flight · highest: 6")
     assert page.text(".axis.flight").split() == ["6", "0"]
     assert "Lines in flight · highest: 6" in page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    worker.finish(job)
+
+
+def test_a_batch_that_waits_says_why(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    worker.append(job, result(0))
+    worker.pause(job, Pause("gpu <b>1</b>", "m", "it is busy"))
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".notice", "Why it waits: gpu <b>1</b>: it is busy")
+    page.run("location.hash = '#/usage'")
+    page.wait_for(".notice", "The server is ready")
+    page.wait_for(".notice", "The model server gpu <b>1</b>, m receives no requests now: it is busy")
+    worker.pause(job)
+    page.run(f"location.hash = '#/batches/{batch['id']}'")
+    page.wait_for(".progress", "1 of 10")
+    assert not page.shows(".notice", "Why it waits")
     worker.finish(job)
 
 

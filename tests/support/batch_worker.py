@@ -16,6 +16,7 @@ from filestead.domain.batches.model import (
     BatchStatus,
     OutputFile,
     Parallelism,
+    Pause,
     ResultBlock,
     ResultKind,
     TokenUsage,
@@ -126,6 +127,10 @@ class BatchWorker:
         block = ResultBlock(kind, range(first, first + len(lines)), b"".join(lines), completed, failed, usage)
         quota = Quota(None, None)
         self._run(self._runs.append(job, [block], quota=quota, lines_per_second=rate, parallelism=parallelism))
+
+    def pause(self, job: Job, *pauses: Pause) -> None:
+        """Say why the batch sends no lines now."""
+        self._run(self._runs.set_pauses(job, pauses))
 
     def finish(self, job: Job, status: BatchStatus = BatchStatus.COMPLETED) -> BatchStatus:
         """Publish what was appended, and end the batch."""

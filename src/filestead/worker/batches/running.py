@@ -260,7 +260,8 @@ class BatchRun:
         if response is None or (exchange.kind != "ok" and response.status < HTTP_ERROR):
             text = f"The request failed: {exchange.detail}"
             return Result(ResultKind.ERROR, number, error_line(result_id, custom_id, FAILED, text), failed=True)
-        line = response_line(result_id, custom_id, response.status, self._options.new_request_id(), response.body)
+        request_id, body = self._options.new_request_id(), response.body
+        line = response_line(result_id, custom_id, response.status, request_id, body, seconds=exchange.seconds)
         if exchange.kind == "ok":
             return Result(ResultKind.OUTPUT, number, line, completed=True, usage=usage_of(exchange))
         return Result(ResultKind.ERROR, number, line, failed=True)

@@ -34,6 +34,7 @@ export function BatchView({ id }) {
       <header class="panel-head"><h2>${t('Progress')} <${Status} value=${batch.status} /></h2></header>
       <${Progress} batch=${batch} large />
       <${Pace} batch=${batch} eta=${data.eta} parallelism=${data.parallelism} />
+      ${data.paused && html`<p class="notice" role="status">${t('Why it waits:')} <bdi dir="auto">${visible(data.paused)}</bdi></p>`}
     </section>
     ${batch.errors?.data.length > 0 && html`<${InputFaults} errors=${batch.errors.data} />`}
     <${Details} batch=${batch} />
@@ -47,7 +48,8 @@ async function loadBatch(id, signal) {
   const batch = await response.json();
   const eta = Number.parseFloat(response.headers.get('x-filestead-batch-eta') ?? '');
   const parallelism = parseParallelism(response.headers.get('x-filestead-batch-parallelism'));
-  return { batch, eta: Number.isFinite(eta) ? eta : null, parallelism };
+  const paused = response.headers.get('x-filestead-batch-paused');
+  return { batch, eta: Number.isFinite(eta) ? eta : null, parallelism, paused };
 }
 
 const canRetry = (batch) => hasEnded(batch) && unfinished(batch) > 0 && batch.status !== 'failed' && serverHas('/v1/batches/{batch_id}/retry');
