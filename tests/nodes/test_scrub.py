@@ -193,11 +193,11 @@ def test_a_run_continues_where_the_last_one_has_stopped(places: Places) -> None:
 
 @pytest.fixture
 def running(places: Places) -> Iterator[tuple[Place, "subprocess.Popen[str]"]]:
-    """A slow run over 60 blobs, which has saved a position."""
+    """A run over 60 blobs, one a second, which has saved a position."""
     place = places.embedded()
     fill(place, [10] * 60)
     process = subprocess.Popen(
-        [sys.executable, "-m", "filestead.cli.main", "scrub", "--rate", "5", "--data-dir", str(place.data_dir)],
+        [sys.executable, "-m", "filestead.cli.main", "scrub", "--rate", "0.5", "--data-dir", str(place.data_dir)],
         env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
