@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filestead.domain.scrub import LOST_SECONDS, MIN_BYTES, Pace
@@ -24,6 +24,7 @@ class Time:
         self.now += seconds
 
 
+@example([(0, 3.0)] * 3 + [(8 * MIB, 0.0)] * 8)  # what was not used for long is not made up for
 @given(st.lists(st.tuples(st.integers(0, 8 * MIB), st.floats(0, 3)), max_size=50))
 def test_no_more_passes_than_the_rate_allows(blocks: list[tuple[int, float]]) -> None:
     """After each block, and over each stretch but for what is made up for."""
