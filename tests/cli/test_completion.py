@@ -30,6 +30,7 @@ COMMANDS = [
     "serve",
     "keys",
     "verify",
+    "scrub",
     "sweep",
     "migrate",
     "copy",

@@ -26,6 +26,7 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | 0 | all | done; `serve`: ended by SIGTERM |
 | 1 | all | refused, not reachable, or an unusable command line; `healthcheck`: the server cannot serve |
 | 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep mends, a broken promise |
+| 3 | `scrub` | it ran and found damaged contents |
 | 3 | all | no such command |
 | 4 | `batches run`, `wait` | the batch is completed, and some of its lines failed |
 | 5 | `batches run`, `wait` | the batch failed, expired or was cancelled |
