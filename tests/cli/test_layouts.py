@@ -120,7 +120,7 @@ def test_the_first_value_counts() -> None:
         None,
         None,
         None,
-        '{"a":[1]}',
+        '{"a":[1',
     ]
 
 

@@ -39,7 +39,13 @@ def loaded(cli: CommandLine, *words: str, stdin: bytes = b"") -> set[str]:
     """The packages that a command loads."""
     command = [sys.executable, "-c", LOADED, *words]
     done = subprocess.run(
-        command, cwd=cli.folder, env=cli.env, input=stdin, capture_output=True, timeout=60, check=False
+        command,
+        cwd=cli.folder,
+        env={**cli.env, "COMPLETION_STYLE": "bash"},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     return set(done.stderr.decode().splitlines()[-1].split())
@@ -158,7 +164,13 @@ def allowed() -> str:
 def base_only(cli: CommandLine, allowed: str, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
     command = [sys.executable, "-c", BLOCKED, allowed, *words]
     return subprocess.run(
-        command, cwd=cli.folder, env=cli.env, input=stdin, capture_output=True, timeout=60, check=False
+        command,
+        cwd=cli.folder,
+        env={**cli.env, "COMPLETION_STYLE": "bash"},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -15,7 +15,13 @@ from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_args
-from filestead.cli.command_names import GROUP_SYNONYMS, SERVER_COMMANDS, SHELL_COMMANDS, TOP_LEVEL_SYNONYMS
+from filestead.cli.command_names import (
+    GROUP_SYNONYMS,
+    HELP_WORDS,
+    SERVER_COMMANDS,
+    SHELL_COMMANDS,
+    TOP_LEVEL_SYNONYMS,
+)
 from filestead.cli.errors import CommandError, UnknownCommand, UsageError
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
 
@@ -55,12 +61,15 @@ def _dispatch(argv: list[str]) -> int:
     if argv[:1] and argv[0] in {"--version", "-v", "-V", "-version"}:
         print(f"filestead {__version__}")
         return 0
-    rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
+    try:
+        rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
+        _require_scheme(args.get("base-url"))
+    except UsageError:
+        _print_overview()  # As the official client does.
+        raise
     name = rest[0] if rest else "help"
     if args.help or name == "help":
-        from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
-
-        print(overview_screen(), end="")
+        _print_overview()
         return 0
     if name in SERVER_COMMANDS:
         return _run_server_command(argv)
@@ -75,9 +84,20 @@ def _dispatch(argv: list[str]) -> int:
     return _dispatch_client_command(name, rest[1:], args)
 
 
+def _require_scheme(base_url: str | None) -> None:
+    if base_url and not base_url.startswith(("http://", "https://")):
+        raise UsageError(f'--base-url "{base_url}" is missing a scheme (expected http:// or https://)')
+
+
+def _print_overview() -> None:
+    from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
+
+    print(overview_screen(), end="", flush=True)
+
+
 def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
-    if not rest or rest[0] == "help":
+    if not rest or rest[0] in HELP_WORDS:
         from filestead.cli.help import group_screen  # noqa: PLC0415 - needed only here
 
         print(group_screen(name), end="")

@@ -72,9 +72,9 @@ def members(value: Value) -> Iterator[tuple[str, Value]]:
 def format_compact(value: Value) -> str:
     """Format on one line without spaces."""
     if value.kind == "object":
-        return "{" + ",".join(f"{key}:{format_compact(item)}" for key, item in members(value)) + "}"
+        return "{" + ",".join(f"{key}:{format_compact(item)}" for key, item in members(value)) + _closing(value)
     if value.kind == "array":
-        return "[" + ",".join(map(format_compact, value.items)) + "]"
+        return "[" + ",".join(map(format_compact, value.items)) + _closing(value)
     return value.raw
 
 
@@ -82,7 +82,7 @@ def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
     """Format on several lines; `column` is the number of bytes before the value on its line."""
     if value.kind not in {"object", "array"}:
         return value.raw
-    opening, closing = "{}" if value.kind == "object" else "[]"
+    opening, closing = "{" if value.kind == "object" else "[", _closing(value)
     if not value.items:
         return opening + closing
     line = _format_on_one_line(value)
@@ -92,7 +92,12 @@ def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
     for key, item in members(value):
         lead = "  " * (depth + 1) + (f"{key}: " if key else "")
         lines.append(lead + format_indented(item, depth + 1, _byte_length(lead)))
-    return f"{opening}\n" + ",\n".join(lines) + f"\n{'  ' * depth}{closing}"
+    return f"{opening}\n" + ",\n".join(lines) + (f"\n{'  ' * depth}{closing}" if closing else "")
+
+
+def _closing(value: Value) -> str:
+    """The closing bracket; as by the official client, a value that is cut off has none."""
+    return "" if value.cut_off else "}" if value.kind == "object" else "]"
 
 
 def _format_on_one_line(value: Value) -> str | None:
@@ -102,7 +107,7 @@ def _format_on_one_line(value: Value) -> str | None:
     if value.kind != "array":
         return value.raw
     lines = [_format_on_one_line(item) for item in value.items]
-    return None if None in lines else "[" + ", ".join(line or "" for line in lines) + "]"
+    return None if None in lines else "[" + ", ".join(line or "" for line in lines) + _closing(value)
 
 
 def _byte_length(text: str) -> int:
