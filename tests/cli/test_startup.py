@@ -30,7 +30,7 @@ HEAVY = (
     "numpy",
     "Stemmer",
 )
-SELDOM = ("yaml", "pygjson")
+SELDOM = ("yaml",)
 RUN = "import sys; sys.argv[0] = 'filestead'; from filestead.cli.main import run; code = run(sys.argv[1:]); "
 LOADED = RUN + "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
 
@@ -97,7 +97,6 @@ def test_a_command_loads_the_table_of_its_group_only(cli: CommandLine) -> None:
 @pytest.mark.usefixtures("file_id")  # an empty list has nothing to transform
 def test_what_is_loaded_where_it_is_needed(cli: CommandLine) -> None:
     assert "yaml" in loaded(cli, "files", "list", "--format", "yaml", stdin=b"{limit: 1}")
-    assert "pygjson" in loaded(cli, "files", "list", "--transform", "id")
 
 
 def processor_seconds(*command: "str | Path", cli: CommandLine) -> float:
@@ -156,7 +155,7 @@ main()
 @pytest.fixture(scope="module")
 def allowed() -> str:
     modules = base_modules()
-    assert {"filestead", "httpx2", "msgspec", "yaml", "rich", "pygjson"} <= modules
+    assert {"filestead", "httpx2", "msgspec", "yaml", "rich"} <= modules
     assert modules.isdisjoint({"sqlalchemy", "starlette", "cyclopts", "uvicorn"})
     return json.dumps(sorted(modules))
 

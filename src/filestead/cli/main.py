@@ -8,7 +8,7 @@ import importlib
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from filestead import __version__
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
@@ -24,6 +24,9 @@ from filestead.cli.command_names import (
 )
 from filestead.cli.errors import CommandError, UnknownCommand, UsageError
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
+
+if TYPE_CHECKING:
+    from filestead.cli.client.output import Output
 
 EXIT_FAILURE = 1
 EXIT_UNKNOWN_COMMAND = 3
@@ -131,7 +134,7 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
         print(error, file=sys.stderr)
         error_hints.print_hint(error_hints.for_status(error, args))
         if error.error is not None:
-            Output(args, "").print_error(error.error)
+            _print_error_object(Output(args, ""), error.error)
     except BrokenPipeError:
         raise  # Not a failure of a file.
     except OSError as error:
@@ -151,6 +154,14 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
     else:
         return 0
     return EXIT_FAILURE
+
+
+def _print_error_object(output: "Output", text: str) -> None:
+    try:
+        output.print_error(text)
+    except (CommandError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        print(f"filestead: the error object cannot be displayed: {reason}", file=sys.stderr)
 
 
 def _run_server_command(argv: list[str]) -> int:

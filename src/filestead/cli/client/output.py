@@ -66,7 +66,7 @@ class Output:
     def print_error(self, text: str) -> None:
         """Print the error object of a response, to standard output as the official client does."""
         formatter = _Formatter(self._error_format.lower(), "Error", unquoted=False, terminal=self.terminal)
-        write(formatter.format(_transform(text, self._error_transform)))
+        write(formatter.format(_transform(text, self._error_transform, "--transform-error")))
 
     def _format_result(self, text: str) -> str:
         formatter = _Formatter(self._format.lower(), self._title, unquoted=self._unquoted, terminal=self.terminal)
@@ -139,7 +139,7 @@ def _require_whole(value: json_text.Value | None) -> None:
         raise CommandError("the response is cut off: its JSON ends too early; try again")
 
 
-def _transform(text: str, path: str) -> str:
+def _transform(text: str, path: str, flag: str = "--transform") -> str:
     """The value at the GJSON path; the whole text if there is none. Raises `CommandError` for an unsupported path."""
     if not path:
         return text
@@ -148,7 +148,7 @@ def _transform(text: str, path: str) -> str:
     try:
         found = gjson.select(text, path)
     except gjson.UnsupportedPath as error:
-        raise CommandError(f"--transform: {error}") from None
+        raise CommandError(f"{flag}: {error}") from None
     return text if found is None else found
 
 

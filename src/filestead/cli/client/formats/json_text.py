@@ -4,6 +4,7 @@ The layout is that of the official command line: two-space indents; an array wit
 line has at most 79 bytes up to its closing bracket.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,6 +68,52 @@ def unquote(raw: str) -> str:
 def members(value: Value) -> Iterator[tuple[str, Value]]:
     """The raw name (empty in an array) and value of each item."""
     return zip(value.keys or [""] * len(value.items), value.items, strict=True)
+
+
+def member_text(text: str, name: str) -> str | None:
+    """The text of the first member of that name of an object, with its spaces; None if there is none."""
+    text = from_first_value(text)
+    if not text.startswith("{"):
+        return None
+    return next((value for key, value in entries(text) if unquote(key) == name), None)
+
+
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """The raw name (empty in an array) and the text of each item of an object or array, even if that is cut off."""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    named = next(tokens)[1] == "{"
+    for token in tokens:
+        if token[1] in {"}", "]"}:
+            return
+        if token[1] in {",", ":"}:
+            continue
+        key = token[0].lstrip() if named else ""
+        value = next((other for other in tokens if other[1] != ":"), None) if named else token
+        if value is None:
+            return
+        yield key, text[_start(value) : _end(value, tokens)]
+
+
+def sequence(text: str) -> Iterator[str]:
+    """The texts of the values that stand one behind another, as in JSON Lines."""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    for token in tokens:
+        if token[1] not in {",", ":", "}", "]"}:
+            yield text[_start(token) : _end(token, tokens)]
+
+
+def _start(token: re.Match[str]) -> int:
+    return token.end() - len(token[0].lstrip())
+
+
+def _end(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> int | None:
+    """Where the value ends that begins with a token; None if the text ends before it does."""
+    depth = 0
+    for token in itertools.chain([first], tokens):
+        depth += (token[1] in {"{", "["}) - (token[1] in {"}", "]"})
+        if depth <= 0:
+            return token.end()
+    return None
 
 
 def format_compact(value: Value) -> str:

@@ -22,7 +22,9 @@ _STRING = "tag:yaml.org,2002:str"
 
 
 def format_yaml(value: Value) -> str:
-    """Format a document without markers, with a final newline. Raises `ValueError` for a token that is not JSON."""
+    """Format a document without markers, with a final newline. Raises `ValueError` for what is not JSON, or cut off."""
+    if value.cut_off:
+        raise ValueError("the JSON ends too early for YAML")
     out = io.StringIO()
     emitter = _Emitter(out, allow_unicode=True, width=1 << 30)
     emitter.emit(events.StreamStartEvent())
