@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filestead.cli.client.connection import StatusError, open_session
 from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.grammar.sniffing import guess_extension, is_text
 from filestead.cli.client.operations import resolve_args
-from filestead.cli.client.sniffing import guess_extension, is_text
 from filestead.cli.errors import CommandError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.cli.terminal.streams import write, write_bytes
