@@ -84,6 +84,32 @@ def test_objects_of_any_media_type(
     assert run(["files", "list"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "format_", "code", "wanted"),
+    [
+        ('{"a":1} x', "json", 0, '{\n  "a": 1\n}\n'),
+        ('{"a":1} x', "jsonl", 0, '{"a":1}x\n'),
+        ('{"a":1} x', "raw", 0, '{"a":1} x\n'),
+        ('{"a":1} x', "yaml", 1, ""),
+        ('{"a":1} {"b": "c d"}\n', "jsonl", 0, '{"a":1}{"b":"c d"}\n'),
+        ('{"a":1} {"b": "c d"}\n', "yaml", 0, "a: 1\n---\nb: c d\n"),
+        ("[1 , 2] 3", "jsonl", 0, "[1,2]3\n"),
+        ("[1 , 2] 3", "yaml", 0, "- 1\n- 2\n---\n3\n"),
+        ("[1 , 2] nope", "yaml", 1, ""),
+        ("12 x", "jsonl", 0, "12\n"),
+        ("12 x", "yaml", 0, "12\n"),
+        ('"a" "b"', "yaml", 0, "a\n"),
+        ('  {"a" : 1}  \n', "jsonl", 0, '{"a":1}\n'),
+    ],
+)
+def test_what_follows_a_value(
+    stub_address: Stub, capfd: pytest.CaptureFixture[str], body: str, format_: str, code: int, wanted: str
+) -> None:
+    stub_address.responses = [(200, body)]
+    assert run(["files", "retrieve", "f", "--format", format_]) == code
+    assert capfd.readouterr().out == wanted
+
+
 def test_members_are_found_as_they_are_written() -> None:
     text = ' {"a" : {"x": 1} , "\\u0062": [ {} ], "c":2'
     assert [member_text(text, name) for name in "abcd"] == ['{"x": 1}', "[ {} ]", "2", None]

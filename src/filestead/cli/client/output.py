@@ -97,8 +97,12 @@ class _Formatter:
         if value is None:
             return "\n" if self._format == "jsonl" else ""
         if self._format == "yaml":
-            return _format_yaml(value)
-        line = json_text.format_compact(value) if self._format == "jsonl" else json_text.format_indented(value)
+            return _format_yaml(value, json_text.trailing_text(text))
+        if self._format == "jsonl":
+            # What follows is printed with it, as by the official client.
+            line = json_text.format_compact(value) + json_text.without_spaces(json_text.trailing_text(text))
+        else:
+            line = json_text.format_indented(value)
         return ColouredText(colour.add_colours(line) + "\n") if _use_colours(terminal=self._terminal) else line + "\n"
 
     def _box(self, value: json_text.Value | None) -> str:
@@ -152,11 +156,17 @@ def _transform(text: str, path: str, flag: str = "--transform") -> str:
     return text if found is None else found
 
 
-def _format_yaml(value: json_text.Value) -> str:
+def _format_yaml(value: json_text.Value, trailing: str) -> str:
     from filestead.cli.client.formats import yaml_text  # noqa: PLC0415 - needed only for this format
 
     try:
-        return yaml_text.format_yaml(value)
+        documents = [yaml_text.format_yaml(value)]
+        for text in json_text.sequence(trailing):
+            following = json_text.parse(text)
+            if following is None:
+                raise ValueError(f"the response is not JSON from {text[:20]!r} on")
+            documents.append(yaml_text.format_yaml(following))
+        return "---\n".join(documents)
     except ValueError as error:
         raise CommandError(str(error)) from None
 

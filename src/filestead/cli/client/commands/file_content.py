@@ -97,8 +97,12 @@ def save_private(chunks: Generator[Chunk, None, None], download: Download, path:
 
 
 def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
-    """Write to the named file."""
-    require_writable(path, "-o")
+    """Write to the named file. As by the official client, an error of the server comes before one of the file."""
+    try:
+        require_writable(path, "-o")
+    except CommandError:
+        next(chunks, None)
+        raise
     save_private(chunks, download, path)
     return str(path)
 

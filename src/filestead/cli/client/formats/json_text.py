@@ -70,6 +70,21 @@ def members(value: Value) -> Iterator[tuple[str, Value]]:
     return zip(value.keys or [""] * len(value.items), value.items, strict=True)
 
 
+def trailing_text(text: str) -> str:
+    """The text behind the object or array that a text begins with."""
+    text = from_first_value(text)
+    if text[:1] not in {"{", "["}:
+        return ""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    end = _end(next(tokens), tokens)
+    return "" if end is None else text[end:].strip(" \t\r\n")
+
+
+def without_spaces(text: str) -> str:
+    """A text without the spaces outside of strings."""
+    return "".join(match[0].lstrip() for match in _TOKEN.finditer(text))
+
+
 def member_text(text: str, name: str) -> str | None:
     """The text of the first member of that name of an object, with its spaces; None if there is none."""
     text = from_first_value(text)
