@@ -74,7 +74,7 @@ def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, 
 
 
 def require_writable(path: str | Path, flag: str) -> None:
-    """Raise `CommandError` if the path that a flag names cannot be written, before anything is asked of the server."""
+    """Raise `CommandError` if the path that a flag names cannot be written."""
     path = Path(path)
     if path.is_dir():
         raise CommandError(
