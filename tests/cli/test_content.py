@@ -95,7 +95,9 @@ def bound_by_modes(cli: CommandLine, *words: str) -> "subprocess.CompletedProces
     return subprocess.run(command, cwd=cli.folder, env=cli.env, capture_output=True, timeout=60, check=False)
 
 
-def test_targets_that_cannot_be_written_are_refused_after_the_errors_of_the_server(bare: CommandLine, server: Server) -> None:
+def test_targets_that_cannot_be_written_are_refused_after_the_errors_of_the_server(
+    bare: CommandLine, server: Server
+) -> None:
     folder = bare.folder
     (folder / "closed").mkdir(mode=0o555)
     (folder / "mine.txt").write_text("mine")

@@ -99,6 +99,15 @@ def test_what_is_loaded_where_it_is_needed(cli: CommandLine) -> None:
     assert "yaml" in loaded(cli, "files", "list", "--format", "yaml", stdin=b"{limit: 1}")
 
 
+@pytest.mark.parametrize(("words", "most"), [("--help", 110), ("__complete files cr", 110), ("files list", 390)])
+def test_so_many_modules_are_loaded(cli: CommandLine, words: str, most: int) -> None:
+    code = RUN + "print(len(sys.modules), file=sys.stderr)"
+    command = [sys.executable, "-c", code, *words.split()]
+    env = {**cli.env, "COMPLETION_STYLE": "bash"}
+    done = subprocess.run(command, cwd=cli.folder, env=env, capture_output=True, timeout=60, check=True)
+    assert int(done.stderr.decode().split()[-1]) <= most
+
+
 def processor_seconds(*command: "str | Path", cli: CommandLine) -> float:
     """What a program takes of the processor: all of its time on an idle machine, and not more on a busy one."""
     program = subprocess.Popen(
@@ -110,7 +119,7 @@ def processor_seconds(*command: "str | Path", cli: CommandLine) -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize(("words", "most"), [("files list --limit 1 --max-items 1", 0.250), ("--help", 0.100)])
+@pytest.mark.parametrize(("words", "most"), [("files list --limit 1 --max-items 1", 0.250), ("--help", 0.060)])
 def test_the_time_it_takes(cli: CommandLine, words: str, most: float) -> None:
     # What bare Python takes shows how slow the machine is. Other work makes some runs slow, and none fast.
     bare = min(processor_seconds(sys.executable, "-c", "pass", cli=cli) for _ in range(5))
