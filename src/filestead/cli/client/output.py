@@ -6,6 +6,7 @@ Text is printed as the server sent it, except on a terminal (see `terminal.escap
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ from filestead.cli.terminal.escaping import ColouredText, escape_controls, escap
 from filestead.cli.terminal.streams import warn, write
 
 DEFAULT_COLUMNS = 80
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Output:
@@ -50,12 +52,14 @@ class Output:
             for text in texts:
                 write(text)
             return
-        rows = shutil.get_terminal_size().lines
+        columns, rows = shutil.get_terminal_size()
         buffered: list[str] = []
+        lines = 0
         try:
             for text in texts:
                 buffered.append(text)
-                if sum(map(str.count, buffered, "\n" * len(buffered))) >= rows - 3:
+                lines += _count_lines(text, columns)
+                if lines >= rows - 3:
                     buffered, first = [], buffered
                     _print_through_pager(self._title, first, texts)
                     return
@@ -112,6 +116,16 @@ class _Formatter:
         colours = boxes.use_colours(terminal=self._terminal)
         box = boxes.draw_box(value, self._title, columns=columns, colours=colours, terminal=self._terminal)
         return ColouredText(box)
+
+
+def _count_lines(text: str, columns: int) -> int:
+    """The lines of a text on a terminal, which wraps long ones."""
+    lines = _COLOURS.sub("", text).removesuffix("\n").split("\n")
+    if all(len(line) * 2 <= columns for line in lines):
+        return len(lines)
+    from filestead.cli.client.formats.boxes import display_width  # noqa: PLC0415 - needed only for long lines
+
+    return sum(max(1, -(-display_width(line) // columns)) for line in lines)
 
 
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:

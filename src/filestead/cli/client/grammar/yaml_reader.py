@@ -21,14 +21,18 @@ class _Yaml12Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if key_node.value == "<<" and key_node.style is None and isinstance(value_node, yaml.MappingNode):
+                merged |= self.construct_mapping(value_node, deep=deep)
+                continue
             key = format_scalar(self.construct_object(key_node, deep=True))
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", key_node.start_mark)
             if key in mapping:
                 raise yaml.constructor.ConstructorError(None, None, f'duplicate key "{key}"', key_node.start_mark)
             mapping[key] = self.construct_object(value_node, deep=deep)
-        return mapping
+        return {**merged, **mapping}
 
 
 def _construct_string(loader: _Yaml12Loader, node: yaml.ScalarNode) -> str:
