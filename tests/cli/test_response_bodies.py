@@ -85,6 +85,33 @@ def test_objects_of_any_media_type(
 
 
 @pytest.mark.parametrize(
+    ("body", "code", "wanted"),
+    [
+        ("not json", 1, ""),
+        ('{"data":[{"id":nope}]}', 1, ""),
+        ('{"data":[{"id":1},]}', 1, ""),
+        ("{'data':[]}", 1, ""),
+        ('\ufeff{"data":[]}', 1, ""),
+        ('{"data":[{"id":"a\tb"}]}', 1, ""),
+        ('{"data":[1],"has_more":false} x', 0, "1\n"),
+        (' \n{"data":[{"id" : 1.0}],"has_more":false}', 0, '{"id":1.0}\n'),
+        ('{"data":{"a":1},"has_more":false}', 0, ""),
+        ('{"data":"x"}', 0, ""),
+        ('{"has_more":true}', 0, ""),
+        ("[]", 0, ""),
+        ("null", 0, ""),
+        ("12", 0, ""),
+    ],
+)
+def test_pages_of_lists(
+    stub_address: Stub, capfd: pytest.CaptureFixture[str], body: str, code: int, wanted: str
+) -> None:
+    stub_address.responses, stub_address.content_type = [(200, body)], "application/json"
+    assert run(["files", "list", "--format", "jsonl"]) == code
+    assert capfd.readouterr().out == wanted
+
+
+@pytest.mark.parametrize(
     ("body", "format_", "code", "wanted"),
     [
         ('{"a":1} x', "json", 0, '{\n  "a": 1\n}\n'),

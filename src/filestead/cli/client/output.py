@@ -5,6 +5,7 @@ Text is printed as the server sent it, except on a terminal (see `terminal.escap
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -131,10 +132,14 @@ def _count_lines(text: str, columns: int) -> int:
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
     """The items of a list page, and whether more may follow: only a literal `false` ends a list.
 
-    Raises `CommandError` if the text is cut off.
+    Raises `CommandError` if the text is cut off or not JSON.
     """
     page = json_text.parse(text)
     _require_whole(page)
+    try:
+        json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"the response is not JSON: {error}") from None
     found = {json_text.unquote(key): item for key, item in json_text.members(page)} if page and page.keys else {}
     data = found.get("data")
     more = found.get("has_more")
