@@ -54,3 +54,6 @@ SERVER_COMMANDS = {
 """Their flags and help are in `admin/`, which is imported only to run them: it requires the server libraries."""
 
 SHELL_COMMANDS = {"completion": "Print the completion script for bash, zsh or fish"}
+
+HELP_WORDS = ("help", "h")
+"""The commands of every group that show its help screen."""

@@ -87,7 +87,7 @@ client commands on one page.
   no valid settings.
 - `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
 - `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
-  when it is whole; a target that cannot be written is refused before anything is asked of the server.
+  when it is whole.
 - The words on standard error are ours, name the request id, and say what to do.
 - `files create` refuses a purpose that is a misspelling of a known one before anything is sent (`--any-purpose` sends
   it all the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename`
