@@ -145,7 +145,7 @@ def test_the_largest_upload_and_the_setting(server: Server, tmp_path: Path) -> N
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def test_parts_are_joined_in_the_listed_order_whatever_the_order_of_arrival(server: Server) -> None:
+def test_case_47_parts_are_joined_in_the_listed_order_whatever_the_order_of_arrival(server: Server) -> None:
     contents = [bytes([number]) * (100_000 + number) for number in range(12)]
     upload = create_upload(server.client, sum(map(len, contents)))
     with ThreadPoolExecutor(6) as threads:
@@ -223,7 +223,7 @@ def test_forms_of_parts_that_are_refused(server: Server, form: dict[str, Any], t
     )
 
 
-def test_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
+def test_case_49_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
     upload = create_upload(server.client, 8)
     first = add_part(server.client, upload["id"], b"head")
     last = add_part(server.client, upload["id"], b"tail")
@@ -302,7 +302,7 @@ def test_a_part_with_an_idempotency_key_is_stored_once_however_often_it_is_sent(
 # --- complete -------------------------------------------------------------------------------------------------------
 
 
-def test_complete_twice_gives_one_file(server: Server) -> None:
+def test_case_48_complete_twice_gives_one_file(server: Server) -> None:
     upload = create_upload(server.client, 2)
     parts = [add_part(server.client, upload["id"], each) for each in (b"a", b"b")]
     first, again = (send_complete(server.client, upload["id"], parts) for _ in range(2))
@@ -341,6 +341,25 @@ def test_lists_of_parts_that_are_refused_leave_the_upload_pending(server: Server
     ):
         assert error(server.client.post(f"/uploads/{upload['id']}/complete", json=body))["param"] == param
     assert send_complete(server.client, upload["id"], [b, a]).status_code == 200
+
+
+def test_case_50_what_is_refused_leaves_the_upload_pending(server: Server) -> None:
+    upload = create_upload(server.client, 8)
+    a = add_part(server.client, upload["id"], b"head")
+    b = add_part(server.client, upload["id"], b"tai")
+    refusals = [
+        (send_part(server.client, upload["id"], b"l, and more"), "data"),
+        (send_complete(server.client, upload["id"], [a, b]), "part_ids"),
+        (send_complete(server.client, upload["id"], [a, b, "part_x"]), "part_ids"),
+    ]
+    c = add_part(server.client, upload["id"], b"l")
+    wrong = hashlib.md5(b"headlait").hexdigest()
+    refusals.append((send_complete(server.client, upload["id"], [a, b, c], md5=wrong), "md5"))
+    assert [error(response)["param"] for response, _ in refusals] == [param for _, param in refusals]
+    assert server.place.sql("SELECT status FROM uploads WHERE id = ?", upload["id"]) == [("pending",)]
+    right = hashlib.md5(b"headtail").hexdigest()
+    file = send_complete(server.client, upload["id"], [a, b, c], md5=right).json()["file"]
+    assert content(server, file["id"]) == b"headtail"
 
 
 @pytest.mark.parametrize("form", ["hex", "HEX", "base64"])
@@ -426,7 +445,7 @@ def test_an_upload_of_another_project_does_not_exist(server: Server) -> None:
     assert send_complete(server.client, upload["id"], [part]).status_code == 200
 
 
-def test_an_hour_old_upload_is_expired_and_its_quota_is_free(tmp_path: Path) -> None:
+def test_case_51_an_hour_old_upload_is_expired_and_its_quota_is_free(tmp_path: Path) -> None:
     with Server(tmp_path / "data", project_quota_bytes=100, sweep_seconds=0.1) as server:
         upload = create_upload(server.client, 100)
         part = add_part(server.client, upload["id"], b"x" * 100)
