@@ -347,13 +347,14 @@ def test_case_46_upload_file_chunked_of_300_mb(client: OpenAI, tmp_path: Path) -
     client.files.delete(upload.file.id)
 
 
+@pytest.mark.parametrize("fault", [Fault(drop_response=True), Fault(cut_upload=10)], ids=["response", "request"])
 @pytest.mark.parametrize("lost", [1, 2, 3])
-def test_case_49_the_response_to_a_part_is_lost(server: Server, lost: int) -> None:
-    """With equal parts before it: the client lists an id twice if it gets one that it has."""
+def test_case_49_a_part_is_sent_again(server: Server, lost: int, fault: Fault) -> None:
+    """Two parts are equal: the client lists an id twice if it gets one that it has."""
     content = bytes(600) + b"the last"
     options: dict[str, Any] = {"filename": "a.txt", "bytes": 608, "mime_type": "pdf", "purpose": "user_data"}
     with (
-        Proxy(server.port, [Fault()] * lost + [Fault(drop_response=True)]) as proxy,
+        Proxy(server.port, [Fault()] * lost + [fault]) as proxy,
         OpenAI(base_url=proxy.base_url, api_key=server.key) as client,
     ):
         upload = client.uploads.upload_file_chunked(file=content, part_size=300, **options)
