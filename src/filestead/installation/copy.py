@@ -60,8 +60,13 @@ class Copied:
     skipped: int = 0
 
 
-async def copy(source: Backends, target: Backends, *, progress: Progress = lambda done, total: None) -> Copied:
-    """Make the target equal to the source. Neither may be served. Raises `CopyFailed`, `CannotStart`."""
+async def copy(
+    source: Backends, target: Backends, *, contents: bool = True, progress: Progress = lambda done, total: None
+) -> Copied:
+    """Make the target equal to the source. Neither may be served. Raises `CopyFailed`, `CannotStart`.
+
+    Without `contents` only rows are copied: the caller stores the blobs that they name.
+    """
     gone = await _deleted_since(source, target)
     for table in TABLES_BEFORE_FILES:
         await _copy_table(source, target, table)
@@ -69,9 +74,9 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     total = await _total(source)
     after: Row | None = None
     while page := await source.tables.files(after, PAGE):
-        await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
+        await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total), contents=contents)
         after = page[-1]
-    await _copy_resources(source, target)
+    await _copy_resources(source, target, contents=contents)
     await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
@@ -117,7 +122,7 @@ async def _copy_table(source: Backends, target: Backends, table: str) -> None:
         await target.tables.write(table, page)
 
 
-async def _copy_resources(source: Backends, target: Backends) -> None:
+async def _copy_resources(source: Backends, target: Backends, *, contents: bool) -> None:
     """Copy rows of vector stores, batches and jobs anew: they may have changed in any way since the last copy.
 
     Claims of jobs are not copied: no worker runs, so that they are due.
@@ -134,7 +139,7 @@ async def _copy_resources(source: Backends, target: Backends) -> None:
             elif table == "vector_store_chunks":
                 await _record_detached(target, page)
             elif table == "batches":
-                await _copy_inputs(source, target, page)
+                await _copy_inputs(source, target, page, contents=contents)
             await target.tables.write(table, page)
     await _copy_vectors(source, target)
 
@@ -163,7 +168,7 @@ async def _record_detached(target: Backends, chunks: list[Row]) -> None:
         await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
 
 
-async def _copy_inputs(source: Backends, target: Backends, batches: list[Row]) -> None:
+async def _copy_inputs(source: Backends, target: Backends, batches: list[Row], *, contents: bool) -> None:
     """Copy the inputs of batches whose files were deleted meanwhile: no file has them any more."""
     for batch in batches:
         key = batch["input_blob_key"]
@@ -176,7 +181,7 @@ async def _copy_inputs(source: Backends, target: Backends, batches: list[Row]) -
         rows = [{"blob_key": each, "project_id": project_id} for each in keys]
         await target.tables.register_pending_blobs(rows, lease_seconds=LEASE_SECONDS)
         await target.tables.write_parts(_rows_of_parts(key, parts))
-        for part in content:
+        for part in content if contents else ():
             if await target.blobs.size(part.blob_key) != part.bytes:
                 await target.blobs.delete(part.blob_key)
                 blob = _Blob(batch["input_file_id"], project_id, part)
@@ -208,7 +213,13 @@ class _Blob:
 
 
 async def _copy_page(
-    source: Backends, target: Backends, page: list[Row], copied: Copied, report: Callable[[], None]
+    source: Backends,
+    target: Backends,
+    page: list[Row],
+    copied: Copied,
+    report: Callable[[], None],
+    *,
+    contents: bool,
 ) -> None:
     parts = {row["blob_key"]: await _content_of(source, row) for row in page}
     found = {
@@ -219,6 +230,8 @@ async def _copy_page(
 
     async def is_there(blob: _Blob) -> bool:
         key = blob.content.blob_key
+        if not contents:
+            return True
         async with slots:
             return states.get(key) is BlobState.LIVE and await target.blobs.size(key) == blob.content.bytes
 
