@@ -1,5 +1,6 @@
 """`filestead copy`, run as a user runs it: from a data directory to PostgreSQL and S3, back, and to another directory."""
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.util
@@ -171,6 +172,19 @@ def test_copying_again_replaces_vector_stores(short_way: Way) -> None:
         found = server.client.post(f"/vector_stores/{first}/search", json={"query": "text"}).json()["data"]
         assert {result["filename"] for result in found} == {"1.txt", "2.txt"}
         assert server.client.get(f"/vector_stores/{gone}").status_code == 404
+
+
+def test_the_index_of_a_detached_file_that_no_sweep_has_deleted_yet_is_copied(short_way: Way) -> None:
+    source, target = short_way
+    with source.serve() as server:
+        ids = [server.upload(f"text {number}".encode(), name=f"{number}.txt")["id"] for number in range(3)]
+        store = searchable(server, ids)
+    (project,) = {row["project_id"] for row in source.rows()["vector_stores"]}
+    with source.backends() as opened:
+        asyncio.run(opened.vector_stores.detach(project, store, ids[0]))
+        assert asyncio.run(opened.tables.rows("detached_files", None, 10))
+    assert copy(source, target).returncode == 0
+    assert_same(source, target)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="wordllama is not installed")

@@ -137,7 +137,7 @@ async def _copy_resources(source: Backends, target: Backends, *, contents: bool)
             if table == "jobs":
                 page = [row | {"token": None, "due_us": row["created_us"]} if row["token"] else row for row in page]
             elif table == "vector_store_chunks":
-                await _record_detached(target, page)
+                await _record_detached(source, target, page)
             elif table == "batches":
                 await _copy_inputs(source, target, page, contents=contents)
             await target.tables.write(table, page)
@@ -160,12 +160,18 @@ async def _copy_vectors(source: Backends, target: Backends) -> None:
             await target.vector_copier.write(page, encode)
 
 
-async def _record_detached(target: Backends, chunks: list[Row]) -> None:
+async def _record_detached(source: Backends, target: Backends, chunks: list[Row]) -> None:
     """Let a sweep of the target delete chunks whose files are not attached there: the source has not swept them yet."""
-    wanted = {split_part_id(row["id"])[0] for row in chunks}
-    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in sorted(wanted)])
-    if detached := wanted - {row["seq"] for row in rows}:
-        await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
+    wanted = sorted({split_part_id(row["id"])[0] for row in chunks})
+    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in wanted])
+    attached = {row["seq"] for row in rows}
+    detached: list[Row] = [
+        {"attachment": number, "project_id": None, "usage_bytes": 0} for number in wanted if number not in attached
+    ]
+    if detached:
+        recorded = await source.tables.matching_rows("detached_files", detached)  # with what is in the quota until then
+        known = {row["attachment"]: row for row in recorded}
+        await target.tables.write("detached_files", [known.get(row["attachment"], row) for row in detached])
 
 
 async def _copy_inputs(source: Backends, target: Backends, batches: list[Row], *, contents: bool) -> None:
