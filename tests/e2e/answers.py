@@ -665,6 +665,7 @@ ANY_IDS = {
     "upload_id": "upload_x",
     "project_id": "proj_x",
     "key_id": "key_x",
+    "service_account_id": "user-x",
 }
 
 
