@@ -139,6 +139,37 @@ def test_an_expiry_is_sent(opened: Open, server: Server, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not HAS_PARTS, reason="this server has no uploads in parts")
+def test_parts_that_have_arrived_are_not_sent_again_after_the_page_was_loaded_anew(
+    opened: Open, server: Server, tmp_path: Path
+) -> None:
+    path = random_file(tmp_path, "reloaded.bin", 80 * MB)
+    with Proxy(server.port) as proxy:
+        page = opened(expected=LOST, at=proxy.base_url.removesuffix("/v1"))
+        limit_rate(page, 40 * MB)
+        choose(page, path)
+        page.wait("Object.values(sessionStorage).some((text) => Object.keys(JSON.parse(text).parts ?? {}).length >= 2)")
+        page.call("Page.setBypassCSP", enabled=True)  # so that nothing asks whether to leave the page
+        page.run("window.addEventListener('beforeunload', (event) => event.stopImmediatePropagation(), true)")
+        page.reload()
+        page.wait_for(".views")
+        limit_rate(page, -1)
+        arrived = int(
+            page.run(
+                "Math.max(...Object.values(sessionStorage).map((text) => { try { return Object.keys(JSON.parse(text).parts).length }"
+                " catch { return 0 } }))"
+            )
+        )
+        before = len(proxy.seen)
+        choose(page, path)
+        page.wait_for(".upload .status", "done", seconds=60)
+        again = [seen.target.rpartition("/")[2] for seen in proxy.seen[before:] if seen.method == "POST"]
+    assert 2 <= arrived < 5
+    assert sorted(again) == ["complete", *["parts"] * (5 - arrived)]
+    (file,) = stored(server, "reloaded.bin")
+    assert server.client.get(f"/files/{file['id']}/content").content == path.read_bytes()
+
+
+@pytest.mark.skipif(not HAS_PARTS, reason="this server has no uploads in parts")
 def test_600_mb_arrive_in_parts_over_a_connection_that_is_cut(opened: Open, server: Server, tmp_path: Path) -> None:
     path = random_file(tmp_path, "large.bin", 600 * MB)
     with Proxy(server.port) as proxy:
