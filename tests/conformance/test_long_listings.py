@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 RARE_EVERY = 400
 """Of so many files, one has the purpose `batch`."""
 LIMIT = 50
-MAX_SECONDS = 0.05
+MAX_SECONDS = 0.25
 ROWS_AT_ONCE = 10_000
 SORT = {"sqlite": "TEMP B-TREE", "postgresql": "Sort"}
 BEHIND_CURSOR = {"sqlite": r"created_at<\?", "postgresql": r"Index Cond: .*ROW\(created_at, seq\) <"}
@@ -39,7 +39,7 @@ async def fill(rows: Rows, count: int) -> str:
         await rows.run(
             "INSERT INTO files (id, project_id, filename, purpose, bytes, created_at, status, sha256, blob_key) "
             f"{numbers} SELECT 'file-' || i, '{project}', 'a', "
-            f"CASE i % {RARE_EVERY} WHEN 0 THEN 'batch' ELSE 'user_data' END, "
+            f"CASE i - i / {RARE_EVERY} * {RARE_EVERY} WHEN 0 THEN 'batch' ELSE 'user_data' END, "
             "1, 1600000000 + i / 4, 'processed', '', 'b' || i FROM n"
         )
     if rows.database.dialect.name == "postgresql":

@@ -14,6 +14,11 @@ from tests.support.servers import Server
 HAS_PARTS = any(operation.path == "/v1/uploads" for operation in OPERATIONS)
 MB = 1_000_000
 LOST = ("net::ERR_",)
+ARRIVED = (
+    "Math.max(0, ...Object.entries(sessionStorage).filter(([name]) => name.startsWith('filestead.upload.'))"
+    ".map(([, text]) => Object.keys(JSON.parse(text).parts).length))"
+)
+"""How many parts the tab remembers."""
 
 
 def choose(page: Page, *paths: Path, purpose: str | None = None) -> None:
@@ -147,18 +152,12 @@ def test_parts_that_have_arrived_are_not_sent_again_after_the_page_was_loaded_an
         page = opened(expected=LOST, at=proxy.base_url.removesuffix("/v1"))
         limit_rate(page, 40 * MB)
         choose(page, path)
-        page.wait("Object.values(sessionStorage).some((text) => Object.keys(JSON.parse(text).parts ?? {}).length >= 2)")
-        page.call("Page.setBypassCSP", enabled=True)  # so that nothing asks whether to leave the page
-        page.run("window.addEventListener('beforeunload', (event) => event.stopImmediatePropagation(), true)")
+        page.wait(f"{ARRIVED} >= 2")
+        page.run("Event.prototype.preventDefault = () => {}")  # so that nothing asks whether to leave the page
         page.reload()
         page.wait_for(".views")
         limit_rate(page, -1)
-        arrived = int(
-            page.run(
-                "Math.max(...Object.values(sessionStorage).map((text) => { try { return Object.keys(JSON.parse(text).parts).length }"
-                " catch { return 0 } }))"
-            )
-        )
+        arrived = int(page.run(ARRIVED))
         before = len(proxy.seen)
         choose(page, path)
         page.wait_for(".upload .status", "done", seconds=60)
