@@ -86,6 +86,7 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.FileCorrupt("file-x"), 500, None, "file_corrupt", "The stored content of file-x is corrupt"),
     (errors.ProjectNotFound("p"), 404, "project_id", None, "No project found with id 'p'."),
     (errors.ProjectExists("p"), 409, "name", "project_exists", "The organization has a project named 'p'"),
+    (errors.ServiceAccountNotFound("u"), 404, "service_account_id", None, "No service account found with id 'u'."),
     (errors.KeyNotFound("k"), 404, "key_id", None, "No API key found with id 'k'."),
     (errors.BadName("user", "", "is empty"), 400, "name", "invalid_value", "Invalid 'name': the user name '' is empty"),
     (errors.CannotStart("k"), 500, None, None, "The server had an error"),

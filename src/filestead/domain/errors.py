@@ -577,6 +577,14 @@ class KeyNotFound(DomainError):
         self.key_id = key_id
 
 
+class ServiceAccountNotFound(DomainError):
+    """No service account of the project has this id: it has no key there."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(f"there is no service account {account_id}")
+        self.account_id = account_id
+
+
 class BadName(DomainError):
     """Invalid name of an organization, project or user."""
 

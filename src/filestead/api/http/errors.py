@@ -448,6 +448,9 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         headers=NO_RETRY,
     ),
     errors.KeyNotFound: lambda error: ErrorResponse(404, f"No API key found with id '{error.key_id}'.", "key_id"),
+    errors.ServiceAccountNotFound: lambda error: ErrorResponse(
+        404, f"No service account found with id '{error.account_id}'.", "service_account_id"
+    ),
     errors.BadName: lambda error: ErrorResponse(400, f"Invalid 'name': {error}.", "name", "invalid_value"),
     errors.CannotStart: lambda _: INTERNAL_ERROR,
 }
