@@ -206,6 +206,13 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def recount(manifest: Path) -> None:
+    """Change what nothing but the digest of the manifest protects."""
+    text = manifest.read_text()
+    assert '"files": 3' in text
+    manifest.write_text(text.replace('"files": 3', '"files": 4'))
+
+
 def swap(backup: Path) -> None:
     one, other, *_ = sorted(blobs(backup))
     content = one.read_bytes()
@@ -228,6 +235,7 @@ def blobs(backup: Path) -> list[Path]:
         pytest.param(lambda backup: flip(backup / "filestead.db"), id="a bit of the database"),
         pytest.param(lambda backup: (backup / "filestead.db").unlink(), id="no database"),
         pytest.param(lambda backup: flip(backup / "manifest.json"), id="a bit of the manifest"),
+        pytest.param(lambda backup: recount(backup / "manifest.json"), id="a count of the manifest"),
         pytest.param(lambda backup: flip(backup / "COMPLETE"), id="a bit of the marker"),
         pytest.param(lambda backup: (backup / "COMPLETE").unlink(), id="no marker"),
     ],
