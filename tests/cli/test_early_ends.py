@@ -3,11 +3,12 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from filestead.cli.client.grammar.model import ParsedArgs
-from filestead.cli.client.output import Output, parse_page
+from filestead.cli.client.output import Output, _count_lines, parse_page
 from filestead.cli.errors import CommandError
 from tests.cli.commandline import CommandLine
 from tests.cli.stub import Stub
@@ -102,8 +103,45 @@ def test_a_pager_that_fails(stubbed: CommandLine, stub: Stub, code: str, status:
     assert done.err == (message if status else "")
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a\nb\n", 2),
+        ("\n", 1),
+        ("x" * 40 + "\n", 1),
+        ("x" * 41 + "\n", 2),
+        ("x" * 81 + "\ny\n", 4),
+        ("文" * 20 + "\n", 1),
+        ("文" * 21 + "\n", 2),
+        ("\x1b[1m" + "x" * 40 + "\x1b[0m\n", 1),
+        ("a\u2028b\n", 1),
+    ],
+)
+def test_lines_of_a_terminal_are_counted_with_those_that_it_wraps(text: str, lines: int) -> None:
+    assert _count_lines(text, 40) == lines
+
+
+def test_a_list_of_few_long_lines_is_paged(stubbed: CommandLine, stub: Stub) -> None:
+    items = ",".join(f'{{"id":"file-{n}","text":"{"x" * 60}"}}' for n in range(3))
+    for rows, pages in ((9, b"paged"), (10, b"")):
+        stub.responses = [(200, f'{{"data":[{items}],"has_more":false}}')]
+        done = stubbed.on_terminal(
+            "files", "list", "--format", "jsonl", rows=rows, columns=50, env={"PAGER": pager(stubbed, "echo paged")}
+        )
+        assert done.data.startswith(pages or b"\x1b") and done.code == 0
+
+
 def test_a_list_that_fails_behind_a_pager(stubbed: CommandLine, stub: Stub) -> None:
     stub.responses = [(200, PAGE.replace("false", "true")), (400, '{"error":{"message":"no"}}')]
     done = stubbed.on_terminal("files", "list", rows=10, env={"PAGER": pager(stubbed, "cat >/dev/null; exit 3")})
     assert done.code == 1, "the reason is not the pager"
     assert "400" in done.err and "pager" not in done.err
+
+
+def test_a_command_that_has_used_an_object_store_ends_at_once() -> None:
+    """The end of the interpreter and the threads of the driver abort each other now and then; `abort` stands for it."""
+    pytest.importorskip("obstore")
+    code = "import atexit, obstore, os, sys; from filestead.cli.main import main; atexit.register(os.abort); main()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("filestead ")

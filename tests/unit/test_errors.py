@@ -45,6 +45,7 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.PartTooLarge(5), 400, "data", None, "Invalid 'data': the part is larger than the maximum of 5 bytes."),
     (errors.TooManyParts(5), 400, "data", None, "The upload has 5 parts already"),
     (errors.UploadOverflow("upload_x", 9, 5), 400, "data", None, "Invalid 'data': the parts of upload_x would have more than the 9 bytes"),
+    (errors.PartKeyReused("part_x"), 400, "Idempotency-Key", "idempotency_key_reused", "This Idempotency-Key was already used for a part with other bytes (part_x); nothing was stored."),
     (errors.PartNotFound("upload_x", "part_x"), 400, "part_ids", None, "Invalid 'part_ids': no part 'part_x' in upload_x."),
     (errors.PartRepeated("part_x"), 400, "part_ids", None, "Invalid 'part_ids': the part 'part_x' is listed more than once."),
     (errors.PartsDoNotAddUp(5, 9), 400, "part_ids", None, "Invalid 'part_ids': the listed parts have 5 bytes in total, but the upload was created with 'bytes' 9."),

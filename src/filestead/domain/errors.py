@@ -199,6 +199,14 @@ class TooManyParts(DomainError):
         self.limit = limit
 
 
+class PartKeyReused(DomainError):
+    """The idempotency key was used for other bytes, which became the part `part_id`."""
+
+    def __init__(self, part_id: str) -> None:
+        super().__init__(f"the idempotency key belongs to {part_id}")
+        self.part_id = part_id
+
+
 class UploadOverflow(DomainError):
     """With this part the upload would have more than the `declared` bytes; it has `received`."""
 

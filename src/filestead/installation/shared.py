@@ -22,7 +22,10 @@ from filestead.domain.errors import CannotStart, DomainError
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS, LOCAL_MODEL
 from filestead.installation.backends import Backends, build_backends, new_id
+from filestead.installation.copy import copy
+from filestead.installation.embedded import EmbeddedInstallation
 from filestead.installation.keys import create_initial_key
+from filestead.installation.scrub_state import SCRUB_STATE
 from filestead.settings import Settings, aws_environment
 
 if TYPE_CHECKING:
@@ -136,11 +139,31 @@ class SharedInstallation:
         self._check()
         return self.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)
 
+    async def snapshot_rows(self, directory: Path) -> None:
+        """Write the rows as of now into a data directory without contents, or what has changed since the last call.
+
+        Uploads in parts that are in progress are left out.
+        """
+        local = {"data_dir": directory, "database_url": None, "blob_url": None}
+        place = EmbeddedInstallation(self._settings.model_copy(update=local))
+        with (
+            place.prepare(),
+            _postgres_module("snapshot").open_snapshot(self._url) as database,
+            contextlib.closing(build_backends(self._settings, database, self._blobs())) as source,
+            contextlib.closing(place.open()) as target,
+        ):
+            await copy(source, target, contents=False)
+
     def _blobs(self, observer: Observer = UNOBSERVED) -> "LocalBlobs | S3Blobs":
         settings = self._settings
         if settings.blob_url is None:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes), observer=observer)
+            return LocalBlobs(
+                settings.data_dir,
+                reserve_bytes=int(settings.reserve_bytes),
+                neighbours={SCRUB_STATE},
+                observer=observer,
+            )
         return open_blob_store(
             settings.blob_url,
             endpoint=settings.s3_endpoint,
