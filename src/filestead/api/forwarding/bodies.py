@@ -9,6 +9,7 @@ import msgspec
 
 from filestead.api.forwarding.form_fields import FormFields
 from filestead.api.http.body import BodyReadLimits, read_body
+from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.messages import Request
 from filestead.domain.jsonl.lines import without_lone_surrogates
@@ -20,6 +21,8 @@ MAX_HELD_BYTES = 32 * MIB
 """Of an upload whose model is not known yet; recordings have at most 25 MB at the hosted service."""
 MAX_BUFFERED_BYTES = 256 * MIB
 """Of all bodies that one process holds."""
+MAX_BUFFERED_BYTES_OF_PROJECT = 192 * MIB
+"""The rest is left to others: at least one body of the largest size."""
 GROUP_BYTES = 1024
 """Requests that begin with the same bytes are sent to the same one of equal servers."""
 
@@ -41,34 +44,16 @@ class _Members(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Members).decode
 
 
-class BodyMemory:
-    """Counts the bytes of bodies that a process holds."""
-
-    def __init__(self, limit: int = MAX_BUFFERED_BYTES) -> None:
-        self._left = limit
-
-    def take(self, size: int) -> None:
-        """Count bytes. Raises `ApiError` (503) if there are too many."""
-        if size > self._left:
-            raise ApiError(
-                ErrorResponse(
-                    503,
-                    "The server holds too many large requests at the moment. Please try again in a moment.",
-                    code="server_busy",
-                    type="server_error",
-                    headers={"retry-after": "1"},
-                )
-            )
-        self._left -= size
-
-    def give_back(self, size: int) -> None:
-        """Undo `take`."""
-        self._left += size
+def body_memory() -> ProjectShares:
+    """Count the bytes of bodies that a process holds."""
+    return ProjectShares(
+        MAX_BUFFERED_BYTES, MAX_BUFFERED_BYTES_OF_PROJECT, "Too many bytes of requests to models at a time"
+    )
 
 
 @dataclass(slots=True)
 class Body:
-    """A body that is held, or the parts of one that is still read; the caller calls `memory.give_back(held)`."""
+    """A body that is held, or the parts of one that is still read; the caller gives `held` back to the memory."""
 
     model: str | None
     content: bytes | AsyncIterator[bytes]
@@ -83,8 +68,11 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def read_json(request: Request, limits: BodyReadLimits, memory: BodyMemory) -> Body:
-    """Read a body of JSON. Raises `ApiError`: 413 if it is too large, 400 if it is no object, or names a server."""
+async def read_json(request: Request, limits: BodyReadLimits, memory: ProjectShares, project_id: str) -> Body:
+    """Read a body of JSON.
+
+    Raises `ApiError`: 413 if it is too large, 400 if it is no object or names a server, 429 or 503 as `memory` does.
+    """
     data = bytearray()
     held = 0
     try:
@@ -92,13 +80,13 @@ async def read_json(request: Request, limits: BodyReadLimits, memory: BodyMemory
             async for chunk in chunks:
                 if held + len(chunk) > MAX_JSON_BYTES:
                     raise too_large(MAX_JSON_BYTES)
-                memory.take(len(chunk))
+                memory.take(project_id, len(chunk))
                 held += len(chunk)
                 data += chunk
         content = bytes(data)
         members = _members(content)
     except BaseException:
-        memory.give_back(held)
+        memory.give_back(project_id, held)
         raise
     return Body(members.model, content, len(content), held, content[:GROUP_BYTES], members.previous_response_id)
 
@@ -132,7 +120,9 @@ def forbidden(name: str) -> ApiError:
     )
 
 
-async def read_form(request: Request, limits: BodyReadLimits, memory: BodyMemory, *, needs_model: bool) -> Body:
+async def read_form(
+    request: Request, limits: BodyReadLimits, memory: ProjectShares, project_id: str, *, needs_model: bool
+) -> Body:
     """Begin to read an upload; its parts are read while they are sent on.
 
     If the choice of the server needs the model, the upload is held until the model comes, which may be after the file.
@@ -148,12 +138,12 @@ async def read_form(request: Request, limits: BodyReadLimits, memory: BodyMemory
                 break
             if size + len(chunk) > MAX_HELD_BYTES:
                 raise bad_request(f"The field 'model' must come within the first {MAX_HELD_BYTES} bytes.", "model")
-            memory.take(len(chunk))
+            memory.take(project_id, len(chunk))
             size += len(chunk)
             held.append(chunk)
             _feed(fields, chunk)
     except BaseException:
-        memory.give_back(size)
+        memory.give_back(project_id, size)
         raise
     length = request.headers.get("content-length")
     return Body(fields.model, _rest(held, chunks, fields), None if length is None else int(length), size)

@@ -30,21 +30,30 @@ NoteId = Callable[[str], None]
 class Relay(Response):
     """Opens the exchange with the model server and passes its response on."""
 
-    def __init__(self, open_response: Open, body_read: asyncio.Event, note_id: NoteId | None = None) -> None:
-        """`body_read` is set when the body of the request has been read. `note_id` takes the id of a response."""
+    def __init__(
+        self, open_response: Open, body_read: asyncio.Event, ended: Callable[[], None], note_id: NoteId | None = None
+    ) -> None:
+        """`body_read` is set when the body of the request has been read; `ended` is called once, however it ends.
+
+        `note_id` takes the id of a response.
+        """
         super().__init__()
         self._open = open_response
         self._body_read = body_read
+        self._ended = ended
         self._note_id = note_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        async with _UntilClientLeaves(receive, self._body_read):
-            response = await self._open()
-            try:
-                await self._pass(response, send)
-            finally:
-                response.close()
+        try:
+            async with _UntilClientLeaves(receive, self._body_read):
+                response = await self._open()
+                try:
+                    await self._pass(response, send)
+                finally:
+                    response.close()
+        finally:
+            self._ended()
 
     async def _pass(self, response: ForwardedResponse, send: Send) -> None:
         head = b"" if self._note_id is not None and response.status == 200 else None
