@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
 
 from filestead.api.forwarding.form_fields import FormFields
-from filestead.api.http.body import BodyReadLimits, read_body
+from filestead.api.http.body import BodyReadLimits, read_body, read_whole_body
 from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.messages import Request
@@ -73,17 +72,17 @@ async def read_json(request: Request, limits: BodyReadLimits, memory: ProjectSha
 
     Raises `ApiError`: 413 if it is too large, 400 if it is no object or names a server, 429 or 503 as `memory` does.
     """
-    data = bytearray()
     held = 0
+
+    def take(size: int) -> None:
+        nonlocal held
+        if held + size > MAX_JSON_BYTES:
+            raise too_large(MAX_JSON_BYTES)
+        memory.take(project_id, size)
+        held += size
+
     try:
-        async with aclosing(read_body(request.receive, limits)) as chunks:
-            async for chunk in chunks:
-                if held + len(chunk) > MAX_JSON_BYTES:
-                    raise too_large(MAX_JSON_BYTES)
-                memory.take(project_id, len(chunk))
-                held += len(chunk)
-                data += chunk
-        content = bytes(data)
+        content = await read_whole_body(request.receive, limits, take)
         members = _members(content)
     except BaseException:
         memory.give_back(project_id, held)

@@ -4,14 +4,14 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import unquote
 
 from filestead.api.forwarding.bodies import Body, is_form, read_form, read_json
 from filestead.api.forwarding.headers import for_upstream
 from filestead.api.forwarding.models import ModelList
-from filestead.api.forwarding.relay import Relay
+from filestead.api.forwarding.relay import Departures, Relay
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
@@ -49,6 +49,7 @@ class ForwardingHandlers:
     """Of requests that are passed on at a time; each is held until its response has ended."""
     memory: ProjectShares
     """Bytes of the bodies of requests."""
+    departures: Departures = field(default_factory=Departures)
 
     async def models(self, request: Request, principal: Principal) -> Response:
         """GET /v1/models."""
@@ -81,7 +82,9 @@ class ForwardingHandlers:
         if not is_upload:
             exchange.body_read.set()
         note = exchange.note if path.startswith("/responses") else None
-        return Relay(exchange.open, exchange.body_read, partial(self.slots.give_back, project_id), note)
+        return Relay(
+            exchange.open, self.departures, exchange.body_read, partial(self.slots.give_back, project_id), note
+        )
 
     async def stored(self, request: Request, principal: Principal) -> Response:
         """An operation on a stored response: it is sent to the model server that made it."""
@@ -92,7 +95,7 @@ class ForwardingHandlers:
         outgoing = ForwardedRequest(request.method, path, for_upstream(request.scope["headers"]))
         open_response = self._opener(outgoing, principal, request.path_params["response_id"])
         self.slots.take(principal.project_id)
-        return Relay(open_response, body_read, partial(self.slots.give_back, principal.project_id))
+        return Relay(open_response, self.departures, body_read, partial(self.slots.give_back, principal.project_id))
 
     def _opener(
         self, outgoing: ForwardedRequest, principal: Principal, response_id: str
@@ -183,15 +186,18 @@ class _Exchange:
         return list(forwarder.targets_for(body.model, group))
 
     async def _outgoing(self, target: Target) -> ForwardedRequest:
-        content = self._body.content
-        if isinstance(content, bytes):
-            resolved = await self._handlers.files.resolve(self._principal.project_id, content, target.files)
-            if (more := len(resolved) - len(content)) > 0:
-                self._handlers.memory.take(self._principal.project_id, more)
-                self._body.held += more
-            content = resolved
-            return ForwardedRequest(self._method, self._path, self._headers, content, len(content))
-        return ForwardedRequest(self._method, self._path, self._headers, content, self._body.length)
+        content, length = self._body.content, self._body.length
+        if isinstance(content, bytes) and self._handlers.files.concerns(content, target.files):
+            content = await self._resolve(content, target)
+            length = len(content)
+        return ForwardedRequest(self._method, self._path, self._headers, content, length)
+
+    async def _resolve(self, content: bytes, target: Target) -> bytes:
+        resolved = await self._handlers.files.resolve(self._principal.project_id, content, target.files)
+        if (more := len(resolved) - len(content)) > 0:
+            self._handlers.memory.take(self._principal.project_id, more)
+            self._body.held += more
+        return resolved
 
 
 def _previous_response_not_found(response_id: str) -> ApiError:
