@@ -24,14 +24,14 @@ class ProjectShares:
         self._in_use = 0
 
     def take(self, project_id: str, amount: int = 1) -> None:
-        """Use some. Raises `ApiError`: 429 if the project would exceed its share, 503 if there is not enough."""
+        """Use some. Raises `ApiError`: 503 if there is not enough, 429 if the project would exceed its share."""
+        if self._in_use + amount > self._total:
+            message = f"{self._what}. Please try again in a moment."
+            raise ApiError(ErrorResponse(503, message, headers={"retry-after": "1"}))
         used = self._by_project.get(project_id, 0) + amount
         if used > self._per_project:
             message = f"{self._what}: the limit of a project is {self._per_project}. Please try again."
             raise ApiError(ErrorResponse(429, message, None, "rate_limit_exceeded", "requests", {"retry-after": "1"}))
-        if self._in_use + amount > self._total:
-            message = f"{self._what}. Please try again in a moment."
-            raise ApiError(ErrorResponse(503, message, headers={"retry-after": "1"}))
         self._in_use += amount
         self._by_project[project_id] = used
 
