@@ -72,6 +72,7 @@ async def read_json(request: Request, limits: BodyReadLimits, memory: ProjectSha
 
     Raises `ApiError`: 413 if it is too large, 400 if it is no object or names a server, 429 or 503 as `memory` does.
     """
+    _require_length(request, MAX_JSON_BYTES)
     held = 0
 
     def take(size: int) -> None:
@@ -88,6 +89,15 @@ async def read_json(request: Request, limits: BodyReadLimits, memory: ProjectSha
         memory.give_back(project_id, held)
         raise
     return Body(members.model, content, len(content), held, content[:GROUP_BYTES], members.previous_response_id)
+
+
+def _require_length(request: Request, limit: int) -> int | None:
+    """The announced length of the body, if any. Raises `ApiError` (413) before anything of a larger body is read."""
+    text = request.headers.get("content-length")
+    length = None if text is None else int(text)
+    if length is not None and length > limit:
+        raise too_large(limit)
+    return length
 
 
 def too_large(limit: int) -> ApiError:
@@ -126,6 +136,7 @@ async def read_form(
 
     If the choice of the server needs the model, the upload is held until the model comes, which may be after the file.
     """
+    length = _require_length(request, MAX_UPLOAD_BYTES)
     fields = FormFields(_boundary(request))
     chunks = read_body(request.receive, limits)
     held: list[bytes] = []
@@ -144,8 +155,7 @@ async def read_form(
     except BaseException:
         memory.give_back(project_id, size)
         raise
-    length = request.headers.get("content-length")
-    return Body(fields.model, _rest(held, chunks, fields), None if length is None else int(length), size)
+    return Body(fields.model, _rest(held, chunks, fields), length, size)
 
 
 async def _rest(held: list[bytes], chunks: AsyncIterator[bytes], fields: FormFields) -> AsyncIterator[bytes]:
