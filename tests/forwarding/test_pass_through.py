@@ -285,7 +285,7 @@ def test_the_scope_is_required(server: Server, upstream: EventServer) -> None:
     requests = [("POST", "/chat/completions"), ("GET", "/models"), ("GET", "/responses/resp_1"), ("POST", "/tokenize")]
     for method, path in requests:
         refused = server.client.request(method, path, headers=headers)
-        assert (refused.status_code, "inference" in refused.json()["error"]["message"]) == (403, True)
+        assert (refused.status_code, "inference" in refused.json()["error"]["message"]) == (401, True)
     assert not upstream.requests
 
 
