@@ -361,6 +361,19 @@ class Settings(BaseSettings):
         "`max_uploads`.",
         ge=0,
     )
+    max_model_requests: int = _setting(
+        0,
+        "requests",
+        "Maximum concurrent requests that one process passes on to model servers; further ones receive 503. 0 means "
+        "half of `max_connections`.",
+        ge=0,
+    )
+    max_model_requests_per_project: int = _setting(
+        0,
+        "requests",
+        "The same for the requests of one project, and with 429. 0 means half of `max_model_requests`.",
+        ge=0,
+    )
     wrong_keys_per_minute: int = _setting(
         1200,
         "requests per minute",
@@ -450,6 +463,16 @@ class Settings(BaseSettings):
     def uploads_per_project(self) -> int:
         """Maximum concurrent uploads of one project in one process."""
         return self.max_uploads_per_project or max(1, self.max_uploads // 2)
+
+    @property
+    def model_requests(self) -> int:
+        """Maximum concurrent requests that one process passes on to model servers."""
+        return self.max_model_requests or max(1, self.max_connections // 2)
+
+    @property
+    def model_requests_per_project(self) -> int:
+        """The same for the requests of one project."""
+        return self.max_model_requests_per_project or max(1, self.model_requests // 2)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

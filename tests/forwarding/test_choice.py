@@ -27,6 +27,7 @@ models = ["m", "shared"]
 name = "hosted"
 url = "{third}"
 models = ["large", "embed-*", "shared"]
+files = "off"
 """
 
 
@@ -94,6 +95,16 @@ def test_the_same_beginning_stays_on_one_of_equal_servers(server: Server, server
     for number in range(20):
         server.client.post("/chat/completions", json=chat("m", f"{number} is another one"))
     assert min(len(one.requests) for one in servers[:2]) >= 2
+
+
+def test_files_are_resolved_for_some_servers_only(server: Server, servers: list[EventServer]) -> None:
+    parts = [{"type": "file", "file": {"file_id": "file-of-the-hosted-server"}}]
+    body = chat("large") | {"messages": [{"role": "user", "content": parts}]}
+    assert server.client.post("/chat/completions", json=body).status_code == 200
+    assert servers[2].requests[0].json == body
+    refused = server.client.post("/chat/completions", json=body | {"model": "m"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages[0].content[0].file.file_id")
+    assert [len(one.requests) for one in servers] == [0, 0, 1]
 
 
 def test_models_are_merged(server: Server, servers: list[EventServer]) -> None:

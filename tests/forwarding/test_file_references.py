@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.crash.harness import expire
 from tests.extraction.documents import pdf
 from tests.forwarding.conftest import UPSTREAM_KEY
 from tests.support.event_server import EventServer
@@ -40,6 +41,8 @@ def test_images_of_any_purpose(server: Server, upstream: EventServer) -> None:
         image = server.upload(PNG, purpose=purpose, name="a.png")["id"]
         part: Any = {"type": "image_url", "image_url": {"url": image, "detail": "low"}}
         wanted: Any = {"type": "image_url", "image_url": {"url": URL, "detail": "low"}}
+        assert sent(server, upstream, "/chat/completions", chat(part)) == wanted
+        part = {"type": "image_url", "image_url": {"file_id": image, "detail": "low"}}
         assert sent(server, upstream, "/chat/completions", chat(part)) == wanted
         part = {"type": "file", "file": {"file_id": image}}
         assert sent(server, upstream, "/chat/completions", chat(part)) == {
@@ -83,6 +86,7 @@ def test_a_body_that_names_no_file_is_not_touched(server: Server, upstream: Even
 PLACES = {
     "messages[0].content[1].file.file_id": lambda id_: chat({"type": "file", "file": {"file_id": id_}}),
     "messages[0].content[1].image_url.url": lambda id_: chat({"type": "image_url", "image_url": {"url": id_}}),
+    "messages[0].content[1].image_url.file_id": lambda id_: chat({"type": "image_url", "image_url": {"file_id": id_}}),
     "messages[0].content[1].image_url": lambda id_: chat({"type": "image_url", "image_url": id_}),
     "input[0].content[1].file_id": lambda id_: response({"type": "input_file", "file_id": id_}),
     "input[0].content[1].image_url": lambda id_: response({"type": "input_image", "image_url": id_}),
@@ -104,7 +108,9 @@ def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: Eve
     ).json()["id"]
     deleted = server.upload(b"deleted")["id"]
     server.client.delete(f"/files/{deleted}")
-    for id_ in (foreign, deleted, "file-unknown"):
+    expired = server.upload(b"expired")["id"]
+    expire(server.data_dir, expired)
+    for id_ in (foreign, deleted, expired, "file-unknown"):
         answered = server.client.post("/chat/completions", json=PLACES[member](id_))
         error = answered.json()["error"]
         assert (answered.status_code, error["param"]) == (400, member)
@@ -171,7 +177,12 @@ def test_documents_as_data_or_not_at_all(tmp_path: Path, upstream: EventServer) 
 
 def test_lines_of_batches(server: Server, upstream: EventServer) -> None:
     image = server.upload(PNG, name="a.png")["id"]
-    bodies = [chat({"type": "image_url", "image_url": {"url": id_}}) for id_ in (image, "file-unknown")]
+    done = run_command(server.data_dir, "keys", "create", "--project", "third", place=server.place)
+    headers = {"authorization": f"Bearer {done.stdout.strip()}"}
+    foreign = server.client.post(
+        "/files", data={"purpose": "vision"}, files={"file": ("a.png", PNG)}, headers=headers
+    ).json()["id"]
+    bodies = [chat({"type": "image_url", "image_url": {"url": id_}}) for id_ in (image, foreign, "file-unknown")]
     lines = [
         {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
         for number, body in enumerate(bodies)
@@ -187,9 +198,13 @@ def test_lines_of_batches(server: Server, upstream: EventServer) -> None:
         assert time.monotonic() < deadline, made
         time.sleep(0.1)
         made = server.client.get(f"/batches/{made['id']}").json()
-    assert made["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    assert made["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
     [heard] = [request for request in upstream.requests if request.path == "/v1/chat/completions"]
     assert heard.json["messages"][0]["content"][1]["image_url"]["url"] == URL
-    failed = json.loads(server.client.get(f"/files/{made['error_file_id']}/content").content)
-    assert (failed["custom_id"], failed["response"]["status_code"]) == ("1", 400)
-    assert failed["response"]["body"]["error"]["param"] == "messages[0].content[1].image_url.url"
+    content = server.client.get(f"/files/{made['error_file_id']}/content").content
+    failed = {line["custom_id"]: line["response"] for line in map(json.loads, content.splitlines())}
+    assert failed.keys() == {"1", "2"}
+    for response in failed.values():
+        error = response["body"]["error"]
+        assert (response["status_code"], error["param"]) == (400, "messages[0].content[1].image_url.url")
+        assert error["message"].startswith("No such File object: file-")

@@ -12,11 +12,12 @@ import httpx2
 import pytest
 
 from tests.forwarding.conftest import UPSTREAM_KEY
-from tests.support.event_server import Answer, EventServer, Heard
-from tests.support.servers import KEY, Server
+from tests.support.event_server import Answer, EventServer, Heard, body_of
+from tests.support.servers import KEY, Server, run_command
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello you"}]}
 STREAMED = CHAT | {"stream": True}
+MIB = 1024 * 1024
 
 pytestmark = pytest.mark.embedded("rows and bytes are not concerned")
 
@@ -45,8 +46,8 @@ def test_a_chat_request_arrives_as_it_was_and_its_response_comes_back(server: Se
 
 @pytest.mark.parametrize(
     "path",
-    "completions embeddings moderations rerank score audio/speech images/generations tokenize responses "
-    "responses/compact responses/input_tokens audio/any/thing".split(),
+    "completions embeddings moderations rerank reranking score audio/speech audio/translations images/generations "
+    "images/edits images/variations tokenize responses responses/compact responses/input_tokens audio/any/thing".split(),
 )
 def test_every_path_is_passed_on(server: Server, upstream: EventServer, path: str) -> None:
     response = server.client.post(f"/{path}?a=b", json={"model": "m", "input": "x"})
@@ -183,6 +184,44 @@ def test_an_upload_is_streamed(server: Server, upstream: EventServer) -> None:
     assert heard.headers["content-type"].startswith("multipart/form-data; boundary=")
 
 
+def test_an_upload_is_not_held_back_and_ends_with_its_client(server: Server, upstream: EventServer) -> None:
+    seen = threading.Event()
+
+    async def read(request: Heard, answer: Answer) -> None:
+        async for part in body_of(answer.reader, request.headers):
+            request.body += part
+            if request.body.endswith(b"beginning"):
+                seen.set()
+
+    read.before_body = True  # type: ignore[attr-defined]
+    upstream.behave = read
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nbeginning'
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        lines = ("Content-Length: 50000000", "Content-Type: multipart/form-data; boundary=b")
+        head = _head("POST /v1/audio/transcriptions", *lines).replace(b"Content-Type: application/json\r\n", b"")
+        connection.sendall(head + form)
+        assert seen.wait(2)
+    assert upstream.requests[0].gone.wait(2)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "limit"),
+    [
+        ("chat/completions", "application/json", 64 * MIB),
+        ("audio/transcriptions", "multipart/form-data; boundary=b", 512 * MIB),
+    ],
+)
+def test_an_announced_body_that_is_too_large_is_not_read(
+    server: Server, upstream: EventServer, path: str, kind: str, limit: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        head = _head(f"POST /v1/{path}", f"Content-Length: {limit + 1}")
+        connection.sendall(head.replace(b"application/json", kind.encode()))
+        received = connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 413")
+    assert not upstream.requests
+
+
 def test_models(server: Server, upstream: EventServer) -> None:
     listed = server.client.get("/models").json()
     assert [model["id"] for model in listed["data"]] == ["m", "org/n"]
@@ -229,15 +268,25 @@ def test_bodies_that_are_not_passed_on(
 
 
 def test_a_body_that_is_too_large(server: Server, upstream: EventServer) -> None:
-    response = server.client.post("/chat/completions", content=b" " * (64 * 1024 * 1024 + 1))
+    response = server.client.post("/chat/completions", content=(b" " * MIB for _ in range(65)))
     assert response.status_code == 413
     assert not upstream.requests
 
 
-def test_the_scope_is_required(server: Server) -> None:
+def test_the_scope_is_required(server: Server, upstream: EventServer) -> None:
     other = httpx2.Client(base_url=server.base_url, headers={"Authorization": "Bearer sk-unknown-0123456789"})
     assert other.post("/chat/completions", json=CHAT).status_code == 401
     assert other.get("/models").status_code == 401
+    done = run_command(
+        server.data_dir, "keys", "create", "--project", "reading", "--scope", "files:read", place=server.place
+    )
+    headers = {"authorization": f"Bearer {done.stdout.strip()}"}
+    assert server.client.get("/files", headers=headers).status_code == 200
+    requests = [("POST", "/chat/completions"), ("GET", "/models"), ("GET", "/responses/resp_1"), ("POST", "/tokenize")]
+    for method, path in requests:
+        refused = server.client.request(method, path, headers=headers)
+        assert (refused.status_code, "inference" in refused.json()["error"]["message"]) == (401, True)
+    assert not upstream.requests
 
 
 def test_without_a_model_server_the_404_says_what_would_help(tmp_path: Path) -> None:

@@ -297,6 +297,43 @@ async def test_the_time_for_a_response(raw: RawServer, connect: Callable[..., Cl
             await raw.closed.wait()
 
 
+async def exchange(client: Client, seconds: float) -> bytes:
+    """A request whose response comes in parts."""
+    response = await client.open("GET", "/models", seconds=seconds)
+    try:
+        body = b""
+        while part := await response.read():
+            body += part
+        return body
+    finally:
+        response.close()
+
+
+async def test_silence_is_that_of_one_exchange(raw: RawServer, connect: Callable[..., Client]) -> None:
+    """The timer of a kept connection outlives its exchanges, and ends none that is younger."""
+    client = connect()
+    pauses: list[bytes | type[Exception] | None] = [b""] * 60
+    raw.responses = [[*pauses, OK] for _ in range(4)]
+    began = asyncio.get_running_loop().time()
+    for _ in range(4):
+        assert await exchange(client, 1) == b"ok"
+    assert asyncio.get_running_loop().time() - began > 1
+    raw.responses = [[]]
+    with pytest.raises(EndpointTimeout, match="nothing came for 1 seconds"):
+        await exchange(client, 1)
+    assert raw.connections == 1
+
+
+async def test_a_shorter_time_limit_counts_at_once(raw: RawServer, connect: Callable[..., Client]) -> None:
+    client = connect()
+    raw.responses = [[OK], []]
+    assert await exchange(client, 600) == b"ok"
+    async with asyncio.timeout(5):
+        with pytest.raises(EndpointTimeout, match=r"nothing came for 0\.1 seconds"):
+            await exchange(client, 0.1)
+    assert raw.connections == 1
+
+
 async def test_a_cancelled_request_closes_its_connection(raw: RawServer, connect: Callable[..., Client]) -> None:
     raw.responses = [[]]
     task = asyncio.create_task(get(connect()))

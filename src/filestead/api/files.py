@@ -9,7 +9,7 @@ from filestead import wire
 from filestead.api import pages
 from filestead.api.http import ranges
 from filestead.api.http.body import BodyReadLimits, read_body
-from filestead.api.http.client_limits import UploadSlots
+from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
 from filestead.api.http.forms import MultipartUploadSource
 from filestead.api.http.idempotency import parse_idempotency_key
@@ -42,7 +42,7 @@ class FileHandlers:
 
     files: Files
     body_limits: BodyReadLimits
-    upload_slots: UploadSlots
+    upload_slots: ProjectShares
     direct: DirectDownloads | None = None
     """Set if downloads are redirected to the object store."""
     long_pages: FairShare = field(default_factory=lambda: FairShare(CONCURRENT_LONG_PAGES))
@@ -53,7 +53,7 @@ class FileHandlers:
             raise ApiError(ErrorResponse(415, "Compressed request bodies are not accepted; send the file as it is."))
         idempotency_key = parse_idempotency_key(request)
         length = request.headers.get("content-length")
-        with self.upload_slots.acquire(principal.project_id):
+        with self.upload_slots.slot(principal.project_id):
             async with aclosing(read_body(request.receive, self.body_limits)) as body:
                 content_type = request.headers.get("content-type", "")
                 source = MultipartUploadSource(content_type, int(length) if length else None, body)

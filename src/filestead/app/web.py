@@ -12,13 +12,14 @@ from filestead.api.batches.handlers import BatchHandlers
 from filestead.api.batches.results import ResultResponses
 from filestead.api.console import routes as console
 from filestead.api.files import FileHandlers
+from filestead.api.forwarding.bodies import body_memory
 from filestead.api.forwarding.handlers import ForwardingHandlers
 from filestead.api.forwarding.models import ModelList
 from filestead.api.http import cors
 from filestead.api.http.activity import ActivityMiddleware
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.client_address import ClientAddressResolver
-from filestead.api.http.client_limits import UploadSlots, WrongKeyLimiter
+from filestead.api.http.client_limits import ProjectShares, WrongKeyLimiter
 from filestead.api.http.credentials import RequestAuthenticator
 from filestead.api.http.errors import ErrorResponse
 from filestead.api.http.middleware import RequestMiddleware
@@ -50,7 +51,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
     services = Services(settings, backends, signals.observer, signals.batch_observer, signals.forwarding_observer)
     collect_metrics = partial(signals.collect, backends.figures)
     body_limits = BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds)
-    upload_slots = UploadSlots(settings.max_uploads, settings.uploads_per_project)
+    upload_slots = ProjectShares(settings.max_uploads, settings.uploads_per_project, "Too many concurrent uploads")
     handlers = Handlers(
         FileHandlers(
             services.files,
@@ -105,7 +106,10 @@ def _build_forwarding(settings: Settings, services: Services, body_limits: BodyR
     if not settings.forwards:
         return None
     models = ModelList(services.forwarder, monotonic)
-    return ForwardingHandlers(services.forwarder, services.file_resolver, models, body_limits)
+    slots = ProjectShares(
+        settings.model_requests, settings.model_requests_per_project, "Too many concurrent requests to models"
+    )
+    return ForwardingHandlers(services.forwarder, services.file_resolver, models, body_limits, slots, body_memory())
 
 
 def require_packages(settings: Settings) -> None:

@@ -5,7 +5,6 @@ in the header `Authorization` and appears nowhere else.
 """
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
@@ -116,9 +115,11 @@ class Client:
         head = self._streamed_head(method, path, content, headers, length)
         connection = self._streams.take_idle()
         if connection is not None:
-            if not isinstance(content, AsyncIterator):
-                with contextlib.suppress(ConnectionEnded):
+            if content is None or isinstance(content, bytes):
+                try:
                     return await self._open(connection, head, content, seconds, chunked=False)
+                except ConnectionEnded:
+                    pass
             else:
                 self._streams.put(connection)
         connection = await self._streams.connect(seconds)
@@ -128,7 +129,7 @@ class Client:
         self, connection: StreamConnection, head: bytes, content: Content, seconds: float, *, chunked: bool
     ) -> StreamedResponse:
         try:
-            if isinstance(content, AsyncIterator):
+            if content is not None and not isinstance(content, bytes):  # that a class is abstract makes a check slow
                 connection.begin(head, seconds=seconds)
                 received = await _send_and_receive(connection, content, chunked=chunked)
                 return StreamedResponse(received, connection, self._end)

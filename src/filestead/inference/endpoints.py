@@ -19,6 +19,8 @@ from filestead.inference.priority import PriorityMode
 
 __all__ = ["Endpoint", "EndpointConfig", "Endpoints", "Exchange", "Lane", "PausedEndpoint", "Usage", "choose"]
 
+KNOWN_MODELS = 1024
+"""Names of models whose endpoints are remembered."""
 LOAD_BOUND = 1.25
 """Times the mean load that one replica may have before a group of requests moves to its next one."""
 
@@ -56,6 +58,7 @@ class Endpoints:
     ) -> None:
         """`egress_of` returns the policy for a URL; `clock` returns seconds, `now` Unix seconds."""
         self._all: list[tuple[tuple[str, ...], Endpoint]] = []
+        self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         for config in configs:
             for number, url in enumerate(config.urls, 1):
                 endpoint = Endpoint(
@@ -84,11 +87,17 @@ class Endpoints:
 
     def for_model(self, model: str) -> tuple[Endpoint, ...]:
         """The endpoints whose patterns match a model, in the order of the configuration."""
-        return tuple(
-            endpoint
-            for patterns, endpoint in self._all
-            if any(fnmatch.fnmatchcase(model, pattern) for pattern in patterns)
-        )
+        found = self._by_model.get(model)
+        if found is None:
+            found = tuple(
+                endpoint
+                for patterns, endpoint in self._all
+                if any(fnmatch.fnmatchcase(model, pattern) for pattern in patterns)
+            )
+            if len(self._by_model) >= KNOWN_MODELS:
+                self._by_model.clear()  # a client may name any number of models
+            self._by_model[model] = found
+        return found
 
     def paused(self) -> list[PausedEndpoint]:
         """What receives no requests until a probe passes, and why."""

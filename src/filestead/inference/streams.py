@@ -30,6 +30,9 @@ class StreamConnection(asyncio.Protocol):
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._timer: asyncio.TimerHandle | None = None
+        """Of silence. It outlives an exchange, as most end long before it: one for each would cost too much."""
+        self._silence = 0.0
+        self._heard_at = 0.0
         self._end_exchange()
 
     def _end_exchange(self) -> None:
@@ -43,8 +46,6 @@ class StreamConnection(asyncio.Protocol):
         self._is_paused = False
         self._failure: EndpointFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._silence = 0.0
-        self._heard_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -61,7 +62,9 @@ class StreamConnection(asyncio.Protocol):
     def begin(self, head: bytes, *, seconds: float) -> None:
         """Send the head of a request. `seconds` is the time without a byte from the endpoint, once all is sent."""
         self._active = True
-        self._silence = seconds
+        if seconds != self._silence:
+            self._stop_timer()
+            self._silence = seconds
         if self._transport is None or self._transport.is_closing():
             self._fail(ConnectionEnded("the endpoint closed the connection"))
         else:
@@ -119,7 +122,6 @@ class StreamConnection(asyncio.Protocol):
         body = self._body
         whole = body is not None and body.is_complete and not body.excess and not self._parts and self._failure is None
         keeps = whole and self._is_sent and self._head is not None and self._head.keeps_alive
-        self._stop_timer()
         if keeps:
             self._end_exchange()
             return self.is_reusable
@@ -168,9 +170,12 @@ class StreamConnection(asyncio.Protocol):
             if content:
                 self._parts.append(content)
                 self._size += len(content)
-        if self._body.is_complete:
-            self._stop_timer()
-        elif self._size >= BUFFER_BYTES and not self._is_paused and self._transport is not None:
+        if (
+            not self._body.is_complete
+            and self._size >= BUFFER_BYTES
+            and not self._is_paused
+            and self._transport is not None
+        ):
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -202,8 +207,10 @@ class StreamConnection(asyncio.Protocol):
         self._can_write.set()
 
     def _check_silence(self) -> None:
-        """Run once for each time limit, and not for each part."""
+        """Run once for each time limit, and not for each part, or for each exchange."""
         self._timer = None
+        if not self._is_sent or self._failure is not None or (self._body is not None and self._body.is_complete):
+            return  # nothing is awaited from the endpoint
         silent = self._loop.time() - self._heard_at
         if self._is_paused or silent < self._silence:
             left = self._silence if self._is_paused else self._silence - silent

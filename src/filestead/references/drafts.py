@@ -51,7 +51,7 @@ class Part:
             self._replace({"type": "input_image", "image_url": url, **others})
             return
         image = self._members.get("image_url")
-        details = _without(_object(image) or {}, "url")
+        details = _without(_object(image) or {}, "url", "file_id")
         others = _without(self._members, "file", "image_url", "type")
         self._replace({"type": "image_url", "image_url": {"url": url, **details}, **others})
 
@@ -127,7 +127,10 @@ def _find_chat(members: Object) -> tuple[str, str, bool] | None:
         return None if file_id is None else ("file.file_id", file_id, False)
     if kind == "image_url":
         image = members.get("image_url")
-        for name, value in (("image_url", image), ("image_url.url", (_object(image) or {}).get("url"))):
+        inside = _object(image) or {}
+        if (file_id := _text(inside.get("file_id"))) is not None:
+            return "image_url.file_id", file_id, True
+        for name, value in (("image_url", image), ("image_url.url", inside.get("url"))):
             if (file_id := _text(value)) is not None and file_id.startswith(ID_PREFIX):
                 return name, file_id, True
     return None

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
 
 from filestead.api.forwarding.form_fields import FormFields
-from filestead.api.http.body import BodyReadLimits, read_body
+from filestead.api.http.body import BodyReadLimits, read_body, read_whole_body
+from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.messages import Request
 from filestead.domain.jsonl.lines import without_lone_surrogates
@@ -20,6 +20,8 @@ MAX_HELD_BYTES = 32 * MIB
 """Of an upload whose model is not known yet; recordings have at most 25 MB at the hosted service."""
 MAX_BUFFERED_BYTES = 256 * MIB
 """Of all bodies that one process holds."""
+MAX_BUFFERED_BYTES_OF_PROJECT = 192 * MIB
+"""The rest is left to others: at least one body of the largest size."""
 GROUP_BYTES = 1024
 """Requests that begin with the same bytes are sent to the same one of equal servers."""
 
@@ -41,34 +43,16 @@ class _Members(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Members).decode
 
 
-class BodyMemory:
-    """Counts the bytes of bodies that a process holds."""
-
-    def __init__(self, limit: int = MAX_BUFFERED_BYTES) -> None:
-        self._left = limit
-
-    def take(self, size: int) -> None:
-        """Count bytes. Raises `ApiError` (503) if there are too many."""
-        if size > self._left:
-            raise ApiError(
-                ErrorResponse(
-                    503,
-                    "The server holds too many large requests at the moment. Please try again in a moment.",
-                    code="server_busy",
-                    type="server_error",
-                    headers={"retry-after": "1"},
-                )
-            )
-        self._left -= size
-
-    def give_back(self, size: int) -> None:
-        """Undo `take`."""
-        self._left += size
+def body_memory() -> ProjectShares:
+    """Count the bytes of bodies that a process holds."""
+    return ProjectShares(
+        MAX_BUFFERED_BYTES, MAX_BUFFERED_BYTES_OF_PROJECT, "Too many bytes of requests to models at a time"
+    )
 
 
 @dataclass(slots=True)
 class Body:
-    """A body that is held, or the parts of one that is still read; the caller calls `memory.give_back(held)`."""
+    """A body that is held, or the parts of one that is still read; the caller gives `held` back to the memory."""
 
     model: str | None
     content: bytes | AsyncIterator[bytes]
@@ -83,24 +67,37 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def read_json(request: Request, limits: BodyReadLimits, memory: BodyMemory) -> Body:
-    """Read a body of JSON. Raises `ApiError`: 413 if it is too large, 400 if it is no object, or names a server."""
-    data = bytearray()
+async def read_json(request: Request, limits: BodyReadLimits, memory: ProjectShares, project_id: str) -> Body:
+    """Read a body of JSON.
+
+    Raises `ApiError`: 413 if it is too large, 400 if it is no object or names a server, 429 or 503 as `memory` does.
+    """
+    _require_length(request, MAX_JSON_BYTES)
     held = 0
+
+    def take(size: int) -> None:
+        nonlocal held
+        if held + size > MAX_JSON_BYTES:
+            raise too_large(MAX_JSON_BYTES)
+        memory.take(project_id, size)
+        held += size
+
     try:
-        async with aclosing(read_body(request.receive, limits)) as chunks:
-            async for chunk in chunks:
-                if held + len(chunk) > MAX_JSON_BYTES:
-                    raise too_large(MAX_JSON_BYTES)
-                memory.take(len(chunk))
-                held += len(chunk)
-                data += chunk
-        content = bytes(data)
+        content = await read_whole_body(request.receive, limits, take)
         members = _members(content)
     except BaseException:
-        memory.give_back(held)
+        memory.give_back(project_id, held)
         raise
     return Body(members.model, content, len(content), held, content[:GROUP_BYTES], members.previous_response_id)
+
+
+def _require_length(request: Request, limit: int) -> int | None:
+    """The announced length of the body, if any. Raises `ApiError` (413) before anything of a larger body is read."""
+    text = request.headers.get("content-length")
+    length = None if text is None else int(text)
+    if length is not None and length > limit:
+        raise too_large(limit)
+    return length
 
 
 def too_large(limit: int) -> ApiError:
@@ -132,11 +129,14 @@ def forbidden(name: str) -> ApiError:
     )
 
 
-async def read_form(request: Request, limits: BodyReadLimits, memory: BodyMemory, *, needs_model: bool) -> Body:
+async def read_form(
+    request: Request, limits: BodyReadLimits, memory: ProjectShares, project_id: str, *, needs_model: bool
+) -> Body:
     """Begin to read an upload; its parts are read while they are sent on.
 
     If the choice of the server needs the model, the upload is held until the model comes, which may be after the file.
     """
+    length = _require_length(request, MAX_UPLOAD_BYTES)
     fields = FormFields(_boundary(request))
     chunks = read_body(request.receive, limits)
     held: list[bytes] = []
@@ -148,15 +148,14 @@ async def read_form(request: Request, limits: BodyReadLimits, memory: BodyMemory
                 break
             if size + len(chunk) > MAX_HELD_BYTES:
                 raise bad_request(f"The field 'model' must come within the first {MAX_HELD_BYTES} bytes.", "model")
-            memory.take(len(chunk))
+            memory.take(project_id, len(chunk))
             size += len(chunk)
             held.append(chunk)
             _feed(fields, chunk)
     except BaseException:
-        memory.give_back(size)
+        memory.give_back(project_id, size)
         raise
-    length = request.headers.get("content-length")
-    return Body(fields.model, _rest(held, chunks, fields), None if length is None else int(length), size)
+    return Body(fields.model, _rest(held, chunks, fields), length, size)
 
 
 async def _rest(held: list[bytes], chunks: AsyncIterator[bytes], fields: FormFields) -> AsyncIterator[bytes]:

@@ -5,13 +5,15 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import unquote
 
-from filestead.api.forwarding.bodies import Body, BodyMemory, is_form, read_form, read_json
+from filestead.api.forwarding.bodies import Body, is_form, read_form, read_json
 from filestead.api.forwarding.headers import for_upstream
 from filestead.api.forwarding.models import ModelList
-from filestead.api.forwarding.relay import Relay
+from filestead.api.forwarding.relay import Departures, Relay
 from filestead.api.http.body import BodyReadLimits, read_body
+from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
@@ -43,7 +45,11 @@ class ForwardingHandlers:
     files: FileResolver
     models_list: ModelList
     body_limits: BodyReadLimits
-    memory: BodyMemory = field(default_factory=BodyMemory)
+    slots: ProjectShares
+    """Of requests that are passed on at a time; each is held until its response has ended."""
+    memory: ProjectShares
+    """Bytes of the bodies of requests."""
+    departures: Departures = field(default_factory=Departures)
 
     async def models(self, request: Request, principal: Principal) -> Response:
         """GET /v1/models."""
@@ -56,18 +62,29 @@ class ForwardingHandlers:
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST a request that names a model."""
+        self.slots.take(principal.project_id)
+        try:
+            return await self._create(request, principal)
+        except BaseException:
+            self.slots.give_back(principal.project_id)
+            raise
+
+    async def _create(self, request: Request, principal: Principal) -> Relay:
         path = _path_of(request)
         is_upload = is_form(request)
+        memory, project_id = self.memory, principal.project_id
         if is_upload:
             needs_model = len(self.forwarder.all_targets()) > 1
-            body = await read_form(request, self.body_limits, self.memory, needs_model=needs_model)
+            body = await read_form(request, self.body_limits, memory, project_id, needs_model=needs_model)
         else:
-            body = await read_json(request, self.body_limits, self.memory)
+            body = await read_json(request, self.body_limits, memory, project_id)
         exchange = _Exchange(self, request, principal, path, body)
         if not is_upload:
             exchange.body_read.set()
         note = exchange.note if path.startswith("/responses") else None
-        return Relay(exchange.open, exchange.body_read, note)
+        return Relay(
+            exchange.open, self.departures, exchange.body_read, partial(self.slots.give_back, project_id), note
+        )
 
     async def stored(self, request: Request, principal: Principal) -> Response:
         """An operation on a stored response: it is sent to the model server that made it."""
@@ -76,7 +93,9 @@ class ForwardingHandlers:
         body_read = asyncio.Event()
         body_read.set()
         outgoing = ForwardedRequest(request.method, path, for_upstream(request.scope["headers"]))
-        return Relay(self._opener(outgoing, principal, request.path_params["response_id"]), body_read)
+        open_response = self._opener(outgoing, principal, request.path_params["response_id"])
+        self.slots.take(principal.project_id)
+        return Relay(open_response, self.departures, body_read, partial(self.slots.give_back, principal.project_id))
 
     def _opener(
         self, outgoing: ForwardedRequest, principal: Principal, response_id: str
@@ -138,7 +157,7 @@ class _Exchange:
             return await self._try_targets()
         finally:
             self.body_read.set()
-            self._handlers.memory.give_back(self._body.held)
+            self._handlers.memory.give_back(self._principal.project_id, self._body.held)
             self._body.held, self._body.content = 0, b""
 
     async def _try_targets(self) -> ForwardedResponse:
@@ -167,15 +186,18 @@ class _Exchange:
         return list(forwarder.targets_for(body.model, group))
 
     async def _outgoing(self, target: Target) -> ForwardedRequest:
-        content = self._body.content
-        if isinstance(content, bytes):
-            resolved = await self._handlers.files.resolve(self._principal.project_id, content, target.files)
-            if (more := len(resolved) - len(content)) > 0:
-                self._handlers.memory.take(more)
-                self._body.held += more
-            content = resolved
-            return ForwardedRequest(self._method, self._path, self._headers, content, len(content))
-        return ForwardedRequest(self._method, self._path, self._headers, content, self._body.length)
+        content, length = self._body.content, self._body.length
+        if isinstance(content, bytes) and self._handlers.files.concerns(content, target.files):
+            content = await self._resolve(content, target)
+            length = len(content)
+        return ForwardedRequest(self._method, self._path, self._headers, content, length)
+
+    async def _resolve(self, content: bytes, target: Target) -> bytes:
+        resolved = await self._handlers.files.resolve(self._principal.project_id, content, target.files)
+        if (more := len(resolved) - len(content)) > 0:
+            self._handlers.memory.take(self._principal.project_id, more)
+            self._body.held += more
+        return resolved
 
 
 def _previous_response_not_found(response_id: str) -> ApiError:

@@ -6,7 +6,6 @@ If the client goes away, the request to the model server is cancelled, whatever 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,7 +17,7 @@ from filestead.domain.forwarding.interfaces import ForwardedResponse
 HEAD_BYTES = 8 * 1024
 """Of a response in which its id is looked for."""
 UNWATCHED_SECONDS = 0.02
-"""Most short exchanges end before anybody needs to look whether the client is still there."""
+"""Most exchanges end before anybody needs to look whether the client is still there; at most twice as long."""
 WHOLE_BYTES = 64 * 1024
 """Responses up to this size are sent when they are complete, so that a broken one becomes an error response."""
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_=-]{1,1000})"')
@@ -30,21 +29,40 @@ NoteId = Callable[[str], None]
 class Relay(Response):
     """Opens the exchange with the model server and passes its response on."""
 
-    def __init__(self, open_response: Open, body_read: asyncio.Event, note_id: NoteId | None = None) -> None:
-        """`body_read` is set when the body of the request has been read. `note_id` takes the id of a response."""
+    def __init__(
+        self,
+        open_response: Open,
+        departures: "Departures",
+        body_read: asyncio.Event,
+        ended: Callable[[], None],
+        note_id: NoteId | None = None,
+    ) -> None:
+        """`body_read` is set when the body of the request has been read; `ended` is called once, however it ends.
+
+        `note_id` takes the id of a response.
+        """
         super().__init__()
         self._open = open_response
+        self._departures = departures
         self._body_read = body_read
+        self._ended = ended
         self._note_id = note_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        async with _UntilClientLeaves(receive, self._body_read):
+        watch = _Watch(self._departures, receive, self._body_read)
+        try:
             response = await self._open()
             try:
                 await self._pass(response, send)
             finally:
                 response.close()
+        except asyncio.CancelledError:
+            watch.raise_if_client_left()
+            raise
+        finally:
+            watch.end()
+            self._ended()
 
     async def _pass(self, response: ForwardedResponse, send: Send) -> None:
         head = b"" if self._note_id is not None and response.status == 200 else None
@@ -89,44 +107,71 @@ async def _first_part(response: ForwardedResponse) -> bytes:
     return part
 
 
-class _UntilClientLeaves:
-    """A block that is cancelled when the client closes the connection, and then raises `ClientDisconnected`."""
+class Departures:
+    """Begins to look for the departure of clients whose exchanges take longer than most.
 
-    __slots__ = ("_body_read", "_left", "_limit", "_loop", "_receive", "_timer", "_watcher")
+    One timer for all: one for each exchange would cost as much as all the rest of the watch.
+    """
 
-    def __init__(self, receive: Receive, body_read: asyncio.Event) -> None:
+    def __init__(self) -> None:
+        self._young: set[_Watch] = set()
+        self._old: set[_Watch] = set()
+        """Those that were there when the timer ran last."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, watch: "_Watch") -> None:
+        """Start this watch, unless it is removed within `UNWATCHED_SECONDS`."""
+        self._young.add(watch)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._tick)
+
+    def remove(self, watch: "_Watch") -> None:
+        """Undo `add`."""
+        self._young.discard(watch)
+        self._old.discard(watch)
+
+    def _tick(self) -> None:
+        for watch in self._old:
+            watch.start()
+        self._old, self._young = self._young, set()
+        self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._tick) if self._old else None
+
+
+class _Watch:
+    """Cancels the current task when the client closes the connection."""
+
+    __slots__ = ("_body_read", "_cancelling", "_departures", "_left", "_receive", "_task", "_watcher")
+
+    def __init__(self, departures: Departures, receive: Receive, body_read: asyncio.Event) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
         self._receive = receive
         self._body_read = body_read
         self._left = False
         self._watcher: asyncio.Task[None] | None = None
+        self._departures = departures
+        departures.add(self)
 
-    async def __aenter__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._limit = asyncio.timeout(None)
-        await self._limit.__aenter__()
-        self._timer = self._loop.call_later(UNWATCHED_SECONDS, self._start)
+    def start(self) -> None:
+        """Begin to look."""
+        self._watcher = asyncio.create_task(self._look())
 
-    def _start(self) -> None:
-        self._watcher = self._loop.create_task(self._watch())
-
-    async def _watch(self) -> None:
+    async def _look(self) -> None:
         await self._body_read.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._left = True
-        if not self._limit.expired():
-            self._limit.reschedule(self._loop.time())
+        self._task.cancel()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            await self._limit.__aexit__(kind, error, traceback)
-        except TimeoutError:
-            if self._left:
-                raise ClientDisconnected from None
-            raise
-        finally:
-            self._timer.cancel()
-            if self._watcher is not None:
-                self._watcher.cancel()
+    def raise_if_client_left(self) -> None:
+        """Raise `ClientDisconnected` if the task was cancelled for that, and for nothing else."""
+        if self._left and self._task.uncancel() <= self._cancelling:
+            raise ClientDisconnected from None
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._departures.remove(self)
+        if self._watcher is not None:
+            self._watcher.cancel()

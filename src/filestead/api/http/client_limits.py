@@ -1,7 +1,7 @@
 """Limits of one project and of one client address in this process, so that none can starve the others."""
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,33 +12,46 @@ MAX_TRACKED_ADDRESSES = 10_000
 WRONG_KEY_BURST = 200
 
 
-class UploadSlots:
-    """Limits concurrent uploads: `total` in this process, `per_project` for one project."""
+class ProjectShares:
+    """Limits what is in use at a time: `total` in this process, `per_project` for one project."""
 
-    def __init__(self, total: int, per_project: int) -> None:
+    def __init__(self, total: int, per_project: int, what: str) -> None:
+        """`what` begins the messages, as in "Too many concurrent uploads"."""
         self._total = total
         self._per_project = per_project
-        self._by_project: Counter[str] = Counter()
+        self._what = what
+        self._by_project: dict[str, int] = {}
         self._in_use = 0
 
-    @contextmanager
-    def acquire(self, project_id: str) -> Iterator[None]:
-        """Hold a slot. Raises `ApiError`: 503 if all slots are in use, 429 if the project uses its share."""
-        if self._in_use >= self._total:
-            message = "Too many concurrent uploads. Please try again in a moment."
+    def take(self, project_id: str, amount: int = 1) -> None:
+        """Use some. Raises `ApiError`: 503 if there is not enough, 429 if the project would exceed its share."""
+        if self._in_use + amount > self._total:
+            message = f"{self._what}. Please try again in a moment."
             raise ApiError(ErrorResponse(503, message, headers={"retry-after": "1"}))
-        if self._by_project[project_id] >= self._per_project:
-            message = f"Too many concurrent uploads: the limit of a project is {self._per_project}. Please try again."
+        used = self._by_project.get(project_id, 0) + amount
+        if used > self._per_project:
+            message = f"{self._what}: the limit of a project is {self._per_project}. Please try again."
             raise ApiError(ErrorResponse(429, message, None, "rate_limit_exceeded", "requests", {"retry-after": "1"}))
-        self._in_use += 1
-        self._by_project[project_id] += 1
+        self._in_use += amount
+        self._by_project[project_id] = used
+
+    def give_back(self, project_id: str, amount: int = 1) -> None:
+        """Undo `take`."""
+        self._in_use -= amount
+        left = self._by_project.get(project_id, 0) - amount
+        if left:
+            self._by_project[project_id] = left
+        else:
+            self._by_project.pop(project_id, None)
+
+    @contextmanager
+    def slot(self, project_id: str) -> Iterator[None]:
+        """Use one within the block."""
+        self.take(project_id)
         try:
             yield
         finally:
-            self._in_use -= 1
-            self._by_project[project_id] -= 1
-            if not self._by_project[project_id]:
-                del self._by_project[project_id]
+            self.give_back(project_id)
 
 
 class WrongKeyLimiter:

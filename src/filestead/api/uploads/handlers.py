@@ -8,7 +8,7 @@ import msgspec
 
 from filestead import wire
 from filestead.api.http.body import BodyReadLimits, read_body
-from filestead.api.http.client_limits import UploadSlots
+from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request, rate_limit_headers
 from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
@@ -31,7 +31,7 @@ class UploadHandlers:
 
     uploads: Uploads
     body_limits: BodyReadLimits
-    upload_slots: UploadSlots
+    upload_slots: ProjectShares
     """Shared with whole uploads: a part takes as much memory."""
     max_bytes: int
 
@@ -51,7 +51,7 @@ class UploadHandlers:
         idempotency_key = parse_idempotency_key(request)
         length = request.headers.get("content-length")
         content_type = request.headers.get("content-type", "")
-        with self.upload_slots.acquire(principal.project_id):
+        with self.upload_slots.slot(principal.project_id):
             async with aclosing(read_body(request.receive, self.body_limits)) as body:
                 source = MultipartPartSource(content_type, int(length) if length else None, body)
                 part = await self.uploads.add_part(
