@@ -1,6 +1,8 @@
 """Keys, scopes and tenants: who may do what, and that nobody learns of another's files."""
 
+import contextlib
 import hashlib
+import http.client
 import itertools
 import time
 from collections.abc import Iterator
@@ -76,6 +78,42 @@ def test_only_these_paths_are_public(server: Server) -> None:
     for row in OPERATIONS:
         if row.path not in public:
             assert httpx2.request(row.method, server.origin + row.path).status_code == 401
+
+
+TARGETS = (
+    *(
+        "/v1/files/..%2f..%2fhealth",
+        "/v1/files/%2e%2e%2F%2e%2e%2Fhealth",
+        "/v1/files/../../health",
+        "/health/../v1/files",
+    ),
+    *(
+        "/v1/files%2f..%2f..%2fhealth",
+        "/health%2f..%2fv1%2ffiles",
+        "//v1/files",
+        "/v1//files",
+        "/v1/files/",
+        "//health@t",
+    ),
+    *("/v1/files;/health", "/v1/files?/health", "/v1/files#/health", "http://t/v1/files", "http://health/v1/files"),
+)
+ALIASES = ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Forwarded-Host", "Forwarded")
+
+
+def test_no_form_of_a_path_leads_past_the_key(server: Server) -> None:
+    """S-08: whether a key is needed depends on the route that serves the request, not on a path made of something."""
+    requests = [(target, {}) for target in TARGETS]
+    requests += [("/v1/files", {name: "/health"}) for name in ALIASES]
+    requests += [("/v1/files", {"Host": host}) for host in ("t/health", "health", "t/health?", "t/health#", "u@t")]
+    for target, headers in requests:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+            connection.putrequest("GET", target, skip_host="Host" in headers)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            assert 400 <= response.status < 500, (target, headers, response.read())
+            assert b'"error"' in response.read()
 
 
 @pytest.mark.parametrize(
