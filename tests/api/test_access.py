@@ -100,6 +100,7 @@ TARGETS = (
 ALIASES = ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Forwarded-Host", "Forwarded")
 
 
+@pytest.mark.promise("S-08")
 def test_no_form_of_a_path_leads_past_the_key(server: Server) -> None:
     """S-08: whether a key is needed depends on the route that serves the request, not on a path made of something."""
     requests = [(target, {}) for target in TARGETS]
@@ -143,6 +144,7 @@ SCOPES = {
 
 
 @pytest.mark.parametrize("name", SCOPES)
+@pytest.mark.promise("S-05")
 def test_scopes(server: Server, as_: object, name: str) -> None:
     made = server.upload()
     path = f"/files/{made['id']}"
@@ -173,6 +175,7 @@ STRANGERS = ["other project", "other organization"]
 
 
 @pytest.mark.parametrize(("name", "method", "tail"), list(itertools.product(STRANGERS, ["GET", "DELETE", "HEAD"], ["", "/content"])))  # fmt: skip
+@pytest.mark.promise("S-03")
 def test_a_foreign_id_is_an_unknown_id(server: Server, as_: object, name: str, method: str, tail: str) -> None:
     mine = server.upload(b"secret")["id"]
     unknown = "file-" + "0" * 22
@@ -187,6 +190,7 @@ def test_a_foreign_id_is_an_unknown_id(server: Server, as_: object, name: str, m
 
 
 @pytest.mark.parametrize("name", STRANGERS)
+@pytest.mark.promise("S-02")
 def test_no_foreign_id_in_any_listing(server: Server, as_: object, name: str) -> None:
     mine = [server.upload()["id"] for _ in range(3)]
     upload(as_, name)
@@ -212,6 +216,7 @@ def test_organization_and_project_headers_must_be_the_keys(server: Server) -> No
         assert (response.status_code, response.json()["error"]["code"]) == (401, code)
 
 
+@pytest.mark.promise("S-04")
 def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
     server: Server, keys: dict[str, str], as_: object
 ) -> None:
@@ -229,6 +234,7 @@ def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
     assert ["revoked" in line for line in listed if line.startswith(key_id)] == [True]
 
 
+@pytest.mark.promise("S-04")
 def test_keys_are_stored_only_as_digests(server: Server, keys: dict[str, str]) -> None:
     stored = server.place.dump()
     assert hashlib.sha256(KEY.encode()).hexdigest().encode() in stored

@@ -8,6 +8,7 @@ import pytest
 from tests.planted.bug import Bug
 from tests.planted.catalogue import BUGS
 from tests.planted.runner import ROOT, SOURCE, judge, plant
+from tests.support.promises import PROMISES
 
 SHARES = len(BUGS) // 5
 """So that five bugs are planted each day."""
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.embedded("changes the code, and chooses the installatio
 def test_there_are_enough() -> None:
     assert len(BUGS) >= 25
     assert len({bug.id for bug in BUGS}) == len(BUGS)
+    assert {bug.promise for bug in BUGS} <= PROMISES.keys()
     assert all(re.fullmatch(r"B-[0-9]{2}", bug.id) for bug in BUGS)
 
 

@@ -91,6 +91,7 @@ async def test_what_was_sent_is_read(blobs: S3Blobs, size: int) -> None:
 
 @SIZES
 @pytest.mark.parametrize("wrong", ["in the store", "on the way"])
+@pytest.mark.promise("R-04")
 async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size: int, wrong: str) -> None:
     key, data = new_key(), secrets.token_bytes(size)
     await blobs.put(key, of(data))
@@ -104,6 +105,7 @@ async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size:
     assert len(got) < size
 
 
+@pytest.mark.promise("R-04")
 async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
     key, data = new_key(), secrets.token_bytes(1000)
     await blobs.put(key, of(data[:-1]))
