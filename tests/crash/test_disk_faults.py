@@ -106,6 +106,23 @@ def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool
 
 
 @pytest.mark.promise("R-09")
+def test_uploads_leave_the_reserve(disk: Path) -> None:
+    """Whether their bytes are a file or a row."""
+    with Server(disk / "data", reserve_bytes=0) as server:
+        server.upload()
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    with Server(disk / "data", reserve_bytes=free - 4 * MIB) as server:
+        filler = server.upload(b"x" * (4 * MIB))["id"]
+        for size in (MIB, 100):
+            refused = send_form(server.client, "refused", b"x" * size)
+            assert (refused.status_code, error_of(refused)["code"]) == (507, "storage_full")
+        assert server.client.delete(f"/files/{filler}").status_code == 200
+        wait_until_quiet(server.data_dir)
+        server.upload(b"x" * MIB)
+        assert findings(server.data_dir) == []
+
+
+@pytest.mark.promise("R-09")
 def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
     """They wait for room, and room can be made: files can be deleted, and batches cancelled."""
     large = b'{"text":"%b"}' % (b"x" * MIB)

@@ -160,6 +160,6 @@ ACCESS_BUGS = (
                 "            if self._read_timer is None:\n                self._mark_idle()\n",
             ),
         ),
-        ("tests/api/test_protocol.py::test_a_head_that_arrives_slowly_is_rejected_at_the_deadline",),
+        ("tests/api/test_protocol.py::test_a_head_that_arrives_slowly_is_rejected_at_the_deadline[value]",),
     ),
 )

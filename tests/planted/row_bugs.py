@@ -20,6 +20,7 @@ ROW_BUGS = (
             ),
         ),
         (f"{FILES}::test_nothing_is_visible_after_its_expiry_swept_or_not[sqlite]",),
+        error="FileNotFound",
     ),
     Bug(
         *("B-13", "R-18", "A sweep claims blobs without a lease."),
@@ -42,6 +43,7 @@ ROW_BUGS = (
             ),
         ),
         (f"{FILES}::test_delete_blob_rows_keeps_blobs_of_visible_files[sqlite]",),
+        error="StorageFailed",
     ),
     Bug(
         *("B-15", "R-08", "A sweep takes uploads that last longer than a lease."),
@@ -93,7 +95,7 @@ ROW_BUGS = (
                 "proven = now_us",
             ),
         ),
-        (f"{CLOCKS}::test_a_clock_jump_hides_files_and_setting_the_clock_back_shows_them_again",),
+        (f"{CLOCKS}::test_a_clock_jump_hides_files_and_setting_the_clock_back_shows_them_again[sqlite-running]",),
     ),
     Bug(
         *("B-38", "R-17", "An upload that broke off keeps its reservation."),
@@ -112,10 +114,11 @@ ROW_BUGS = (
             Edit(
                 f"{STATEMENTS}/files/uploads.py",
                 "        if record is None:\n            return None\n        fingerprint,",
-                "        if record is not None:\n            return None\n        fingerprint,",
+                "        if record is None or record:\n            return None\n        fingerprint,",
             ),
         ),
         ("tests/conformance/test_idempotency.py::test_the_same_form_returns_the_earlier_file[sqlite]",),
+        error="UploadLost",
     ),
     Bug(
         *("B-40", "R-16", "Another form with the same idempotency key gets the file of the first."),
@@ -196,6 +199,7 @@ ROW_BUGS = (
             ),
         ),
         (f"{UPLOADS}::test_completing_again_gives_the_same_file_and_other_parts_are_refused[sqlite]",),
+        error="UploadNotPending",
     ),
     Bug(
         *("B-47", "R-06", "A search finds files that have been deleted or have expired."),

@@ -55,7 +55,9 @@ STORAGE_BUGS = (
                 "",
             ),
         ),
-        ("tests/stores/test_s3_faults.py::test_a_bit_that_flips_on_the_way_in_is_found_before_put_returns",),
+        (
+            "tests/stores/test_s3_faults.py::test_a_bit_that_flips_on_the_way_in_is_found_before_put_returns[False-20971527]",
+        ),
     ),
     Bug(
         *("B-07", "R-10", "A sync that failed is tried again."),
@@ -131,7 +133,7 @@ STORAGE_BUGS = (
                 "        if digest.hexdigest() != part.sha256:\n            raise FileCorrupt(name)\n",
             ),
         ),
-        ("tests/stores/test_reads.py::test_wrong_bytes_never_end_cleanly",),
+        ("tests/stores/test_reads.py::test_wrong_bytes_never_end_cleanly[in the store-1000]",),
     ),
     Bug(
         *("B-31", "R-10", "A store that has failed takes uploads without a probe."),
@@ -147,12 +149,12 @@ STORAGE_BUGS = (
     Bug(
         *("B-32", "R-09", "Uploads take the reserve of the disk."),
         (Edit("blobs/local/volume.py", " < size + self._reserve_bytes:", " < size:"),),
-        (f"{DISK}::test_an_upload_larger_than_the_disk[{4 * 2**20}-declared]",),
+        (f"{DISK}::test_uploads_leave_the_reserve",),
     ),
     Bug(
         *("B-33", "R-17", "An upload that breaks off leaves its staging file."),
         (Edit(LOCAL, "                    self._path.unlink()\n", "                    pass\n"),),
-        ("tests/conformance/test_blob_store.py::test_a_cancelled_put_leaves_no_blob",),
+        ("tests/conformance/test_blob_store.py::test_a_cancelled_put_leaves_no_blob[local-3]",),
     ),
     Bug(
         *("B-34", "R-04", "A blob that is too short ends a download cleanly."),
