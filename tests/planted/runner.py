@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 TEST_SECONDS = 60
 RUN_SECONDS = 180
+"""That the tests of one bug may take together."""
 CAUGHT = "caught"
 
 
@@ -53,8 +54,8 @@ def changed(edits: Iterable[Edit]) -> Iterator[Path]:
         yield copy
 
 
-def run(tests: Iterable[str], copy: Path) -> list[dict[str, Any]]:
-    """Run tests with the package of `copy`; returns what the recorder wrote. Raises `RuntimeError` if they cannot run."""
+def run(tests: Iterable[str], copy: Path, seconds: float = RUN_SECONDS) -> list[dict[str, Any]]:
+    """Run tests with the package of `copy`; returns what the recorder wrote. Raises `RuntimeError` if none can run."""
     record = copy.parent / "record"
     record.touch()
     # Variables of the run that this one is part of name its worker and its current test.
@@ -63,7 +64,7 @@ def run(tests: Iterable[str], copy: Path) -> list[dict[str, Any]]:
     environment |= {"PYTHONPATH": str(copy), "TORTURE": "1", RECORD: str(record)}
     command = [sys.executable, "-m", "pytest", "-q", "--timeout", str(TEST_SECONDS), "-p", "tests.planted.recorder"]
     command += ["--basetemp", str(copy.parent / "t"), *tests]
-    status, output = _run(command, environment)
+    status, output = _run(command, environment, seconds)
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     if not lines or not any("test" in line for line in lines):
         raise RuntimeError(f"pytest ended with {status}, and no test ran: {output[-500:]}")
@@ -72,7 +73,7 @@ def run(tests: Iterable[str], copy: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+def _run(command: list[str], environment: dict[str, str], seconds: float) -> tuple[int, str]:
     """Run a command to its end; what it has started ends with it if it takes too long."""
     process = subprocess.Popen(
         command,
@@ -84,7 +85,7 @@ def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=RUN_SECONDS)
+        output, _ = process.communicate(timeout=seconds)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -119,7 +120,9 @@ def without(bugs: Iterable[Bug]) -> str | None:
     """Run the tests of the bugs without any bug; returns which of them fail all the same."""
     tests = sorted({test for bug in bugs for test in bug.tests})
     with changed(()) as copy:
-        failed = {record["test"] for record in run(tests, copy) if record["outcome"] == "failed"}
+        failed = {
+            record["test"] for record in run(tests, copy, RUN_SECONDS * len(tests)) if record["outcome"] == "failed"
+        }
     return f"red without a bug: {', '.join(sorted(failed))}" if failed else None
 
 
