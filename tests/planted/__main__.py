@@ -3,6 +3,7 @@
 First the same tests run without a bug: one that is red anyway proves nothing.
 """
 
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from tests.planted.runner import plant, table, without
 
 def main() -> int:
     """1 if a bug was not caught, 2 for an unknown id."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that the tests in progress are stopped, too
+        signal.signal(number, signal.default_int_handler)
     known = {bug.id: bug for bug in BUGS}
     if unknown := [name for name in sys.argv[1:] if name not in known]:
         print(f"there is no planted bug {unknown[0]}; there are {', '.join(known)}", file=sys.stderr)

@@ -24,6 +24,7 @@ TEST_SECONDS = 60
 RUN_SECONDS = 180
 """That the tests of one bug may take together."""
 CAUGHT = "caught"
+PLUGINS = ("anyio.pytest_plugin", "pytest_timeout", "tests.planted.recorder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,11 @@ def run(tests: Iterable[str], copy: Path, seconds: float = RUN_SECONDS) -> list[
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment.pop(promises.VARIABLE, None)  # what a planted bug breaks is no violation
     environment |= {"PYTHONPATH": str(copy), "TORTURE": "1", RECORD: str(record)}
-    command = [sys.executable, "-m", "pytest", "-q", "--timeout", str(TEST_SECONDS), "-p", "tests.planted.recorder"]
-    command += ["--basetemp", str(copy.parent / "t"), *tests]
+    # Other plugins that are installed double the time that pytest takes to start.
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    options = [option for plugin in PLUGINS for option in ("-p", plugin)]
+    options += ["--timeout", str(TEST_SECONDS), "--basetemp", str(copy.parent / "t")]
+    command = [sys.executable, "-m", "pytest", "-q", *options, *tests]
     status, output = _run(command, environment, seconds)
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     if not lines or not any("test" in line for line in lines):
