@@ -358,6 +358,19 @@ async def test_of_sixty_four_concurrent_uploads_only_those_within_the_quota_are_
         await add(rows, who, 37, quota=quota)
 
 
+@pytest.mark.promise("I-12")
+async def test_uploads_that_end_at_once_without_a_reservation_fill_the_quota_exactly(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(1000, None)
+    keys = [new_key() for _ in range(64)]
+    for key in keys:
+        await rows.files.begin_upload(upload(who, key), rate=0, quota=quota, lease_seconds=LEASE)
+    publications = (rows.files.publish(completed(who, key, 100), quota=quota) for key in keys)
+    outcomes = await asyncio.gather(*publications, return_exceptions=True)
+    assert [sum(isinstance(each, kind) for each in outcomes) for kind in (File, QuotaExceeded)] == [10, 54]
+    assert (await rows.files.usage(who.project_id)).bytes_used == 1000
+
+
 async def test_the_organization_quota_spans_its_projects(rows: Rows) -> None:
     one, two = await rows.principal("one"), await rows.principal("two")
     other = await rows.principal("one", organization="other")

@@ -73,7 +73,7 @@ ROW_BUGS = (
                 '        seen = projects.alias("seen")\n',
             ),
         ),
-        (f"{FILES}::test_of_sixty_four_concurrent_uploads_only_those_within_the_quota_are_published[postgres]",),
+        (f"{FILES}::test_uploads_that_end_at_once_without_a_reservation_fill_the_quota_exactly[postgres]",),
     ),
     Bug(
         *("B-36", "R-07", "An expired file is visible until it is swept."),

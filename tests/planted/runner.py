@@ -20,8 +20,8 @@ from tests.support import promises
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-TEST_SECONDS = 60
-RUN_SECONDS = 180
+TEST_SECONDS = 120
+RUN_SECONDS = 240
 """That the tests of one bug may take together."""
 CAUGHT = "caught"
 PLUGINS = ("anyio.pytest_plugin", "pytest_timeout", "tests.planted.recorder")
