@@ -155,6 +155,7 @@ ROW_BUGS = (
             ),
         ),
         (f"{JOBS}::test_a_lease_ends_unless_it_is_renewed[sqlite]",),
+        error="ValueError",
     ),
     Bug(
         *("B-43", "R-18", "Results that are appended again after a lost response are in the journal twice."),
@@ -166,6 +167,7 @@ ROW_BUGS = (
             ),
         ),
         (f"{BATCHES}::test_case_26_the_journal_is_what_was_appended_in_any_order_after_any_loss[sqlite]",),
+        error="StorageFailed",
     ),
     Bug(
         *("B-44", "R-18", "Lines of a batch that have a result already are sent again after a restart."),

@@ -121,6 +121,7 @@ STORAGE_BUGS = (
             ),
         ),
         ("tests/nodes/test_failures.py::test_an_operation_that_raises_is_rolled_back",),
+        error="StorageFailed",
     ),
     Bug(
         *("B-29", "R-04", "The last block of an object is sent before its digest is compared."),
@@ -160,6 +161,7 @@ STORAGE_BUGS = (
         *("B-34", "R-04", "A blob that is too short ends a download cleanly."),
         (Edit("domain/files/content.py", "        if left:\n            raise FileCorrupt(name)\n", ""),),
         (f"{DISK}::test_a_blob_that_is_not_whole[truncated-small]",),
+        error="RemoteProtocolError",
     ),
     Bug(
         *("B-35", "R-12", "The breaker of the object store never opens."),
