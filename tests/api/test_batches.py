@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from filestead.domain.batches.model import BatchError, BatchStatus
+from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism
 from tests.support.batch_worker import ERROR, BatchWorker, custom_ids, input_of, result
 from tests.support.servers import Server, run_command
 
@@ -402,6 +402,18 @@ def test_the_time_left(api: Api, worker: BatchWorker) -> None:
     assert api.client.get(path).headers["x-filestead-batch-eta"] == "5"
     worker.finish(job, BatchStatus.EXPIRED)
     assert "x-filestead-batch-eta" not in api.client.get(path).headers
+
+
+def test_the_parallelism(api: Api, worker: BatchWorker) -> None:
+    made = api.create()
+    path, header = f"/batches/{made['id']}", "x-filestead-batch-parallelism"
+    job = worker.start(made["id"], 10)
+    assert header not in api.client.get(path).headers
+    worker.append(job, result("a"), parallelism=Parallelism(12, 16))
+    worker.append(job, result("b"))
+    assert api.client.get(path).headers[header] == "in_flight=12, limit=16"
+    worker.finish(job, BatchStatus.EXPIRED)
+    assert header not in api.client.get(path).headers
 
 
 def test_case_41_results_are_read_while_they_come(api: Api, worker: BatchWorker) -> None:

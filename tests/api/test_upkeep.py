@@ -490,7 +490,8 @@ def test_the_backup_of_the_manual(tmp_path: Path) -> None:
     """The very commands of docs/operate.md, beside a running server."""
     manual = (ROOT / "docs/operate.md").read_text()
     section = manual.partition("## Backup and restore")[2].partition("\n## ")[0]
-    backup, restore = (block for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE))
+    (block,) = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    *backup, restore = block.replace("/backups", "backups").replace("/var/lib/filestead", "data").strip().splitlines()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def shell(commands: str) -> None:
@@ -499,7 +500,7 @@ def test_the_backup_of_the_manual(tmp_path: Path) -> None:
 
     with Server(tmp_path / "data") as server:
         made = [server.upload(b"%d" % number * 1000, name=f"{number}.txt") for number in range(5)]
-        shell(backup)
+        shell("\n".join(["mkdir backups", *backup]))
         server.upload(b"after the backup")
     shutil.rmtree(tmp_path / "data")
     shell(restore)

@@ -236,3 +236,23 @@ def test_a_batch_says_that_its_model_server_refuses_it(server: Server, models: T
     assert server.client.post(f"/batches/{created['id']}/cancel").status_code == 200
     wait(server, created)
     assert HEADER not in server.client.get(f"/batches/{created['id']}").headers
+
+
+def test_the_parallelism_of_slow_lines_is_known_before_there_is_a_result(tmp_path: Path) -> None:
+    with ThreadedModels(ModelServer(instant=True)) as models:
+        models.server.script = lambda received: Fault.slow(4)
+        with Server(tmp_path / "data", upstream_url=models.url) as server:
+            created = create(server, lines(3))
+            deadline = time.monotonic() + 10
+            while not (said := parallelism_of(server, created)):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert get(server, created)["request_counts"]["completed"] == 0
+            assert said.startswith("in_flight=3, limit=")
+            wait(server, created)
+            assert parallelism_of(server, created) is None
+
+
+def parallelism_of(server: Server, batch: Any) -> str | None:
+    said: str | None = server.client.get(f"/batches/{batch['id']}").headers.get("x-filestead-batch-parallelism")
+    return said

@@ -34,7 +34,8 @@ def test_case_1_a_batch_completes(server: Server, models: ThreadedModels) -> Non
     assert errors == []
     assert sorted(ids(output)) == ["line-1", "line-2", "line-3"]
     for each in output:
-        assert list(each) == ["id", "custom_id", "response", "error"]
+        assert list(each) == ["id", "custom_id", "response", "error", "latency_ms"]
+        assert 0 <= each["latency_ms"] < 10_000
         assert re.fullmatch("batch_req_[0-9a-f]{32}", each["id"])
         assert list(each["response"]) == ["status_code", "request_id", "body"]
         assert each["response"]["status_code"] == 200

@@ -33,6 +33,8 @@ COMMANDS = [
     "sweep",
     "migrate",
     "copy",
+    "backup",
+    "restore",
     "upstreams",
     "top",
     "healthcheck",

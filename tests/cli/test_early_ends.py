@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +108,12 @@ def test_a_list_that_fails_behind_a_pager(stubbed: CommandLine, stub: Stub) -> N
     done = stubbed.on_terminal("files", "list", rows=10, env={"PAGER": pager(stubbed, "cat >/dev/null; exit 3")})
     assert done.code == 1, "the reason is not the pager"
     assert "400" in done.err and "pager" not in done.err
+
+
+def test_a_command_that_has_used_an_object_store_ends_at_once() -> None:
+    """The end of the interpreter and the threads of the driver abort each other now and then; `abort` stands for it."""
+    pytest.importorskip("obstore")
+    code = "import atexit, obstore, os, sys; from filestead.cli.main import main; atexit.register(os.abort); main()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("filestead ")

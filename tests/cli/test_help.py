@@ -109,6 +109,8 @@ def test_the_server_half_has_its_help(bare: CommandLine) -> None:
         ("sweep", "A running server does so itself."),
         ("migrate", "Any number may run at once"),
         ("copy", "Stop the servers of both before."),
+        ("backup", "The backup has every file that was uploaded before it began"),
+        ("restore", "A data directory whose restoration was interrupted cannot be served"),
         ("upstreams", "Exit status: 0 if all can be used, 1 if one cannot be reached"),
         ("healthcheck", "exit status 0 if it can, 1 if not"),
     ],

@@ -13,6 +13,7 @@ from filestead.database.repositories.jobs import JobQueue
 from filestead.domain.batches.model import (
     BatchError,
     BatchStatus,
+    Parallelism,
     Pause,
     RequestCounts,
     ResultKind,
@@ -74,12 +75,12 @@ async def test_a_whole_run_from_validation_to_files(rows: Rows) -> None:
     start = int(rows.clock.now)
     rows.clock.pass_(5)
     first, second, failed = block(2), block(1), block(3, kind=ERROR)
-    state = await append(rows, job, first, failed, lines_per_second=2.5)
+    state = await append(rows, job, first, failed, lines_per_second=2.5, parallelism=Parallelism(3, 8))
     assert state == RunState(BatchStatus.IN_PROGRESS, start + DAY, start + 5)
     running = await rows.batches.get(who.project_id, made.id)
     assert (running.status, running.in_progress_at, running.model) == (BatchStatus.IN_PROGRESS, start, "m")
     assert (running.counts, running.usage) == (RequestCounts(3, 1, 1), TokenUsage(10, 1, 20, 2, 30))
-    assert running.lines_per_second == 2.5
+    assert (running.lines_per_second, running.parallelism) == (2.5, Parallelism(3, 8))
     await append(rows, job, second)
     assert await rows.batch_runs.done_lines(made.id) in (
         array("I", [3, 2, 1]).tobytes(),
@@ -95,7 +96,7 @@ async def test_a_whole_run_from_validation_to_files(rows: Rows) -> None:
     assert (ended.status, ended.finalizing_at, ended.completed_at) == (BatchStatus.COMPLETED, start + 5, start + 10)
     assert (ended.failed_at, ended.expired_at, ended.cancelling_at, ended.cancelled_at) == (None,) * 4
     assert (ended.output_file_id, ended.error_file_id) == (files[0].file_id, files[1].file_id)
-    assert (ended.counts, ended.lines_per_second) == (RequestCounts(3, 2, 1), None)
+    assert (ended.counts, ended.lines_per_second, ended.parallelism) == (RequestCounts(3, 2, 1), None, None)
     for made_file, size in zip(files, (len(content), len(failed.data)), strict=True):
         file = await rows.files.get(who.project_id, made_file.file_id)
         assert (file.purpose, file.bytes, file.filename) == ("batch_output", size, made_file.filename)
@@ -445,10 +446,11 @@ async def test_pauses_are_seen_by_all_until_the_end(rows: Rows) -> None:
     assert await rows.batches.pauses() == []
     busy, full = Pause("gpu", "m", "it is busy ü"), Pause(None, None, "its results cannot be stored")
     await rows.batch_runs.set_pauses(job, [busy])
-    await rows.batch_runs.set_pauses(second, [full, busy])
+    await rows.batch_runs.set_pauses(second, [full, busy], Parallelism(0, 4))
     assert (await rows.batches.get(who.project_id, first.id)).pauses == (busy,)
     assert sorted(await rows.batches.pauses(), key=str) == sorted([busy, full], key=str), "each once"
     await rows.batch_runs.set_pauses(second, [])
+    assert (await rows.batches.get(other.project_id, second.subject)).parallelism == Parallelism(0, 4)
     assert await rows.batches.pauses() == [busy]
     task = await rows.batch_runs.begin(job)
     assert task is not None

@@ -51,6 +51,16 @@ def browser() -> Iterator[Browser]:
 Open = Callable[..., Page]
 
 
+def drop(page: Page, files: dict[str, str]) -> None:
+    """Drop files with these texts on the page."""
+    page.run(
+        "(() => { const data = new DataTransfer();"
+        f" for (const [name, text] of Object.entries({files!r})) data.items.add(new File([text], name));"
+        " const area = document.querySelector('.drop-area'); for (const type of ['dragenter', 'dragover', 'drop'])"
+        " area.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true })); })()"
+    )
+
+
 @pytest.fixture
 def opened(browser: Browser, server: Server) -> Iterator[Open]:
     """Open the console in a tab and sign in; at the end no page may have had a problem or asked another host.
@@ -134,3 +144,17 @@ def axe() -> str:
     if not path.is_file():
         pytest.skip("axe-core is not installed: npm ci in tests/e2e/node")
     return path.read_text()
+
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def judge(page: Page, axe: str, where: str) -> list[str]:
+    """What axe finds wrong with the page as it is, and whether it is wider than the screen."""
+    page.wait("!document.querySelector('[aria-busy=true]')")
+    options = json.dumps({"runOnly": RULES, "iframes": False})
+    script = f"{axe};axe.run(document, {options}).then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))"
+    found = [f"{where}: {name} {html}" for name, html in page.run(script)]
+    if not page.run("document.documentElement.scrollWidth <= innerWidth"):
+        found.append(f"{where}: wider than the screen")
+    return found

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from filestead.domain.batches.model import BatchError, BatchStatus
-from tests.console.conftest import Open, batch_input
+from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism, Pause
+from tests.console.conftest import Open, batch_input, drop, judge
 from tests.support.batch_worker import ERROR, BatchWorker
 from tests.support.browser import Page
 from tests.support.servers import Server
@@ -32,7 +32,13 @@ def worker(server: Server) -> Iterator[BatchWorker]:
 def result(number: int, text: str = "ok") -> bytes:
     body = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": 30}}
     response = {"status_code": 200, "request_id": "r", "body": body}
-    line = {"id": f"batch_req_{number}", "custom_id": f"line-{number}", "response": response, "error": None}
+    line = {
+        "id": f"batch_req_{number}",
+        "custom_id": f"line-{number}",
+        "response": response,
+        "error": None,
+        "latency_ms": 1234,
+    }
     return json.dumps(line).encode() + b"\n"
 
 
@@ -94,6 +100,17 @@ def test_a_batch_is_created_from_a_new_file(opened: Open, server: Server, tmp_pa
     page.wait_for("tbody a", newest["id"])
 
 
+def test_a_dropped_file_becomes_a_batch_for_the_endpoint_that_it_names(opened: Open, server: Server) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "x"}}
+    page = opened("batches")
+    drop(page, {"dropped.jsonl": json.dumps(line)})
+    page.wait_for("dialog .hint", "dropped.jsonl")
+    page.wait("document.querySelector('dialog select').value === '/v1/embeddings'")
+    page.click("dialog button[type=submit]")
+    page.wait_for(".toast", "has begun")
+    assert server.client.get("/batches").json()["data"][0]["endpoint"] == "/v1/embeddings"
+
+
 def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Server, worker: BatchWorker) -> None:
     batch = create(server)
     job = worker.start(batch["id"], 10)
@@ -106,9 +123,11 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     page.wait_for(".progress", "7 of 10")
     page.wait_for(".progress", "3 failed")
     page.wait_for(".legend", "lines per second")
+    page.wait_for(".legend", "2 sec left")  # three lines are left, at the rate of the worker
     page.wait_for(".kinds div", "HTTP 500 · boom 2")
     page.wait_for(".kinds", "HTTP 429 · rate_limit_exceeded 1")
     page.wait_for(".answer", "answer <b>3</b>")
+    page.wait_for("td.end", "1.23 sec")
     assert page.run("document.querySelectorAll('.answer b, .kinds i').length") == 0
     worker.append(job, *(result(number) for number in (7, 8, 9)))
     page.wait_for(".chart")
@@ -123,6 +142,85 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     retried = server.client.get(f"/batches/{shown_id(page)}").json()
     lines = server.client.get(f"/files/{retried['input_file_id']}/content").text.splitlines()
     assert [json.loads(line)["custom_id"] for line in lines] == ["line-4", "line-5", "line-6"]
+
+
+def test_the_parallelism_is_plotted_beside_the_pace(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    worker.append(job, result(0), parallelism=Parallelism(1, 4))
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".legend", "1 lines in flight, limit 4")
+    worker.append(job, result(1), parallelism=Parallelism(6, 8))
+    page.wait_for(".legend", "6 lines in flight, limit 8")
+    page.wait("document.querySelectorAll('.chart path').length === 2")
+    page.wait_for("figcaption", "Lines in flight · highest: 6")
+    assert page.text(".axis.flight").split() == ["6", "0"]
+    assert "Lines in flight · highest: 6" in page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    worker.finish(job)
+
+
+def test_a_batch_that_waits_says_why(opened: Open, server: Server, worker: BatchWorker) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10)
+    worker.append(job, result(0))
+    worker.pause(job, Pause("gpu <b>1</b>", "m", "it is busy"))
+    page = opened(f"batches/{batch['id']}")
+    page.wait_for(".notice", "Why it waits: gpu <b>1</b>: it is busy")
+    page.run("location.hash = '#/usage'")
+    page.wait_for(".notice", "The server is ready")
+    page.wait_for(".notice", "The model server gpu <b>1</b>, m receives no requests now: it is busy")
+    worker.pause(job)
+    page.run(f"location.hash = '#/batches/{batch['id']}'")
+    page.wait_for(".progress", "1 of 10")
+    assert not page.shows(".notice", "Why it waits")
+    worker.finish(job)
+
+
+def test_a_view_that_is_drawn_again_does_not_delay_the_plot(opened: Open) -> None:
+    page = opened("batches")
+    points = page.run(
+        "(async () => { const { notePace } = await import(document.querySelector('script').src.replace('main', 'lib/batches'));"
+        " const note = (completed, inFlight) => notePace("
+        "{ id: 'x', request_counts: { total: 9, completed, failed: 0 } }, { inFlight, limit: 9 });"
+        " note(0, 1); await new Promise((resolve) => setTimeout(resolve, 600)); note(0, 1); return note(5, 7); })()"
+    )
+    assert [point["parallelism"]["inFlight"] for point in points] == [7]
+    assert points[0]["perSecond"] > 1
+
+
+def test_a_running_batch_is_accessible_in_every_look(
+    opened: Open, server: Server, worker: BatchWorker, axe: str
+) -> None:
+    batch = create(server)
+    job = worker.start(batch["id"], 10, "a-model-with-a-name")
+    page = opened(f"batches/{batch['id']}")
+    for number in range(3):
+        worker.append(job, result(number), rate=2.0, parallelism=Parallelism(6, 8))
+        page.wait_for(".progress", f"{number + 1} of 10")
+    worker.append(job, refusal(3, 500, "boom"), kind=ERROR)
+    page.wait_for(".kinds", "boom")
+    page.wait_for(".chart")
+    found = judge(page, axe, "light")
+    page.show_dark(True)
+    found += judge(page, axe, "dark")
+    page.resize(360, 740)
+    found += judge(page, axe, "narrow")
+    page.choose(".bar-end select", "ar")
+    page.wait("document.documentElement.dir === 'rtl'")
+    page.wait_for(".kinds", "boom")
+    page.wait_for(".answer", "ok")
+    page.wait("document.querySelectorAll('.chart path').length === 2")
+    found += judge(page, axe, "narrow, right to left")
+    # Paths and ids are read from left to right in every language.
+    assert page.run("getComputedStyle(document.querySelector('.facts code')).direction") == "ltr"
+    page.run("location.hash = '#/batches'")
+    page.wait_for("tbody a", batch["id"])
+    found += judge(page, axe, "list")
+    page.click(".tools .primary")
+    page.wait_for("dialog h2")
+    found += judge(page, axe, "dialog")
+    worker.finish(job)
+    assert found == []
 
 
 def test_a_result_longer_than_a_block_is_shown_and_more_on_request(

@@ -15,7 +15,7 @@ def test_the_console_reads_contents_from_the_server(opened: Open, server: Server
         pytest.skip("an embedded installation redirects no download")
     with (
         tempfile.TemporaryDirectory() as folder,
-        Server(Path(folder), place=server.place, download_redirect="true") as redirecting,
+        Server(Path(folder), place=server.place, download_redirect="true", inline_bytes="0") as redirecting,
     ):
         file = redirecting.upload(b'{"custom_id": "a"}\n', purpose="evals", name="a.jsonl")
         assert redirecting.client.get(f"/files/{file['id']}/content").status_code == 302

@@ -7,23 +7,13 @@ import pytest
 
 from filestead.api.routes import OPERATIONS
 from tests.client.proxy import Fault, Proxy
-from tests.console.conftest import Open
+from tests.console.conftest import Open, drop
 from tests.support.browser import Page
 from tests.support.servers import Server
 
 HAS_PARTS = any(operation.path == "/v1/uploads" for operation in OPERATIONS)
 MB = 1_000_000
 LOST = ("net::ERR_",)
-
-
-def drop(page: Page, files: dict[str, str]) -> None:
-    """Drop files with these texts on the page."""
-    page.run(
-        "(() => { const data = new DataTransfer();"
-        f" for (const [name, text] of Object.entries({files!r})) data.items.add(new File([text], name));"
-        " const area = document.querySelector('.drop-area'); for (const type of ['dragenter', 'dragover', 'drop'])"
-        " area.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true })); })()"
-    )
 
 
 def choose(page: Page, *paths: Path, purpose: str | None = None) -> None:

@@ -161,7 +161,9 @@ def test_everything_was_tried(run: tuple[Any, str]) -> None:
             # A conflict has reached the operation, too: many batches have ended before they are cancelled.
             fuzzing = phases["fuzzing"]
             assert fuzzing["accepted"] >= 3, (operation, phases)
-            assert fuzzing["accepted"] + fuzzing["conflicts"] >= 10, (operation, phases)
+            # An operation without parameters beside its id has few distinct valid requests.
+            missed = fuzzing["rejected"] + fuzzing["unreachable"]
+            assert fuzzing["accepted"] + fuzzing["conflicts"] >= (10 if missed else 3), (operation, phases)
 
 
 def test_the_server_is_well_afterwards(server: Server, run: tuple[Any, str]) -> None:

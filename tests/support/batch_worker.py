@@ -15,6 +15,8 @@ from filestead.domain.batches.model import (
     BatchError,
     BatchStatus,
     OutputFile,
+    Parallelism,
+    Pause,
     ResultBlock,
     ResultKind,
     TokenUsage,
@@ -108,7 +110,13 @@ class BatchWorker:
         self._run(self._runs.fail(job, errors))
 
     def append(
-        self, job: Job, *lines: bytes, kind: ResultKind = OUTPUT, ran: bool = True, rate: float | None = None
+        self,
+        job: Job,
+        *lines: bytes,
+        kind: ResultKind = OUTPUT,
+        ran: bool = True,
+        rate: float | None = None,
+        parallelism: Parallelism | None = None,
     ) -> None:
         """Append results of the next lines."""
         first = self._lines.get(job.subject, 0) + 1
@@ -117,7 +125,12 @@ class BatchWorker:
         failed = len(lines) - completed if ran else 0
         usage = TokenUsage(*(completed * number for number in USAGE))
         block = ResultBlock(kind, range(first, first + len(lines)), b"".join(lines), completed, failed, usage)
-        self._run(self._runs.append(job, [block], quota=Quota(None, None), lines_per_second=rate))
+        quota = Quota(None, None)
+        self._run(self._runs.append(job, [block], quota=quota, lines_per_second=rate, parallelism=parallelism))
+
+    def pause(self, job: Job, *pauses: Pause) -> None:
+        """Say why the batch sends no lines now."""
+        self._run(self._runs.set_pauses(job, pauses))
 
     def finish(self, job: Job, status: BatchStatus = BatchStatus.COMPLETED) -> BatchStatus:
         """Publish what was appended, and end the batch."""

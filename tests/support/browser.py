@@ -38,11 +38,14 @@ FLAGS = (
 HELPERS = """
 window.__find = (selector, text) => [...document.querySelectorAll(selector)].find((element) =>
   (text === null || element.textContent.trim().replace(/\\s+/g, ' ').includes(text)) && element.getClientRects().length > 0);
-window.__center = (selector, text) => {
+window.__center = async (selector, text) => {
   const element = window.__find(selector, text);
   if (!element || element.disabled) return null;
   element.scrollIntoView({ block: 'center', inline: 'center' });
-  const { x, y, width, height } = element.getBoundingClientRect();
+  const before = element.getBoundingClientRect();
+  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+  const { x, y, width, height } = element.getBoundingClientRect();  // not while a list is being redrawn
+  if (!width || x !== before.x || y !== before.y || window.__find(selector, text) !== element) return null;
   return [x + width / 2, y + height / 2];
 };
 """

@@ -84,7 +84,7 @@ def _statements_of_a_migration(path: Path) -> int:
 
 def _changes(kind: object, table: object = None, *_: object) -> bool:
     """Whether an action changes the schema, or rows that a migration changes."""
-    creates = kind in (sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX)
+    creates = kind in (sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_ALTER_TABLE)
     return creates or (kind == sqlite3.SQLITE_UPDATE and table == "keys")
 
 

@@ -30,6 +30,7 @@ from filestead.domain.files.purposes import RULES
 from filestead.domain.files.service import LEASE_SECONDS, Files
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.files.validation import JSONL_CHECKS, UploadPolicy
+from filestead.domain.forwarding.observation import UNOBSERVED_FORWARDING, ForwardingObserver
 from filestead.domain.jobs import JobKind
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.quota import Quota
@@ -80,6 +81,7 @@ class Services:
         backends: Backends,
         observer: Observer = UNOBSERVED,
         batch_observer: BatchObserver = UNOBSERVED_BATCHES,
+        forwarding_observer: ForwardingObserver = UNOBSERVED_FORWARDING,
     ) -> None:
         self._backends = backends
         self._observer = observer
@@ -108,7 +110,7 @@ class Services:
             uploads_per_minute=settings.uploads_per_minute,
         )
         self._endpoints = build_endpoints(settings, batch_observer)
-        self.forwarder = EndpointForwarder(self._endpoints)
+        self.forwarder = EndpointForwarder(self._endpoints, forwarding_observer)
         self._texts = Texts(_build_extraction_pool(settings), max_tokens=settings.reference_tokens)
         self.file_resolver = ReferenceResolver(
             backends.files,

@@ -13,12 +13,14 @@ from filestead.api.http.requests import ServedRequest
 from filestead.domain.batches.observation import BatchObserver
 from filestead.domain.errors import DomainError
 from filestead.domain.figures import Figures, FiguresRepository
+from filestead.domain.forwarding.observation import ForwardingObserver
 from filestead.domain.observation import Observer
 from filestead.logs.formats import LogFormat, LoggedRequest, RequestFormatter
 from filestead.logs.writer import LineWriter
 from filestead.metrics import exposition, table
 from filestead.metrics.batch_observer import BatchMetrics
 from filestead.metrics.board import Board
+from filestead.metrics.forwarding_observer import ForwardingMetrics
 from filestead.metrics.observer import MetricsObserver
 from filestead.metrics.recorder import Recorder
 from filestead.settings import Settings
@@ -39,7 +41,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"}
 class Signals:
     """What a process reports.
 
-    `observer` and `batch_observer` are passed to the backends and the workers, `requests` to the middleware.
+    `observer`, `batch_observer` and `forwarding_observer` are passed to the backends, the workers and the forwarder,
+    `requests` to the middleware.
     """
 
     def __init__(self, settings: Settings, board: Board, number: int = 0, *, log_format: LogFormat = "json") -> None:
@@ -55,6 +58,7 @@ class Signals:
         )
         self.observer: Observer = MetricsObserver(self._recorder)
         self.batch_observer: BatchObserver = BatchMetrics(self._recorder)
+        self.forwarding_observer: ForwardingObserver = ForwardingMetrics(self._recorder)
         self._writer: LineWriter[LoggedRequest] | None = None
         if log.isEnabledFor(logging.INFO):
             dropped = self._recorder.value(table.LOG_LINES_DROPPED).add

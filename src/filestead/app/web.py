@@ -47,7 +47,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
 
     Requests that arrive at `metrics_port` get metrics only.
     """
-    services = Services(settings, backends, signals.observer, signals.batch_observer)
+    services = Services(settings, backends, signals.observer, signals.batch_observer, signals.forwarding_observer)
     collect_metrics = partial(signals.collect, backends.figures)
     body_limits = BodyReadLimits(settings.idle_seconds, settings.min_upload_rate, settings.max_upload_seconds)
     upload_slots = UploadSlots(settings.max_uploads, settings.uploads_per_project)

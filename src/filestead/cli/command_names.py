@@ -44,6 +44,8 @@ SERVER_COMMANDS = {
     "sweep": "Remove the content of expired and deleted files now",
     "migrate": "Migrate the database of a shared installation to this version",
     "copy": "Copy an embedded or shared installation to another one",
+    "backup": "Write a backup of the installation while servers run",
+    "restore": "Restore a backup to an empty installation",
     "upstreams": "Check the model servers that run batches",
     "top": "Show what a running server does, live in the terminal",
     "healthcheck": "Check whether the server on this machine is ready",

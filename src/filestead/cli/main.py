@@ -30,6 +30,10 @@ def main() -> NoReturn:
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()
+        sys.stderr.flush()
+        if "obstore" in sys.modules:
+            # A thread of the driver that asks for the interpreter while it ends aborts the process.
+            os._exit(status)
     except BrokenPipeError:  # The reader has enough, as in `list | head`.
         terminate_by_signal(signal.SIGPIPE)
     except KeyboardInterrupt:

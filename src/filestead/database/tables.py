@@ -416,6 +416,8 @@ batches = sa.Table(
     sa.Column("total_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("lines_per_second", sa.Float),
     sa.Column("pauses", Text, comment="JSON: why it sends no lines now; null if it does"),
+    sa.Column("lines_in_flight", sa.BigInteger, comment="null unless it runs; so is line_limit"),
+    sa.Column("line_limit", sa.BigInteger, comment="of lines in flight, at the model servers of its models"),
     sa.Column("output_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
     sa.Column("error_size", sa.BigInteger, nullable=False, server_default="0", comment="of the journal"),
     sa.Column("bytes_reserved", sa.BigInteger, nullable=False, server_default="0", comment="for the journal"),

@@ -5,6 +5,7 @@ exceptions never escape.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -29,6 +30,35 @@ INLINE_PREFIX = "z"
 def is_inline(key: str) -> bool:
     """Whether a key names an inline blob: its bytes are a row of the database, and not in the blob store."""
     return key.startswith(INLINE_PREFIX)
+
+
+class ContentOwner(StrEnum):
+    """What needs a blob."""
+
+    FILE = "file"
+    UPLOAD = "upload"
+    """A pending upload in parts."""
+    BATCH = "batch"
+    """As its input, whose file was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A blob that the rows need, with its size in bytes and its SHA-256 in hexadecimal."""
+
+    key: str
+    bytes: int
+    sha256: str
+    kind: ContentOwner
+    project_id: str
+    owner_id: str
+
+
+class ContentRepository(Protocol):
+    """Which blobs the rows need."""
+
+    async def page(self, after: str, limit: int) -> list[StoredContent]:
+        """Contents by key, from after the key `after`; each once."""
 
 
 class BlobStore(Protocol):

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from filestead.domain.errors import EndpointUnavailable, ModelNotServed, ResponseNotFound
 from filestead.domain.forwarding.interfaces import FileMode, ForwardedRequest, Target
+from filestead.domain.forwarding.observation import UNOBSERVED_FORWARDING, ForwardingObserver
 from filestead.inference.chat_target import ChatTarget
 from filestead.inference.endpoint import Endpoint
 from filestead.inference.endpoints import LOAD_BOUND, Endpoints
 from filestead.inference.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
 from filestead.inference.streams import StreamedResponse
-from filestead.inference.traffic import Traffic
 
 REMEMBERED_RESPONSES = 10_000
 MIN_RETRY_SECONDS = 1
@@ -28,15 +28,15 @@ class CountedResponse:
         self,
         response: StreamedResponse,
         name: str,
-        traffic: Traffic,
+        note_end: Callable[[], None],
         note_first: Callable[[], None] | None = None,
     ) -> None:
-        """`note_first` is called when the first of the body has come."""
+        """`note_end` is called once, when it is closed; `note_first` when the first of the body has come."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._name = name
-        self._traffic = traffic
+        self._note_end = note_end
         self._note_first = note_first
         self._is_open = True
 
@@ -56,16 +56,19 @@ class CountedResponse:
         """As in `ForwardedResponse`."""
         if self._is_open:
             self._is_open = False
-            self._traffic.interactive -= 1
+            self._note_end()
             self._response.close()
 
 
 class EndpointTarget:
     """An endpoint, as a target of requests."""
 
-    def __init__(self, endpoint: Endpoint, endpoints: Endpoints, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, endpoints: Endpoints, observer: ForwardingObserver, clock: Callable[[], float]
+    ) -> None:
         """`clock` is monotonic."""
         self.endpoint = endpoint
+        self._observer = observer
         self._clock = clock
         self.name = endpoint.name
         self.files: FileMode = endpoint.files
@@ -73,28 +76,38 @@ class EndpointTarget:
 
     async def send(self, request: ForwardedRequest) -> CountedResponse:
         """As in `Target`."""
-        traffic = self.endpoint.traffic
         began = self._clock()
-        traffic.interactive += 1
+        self._count(1)
         try:
             response = await self.endpoint.open(
                 request.method, request.path, request.content, headers=request.headers, length=request.length
             )
         except EndpointFailure as failure:
-            traffic.interactive -= 1
+            self._count(-1)
+            outcome = "timeout" if isinstance(failure, EndpointTimeout) else "unreachable"
+            self._observer.responded(self.name, outcome, self._clock() - began)
             raise _unavailable(self.name, failure) from None
         except BaseException:
-            traffic.interactive -= 1
+            self._count(-1)
             raise
+        self._observer.responded(self.name, f"{response.status // 100}xx", self._clock() - began)
         note_first = None
         target = self.endpoint.chat_target
         if target is not None and _is_stream_of_tokens(request, response):
             note_first = functools.partial(self._note_first, target, began)
-        counted = CountedResponse(response, self.name, traffic, note_first)
+        counted = CountedResponse(response, self.name, self._note_end, note_first)
         if hint := _fault_of_configuration(response.status):
             counted.close()
             raise EndpointUnavailable(self.name, f"it responded with {response.status}: {hint}", hint=hint)
         return counted
+
+    def _count(self, change: int) -> None:
+        traffic = self.endpoint.traffic
+        traffic.interactive += change
+        self._observer.in_flight(self.name, traffic.interactive)
+
+    def _note_end(self) -> None:
+        self._count(-1)
 
     def _note_first(self, target: ChatTarget, began: float) -> None:
         target.note_first_token(self._clock() - began)
@@ -107,10 +120,15 @@ class EndpointTarget:
 class EndpointForwarder:
     """A `Forwarder` on the configured endpoints."""
 
-    def __init__(self, endpoints: Endpoints, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        observer: ForwardingObserver = UNOBSERVED_FORWARDING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`clock` is monotonic."""
         self._endpoints = endpoints
-        self._targets = {endpoint: EndpointTarget(endpoint, endpoints, clock) for endpoint in endpoints.all}
+        self._targets = {endpoint: EndpointTarget(endpoint, endpoints, observer, clock) for endpoint in endpoints.all}
         self._responses: OrderedDict[str, tuple[str, Target]] = OrderedDict()
 
     def targets_for(self, model: str | None, group: bytes) -> Sequence[EndpointTarget]:

@@ -13,6 +13,7 @@ from filestead.database.engines.statements import Database
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
+from filestead.database.repositories.contents import SqlContentRepository
 from filestead.database.repositories.figures import SqlFigures
 from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.database.repositories.files.repository import SqlFileRepository
@@ -30,7 +31,7 @@ from filestead.database.repositories.vector_stores.vectors import SqlVectorRepos
 from filestead.domain.access import KeyRepository
 from filestead.domain.administration import ProjectRepository
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
-from filestead.domain.blobs import DirectDownloads, LocalContent
+from filestead.domain.blobs import ContentRepository, DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
 from filestead.domain.figures import FiguresRepository
 from filestead.domain.files.interfaces import FileRepository
@@ -71,6 +72,7 @@ class Backends:
     vector_copier: VectorCopier
     close: Callable[[], None]
     figures: FiguresRepository
+    contents: ContentRepository
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
     local_content: LocalContent | None = None
@@ -115,6 +117,7 @@ def build_backends(
         VectorCopier(database),
         close,
         SqlFigures(database),
+        SqlContentRepository(database),
         None if isinstance(blobs, LocalBlobs) else blobs,
         blobs if isinstance(blobs, LocalBlobs) else None,
     )

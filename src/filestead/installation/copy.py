@@ -60,8 +60,13 @@ class Copied:
     skipped: int = 0
 
 
-async def copy(source: Backends, target: Backends, *, progress: Progress = lambda done, total: None) -> Copied:
-    """Make the target equal to the source. Neither may be served. Raises `CopyFailed`, `CannotStart`."""
+async def copy(
+    source: Backends, target: Backends, *, contents: bool = True, progress: Progress = lambda done, total: None
+) -> Copied:
+    """Make the target equal to the source. Neither may be served. Raises `CopyFailed`, `CannotStart`.
+
+    Without `contents` only rows are copied: the caller stores the blobs that they name.
+    """
     gone = await _deleted_since(source, target)
     for table in TABLES_BEFORE_FILES:
         await _copy_table(source, target, table)
@@ -69,9 +74,9 @@ async def copy(source: Backends, target: Backends, *, progress: Progress = lambd
     total = await _total(source)
     after: Row | None = None
     while page := await source.tables.files(after, PAGE):
-        await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total))
+        await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total), contents=contents)
         after = page[-1]
-    await _copy_resources(source, target)
+    await _copy_resources(source, target, contents=contents)
     await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
@@ -117,7 +122,7 @@ async def _copy_table(source: Backends, target: Backends, table: str) -> None:
         await target.tables.write(table, page)
 
 
-async def _copy_resources(source: Backends, target: Backends) -> None:
+async def _copy_resources(source: Backends, target: Backends, *, contents: bool) -> None:
     """Copy rows of vector stores, batches and jobs anew: they may have changed in any way since the last copy.
 
     Claims of jobs are not copied: no worker runs, so that they are due.
@@ -132,9 +137,9 @@ async def _copy_resources(source: Backends, target: Backends) -> None:
             if table == "jobs":
                 page = [row | {"token": None, "due_us": row["created_us"]} if row["token"] else row for row in page]
             elif table == "vector_store_chunks":
-                await _record_detached(target, page)
+                await _record_detached(source, target, page)
             elif table == "batches":
-                await _copy_inputs(source, target, page)
+                await _copy_inputs(source, target, page, contents=contents)
             await target.tables.write(table, page)
     await _copy_vectors(source, target)
 
@@ -155,15 +160,21 @@ async def _copy_vectors(source: Backends, target: Backends) -> None:
             await target.vector_copier.write(page, encode)
 
 
-async def _record_detached(target: Backends, chunks: list[Row]) -> None:
+async def _record_detached(source: Backends, target: Backends, chunks: list[Row]) -> None:
     """Let a sweep of the target delete chunks whose files are not attached there: the source has not swept them yet."""
-    wanted = {split_part_id(row["id"])[0] for row in chunks}
-    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in sorted(wanted)])
-    if detached := wanted - {row["seq"] for row in rows}:
-        await target.tables.write("detached_files", [{"attachment": number} for number in sorted(detached)])
+    wanted = sorted({split_part_id(row["id"])[0] for row in chunks})
+    rows = await target.tables.matching_rows("vector_store_files", [{"seq": number} for number in wanted])
+    attached = {row["seq"] for row in rows}
+    detached: list[Row] = [
+        {"attachment": number, "project_id": None, "usage_bytes": 0} for number in wanted if number not in attached
+    ]
+    if detached:
+        recorded = await source.tables.matching_rows("detached_files", detached)  # with what is in the quota until then
+        known = {row["attachment"]: row for row in recorded}
+        await target.tables.write("detached_files", [known.get(row["attachment"], row) for row in detached])
 
 
-async def _copy_inputs(source: Backends, target: Backends, batches: list[Row]) -> None:
+async def _copy_inputs(source: Backends, target: Backends, batches: list[Row], *, contents: bool) -> None:
     """Copy the inputs of batches whose files were deleted meanwhile: no file has them any more."""
     for batch in batches:
         key = batch["input_blob_key"]
@@ -176,7 +187,7 @@ async def _copy_inputs(source: Backends, target: Backends, batches: list[Row]) -
         rows = [{"blob_key": each, "project_id": project_id} for each in keys]
         await target.tables.register_pending_blobs(rows, lease_seconds=LEASE_SECONDS)
         await target.tables.write_parts(_rows_of_parts(key, parts))
-        for part in content:
+        for part in content if contents else ():
             if await target.blobs.size(part.blob_key) != part.bytes:
                 await target.blobs.delete(part.blob_key)
                 blob = _Blob(batch["input_file_id"], project_id, part)
@@ -208,7 +219,13 @@ class _Blob:
 
 
 async def _copy_page(
-    source: Backends, target: Backends, page: list[Row], copied: Copied, report: Callable[[], None]
+    source: Backends,
+    target: Backends,
+    page: list[Row],
+    copied: Copied,
+    report: Callable[[], None],
+    *,
+    contents: bool,
 ) -> None:
     parts = {row["blob_key"]: await _content_of(source, row) for row in page}
     found = {
@@ -219,6 +236,8 @@ async def _copy_page(
 
     async def is_there(blob: _Blob) -> bool:
         key = blob.content.blob_key
+        if not contents:
+            return True
         async with slots:
             return states.get(key) is BlobState.LIVE and await target.blobs.size(key) == blob.content.bytes
 

@@ -63,19 +63,47 @@ class EmbeddedInstallation:
         if not create:
             self._require_database()
         with contextlib.ExitStack() as held:
-            try:
-                self._prepare_directory()
-                held.enter_context(_directory_lock(self._directory))
-            except OSError as error:
-                raise CannotStart(
-                    f"cannot use the data directory {self._directory} ({error.strerror}): make it writable for this "
-                    "user, or choose another --data-dir"
-                ) from None
+            held.enter_context(self.reserve())
             try:
                 self._prepare_database()
             except DomainError as error:
                 raise CannotStart(str(error)) from error
             yield
+
+    @contextlib.contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Create the data directory, and hold its lock within the block, for a caller who fills it."""
+        with contextlib.ExitStack() as held:
+            with self._explained():
+                self._prepare_directory()
+                held.enter_context(_directory_lock(self._directory))
+            yield
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CannotStart(
+                f"cannot use the data directory {self._directory} ({error.strerror}): make it writable for this "
+                "user, or choose another --data-dir"
+            ) from None
+
+    async def snapshot_rows(self, directory: Path) -> None:
+        """Write the rows as of now into a data directory without contents, in place of those of an earlier call."""
+        await asyncio.to_thread(self._snapshot_rows, directory)
+
+    def _snapshot_rows(self, directory: Path) -> None:
+        target = directory / DATABASE
+        for suffix in ("", "-wal", "-shm"):
+            (directory / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+        sqlite.snapshot(self._database, target)
+        with sqlite.maintenance_connection(target) as connection:
+            installation = installation_id(connection)
+        if installation is None:
+            raise CannotStart(f"{self._directory} holds no installation yet: start `filestead serve` on it")
+        with contextlib.closing(LocalBlobs(directory, reserve_bytes=0, neighbours=OWN_FILES)) as blobs:
+            blobs.open(installation, fresh=True)
 
     def _prepare_directory(self) -> None:
         os.umask(0o077)

@@ -22,6 +22,8 @@ from filestead.domain.errors import CannotStart, DomainError
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS, LOCAL_MODEL
 from filestead.installation.backends import Backends, build_backends, new_id
+from filestead.installation.copy import copy
+from filestead.installation.embedded import EmbeddedInstallation
 from filestead.installation.keys import create_initial_key
 from filestead.settings import Settings, aws_environment
 
@@ -135,6 +137,21 @@ class SharedInstallation:
         """Check the installation and open it."""
         self._check()
         return self.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)
+
+    async def snapshot_rows(self, directory: Path) -> None:
+        """Write the rows as of now into a data directory without contents, or what has changed since the last call.
+
+        Uploads in parts that are in progress are left out.
+        """
+        local = {"data_dir": directory, "database_url": None, "blob_url": None}
+        place = EmbeddedInstallation(self._settings.model_copy(update=local))
+        with (
+            place.prepare(),
+            _postgres_module("snapshot").open_snapshot(self._url) as database,
+            contextlib.closing(build_backends(self._settings, database, self._blobs())) as source,
+            contextlib.closing(place.open()) as target,
+        ):
+            await copy(source, target, contents=False)
 
     def _blobs(self, observer: Observer = UNOBSERVED) -> "LocalBlobs | S3Blobs":
         settings = self._settings

@@ -170,6 +170,12 @@ UPSTREAM_CHAT_TTFT = _gauge("upstream_chat_ttft_p95_seconds",
 UPSTREAM_CHAT_PROBES = _counter("upstream_chat_probes",
     "Chats of one token that measure the time to first token while a batch runs and nobody else chats: `ok`, "
     "`timeout`, `failed` or `refused` (the model takes no chats).", "upstream", "outcome", max_series=4 * MAX_LANES)
+FORWARDED_SECONDS = _histogram("forwarded_request",
+    "Duration from a request that is passed on to a model server until the head of its response, by the class of the "
+    "status (`2xx`, `4xx` and so on); or until it was given up: `timeout`, `unreachable`.",
+    "upstream", "outcome", buckets=UPSTREAM_BUCKETS, max_series=6 * MAX_LANES)
+FORWARDED_IN_FLIGHT = _gauge("forwarded_requests_in_flight",
+    "Requests that are passed on and whose response is not complete.", "upstream", max_series=MAX_LANES)
 WEBHOOK_DELIVERIES = _counter("webhook_deliveries",
     "Attempts to deliver events to the webhook: `delivered`, `status` (a response other than 2xx), `unreachable`, "
     "`timeout` or `refused` (by the rules for addresses); and events that were `given_up`.",
@@ -258,6 +264,8 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         UPSTREAM_PAUSED_MODELS,
         UPSTREAM_CHAT_TTFT,
         UPSTREAM_CHAT_PROBES,
+        FORWARDED_SECONDS,
+        FORWARDED_IN_FLIGHT,
         WEBHOOK_DELIVERIES,
     ),
     "Server processes": (BUILD_INFO, WORKER_STARTS, WORKER_MEMORY, WORKER_CPU, DATABASE_UP),

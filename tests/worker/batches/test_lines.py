@@ -29,10 +29,10 @@ def test_case_20_an_id_is_returned_byte_for_byte() -> None:
 
 def test_a_line_with_a_response() -> None:
     request_id = str(uuid.UUID(int=5))
-    line = response_line("batch_req_1", b'"a"', 200, request_id, b' {"id": "x",\r\n "n": 1.50}\n')
+    line = response_line("batch_req_1", b'"a"', 200, request_id, b' {"id": "x",\r\n "n": 1.50}\n', seconds=1.2346)
     assert line == (
         b'{"id":"batch_req_1","custom_id":"a","response":{"status_code":200,"request_id":'
-        b'"00000000-0000-0000-0000-000000000005","body":{"id":"x","n":1.50}},"error":null}\n'
+        b'"00000000-0000-0000-0000-000000000005","body":{"id":"x","n":1.50}},"error":null,"latency_ms":1235}\n'
     )
 
 

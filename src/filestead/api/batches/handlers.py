@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from filestead.api.batches import parsing
 from filestead.api.batches.results import ResultResponses
-from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire, paused_headers
+from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire, parallelism_headers, paused_headers
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
@@ -41,7 +41,7 @@ class BatchHandlers:
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches/{batch_id}."""
         batch = await self.batches.get(principal, _batch_id(request))
-        headers = eta_headers(batch) | paused_headers(batch)
+        headers = eta_headers(batch) | parallelism_headers(batch) | paused_headers(batch)
         return Response(wire.encode(batch_to_wire(batch)), headers=headers, media_type=JSON)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:

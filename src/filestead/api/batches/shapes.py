@@ -7,6 +7,7 @@ from filestead.domain.batches.model import TERMINAL, Batch, BatchError, BatchSta
 from filestead.wire import batches as wire
 
 ETA_HEADER = "x-filestead-batch-eta"
+PARALLELISM_HEADER = "x-filestead-batch-parallelism"
 PAUSED_HEADER = "x-filestead-batch-paused"
 STATUS_HEADER = "x-filestead-batch-status"
 
@@ -59,6 +60,13 @@ def paused_headers(batch: Batch) -> dict[str, str]:
     reasons = [f"{each.upstream or each.model or 'batch'}: {each.reason}" for each in batch.pauses]
     text = "".join(char if " " <= char <= "~" else "?" for char in "; ".join(reasons))
     return {PAUSED_HEADER: text} if reasons else {}
+
+
+def parallelism_headers(batch: Batch) -> dict[str, str]:
+    """Build the header with the lines in flight of a running batch, and the limit of its model servers."""
+    if batch.status is not BatchStatus.IN_PROGRESS or batch.parallelism is None:
+        return {}
+    return {PARALLELISM_HEADER: f"in_flight={batch.parallelism.in_flight}, limit={batch.parallelism.limit}"}
 
 
 def _errors_to_wire(errors: Sequence[BatchError]) -> wire.BatchErrors:

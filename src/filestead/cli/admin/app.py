@@ -20,6 +20,8 @@ for _name, _target in {
     "sweep": "filestead.cli.admin.sweep:sweep",
     "migrate": "filestead.cli.admin.migrate:migrate",
     "copy": "filestead.cli.admin.copy:copy",
+    "backup": "filestead.cli.admin.backup:backup",
+    "restore": "filestead.cli.admin.backup:restore",
     "upstreams": "filestead.cli.admin.upstreams:upstreams",
     "top": "filestead.cli.admin.top.command:top",
     "healthcheck": "filestead.cli.admin.healthcheck:healthcheck",

@@ -66,7 +66,7 @@ async def _copy(source: Installation, target: Installation, *, watched: bool) ->
             for place in (source, target)
         )
         with progress_bar("copying", enabled=watched) as report:
-            copied = await run_copy(here, there, **({"progress": report} if report else {}))
+            copied = await run_copy(here, there, progress=report or (lambda done, total: None))
         checked = await verify(there.files, there.blobs, deep=False)
     print(f"{copied.files} files, {copied.bytes} bytes copied ({copied.skipped} were there)")
     for finding in checked.violations:

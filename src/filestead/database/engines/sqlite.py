@@ -71,6 +71,19 @@ def maintenance_connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def snapshot(source: Path, target: Path) -> None:
+    """Write the database as it is at one moment to a new file, durably. Writers go on meanwhile."""
+    with maintenance_connection(source) as connection, maintenance_connection(target) as copy:
+        connection.backup(copy)  # all pages in one step, which reads one state of the log
+    make_single_file(target)
+
+
+def make_single_file(path: Path) -> None:
+    """Write what is in the log beside a database that is not in use to its file, durably, and delete the log."""
+    with maintenance_connection(path) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+
+
 def _run_operation(queued: QueuedOperation, connection: Connection) -> None:
     try:
         with translate_sqlite_errors():

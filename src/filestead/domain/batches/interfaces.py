@@ -14,6 +14,7 @@ from filestead.domain.batches.model import (
     BatchTask,
     NewBatch,
     OutputFile,
+    Parallelism,
     Pause,
     ResultBlock,
     ResultKind,
@@ -88,17 +89,24 @@ class BatchRunRepository(Protocol):
         """
 
     async def append(
-        self, job: Job, blocks: Sequence[ResultBlock], *, quota: Quota, lines_per_second: float | None = None
+        self,
+        job: Job,
+        blocks: Sequence[ResultBlock],
+        *,
+        quota: Quota,
+        lines_per_second: float | None = None,
+        parallelism: Parallelism | None = None,
     ) -> RunState:
         """Append results to the journal, with the counts and the usage, and reserve their bytes in the quota.
 
         All or nothing. A line that has a result already must not come again, except that the same blocks may be
         appended again after `OutcomeUnknown`: those that are there already change nothing. Without blocks, it only
-        reads the state. Progress resets the attempts of the job. Raises `QuotaExceeded`, without effect.
+        reads the state. None for a rate or the parallelism keeps what is stored. Progress resets the attempts of the
+        job. Raises `QuotaExceeded`, without effect.
         """
 
-    async def set_pauses(self, job: Job, pauses: Sequence[Pause]) -> None:
-        """Replace the pauses of the batch. Its end removes them."""
+    async def set_pauses(self, job: Job, pauses: Sequence[Pause], parallelism: Parallelism | None = None) -> None:
+        """Replace the pauses of the batch, and its parallelism unless that is None. Its end removes them."""
 
     async def done_lines(self, batch_id: str) -> bytes:
         """Return the numbers of all lines that have a result, as little-endian unsigned integers of 4 bytes."""

@@ -72,6 +72,15 @@ class Pause(NamedTuple):
     reason: str
 
 
+class Parallelism(NamedTuple):
+    """How many requests to model servers run at the same time."""
+
+    in_flight: int
+    """Lines of the batch that were sent and have no response yet."""
+    limit: int
+    """Of requests in flight to the model servers of its models, by the process that runs it. Batches share it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch. Stamps are None until the batch gets there."""
@@ -104,6 +113,8 @@ class Batch:
     """The recent rate, from which the time left is estimated; None unless it runs."""
     pauses: Sequence[Pause] = ()
     """As its worker saw them a second ago; empty unless it runs."""
+    parallelism: Parallelism | None = None
+    """As its worker saw it a second ago; None unless it runs."""
 
 
 @dataclass(frozen=True, slots=True)

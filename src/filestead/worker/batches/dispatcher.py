@@ -113,6 +113,10 @@ class Dispatcher:
             if paused.model in (None, model)
         ]
 
+    def limit(self, model: str) -> int:
+        """How many requests for a model may be in flight, at all its endpoints."""
+        return sum(endpoint.lane(model).limit for endpoint in self._endpoints.for_model(model))
+
     def others_wait(self, dispatch: Dispatch) -> bool:
         """Whether there are other lines for the model, of this batch or another; one of `dispatch` is in hand."""
         model = self._models.get(dispatch.model)

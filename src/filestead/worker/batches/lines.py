@@ -59,14 +59,21 @@ def batch_request_id(batch_id: str, number: int) -> str:
     return f"batch_req_{hashlib.blake2b(f'{batch_id}:{number}'.encode(), digest_size=16).hexdigest()}"
 
 
-def response_line(result_id: str, custom_id: bytes, status: int, request_id: str, body: bytes) -> bytes:
-    """A line with a response; the body becomes part of it as it came, but on one line."""
-    return b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},"error":null}\n' % (
+def response_line(
+    result_id: str, custom_id: bytes, status: int, request_id: str, body: bytes, *, seconds: float
+) -> bytes:
+    """A line with a response; the body becomes part of it as it came, but on one line.
+
+    `seconds` is the duration of the request. `latency_ms` is not of the hosted service, and so comes last.
+    """
+    return b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},%b%d}\n' % (
         result_id.encode(),
         custom_id,
         status,
         request_id.encode(),
         one_line_json(body),
+        b'"error":null,"latency_ms":',
+        round(1000 * seconds),
     )
 
 

@@ -1,9 +1,13 @@
-"""Why a batch sends no lines now: found once a second, and written to its row when it changes, for all processes."""
+"""Why a batch sends no lines now: found once a second, and written to its row when it changes, for all processes.
+
+Results carry the parallelism of the batch to its row. Without results for a second, it is written with the pauses.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from filestead.domain.batches.model import Pause
 from filestead.domain.errors import DomainError
@@ -16,18 +20,24 @@ BUSY_SECONDS = 5.0
 """How long a model server may refuse all lines of a batch, as it is busy, until the batch says so."""
 
 
+class Row(Protocol):
+    """The row of a batch."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the row has the parallelism of the last second, or that of now."""
+
+    async def set_pauses(self, pauses: Sequence[Pause]) -> None:
+        """Store pauses, and the parallelism with them."""
+
+
 class PauseReporter:
     """Writes the pauses of one batch."""
 
-    def __init__(
-        self,
-        find: Callable[[], tuple[Pause, ...]],
-        store: Callable[[Sequence[Pause]], Awaitable[None]],
-        stored: Sequence[Pause],
-    ) -> None:
+    def __init__(self, find: Callable[[], tuple[Pause, ...]], row: Row, stored: Sequence[Pause]) -> None:
         """`find` returns the present pauses; `stored` are those in the row, perhaps of a worker before."""
         self._find = find
-        self._store = store
+        self._row = row
         self._stored = tuple(stored)
 
     async def run(self) -> None:
@@ -35,9 +45,9 @@ class PauseReporter:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             found = self._find()
-            if found != self._stored:
+            if found != self._stored or not self._row.is_current:
                 with contextlib.suppress(DomainError):
-                    await self._store(found)
+                    await self._row.set_pauses(found)
                     self._stored = found
 
 

@@ -9,10 +9,18 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from filestead.domain.batches.interfaces import BatchRunRepository
-from filestead.domain.batches.model import BatchError, BatchStatus, BatchTask, ResultBlock, RunState, Validated
+from filestead.domain.batches.model import (
+    BatchError,
+    BatchStatus,
+    BatchTask,
+    Parallelism,
+    Pause,
+    ResultBlock,
+    RunState,
+    Validated,
+)
 from filestead.domain.batches.validation import LineValidator, ValidationResult
 from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.jobs import Job, JobRepository
@@ -21,7 +29,7 @@ from filestead.domain.quota import Quota
 from filestead.worker.batches.dispatcher import Dispatcher
 from filestead.worker.batches.finalizing import Finalizer, retried
 from filestead.worker.batches.inputs import InputFile, Inputs
-from filestead.worker.batches.pauses import PauseReporter
+from filestead.worker.batches.pauses import REPORT_SECONDS, PauseReporter
 from filestead.worker.batches.results import Results
 from filestead.worker.batches.running import BatchRun, RunOptions
 from filestead.worker.batches.validating import Validation, unknown_input
@@ -139,18 +147,18 @@ class BatchHandler:
             await self._finish(job, task, executed=0, total=0)
             return
         clock = self._options.clock
-        journal = _Journal(self._batches, job, self._quota, state)
+        journal = _Journal(self._batches, job, self._quota, state, clock)
         observer = self._options.observer
         results = Results(task.batch.id, journal, clock, state=state, state_at=clock(), observer=observer)
         run = BatchRun(task, file, found.index, results=results, dispatcher=self._dispatcher, options=self._options)
         results.on_change = run.on_change
         results.is_busy = self._dispatcher.throttle.is_busy
+        journal.parallelism = run.parallelism
         run.mark_done(await self._batches.done_lines(task.batch.id))
         log.info("batch %s runs: %d of %d lines are left", task.batch.id, run.left, found.total)
         self._running.add(results)
         try:
-            store = partial(self._batches.set_pauses, job)
-            async with _reporting(PauseReporter(run.pauses, store, task.batch.pauses)):
+            async with _reporting(PauseReporter(run.pauses, journal, task.batch.pauses)):
                 await _both(run.run(), results)
         finally:
             self._running.discard(results)
@@ -190,13 +198,36 @@ class _Journal:
     job: Job
     quota: Quota
     state: RunState
+    clock: Callable[[], float]
+    parallelism: Callable[[], Parallelism | None] = lambda: None
+    _stored: Parallelism | None = None
+    _stored_at: float = float("-inf")
 
     async def append(self, blocks: Sequence[ResultBlock], lines_per_second: float | None) -> RunState:
         """Append; a batch that ends early must end, so that what is left of it may exceed the quota."""
         ends_early = self.state.status is BatchStatus.CANCELLING or self.state.now >= self.state.expires_at
         quota = Quota(None, None) if ends_early else self.quota
-        self.state = await self.batches.append(self.job, blocks, quota=quota, lines_per_second=lines_per_second)
+        found = self.parallelism()
+        self.state = await self.batches.append(
+            self.job, blocks, quota=quota, lines_per_second=lines_per_second, parallelism=found
+        )
+        if blocks:
+            self._note(found)
         return self.state
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the row has the parallelism of the last second, or that of now."""
+        return self.clock() - self._stored_at < REPORT_SECONDS or self._stored == self.parallelism()
+
+    async def set_pauses(self, pauses: Sequence[Pause]) -> None:
+        """Store pauses, and the parallelism with them."""
+        found = self.parallelism()
+        await self.batches.set_pauses(self.job, pauses, found)
+        self._note(found)
+
+    def _note(self, parallelism: Parallelism | None) -> None:
+        self._stored, self._stored_at = parallelism, self.clock()
 
 
 def _too_many_models(found: ValidationResult) -> list[BatchError]:

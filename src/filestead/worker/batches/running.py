@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filestead.domain.batches.line_index import LineIndex
-from filestead.domain.batches.model import BatchStatus, BatchTask, Pause, ResultKind
+from filestead.domain.batches.model import BatchStatus, BatchTask, Parallelism, Pause, ResultKind
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.order import DEFAULT_OUTPUT, OrderMode, order_lines
 from filestead.domain.files.digester import RunInThread
@@ -138,6 +138,12 @@ class BatchRun:
                 found += self._dispatcher.pauses(dispatch.model) or self._busy.pauses(dispatch.model)
         return tuple(dict.fromkeys(found))[:MAX_PAUSES]
 
+    def parallelism(self) -> Parallelism:
+        """How many lines are in flight, and how many requests its model servers may have."""
+        in_flight = sum(len(dispatch.tasks) for dispatch in self._dispatches.values())
+        models = {dispatch.model for dispatch in self._dispatches.values()}
+        return Parallelism(in_flight, sum(map(self._dispatcher.limit, models)))
+
     def on_change(self) -> None:
         """Results were stored, or cannot be stored now, or the state of the batch was read."""
         self._changed.set()
@@ -254,7 +260,8 @@ class BatchRun:
         if response is None or (exchange.kind != "ok" and response.status < HTTP_ERROR):
             text = f"The request failed: {exchange.detail}"
             return Result(ResultKind.ERROR, number, error_line(result_id, custom_id, FAILED, text), failed=True)
-        line = response_line(result_id, custom_id, response.status, self._options.new_request_id(), response.body)
+        request_id, body = self._options.new_request_id(), response.body
+        line = response_line(result_id, custom_id, response.status, request_id, body, seconds=exchange.seconds)
         if exchange.kind == "ok":
             return Result(ResultKind.OUTPUT, number, line, completed=True, usage=usage_of(exchange))
         return Result(ResultKind.ERROR, number, line, failed=True)

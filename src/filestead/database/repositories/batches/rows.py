@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam
 
 from filestead.database.tables import batches
-from filestead.domain.batches.model import Batch, BatchError, BatchStatus, Pause, RequestCounts, TokenUsage
+from filestead.domain.batches.model import Batch, BatchError, BatchStatus, Parallelism, Pause, RequestCounts, TokenUsage
 
 table = batches.c
 
@@ -29,7 +29,10 @@ _BEFORE_COUNTS = (
 """Named as the fields of `Batch`."""
 
 COUNT_COLUMNS = (table.total, table.completed, table.failed)
-BATCH_COLUMNS = (*_BEFORE_COUNTS, *COUNT_COLUMNS, *TOKEN_COLUMNS, table.metadata, table.lines_per_second, table.pauses)
+BATCH_COLUMNS = (
+    *(*_BEFORE_COUNTS, *COUNT_COLUMNS, *TOKEN_COLUMNS, table.metadata),
+    *(table.lines_per_second, table.pauses, table.lines_in_flight, table.line_limit),
+)
 
 
 def in_project() -> Any:
@@ -41,7 +44,7 @@ def to_batch(row: Sequence[Any]) -> Batch:
     """A row of `BATCH_COLUMNS`."""
     number = len(_BEFORE_COUNTS)
     first, counts, usage = row[:number], row[number : number + 3], row[number + 3 : number + 8]
-    metadata, lines_per_second, pauses = row[number + 8 :]
+    metadata, lines_per_second, pauses, in_flight, limit = row[number + 8 :]
     values = dict(zip((column.name for column in _BEFORE_COUNTS), first, strict=True))
     values["errors"] = decode_errors(values["errors"])
     values["status"] = BatchStatus(values["status"])
@@ -52,6 +55,7 @@ def to_batch(row: Sequence[Any]) -> Batch:
         metadata=None if metadata is None else json.loads(metadata),
         lines_per_second=lines_per_second,
         pauses=decode_pauses(pauses),
+        parallelism=None if in_flight is None else Parallelism(in_flight, limit),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Float, Text, bindparam, case, exists, func, literal_column, null, or_, select, update
+from sqlalchemy import BigInteger, Float, Text, bindparam, case, exists, func, literal_column, null, or_, select, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
 from filestead.database.repositories.batches.events import EventRecorder
@@ -34,6 +34,7 @@ from filestead.domain.batches.model import (
     BatchStatus,
     BatchTask,
     OutputFile,
+    Parallelism,
     Pause,
     ResultBlock,
     ResultKind,
@@ -54,6 +55,12 @@ JOURNAL_COPIES = 2
 
 RESERVED_AHEAD = 1024 * 1024
 """Bytes that are reserved ahead of the journal, so that not every group of results locks the row of the project."""
+
+NEW_PARALLELISM = {
+    name: func.coalesce(bindparam(f"new_{name}", type_=BigInteger), column)
+    for name, column in (("lines_in_flight", table.lines_in_flight), ("line_limit", table.line_limit))
+}
+"""Set what `_bound` binds; None changes nothing."""
 
 STATE = (table.status, table.expires_at, now())
 """In the order of the fields of `RunState`."""
@@ -111,7 +118,9 @@ class SqlBatchRunRepository:
             .where(one, or_(*(table.status == status for status in finalizable)))
             .values(status=BatchStatus.FINALIZING.value, finalizing_at=now())
         )
-        self._set_pauses = compiled(update(batches).where(one).values(pauses=bindparam("new_pauses", type_=Text)))
+        self._set_pauses = compiled(
+            update(batches).where(one).values(pauses=bindparam("new_pauses", type_=Text), **NEW_PARALLELISM)
+        )
         self._compile_append(compiled)
         self._compile_end(compiled)
 
@@ -137,6 +146,7 @@ class SqlBatchRunRepository:
                 error_size=int_param("new_error"),
                 bytes_reserved=int_param("new_reserved"),
                 lines_per_second=func.coalesce(bindparam("rate", type_=Float), table.lines_per_second),
+                **NEW_PARALLELISM,
             )
             .returning(*STATE)
         )
@@ -168,6 +178,8 @@ class SqlBatchRunRepository:
                 bytes_reserved=literal_column("0"),
                 lines_per_second=null(),
                 pauses=null(),
+                lines_in_flight=null(),
+                line_limit=null(),
                 to_sweep=literal_column("1"),
             )
         )
@@ -215,7 +227,13 @@ class SqlBatchRunRepository:
     # --- results --------------------------------------------------------------------------------------------------
 
     async def append(
-        self, job: Job, blocks: Sequence[ResultBlock], *, quota: Quota, lines_per_second: float | None = None
+        self,
+        job: Job,
+        blocks: Sequence[ResultBlock],
+        *,
+        quota: Quota,
+        lines_per_second: float | None = None,
+        parallelism: Parallelism | None = None,
     ) -> RunState:
         """Append results to the journal, with the counts, and reserve their bytes."""
         if not blocks:
@@ -242,14 +260,15 @@ class SqlBatchRunRepository:
                 new_error=sizes[ResultKind.ERROR],
                 new_reserved=reserved,
                 rate=lines_per_second,
+                **_bound(parallelism),
             ).fetchone()
             return _to_state(require_row(state))
 
         return await self._database.write(operation)
 
-    async def set_pauses(self, job: Job, pauses: Sequence[Pause]) -> None:
-        """Replace the pauses of the batch."""
-        await self._change(job, self._set_pauses, new_pauses=encode_pauses(pauses))
+    async def set_pauses(self, job: Job, pauses: Sequence[Pause], parallelism: Parallelism | None = None) -> None:
+        """Replace the pauses of the batch, and its parallelism unless that is None."""
+        await self._change(job, self._set_pauses, new_pauses=encode_pauses(pauses), **_bound(parallelism))
 
     def _reserve(
         self, connection: Connection, project_id: str, organization_id: str, missing: int, quota: Quota
@@ -340,6 +359,11 @@ class SqlBatchRunRepository:
         if not await self._database.read(self._journal.is_to_be_swept):
             return 0
         return await self._database.write(lambda connection: self._journal.sweep(connection, limit))
+
+
+def _bound(parallelism: Parallelism | None) -> dict[str, int | None]:
+    in_flight, limit = parallelism or (None, None)
+    return {"new_lines_in_flight": in_flight, "new_line_limit": limit}
 
 
 def _to_state(row: Sequence[Any]) -> RunState:

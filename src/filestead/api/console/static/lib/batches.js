@@ -18,16 +18,25 @@ const LONGEST_LINE = 64 * 1024 * 1024;
 const MAX_SAMPLES = 240;
 const samples = new Map();
 
-/** Note how far a batch is; returns [{seconds, perSecond}] since this tab watches it. */
-export function notePace(batch) {
+/** From the header 'x-filestead-batch-parallelism', as in 'in_flight=12, limit=16': {inFlight, limit}, or null. */
+export function parseParallelism(text) {
+  const [, inFlight, limit] = /^in_flight=(\d+), limit=(\d+)$/.exec(text ?? '') ?? [];
+  return limit === undefined ? null : { inFlight: Number(inFlight), limit: Number(limit) };
+}
+
+/** Note how far a batch is; returns [{seconds, perSecond, parallelism}] since this tab watches it. */
+export function notePace(batch, parallelism) {
   const { completed, failed } = batch.request_counts;
   const list = samples.get(batch.id) ?? [];
   const now = Date.now() / 1000;
-  if (list.length === 0 || now - list.at(-1).at > 0.5) list.push({ at: now, done: completed + failed });
+  if (list.length === 0 || now - list.at(-1).at > 0.5) list.push({ at: now, done: completed + failed, parallelism });
+  // A view is drawn once before new data come, and again with them.
+  else Object.assign(list.at(-1), { done: completed + failed, parallelism });
   samples.set(batch.id, list.slice(-MAX_SAMPLES));
   return list.slice(1).map((each, index) => ({
     seconds: each.at - list[0].at,
     perSecond: Math.max(0, (each.done - list[index].done) / (each.at - list[index].at)),
+    parallelism: each.parallelism,
   }));
 }
 

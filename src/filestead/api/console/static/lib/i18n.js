@@ -94,6 +94,8 @@ export function formatDuration(seconds) {
   return formats.units[unit].format(Math.round(seconds / size));
 }
 
+export const formatSeconds = (seconds) => formats.units.second.format(seconds);
+
 /** A time relative to now: "in 3 days". */
 export function formatRelative(seconds) {
   const distance = seconds - Date.now() / 1000;

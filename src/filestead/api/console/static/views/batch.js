@@ -1,7 +1,7 @@
 // One batch: progress, pace, faults by kind, results; cancel and retry.
 import { announce } from '../lib/announce.js';
 import { postJson, send, serverHas } from '../lib/api.js';
-import { canCancel, hasEnded, notePace, recentRate, unfinished } from '../lib/batches.js';
+import { canCancel, hasEnded, notePace, parseParallelism, recentRate, unfinished } from '../lib/batches.js';
 import { html } from '../lib/html.js';
 import { formatDuration, formatNumber, formatPercent, formatShort, t, tn } from '../lib/i18n.js';
 import { useLoad, usePolling } from '../lib/load.js';
@@ -33,7 +33,8 @@ export function BatchView({ id }) {
     <section class="panel" aria-label=${t('Progress')}>
       <header class="panel-head"><h2>${t('Progress')} <${Status} value=${batch.status} /></h2></header>
       <${Progress} batch=${batch} large />
-      <${Pace} batch=${batch} eta=${data.eta} />
+      <${Pace} batch=${batch} eta=${data.eta} parallelism=${data.parallelism} />
+      ${data.paused && html`<p class="notice" role="status">${t('Why it waits:')} <bdi dir="auto">${visible(data.paused)}</bdi></p>`}
     </section>
     ${batch.errors?.data.length > 0 && html`<${InputFaults} errors=${batch.errors.data} />`}
     <${Details} batch=${batch} />
@@ -46,7 +47,9 @@ async function loadBatch(id, signal) {
   const response = await send('GET', `/v1/batches/${encodeURIComponent(id)}`, { signal });
   const batch = await response.json();
   const eta = Number.parseFloat(response.headers.get('x-filestead-batch-eta') ?? '');
-  return { batch, eta: Number.isFinite(eta) ? eta : null };
+  const parallelism = parseParallelism(response.headers.get('x-filestead-batch-parallelism'));
+  const paused = response.headers.get('x-filestead-batch-paused');
+  return { batch, eta: Number.isFinite(eta) ? eta : null, parallelism, paused };
 }
 
 const canRetry = (batch) => hasEnded(batch) && unfinished(batch) > 0 && batch.status !== 'failed' && serverHas('/v1/batches/{batch_id}/retry');
@@ -76,29 +79,55 @@ export function Progress({ batch, large = false }) {
   </div>`;
 }
 
-function Pace({ batch, eta }) {
-  const points = notePace(batch);
+function Pace({ batch, eta, parallelism }) {
+  const points = notePace(batch, parallelism);
   if (batch.status !== 'in_progress' && points.length < 3) return null;
   const rate = recentRate(batch.id);
   const { total, completed, failed } = batch.request_counts;
   const left = eta ?? (rate ? (total - completed - failed) / rate : null);
   const facts = [
     rate !== null && t('{rate} lines per second', { rate: formatShort(rate) }),
+    parallelism && t('{count} lines in flight, limit {limit}', { count: formatNumber(parallelism.inFlight), limit: formatNumber(parallelism.limit) }),
     left !== null && !hasEnded(batch) && t('{time} left', { time: formatDuration(Math.max(1, left)) }),
   ].filter(Boolean);
   return html`<p class="legend">${facts.map((text) => html`<span key=${text}>${text}</span>`)}</p>
-    ${points.length > 2 && html`<${Chart} points=${points} label=${t('Lines per second since this page is open')} />`}`;
+    ${points.length > 2 && html`<${Chart} points=${points} />`}`;
 }
 
-function Chart({ points, label }) {
-  const highest = Math.max(...points.map((point) => point.perSecond), 1);
+// Each line has an axis of its own: lines per second at the start, lines in flight at the end.
+function Chart({ points }) {
   const width = points.at(-1).seconds || 1;
-  const path = points.map(({ seconds, perSecond }, index) =>
-    `${index ? 'L' : 'M'}${((seconds / width) * 100).toFixed(2)} ${(58 - (perSecond / highest) * 54).toFixed(2)}`).join('');
+  const pace = scaled(points, (point) => point.perSecond);
+  const flight = scaled(points, (point) => point.parallelism?.inFlight);
+  const curves = [
+    { kind: 'pace', label: t('Lines per second since this page is open'), ...pace },
+    flight && { kind: 'flight', label: t('Lines in flight'), ...flight },
+  ].filter(Boolean);
+  const legend = ({ label, highest }) => `${label} · ${t('highest: {rate}', { rate: formatShort(highest) })}`;
   return html`<figure class="plain">
-    <svg class="chart" viewBox="0 0 100 60" preserveAspectRatio="none" role="img" aria-label=${label}><path d=${path} /></svg>
-    <figcaption class="small-print quiet">${label} · ${t('highest: {rate}', { rate: formatShort(highest) })}</figcaption>
+    <div class="plot" aria-hidden="true">${curves.map(({ kind, highest }) => html`
+      <div key=${kind} class="axis ${kind}"><span>${formatShort(highest)}</span><span>${formatShort(0)}</span></div>`)}
+    </div>
+    <svg class="chart" viewBox="0 0 100 60" preserveAspectRatio="none" role="img" aria-label=${curves.map(legend).join('; ')}>
+      ${curves.map(({ kind, values }) => html`<path key=${kind} class=${kind} d=${pathOf(points, values, width)} />`)}
+    </svg>
+    <figcaption class="small-print quiet legend">
+      ${curves.map((curve) => html`<span key=${curve.kind}><i class="key ${curve.kind}"></i>${legend(curve)}</span>`)}
+    </figcaption>
   </figure>`;
+}
+
+/** The values as shares of the highest; null if there are none. */
+function scaled(points, valueOf) {
+  const found = points.map(valueOf);
+  const known = found.filter((value) => value !== undefined);
+  const highest = Math.max(...known, 1);
+  return known.length > 1 ? { highest, values: found.map((value) => (value === undefined ? null : value / highest)) } : null;
+}
+
+function pathOf(points, values, width) {
+  const at = (index) => `${((points[index].seconds / width) * 100).toFixed(2)} ${(58 - values[index] * 54).toFixed(2)}`;
+  return values.map((value, index) => (value === null ? '' : `${(values[index - 1] ?? null) === null ? 'M' : 'L'}${at(index)}`)).join('');
 }
 
 function InputFaults({ errors }) {
@@ -106,7 +135,7 @@ function InputFaults({ errors }) {
     <header class="panel-head"><h2>${t('Faults of the input file')}</h2></header>
     <p>${t('Nothing was run. Correct these lines and create a new batch.')}</p>
     <ul>${errors.slice(0, 100).map((error, index) => html`<li key=${index} class="fault">
-      ${error.line !== null && html`<b>${t('Line {line}', { line: formatNumber(error.line) })}</b> `}${visible(error.message)} <code>${error.code}</code>
+      ${error.line !== null && html`<b>${t('Line {line}', { line: formatNumber(error.line) })}</b> `}<bdi dir="auto">${visible(error.message)}</bdi> <code>${error.code}</code>
     </li>`)}</ul>
   </section>`;
 }

@@ -2,7 +2,7 @@
 import { announce } from '../lib/announce.js';
 import { getJson, postJson, send, serverHas } from '../lib/api.js';
 import { ENDPOINTS, hasEnded } from '../lib/batches.js';
-import { html, useState } from '../lib/html.js';
+import { html, useEffect, useState } from '../lib/html.js';
 import { formatBytes, t } from '../lib/i18n.js';
 import { useLoad, usePolling } from '../lib/load.js';
 import { visible } from '../lib/names.js';
@@ -76,10 +76,9 @@ function NewBatch({ dropped, onClose, onCreated }) {
   const [stored, setStored] = useState('');
   const [endpoint, setEndpoint] = useState(ENDPOINTS[0]);
   const suggest = async (found) => setEndpoint((await found) ?? endpoint);
-  const chooseLocal = (file) => {
-    setLocal(file);
-    if (file) suggest(startOfLocal(file));
-  };
+  useEffect(() => {
+    if (local) suggest(startOfLocal(local));
+  }, [local]);
   const chooseStored = (id) => {
     setStored(id);
     if (id) suggest(startOfStored(id));
@@ -99,7 +98,7 @@ function NewBatch({ dropped, onClose, onCreated }) {
   };
   return html`<${FormDialog} title=${t('New batch')} onClose=${onClose} submit=${submit} submitText=${t('Create')} disabled=${!local && !stored}>
     <label class="field">${t('Upload a JSONL file')}
-      <input type="file" accept=".jsonl" onChange=${(event) => chooseLocal(event.target.files[0] ?? null)} />
+      <input type="file" accept=".jsonl" onChange=${(event) => setLocal(event.target.files[0] ?? null)} />
       ${local && html`<span class="hint"><bdi>${visible(local.name)}</bdi>, ${formatBytes(local.size)}</span>`}
     </label>
     ${error && html`<${Failure} error=${error} retry=${reload} />`}

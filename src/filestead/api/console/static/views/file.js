@@ -26,7 +26,7 @@ export function FileView({ id }) {
         <button type="button" class="button danger" onClick=${() => setDeleting(true)}>${t('Delete…')}</button>
       </div>
     </header>
-    ${file.status_details && html`<p class="notice error">${file.status_details}</p>`}
+    ${file.status_details && html`<p class="notice error" dir="auto">${file.status_details}</p>`}
     <${Facts} items=${[
       [t('ID'), html`<code>${file.id}</code> <${Copy} text=${file.id} />`],
       [t('Purpose'), html`<code>${file.purpose}</code>`],

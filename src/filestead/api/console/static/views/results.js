@@ -1,7 +1,7 @@
 // Results of a batch as a table, and failed lines counted by kind; both also while the batch runs.
 import { answerOf, faultKind, faultText, hasEnded, readResults, tokensOf } from '../lib/batches.js';
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { formatNumber, t, tn } from '../lib/i18n.js';
+import { formatNumber, formatSeconds, t, tn } from '../lib/i18n.js';
 import { useLoad, usePolling } from '../lib/load.js';
 import { visible } from '../lib/names.js';
 import { Failure } from '../ui/basics.js';
@@ -26,7 +26,7 @@ export function Faults({ batch }) {
     <header class="panel-head"><h2>${t('Failed lines by kind')}</h2></header>
     <dl class="kinds">${sorted.map(([kind, { count, example }]) => html`<div key=${kind}>
       <dt><code>${visible(kind)}</code> <b>${formatNumber(count)}</b></dt>
-      <dd class="quiet">${visible(faultText(example).slice(0, SHOWN_CHARACTERS))} <span>(${t('for example {id}', { id: visible(example.custom_id) })})</span></dd>
+      <dd class="quiet"><bdi dir="auto">${visible(faultText(example).slice(0, SHOWN_CHARACTERS))}</bdi> <span>(${t('for example {id}', { id: visible(example.custom_id) })})</span></dd>
     </div>`)}</dl>
     ${!data.complete && html`<p class="quiet small-print">${t('The beginning of the error file was counted.')}</p>`}
   </section>`;
@@ -64,6 +64,7 @@ const COLUMNS = () => [
   { key: 'custom', title: 'custom_id', cell: (line) => html`<code dir="auto">${visible(line.custom_id)}</code>` },
   { key: 'answer', title: t('Response'), className: 'grow', cell: (line) => html`<${Answer} text=${answerOf(line)} />` },
   { key: 'tokens', title: t('Tokens'), className: 'end medium-only', cell: (line) => html`<span class="number">${tokensOf(line) === null ? '–' : formatNumber(tokensOf(line))}</span>` },
+  { key: 'latency', title: t('Latency'), className: 'end medium-only', cell: (line) => html`<span class="number">${line.latency_ms === undefined ? '–' : formatSeconds(line.latency_ms / 1000)}</span>` },
 ];
 
 const Answer = ({ text }) => {

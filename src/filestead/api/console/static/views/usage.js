@@ -25,10 +25,11 @@ export function UsageView() {
 async function readHealth(signal) {
   try {
     const response = await fetch('/health/ready', { signal, cache: 'no-store', credentials: 'omit' });
-    return { ready: response.ok, message: response.ok ? null : (await response.json()).error.message };
+    const said = await response.json();
+    return { ready: response.ok, message: said.error?.message, paused: said.paused_upstreams ?? [] };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    return { ready: false, message: t('The server cannot be reached. Check the connection and try again.') };
+    return { ready: false, message: t('The server cannot be reached. Check the connection and try again.'), paused: [] };
   }
 }
 
@@ -37,7 +38,10 @@ function Health({ health }) {
   if (!health) return html`<p class="notice">${t('Loading…')}</p>`;
   return html`<p class="notice ${health.ready ? '' : 'error'}" role="status">
     ${health.ready ? t('The server is ready: database and storage respond.') : health.message} <span class="quiet">Filestead ${version}</span>
-  </p>`;
+  </p>
+  ${health.paused.map(({ name, model, reason }) => html`<p class="notice error" key=${`${name} ${model}`}>
+    ${t('The model server {name} receives no requests now:', { name: [name, model].filter(Boolean).map(visible).join(', ') })} <bdi dir="auto">${visible(reason)}</bdi>
+  </p>`)}`;
 }
 
 export function UsageFigures({ usage }) {
