@@ -160,8 +160,7 @@ STORAGE_BUGS = (
     Bug(
         *("B-34", "R-04", "A blob that is too short ends a download cleanly."),
         (Edit("domain/files/content.py", "        if left:\n            raise FileCorrupt(name)\n", ""),),
-        (f"{DISK}::test_a_blob_that_is_not_whole[truncated-small]",),
-        error="RemoteProtocolError",
+        ("tests/stores/test_reads.py::test_a_blob_that_shrinks_while_it_is_read_is_corrupt",),
     ),
     Bug(
         *("B-35", "R-12", "The breaker of the object store never opens."),
