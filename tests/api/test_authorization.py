@@ -18,6 +18,7 @@ IDS = {
     "upload_id": "upload_x",
     "project_id": "proj_x",
     "key_id": "key_x",
+    "service_account_id": "user-x",
 }
 GUARDED = [operation for operation in OPERATIONS if operation.access != PUBLIC]
 

@@ -74,6 +74,40 @@ def test_a_key_is_created_shown_once_used_and_revoked(server: Server, admin: str
         official.projects.api_keys.delete(made["id"], project_id=project.id)
 
 
+def test_the_official_package_manages_service_accounts(server: Server, admin: str, official: Any) -> None:
+    project = official.projects.create(name="robots").id
+    accounts = official.projects.service_accounts
+    made = accounts.create(project, name="nightly", expires_in_seconds=3600)
+    assert (made.object, made.name, made.role) == ("organization.project.service_account", "nightly", "member")
+    assert made.api_key.object == "organization.project.service_account.api_key"
+    assert made.api_key.expires_at - made.api_key.created_at == 3600
+    assert ask(server, made.api_key.value, "GET", "/files").headers["openai-project"] == project
+    another = accounts.api_keys.create(made.id, project_id=project, scopes=["files:read", "inference"])
+    assert (another.object, another.name, another.expires_at) == (made.api_key.object, "nightly", None)
+    refused = ask(server, another.value, "POST", "/files")
+    assert "Missing scopes: files:write" in refused.text
+    keys = list(official.projects.api_keys.list(project))
+    assert {key.id for key in keys} == {made.api_key.id, another.id}
+    assert {key.owner.service_account.id for key in keys} == {made.id}
+    assert accounts.retrieve(made.id, project_id=project).name == "nightly"
+
+    same = accounts.create(project, name="nightly")  # the name stands for one user
+    assert same.id == made.id
+    second = accounts.create(project, name="weekly")
+    assert {each.name for each in accounts.list(project, limit=1)} == {"nightly", "weekly"}
+
+    assert accounts.delete(made.id, project_id=project).deleted
+    assert [each.id for each in accounts.list(project)] == [second.id]
+    time.sleep(2.1)  # servers cache a valid key for two seconds
+    for key in (made.api_key.value, another.value, same.api_key.value):
+        assert ask(server, key, "GET", "/files").status_code == 401
+    assert ask(server, second.api_key.value, "GET", "/files").status_code == 200
+    with pytest.raises(openai.NotFoundError, match="No service account found with id"):
+        accounts.delete(made.id, project_id=project)
+    with pytest.raises(openai.BadRequestError, match="Supported values are: 'false'"):
+        accounts.create(project, name="keyless", create_service_account_only=True)
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -96,7 +130,9 @@ def test_an_administrator_sees_its_organization_only(server: Server, admin: str)
     foreign = new_key(server, "--organization", "other", "--project", "secret", "--scope", "admin")
     (project,) = ask(server, foreign, "GET", "/organization/projects").json()["data"]
     path = f"/organization/projects/{project['id']}"
-    key_id = ask(server, foreign, "GET", f"{path}/api_keys").json()["data"][0]["id"]
+    key = ask(server, foreign, "GET", f"{path}/api_keys").json()["data"][0]
+    key_id, account = key["id"], f"{path}/service_accounts/{key['owner']['service_account']['id']}"
+    assert ask(server, foreign, "GET", account).status_code == 200
     for method, target in (
         ("GET", path),
         ("GET", f"{path}/usage"),
@@ -104,8 +140,13 @@ def test_an_administrator_sees_its_organization_only(server: Server, admin: str)
         ("POST", f"{path}/api_keys"),
         ("GET", f"{path}/api_keys/{key_id}"),
         ("DELETE", f"{path}/api_keys/{key_id}"),
+        ("GET", f"{path}/service_accounts"),
+        ("GET", account),
+        ("DELETE", account),
+        ("POST", f"{account}/api_keys"),
     ):
         assert ask(server, admin, method, target).status_code == 404, target
+    assert ask(server, admin, "POST", f"{path}/service_accounts", json={"name": "x"}).status_code == 404
     own = ask(server, admin, "GET", "/organization/projects").json()["data"][0]["id"]
     # A key is addressed through its own project alone.
     assert ask(server, admin, "DELETE", f"/organization/projects/{own}/api_keys/{key_id}").status_code == 404

@@ -145,7 +145,7 @@ def test_the_largest_upload_and_the_setting(server: Server, tmp_path: Path) -> N
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def test_parts_are_joined_in_the_listed_order_whatever_the_order_of_arrival(server: Server) -> None:
+def test_case_47_parts_are_joined_in_the_listed_order_whatever_the_order_of_arrival(server: Server) -> None:
     contents = [bytes([number]) * (100_000 + number) for number in range(12)]
     upload = create_upload(server.client, sum(map(len, contents)))
     with ThreadPoolExecutor(6) as threads:
@@ -223,7 +223,7 @@ def test_forms_of_parts_that_are_refused(server: Server, form: dict[str, Any], t
     )
 
 
-def test_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
+def test_case_49_the_last_part_sent_again_after_a_lost_response(server: Server) -> None:
     upload = create_upload(server.client, 8)
     first = add_part(server.client, upload["id"], b"head")
     last = add_part(server.client, upload["id"], b"tail")
@@ -246,10 +246,63 @@ def test_a_part_of_an_image_of_zeros_sent_again_after_it_was_not_stored(server: 
     assert server.client.delete(f"/files/{file['id']}").status_code == 200
 
 
+def sent(server: Server, upload_id: str, content: bytes, **how: Any) -> str:
+    response = send_part(server.client, upload_id, content, **how)
+    assert response.status_code == 200, response.text
+    return str(response.json()["id"])
+
+
+def test_each_of_several_equal_parts_sent_again_gets_an_id_of_its_own(server: Server) -> None:
+    """Three parts of zeros at a time; the response to any of them was lost. The client lists what it has received."""
+    upload = create_upload(server.client, 12)
+    with ThreadPoolExecutor(3) as threads:
+        first = list(threads.map(lambda _: sent(server, upload["id"], bytes(4)), range(3)))
+        again = list(threads.map(lambda _: sent(server, upload["id"], bytes(4), retries=1), range(3)))
+    assert len({*first, *again}) == 6
+    assert "more than the 12 bytes" in error(send_part(server.client, upload["id"], bytes(4)))["message"]
+    file = send_complete(server.client, upload["id"], [again[0], first[1], again[2]]).json()["file"]
+    assert content(server, file["id"]) == bytes(12)
+
+
+def test_a_part_that_arrives_after_its_repetition_counts_once(server: Server) -> None:
+    """A proxy gave up waiting for the response, and the client sent the part again; then the first one is stored."""
+    upload = create_upload(server.client, 8)
+    again = sent(server, upload["id"], b"slow", retries=2)
+    late = [sent(server, upload["id"], b"slow", retries=retries) for retries in (0, 1)]
+    assert len({again, *late}) == 3
+    other = sent(server, upload["id"], b"next")
+    for refused in (b"slow", b"more"):
+        assert "more than the 8 bytes" in error(send_part(server.client, upload["id"], refused))["message"]
+    file = send_complete(server.client, upload["id"], [again, other]).json()["file"]
+    assert content(server, file["id"]) == b"slownext"
+
+
+def test_a_part_with_an_idempotency_key_is_stored_once_however_often_it_is_sent(server: Server) -> None:
+    upload = create_upload(server.client, 12)
+    with ThreadPoolExecutor(6) as threads:
+        ids = list(threads.map(lambda number: sent(server, upload["id"], bytes(4), key=f"k{number % 3}"), range(9)))
+    assert ids == ids[:3] * 3
+    assert len(set(ids)) == 3
+    assert [sent(server, upload["id"], bytes(4), key="k1", retries=retries) for retries in (0, 3)] == [ids[1]] * 2
+    for key, text in (("k3", "more than the 12 bytes"), ("a b", "Invalid 'Idempotency-Key'")):
+        assert text in error(send_part(server.client, upload["id"], bytes(4), key=key))["message"]
+    other = error(send_part(server.client, upload["id"], b"else", key="k1"))
+    assert (other["code"], other["param"]) == ("idempotency_key_reused", "Idempotency-Key")
+    assert ids[1] in other["message"]
+    elsewhere = create_upload(server.client, 4)
+    assert sent(server, elsewhere["id"], b"else", key="k1") not in ids
+    file = send_complete(server.client, upload["id"], ids[:3]).json()["file"]
+    assert content(server, file["id"]) == bytes(12)
+    deadline = time.monotonic() + 10
+    while server.place.sql("SELECT key FROM blobs WHERE state = 'pending'"):
+        assert time.monotonic() < deadline, "repetitions are still stored"
+        time.sleep(0.02)
+
+
 # --- complete -------------------------------------------------------------------------------------------------------
 
 
-def test_complete_twice_gives_one_file(server: Server) -> None:
+def test_case_48_complete_twice_gives_one_file(server: Server) -> None:
     upload = create_upload(server.client, 2)
     parts = [add_part(server.client, upload["id"], each) for each in (b"a", b"b")]
     first, again = (send_complete(server.client, upload["id"], parts) for _ in range(2))
@@ -288,6 +341,25 @@ def test_lists_of_parts_that_are_refused_leave_the_upload_pending(server: Server
     ):
         assert error(server.client.post(f"/uploads/{upload['id']}/complete", json=body))["param"] == param
     assert send_complete(server.client, upload["id"], [b, a]).status_code == 200
+
+
+def test_case_50_what_is_refused_leaves_the_upload_pending(server: Server) -> None:
+    upload = create_upload(server.client, 8)
+    a = add_part(server.client, upload["id"], b"head")
+    b = add_part(server.client, upload["id"], b"tai")
+    refusals = [
+        (send_part(server.client, upload["id"], b"l, and more"), "data"),
+        (send_complete(server.client, upload["id"], [a, b]), "part_ids"),
+        (send_complete(server.client, upload["id"], [a, b, "part_x"]), "part_ids"),
+    ]
+    c = add_part(server.client, upload["id"], b"l")
+    wrong = hashlib.md5(b"headlait").hexdigest()
+    refusals.append((send_complete(server.client, upload["id"], [a, b, c], md5=wrong), "md5"))
+    assert [error(response)["param"] for response, _ in refusals] == [param for _, param in refusals]
+    assert server.place.sql("SELECT status FROM uploads WHERE id = ?", upload["id"]) == [("pending",)]
+    right = hashlib.md5(b"headtail").hexdigest()
+    file = send_complete(server.client, upload["id"], [a, b, c], md5=right).json()["file"]
+    assert content(server, file["id"]) == b"headtail"
 
 
 @pytest.mark.parametrize("form", ["hex", "HEX", "base64"])
@@ -373,7 +445,7 @@ def test_an_upload_of_another_project_does_not_exist(server: Server) -> None:
     assert send_complete(server.client, upload["id"], [part]).status_code == 200
 
 
-def test_an_hour_old_upload_is_expired_and_its_quota_is_free(tmp_path: Path) -> None:
+def test_case_51_an_hour_old_upload_is_expired_and_its_quota_is_free(tmp_path: Path) -> None:
     with Server(tmp_path / "data", project_quota_bytes=100, sweep_seconds=0.1) as server:
         upload = create_upload(server.client, 100)
         part = add_part(server.client, upload["id"], b"x" * 100)

@@ -11,6 +11,9 @@ class Stub(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.responses: list[tuple[int, str]] = []
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.missing = 0
+        """So many bytes are announced and not sent."""
+        self.content_type = ""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -22,8 +25,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((f"{self.command} {self.path}", headers, body))
         status, text = self.server.responses.pop(0)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/html")
-        self.send_header("Content-Length", str(len(text)))
+        kind = self.server.content_type or ("application/json" if text.startswith("{") else "text/html")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text.encode()) + self.server.missing))
         self.send_header("Retry-After-Ms", "1")
         self.end_headers()
         self.wfile.write(text.encode())

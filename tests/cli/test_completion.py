@@ -30,6 +30,7 @@ COMMANDS = [
     "serve",
     "keys",
     "verify",
+    "scrub",
     "sweep",
     "migrate",
     "copy",
@@ -41,28 +42,50 @@ COMMANDS = [
     "completion",
 ]
 FILES = [command.name for command in GROUPS["files"].commands]
-CREATE_FLAGS = [f"--{flag.name}" for flag in (*GROUPS["files"].commands[0].flags, *GLOBAL_FLAGS)] + ["--help"]
+HELP = ["help", "h"]
+CREATE_FLAGS = [
+    f"--{flag.name}" for flag in GROUPS["files"].commands[0].flags if "." in flag.name or flag.location == "body"
+]
+GLOBAL_NAMES = [name for flag in GLOBAL_FLAGS for name in (f"--{flag.name}", f"-{flag.short}") if len(name) > 1]
 
 CASES = [
     ("", COMMANDS),
     ("fi", ["files"]),
     ("vec", GROUP_NAMES[4:]),
     ("vector-stores:f", GROUP_NAMES[5:]),
-    ("vector-stores:file-batches ", ["create", "retrieve", "cancel", "list-files"]),
+    ("vector-stores:file-batches ", ["create", "retrieve", "cancel", "list-files", *HELP]),
     ("vector-stores search vs_1 --ranking-options.", ["--ranking-options.ranker", "--ranking-options.score-threshold"]),
     ("vector-stores search vs_1 --rewrite-query --max-n", ["--max-num-results"]),
     ("vector-stores:files list vs_1 --filter ", ["in_progress", "completed", "failed", "cancelled"]),
-    ("files ", FILES),
+    ("files ", [*FILES, *HELP]),
+    ("files h", HELP),
     ("files re", ["retrieve"]),
-    ("files nope ", FILES),
+    ("files nope ", [*FILES, *HELP]),
     ("files create --fil", ["--file", "--filename"]),
-    ("files create --", CREATE_FLAGS),
+    ("files create --", [*CREATE_FLAGS, "--any-purpose", "--filename", "--no-parts", "--no-resume", "--help"]),
+    ("files create --form", ["--format", "--format-error"]),
+    ("files content -", ["--file-id", "--output", "-o", "--help", "-h"]),
+    ("files list -r", ["-r"]),
+    ("--", [name for name in GLOBAL_NAMES if name[1] == "-"] + ["--help"]),
+    ("-", [*GLOBAL_NAMES, "--help", "-h"]),
+    (
+        "vector-stores update --",
+        [
+            "--vector-store-id",
+            "--expires-after",
+            "--expires-after.anchor",
+            "--expires-after.days",
+            "--metadata",
+            "--name",
+            "--help",
+        ],
+    ),
     ("files create --purpose ", list(CREATE_PURPOSES)),
     ("files list --purpose batch", ["batch", "batch_output"]),
     ("files list --order ", ["asc", "desc"]),
     ("files list --format ", list(FORMATS)),
-    ("--format json files ", FILES),
-    ("--format files files ", FILES),
+    ("--format json files ", [*FILES, *HELP]),
+    ("--format files files ", [*FILES, *HELP]),
     ("--debug files list --ord", ["--order"]),
     ("files list --after --format --ord", ["--order"]),
     ("files retrieve create --pur", []),

@@ -95,7 +95,9 @@ def bound_by_modes(cli: CommandLine, *words: str) -> "subprocess.CompletedProces
     return subprocess.run(command, cwd=cli.folder, env=cli.env, capture_output=True, timeout=60, check=False)
 
 
-def test_targets_that_cannot_be_written_are_refused_before_any_request(bare: CommandLine, server: Server) -> None:
+def test_targets_that_cannot_be_written_are_refused_after_the_errors_of_the_server(
+    bare: CommandLine, server: Server
+) -> None:
     folder = bare.folder
     (folder / "closed").mkdir(mode=0o555)
     (folder / "mine.txt").write_text("mine")
@@ -110,11 +112,14 @@ def test_targets_that_cannot_be_written_are_refused_before_any_request(bare: Com
     }
     with Proxy(server.port) as proxy:
         cli = bare.with_env(OPENAI_BASE_URL=proxy.base_url, OPENAI_API_KEY=str(server.key))
+        stored = server.upload(b"hello")["id"]
         for target, message in cases.items():
-            done = bound_by_modes(cli, "files", "content", "file-1", "-o", target)
+            done = bound_by_modes(cli, "files", "content", stored, "-o", target)
             assert (done.returncode, done.stdout) == (1, b"")
             assert done.stderr.decode() == f"filestead: {message}\n"
-        assert proxy.seen == []
+            done = bound_by_modes(cli, "files", "content", "file-none", "-o", target)
+            assert (done.returncode, b"404 Not Found" in done.stderr) == (1, True)
+        assert len(proxy.seen) == 2 * len(cases)
     assert (folder / "mine.txt").read_text() == "mine"
 
 

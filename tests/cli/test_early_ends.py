@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from filestead.cli.client.grammar.model import ParsedArgs
-from filestead.cli.client.output import Output, parse_page
+from filestead.cli.client.output import Output, _count_lines, parse_page
 from filestead.cli.errors import CommandError
 from tests.cli.commandline import CommandLine
 from tests.cli.stub import Stub
@@ -101,6 +101,34 @@ def test_a_pager_that_fails(stubbed: CommandLine, stub: Stub, code: str, status:
     assert done.code == status
     message = f"filestead: the pager {stubbed.folder}/pager ended with status {status}\n"
     assert done.err == (message if status else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a\nb\n", 2),
+        ("\n", 1),
+        ("x" * 40 + "\n", 1),
+        ("x" * 41 + "\n", 2),
+        ("x" * 81 + "\ny\n", 4),
+        ("文" * 20 + "\n", 1),
+        ("文" * 21 + "\n", 2),
+        ("\x1b[1m" + "x" * 40 + "\x1b[0m\n", 1),
+        ("a\u2028b\n", 1),
+    ],
+)
+def test_lines_of_a_terminal_are_counted_with_those_that_it_wraps(text: str, lines: int) -> None:
+    assert _count_lines(text, 40) == lines
+
+
+def test_a_list_of_few_long_lines_is_paged(stubbed: CommandLine, stub: Stub) -> None:
+    items = ",".join(f'{{"id":"file-{n}","text":"{"x" * 60}"}}' for n in range(3))
+    for rows, pages in ((9, b"paged"), (10, b"")):
+        stub.responses = [(200, f'{{"data":[{items}],"has_more":false}}')]
+        done = stubbed.on_terminal(
+            "files", "list", "--format", "jsonl", rows=rows, columns=50, env={"PAGER": pager(stubbed, "echo paged")}
+        )
+        assert done.data.startswith(pages or b"\x1b") and done.code == 0
 
 
 def test_a_list_that_fails_behind_a_pager(stubbed: CommandLine, stub: Stub) -> None:

@@ -56,13 +56,15 @@ DOCUMENT = r"""{
         ("nested.b.c|@ugly", "[[1],[2,3]]"),
         ("nested|@keys", '["b","a"]'),
         ("nested|@keys|1", '"a"'),
-        ("list.0|@values", '["x",1,["p","q"]]'),
+        ("list.0|@values", '["x",1,["p", "q"]]'),
         ("numbers|@values", "[3, 1.0, 2e0]"),
         ("numbers|@keys", "[null,null,null]"),
-        ("price|@keys", "[]"),
+        ("price|@keys", "[null]"),
+        ("nope|@keys", "[]"),
+        ("price|@values", "[1.50]"),
         ("{id:list.#.id,n:list.#.n}|@group", '[{"id":"x","n":1},{"id":"y","n":2}]'),
         ("list|@join", '{"id":"y","n":2,"tags":[]}'),
-        ('list|@join:{"preserve":true}', '{"id":"x","n":1,"tags":["p","q"],"id":"y","n":2,"tags":[]}'),
+        ('list|@join:{"preserve":true}', '{"id": "x", "n": 1, "tags": ["p", "q"],"id": "y", "n": 2, "tags": []}'),
         ("price|@tostr", '"1.50"'),
         ("name|@tostr", r'"\"\\u00fc\\/x\""'),
         ("text|@fromstr", '{"a": [1, 2.50]}'),
@@ -78,7 +80,20 @@ def test_paths(path: str, found: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["nope", "id.x", "list.9", "list.#(n>9)", "id|@fromstr", "nope|@keys", "@nope", "list.#(n>1", "[", "{", "\\", "|"],
+    [
+        "nope",
+        "id.x",
+        "list.9",
+        "list.#(n>9)",
+        "id|@fromstr",
+        "none|@fromstr",
+        "@nope",
+        "list.#(n>1",
+        "[",
+        "{",
+        "\\",
+        "|",
+    ],
 )
 def test_paths_that_lead_nowhere(path: str) -> None:
     assert select(DOCUMENT, path) is None
@@ -115,8 +130,117 @@ OBJECTS = '{"q":[{"m":null,"id":1},{"m":2,"id":2},{"id":3}],"l":[1,2,null],"o":{
         ("o.-1", "5"),
     ],
 )
-def test_what_the_library_does_not_know(path: str, found: str) -> None:
+def test_literals_digging_and_tildes(path: str, found: str) -> None:
     assert select(OBJECTS, path) == found
+
+
+SEVERAL = (
+    '{"data":[{"id":"a","bytes":5,"ok":true,"tags":["x","y"],"m":{"k":1}},{"id":"b","bytes":50,"ok":false,"tags":["y"],'
+    '"m":{"k":2}},{"id":"c","bytes":500,"tags":[],"m":null}],"n":1.50,"s":"x.y","js":"{\\"q\\":[1,2]}","a.b":{"c":1},"":2,"@x":3}'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        # Names and wildcards: the first name that leads to a value counts.
+        ("*.c", "1"),
+        ("*.#.id", '["a","b","c"]'),
+        ("d*a.1.i?", '"b"'),
+        (r"a\.b.c", "1"),
+        ("a?b", '{"c":1}'),
+        (r"\n", "1.50"),
+        ("n\\", "1.50"),
+        ("@x", "3"),
+        ("[]", "[2]"),
+        ("{}", '{"":2}'),
+        # Indices.
+        ("data.01.id", '"b"'),
+        ("data.+1", None),
+        ("data.1e0", None),
+        ("data.99999999999999999999", None),
+        ("data[0]", None),
+        ("data.[0]", '[{"id":"a","bytes":5,"ok":true,"tags":["x","y"],"m":{"k":1}}]'),
+        # Each item.
+        ("data.#.tags.#", "[2,1,0]"),
+        ("data.#.tags.0", '["x","y"]'),
+        ('data.#.tags.#(=="y")', '["y","y"]'),
+        ("data.#.nope", "[]"),
+        ("data.#.nope|0", None),
+        ("data.#.id|1", '"b"'),
+        ("data.#.id.0", "[]"),
+        ("data.#|@tostr", '"3"'),
+        ("data.##", None),
+        ('data.#.!"z"', '["z","z","z"]'),
+        ('data.#.{id,"z":!1}', '[{"id":"a","z":1},{"id":"b","z":1},{"id":"c","z":1}]'),
+        ("data.#.m.@keys", '[["k"],["k"],[null]]'),
+        ("data.#.tags.@reverse", '[["y","x"],["y"],[]]'),
+        ("data.#.tags|@flatten", '["x","y","y"]'),
+        ("data.#.@dig:k", "[[1],[2],[]]"),
+        # Queries.
+        ("data.#(bytes>=50)#.id", '["b","c"]'),
+        ("data.#(bytes=50).id", '"b"'),
+        ("data.#(bytes<6).id", '"a"'),
+        ('data.#( id != "a" )#.id', '["b","c"]'),
+        ('data.#(id!%"a*")#.id', '["b","c"]'),
+        ('data.#(id>"a")#|#', "2"),
+        ("data.#(ok)#.id", '["a","b"]'),
+        ("data.#(ok!=true)#.id", '["b"]'),
+        ("data.#(ok!=~true)#.id", '["b","c"]'),
+        ("data.#(ok==~false)#.id", '["b","c"]'),
+        ("data.#(m==null)#", "[]"),
+        ("data.#(tags.#>1).id", '"a"'),
+        ("data.#(tags.#==0).id", '"c"'),
+        ('data.#(tags.#(=="y"))#.id', '["a","b"]'),
+        ("data.#(m.k>=1)#.m.k", "[1,2]"),
+        ("data.#[bytes>10]#.id", '["b","c"]'),
+        ("data.#()#", "[]"),
+        ("data.#()", None),
+        ("data.#(bytes>10)|id", '"b"'),
+        ("data.#(bytes>10)#|0.id", '"b"'),
+        ("data.#(bytes>10)#.{id}", '[{"id":"b"},{"id":"c"}]'),
+        ("data.#(bytes>10)#.@this.id", '["b","c"]'),
+        ("data.#(nope==1)#", "[]"),
+        ("data.#(id>~null)#", "[]"),
+        ("data.#(id==~hi)#", "[]"),
+        # Modifiers and what follows them.
+        ("@keys.0", '"data"'),
+        ("@keys|#", "7"),
+        ("data|@reverse.0.id", '"c"'),
+        ("data.0.@reverse", '{"m":{"k":1},"tags":["x","y"],"ok":true,"bytes":5,"id":"a"}'),
+        ("data|@this|@this.0.id", '"a"'),
+        ("data|@group", None),
+        ("js|@fromstr.q.1", "2"),
+        ("data.0.m|@fromstr", '{"k":1}'),
+        ("data.0|@tostr|@fromstr|id", '"a"'),
+        ("nope|@tostr", '""'),
+        ('data|@flatten:{"deep":true}|#', "3"),
+        # Multipaths.
+        ("{n,nope}", '{"n":1.50}'),
+        ('{"a":{"b":n}}.a.b', "1.50"),
+        ("[n,[s]]|1.0", '"x.y"'),
+        ('{"x":data.#(id=="b").m.k,s}', '{"x":2,"s":"x.y"}'),
+        ("{data.#.id|@reverse|0}", '{"0":"c"}'),
+        ("data.0|{id,m.k}", '{"id":"a","k":1}'),
+        ("nope|{id}", "{}"),
+        # Lines.
+        ("..#", "1"),
+        ("..0.n", "1.50"),
+        ("..#.n", "[1.50]"),
+        ("..1", None),
+        # What leads nowhere.
+        ("data..0", None),
+        (".n", None),
+        ("n.", None),
+        ("n|", None),
+        ("data 0", None),
+        (" n", None),
+        ("n|@nope", None),
+        ("data.0.id|@upper", None),
+    ],
+)
+def test_paths_as_the_official_client_reads_them(path: str, found: str | None) -> None:
+    assert select(SEVERAL, path) == found
 
 
 @pytest.mark.parametrize(
@@ -128,9 +252,8 @@ def test_what_the_library_does_not_know(path: str, found: str) -> None:
         ("q|-1", "the index -1 is negative"),
         ("!hi", "the literal !hi is not JSON"),
         ('{"a":!yes}', "the literal !yes is not JSON"),
-        ('q.#.{id,"z":!1}', "literals are understood only in a multipath of their own"),
-        ("q.#(id>~null)#", "the query ~null is not understood"),
-        ("q.#(a.#(b==~null))#", "the query ~null is not understood"),
+        ("l.#.!hi", "the literal !hi is not JSON"),
+        ("o|!tru", "the literal !tru is not JSON"),
     ],
 )
 def test_what_is_not_evaluated_has_a_reason(path: str, reason: str) -> None:

@@ -120,7 +120,7 @@ def test_the_first_value_counts() -> None:
         None,
         None,
         None,
-        '{"a":[1]}',
+        '{"a":[1',
     ]
 
 
@@ -138,6 +138,40 @@ def as_yaml(document: Any) -> str:
 @example("a\nb\x85\nc")
 def test_yaml_reads_back(document: Any) -> None:
     assert yaml.safe_load(as_yaml(document)) == document
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ("", '""\n'),
+        ("a b", "a b\n"),
+        ("a\nb", "|-\n  a\n  b\n"),
+        ({"k": "|😀"}, 'k: "|😀"\n'),
+        ({"k": "😀\x07\x85\ufeff\u2028"}, 'k: "😀\\x07\\x85\\uFEFF\\u2028"\n'),
+        ({"k": 'a"b\\'}, 'k: a"b\\\n'),
+        ({"k": '"b\\\b\f\r\t'}, 'k: "\\"b\\\\\\b\\f\\r\\t"\n'),
+        ({"k": "a\tb\n c "}, "k: |-\n  a\tb\n   c \n"),
+        ({"k": "a\n\nb\n"}, "k: |\n  a\n\n  b\n"),
+        ({"k": "a\n\n"}, "k: |+\n  a\n\n"),
+        ({"k": " a\nb"}, 'k: " a\\nb"\n'),
+        ({"k": "\n\ta"}, 'k: "\\n\\ta"\n'),
+        ({"k": "\r\n"}, 'k: "\\r\\n"\n'),
+        ({"a\nb": [1], "c\nd\n": {}}, "? |-\n  a\n  b\n:\n  - 1\n? |\n  c\n  d\n: {}\n"),
+        ([["a\nb"], [], {}], "- - |-\n    a\n    b\n- []\n- {}\n"),
+        ([{"a": {"b": ["c"]}, "d": None}], "- a:\n    b:\n      - c\n  d: null\n"),
+        ({"_": "_", "__": "1_", "-": "- a", "--": "a -"}, '_: _\n__: "1_"\n"-": "- a"\n--: a -\n'),
+        ({"k": "1:30", "l": "1:3:5.5", "m": "1:90"}, 'k: "1:30"\nl: "1:3:5.5"\nm: 1:90\n'),
+        ({"k": "2020-1-2 3:4:5 +1", "l": "2020-01"}, 'k: "2020-1-2 3:4:5 +1"\nl: 2020-01\n'),
+        ({"k": ".INF", "l": "-.inf", "m": ".NaN", "q": "+.nan"}, 'k: ".INF"\nl: "-.inf"\nm: ".NaN"\nq: +.nan\n'),
+        (
+            {"k": "x: y", "l": "x:y", "m": "x #y", "q": "x#y", "o": "x:"},
+            'k: "x: y"\nl: x:y\nm: "x #y"\nq: x#y\no: "x:"\n',
+        ),
+    ],
+)
+def test_yaml_as_the_official_client_writes_it(document: Any, text: str) -> None:
+    assert as_yaml(document) == text
+    assert yaml.safe_load(text) == document or "+.nan" in text
 
 
 @given(st.dictionaries(STRING, STRING, max_size=4))

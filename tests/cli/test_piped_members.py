@@ -42,6 +42,14 @@ def resolve(*words: str, piped: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         ({"limit": 5}, {"limit": 5}),
         ({"limit": "0x10"}, {"limit": 16}),
         ({"limit": 5.0}, {"limit": 5}),
+        ({"limit": 123456.0}, {"limit": 123456}),
+        ({"limit": "1_0"}, {"limit": 10}),
+        ({"limit": "-0b11"}, {"limit": -3}),
+        ({"after": 1.5}, {"after": "1.5"}),
+        ({"after": 1e6}, {"after": "1e+06"}),
+        ({"after": {}}, {"after": "{}"}),
+        ({"after": [0.00001, 1e-7]}, {"after": "[0.00001,1e-7]"}),
+        ({"after": ""}, {"after": ""}),
         ({"after": 12}, {"after": "12"}),
         ({"after": True}, {"after": "true"}),
         ({"after": None}, {"after": "null"}),
@@ -53,7 +61,9 @@ def test_parameters_are_read_as_the_text_of_a_flag(members: dict[str, Any], want
     assert resolve(*LIST, piped=members)[0] == wanted
 
 
-@pytest.mark.parametrize("value", ["abc", 1.5, True, None, [1], {"a": 1}, 2**63, "", float("inf")])
+@pytest.mark.parametrize(
+    "value", ["abc", 1.5, True, None, [1], {"a": 1}, 2**63, "", float("inf"), 1e6, "1.0", " 1", "1e3"]
+)
 def test_a_parameter_of_the_wrong_type(value: Any) -> None:
     with pytest.raises(UsageError, match="invalid value for limit on standard input: "):
         resolve(*LIST, piped={"limit": value})

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from filestead.cli.client.sniffing import guess_extension, is_text
+from filestead.cli.client.grammar.sniffing import guess_extension, is_text
 from tests.cli.commandline import CommandLine
 from tests.client.proxy import Fault, Proxy
 from tests.support.servers import Server

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.scalars import format_float, format_scalar
 from filestead.cli.client.grammar.values import expand_file_reference, parse_mapping, referenced_path
 from filestead.cli.client.grammar.yaml_reader import parse_yaml
+from filestead.cli.client.request_bodies import json_text
 from tests.cli.commandline import CommandLine
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text("abcé \"'\\{:#", max_size=8), inner, max_size=4)
     ),
@@ -41,6 +42,9 @@ JSON = st.recursive(
         ("~/data.jsonl", "~/data.jsonl"),
         (r'"\ud83e\udd8a"', "🦊"),
         ("{<<: x}", {"<<": "x"}),
+        ("a: &x {k: 1, z: 0}\nb:\n  <<: *x\n  z: 2", {"a": {"k": 1, "z": 0}, "b": {"k": 1, "z": 2}}),
+        ("{z: 2, <<: {k: 1, z: 0}}", {"k": 1, "z": 2}),
+        ("{'<<': {k: 1}}", {"<<": {"k": 1}}),
         ("true", True),
         ("False", False),
         ("null", None),
@@ -55,6 +59,27 @@ JSON = st.recursive(
         ("1.5", 1.5),
         (".5", 0.5),
         ("-.inf", -math.inf),
+        ("-.INF", -math.inf),
+        ("+.inf", "+.inf"),
+        ("1.5e3", 1500.0),
+        ("1.0e-05", 0.00001),
+        ("1.e2", 100.0),
+        ("1.0e400", "1.0e400"),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", "18446744073709551616"),
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("99999999999999999999999999", "99999999999999999999999999"),
+        ("0x", "0x"),
+        ("0X1f", "0X1f"),
+        ("08", "08"),
+        ("0_7", 7),
+        ("_1", "_1"),
+        ("1_", 1),
+        ("+5", 5),
+        ("-0", 0),
+        ("1.2.3", "1.2.3"),
+        ("1,000", "1,000"),
         ('"12"', "12"),
         ("'yes'", "yes"),
         ("[1, a, null]", [1, "a", None]),
@@ -70,6 +95,33 @@ def test_yaml_1_2(text: str, value: Any) -> None:
     found = parse_yaml(text)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "in_form", "in_json", "printed"),
+    [
+        (2.0, "2", "2", "2"),
+        (0.5, "0.5", "0.5", "0.5"),
+        (1e6, "1000000", "1000000", "1e+06"),
+        (123456.0, "123456", "123456", "123456"),
+        (1234567.5, "1234567.5", "1234567.5", "1.2345675e+06"),
+        (0.0001, "0.0001", "0.0001", "0.0001"),
+        (1e-5, "0.00001", "0.00001", "1e-05"),
+        (1e-6, "0.000001", "0.000001", "1e-06"),
+        (1.5e-7, "0.00000015", "1.5e-7", "1.5e-07"),
+        (1e20, "1" + "0" * 20, "1" + "0" * 20, "1e+20"),
+        (1e21, "1" + "0" * 21, "1e+21", "1e+21"),
+        (-1e100, "-1" + "0" * 100, "-1e+100", "-1e+100"),
+        (0.0, "0", "0", "0"),
+        (-0.0, "-0", "-0", "-0"),
+    ],
+)
+def test_floats_are_spelled_as_by_the_official_client(value: float, in_form: str, in_json: str, printed: str) -> None:
+    assert format_scalar(value) == in_form
+    assert json_text(value) == in_json
+    assert format_float(value) == printed
+    for text in (in_form, in_json, printed):
+        assert float(text) == value
 
 
 def test_nan_is_a_number() -> None:

@@ -115,6 +115,38 @@ def test_broken_connections_are_retried(connect_with_faults: Any) -> None:
     assert len(proxy.seen) == 3
 
 
+class ForgetfulServer:
+    """Keeps a connection open after its first response and closes it on the next request. Every connection does so."""
+
+    PAGE = b'{"object":"list","data":[],"has_more":false}'
+    RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                with connection:
+                    for response in (self.RESPONSE, b""):
+                        self.requests.append(connection.recv(65536).partition(b" ")[0].decode())
+                        connection.sendall(response)
+
+
+def test_a_get_is_sent_again_if_a_connection_that_was_kept_open_breaks(connect: Any) -> None:
+    server = ForgetfulServer()
+    with server.listener:
+        client = connect(base_url=f"http://127.0.0.1:{server.listener.getsockname()[1]}/v1", max_retries=0)
+        client.list_files()
+        client.list_files()
+        assert server.requests == ["GET"] * 3
+        with pytest.raises(APIConnectionError):
+            client.delete_file("file-1")
+
+
 def test_a_silent_server_times_out(connect: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"

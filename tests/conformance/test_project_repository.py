@@ -4,22 +4,36 @@ import pytest
 
 from filestead.domain import rate_limit
 from filestead.domain.access import DEFAULT_SCOPES, Scope
-from filestead.domain.administration import PurposeUsage
-from filestead.domain.errors import ItemCursorNotFound, KeyNotFound, ProjectExists, ProjectNotFound
+from filestead.domain.administration import PurposeUsage, ServiceAccount
+from filestead.domain.errors import (
+    ItemCursorNotFound,
+    KeyNotFound,
+    ProjectExists,
+    ProjectNotFound,
+    ServiceAccountNotFound,
+)
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
 
 
-async def add_key(rows: Rows, name: str, *, project: str = "one", expires: int | None = None) -> None:
+async def add_key(
+    rows: Rows,
+    name: str,
+    *,
+    project: str = "one",
+    expires: int | None = None,
+    user: str | None = None,
+    scopes: frozenset[Scope] = DEFAULT_SCOPES | {Scope.ADMIN},
+) -> None:
     await rows.keys.create(
         key_id=f"key_{name}",
         digest=f"digest-{name}",
         hint=f"sk-{name}",
         organization="default",
         project=project,
-        user=f"user {name}",
-        scopes=DEFAULT_SCOPES | {Scope.ADMIN},
+        user=user or f"user {name}",
+        scopes=scopes,
         expires_after_seconds=expires,
     )
 
@@ -91,6 +105,39 @@ async def test_keys_are_listed_until_they_are_revoked(rows: Rows) -> None:
             await rows.projects.get_key(principal.project_id, key_id)
         with pytest.raises(ItemCursorNotFound):
             await rows.projects.list_keys(principal.project_id, after=key_id, limit=1)
+
+
+async def test_users_with_valid_keys_are_service_accounts(rows: Rows) -> None:
+    project = (await rows.principal("one")).project_id
+    start = int(rows.clock.now)
+    for number, (key, user) in enumerate([("a1", "ann"), ("b1", "bob"), ("a2", "ann"), ("c1", "cyd")]):
+        rows.clock.pass_(1)
+        await add_key(rows, key, user=user, scopes=DEFAULT_SCOPES | ({Scope.ADMIN} if number == 2 else set()))
+    await add_key(rows, "elsewhere", user="eve", project="two")
+    _, ann, bob, cyd = (await rows.projects.list_accounts(project, after=None, limit=10)).items
+    assert ann == ServiceAccount(ann.id, "ann", start + 1, is_owner=True)
+    assert bob == ServiceAccount(bob.id, "bob", start + 2, is_owner=False)
+    assert await rows.projects.get_account(project, cyd.id) == cyd
+    page = await rows.projects.list_accounts(project, after=ann.id, limit=1)
+    assert (list(page.items), page.has_more) == ([bob], True)
+    # Its oldest key is revoked: the account stays, in its place.
+    await rows.keys.revoke("key_a1")
+    assert await rows.projects.get_account(project, ann.id) == ann
+    await rows.projects.delete_account(project, ann.id)
+    assert [key.user for key in (await rows.projects.list_keys(project, after=None, limit=10)).items][1:] == [
+        "bob",
+        "cyd",
+    ]
+    # A deleted account remains a valid cursor, so that all can be deleted while paging.
+    assert list((await rows.projects.list_accounts(project, after=ann.id, limit=9)).items) == [bob, cyd]
+    elsewhere = (await rows.projects.get_key((await rows.principal("two")).project_id, "key_elsewhere")).user_id
+    for unknown in (ann.id, elsewhere, "user-none", "\0"):
+        with pytest.raises(ServiceAccountNotFound):
+            await rows.projects.get_account(project, unknown)
+        with pytest.raises(ServiceAccountNotFound):
+            await rows.projects.delete_account(project, unknown)
+    with pytest.raises(ItemCursorNotFound):
+        await rows.projects.list_accounts(project, after=elsewhere, limit=1)
 
 
 async def test_usage_counts_visible_files_by_purpose(rows: Rows) -> None:

@@ -55,7 +55,8 @@ async def fill(rows: Rows) -> None:
 async def use_everything(rows: Rows) -> None:
     who = await rows.principal()
     upload = await create(rows, who, 6)
-    parts = await put_all(rows, who, upload.id, b"a", b"bc", b"def")
+    parts = await put_all(rows, who, upload.id, b"a", b"bc")
+    parts.append((await put(rows, who, upload.id, b"def", name="key"))[0].part.id)
     await put(rows, who, upload.id, b"a", repeated=True)
     await rows.uploads.arrange(who.project_id, upload.id, parts)
     done = await complete(rows, who, upload.id, parts)

@@ -13,6 +13,7 @@ from filestead.domain.blobs import BlobState
 from filestead.domain.errors import (
     FileNotFound,
     JobLost,
+    PartKeyReused,
     PartNotFound,
     PartRepeated,
     PartsDoNotAddUp,
@@ -72,22 +73,25 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def begin(rows: Rows, who: Principal, upload_id: str) -> str:
+async def begin(rows: Rows, who: Principal, upload_id: str, name: str | None = None) -> str:
     key = new_key()
-    await rows.uploads.begin_part(PendingPart(who.project_id, upload_id, key), lease_seconds=LEASE)
+    await rows.uploads.begin_part(PendingPart(who.project_id, upload_id, key, name), lease_seconds=LEASE)
     return key
 
 
-def received(who: Principal, upload_id: str, key: str, content: bytes, *, repeated: bool = False) -> ReceivedPart:
-    return ReceivedPart(random_end(), who.project_id, upload_id, key, len(content), sha256(content), repeated)
+def received(
+    who: Principal, upload_id: str, key: str, content: bytes, *, repeated: bool = False, name: str | None = None
+) -> ReceivedPart:
+    """`name` is the idempotency key of the part."""
+    return ReceivedPart(random_end(), who.project_id, upload_id, key, len(content), sha256(content), repeated, name)
 
 
 async def put(
-    rows: Rows, who: Principal, upload_id: str, content: bytes, *, repeated: bool = False
+    rows: Rows, who: Principal, upload_id: str, content: bytes, *, repeated: bool = False, name: str | None = None
 ) -> tuple[AcceptedPart, str]:
     """Add a part; returns it with the key of the blob that was written for it."""
-    key = await begin(rows, who, upload_id)
-    return await rows.uploads.accept_part(received(who, upload_id, key, content, repeated=repeated)), key
+    key = await begin(rows, who, upload_id, name)
+    return await rows.uploads.accept_part(received(who, upload_id, key, content, repeated=repeated, name=name)), key
 
 
 async def put_all(rows: Rows, who: Principal, upload_id: str, *contents: bytes) -> list[str]:
@@ -311,6 +315,84 @@ async def test_a_file_may_have_the_same_blob_twice(rows: Rows) -> None:
     await rows.files.delete_blob_rows(claimed)
     assert await rows.files.content_parts(done.file.blob_key) == []
     await assert_sound(rows)
+
+
+async def test_a_part_that_others_share_is_returned_again(rows: Rows) -> None:
+    who = await rows.principal()
+    upload = await create(rows, who, 8)
+    part = received(who, upload.id, await begin(rows, who, upload.id), b"same")
+    first = await rows.uploads.accept_part(part)
+    for _ in range(3):
+        await put(rows, who, upload.id, b"same", repeated=True)
+    assert await rows.uploads.accept_part(part) == first, "after an unknown outcome"
+
+
+async def test_several_equal_parts_sent_again_have_ids_of_their_own(rows: Rows) -> None:
+    who = await rows.principal()
+    upload = await create(rows, who, 8)
+    first = [(await put(rows, who, upload.id, b"zero"))[0] for _ in range(2)]
+    outcomes = await asyncio.gather(*(put(rows, who, upload.id, b"zero", repeated=True) for _ in range(4)))
+    again = [accepted for accepted, _ in outcomes]
+    assert len({each.part.id for each in (*first, *again)}) == 6
+    assert not any(each.stored for each in again)
+    assert await states(rows, *(key for _, key in outcomes)) == [BlobState.PENDING] * 4
+    with pytest.raises(UploadOverflow):
+        await put(rows, who, upload.id, b"zero")
+    await assert_sound(rows)
+    done = await complete(rows, who, upload.id, [again[3].part.id, first[0].part.id])
+    assert done.file.bytes == 8
+    await assert_sound(rows)
+
+
+async def test_a_part_and_its_repetition_at_once_count_once(rows: Rows) -> None:
+    """Whichever is added first: what has been sent again may still be in progress."""
+    who = await rows.principal()
+    for order in (1, -1):
+        upload = await create(rows, who, 8)
+        copies = [
+            received(who, upload.id, await begin(rows, who, upload.id), b"slow", repeated=each)
+            for each in (True, False)
+        ]
+        for copy in copies[::order]:
+            await rows.uploads.accept_part(copy)
+        await put(rows, who, upload.id, b"next")
+        with pytest.raises(UploadOverflow):
+            await put(rows, who, upload.id, b"slow")  # the first copy has come
+    await assert_sound(rows)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+async def test_a_key_names_one_part_of_its_upload(rows: Rows, repeated: bool) -> None:
+    who = await rows.principal()
+    upload, other = await create(rows, who, 12), await create(rows, who, 4)
+    outcomes = await asyncio.gather(
+        *(put(rows, who, upload.id, b"zero", name=f"k{number % 3}", repeated=repeated) for number in range(9))
+    )
+    ids = [accepted.part.id for accepted, _ in outcomes]
+    assert ids == ids[:3] * 3
+    assert len(set(ids)) == 3
+    assert (await states(rows, *(key for _, key in outcomes))).count(BlobState.LIVE) == 3
+    again = PendingPart(who.project_id, upload.id, new_key(), "k1")
+    assert await rows.uploads.begin_part(again, lease_seconds=LEASE) == Room(12, 12, is_known=True)
+    with pytest.raises(PartKeyReused) as refused:
+        await put(rows, who, upload.id, b"else", name="k1", repeated=repeated)
+    assert refused.value.part_id == ids[1]
+    with pytest.raises(UploadOverflow):
+        await put(rows, who, upload.id, b"zero", name="k4", repeated=repeated)
+    assert (await put(rows, who, other.id, b"else", name="k1"))[0].stored, "another upload has keys of its own"
+    await assert_sound(rows)
+
+
+async def test_a_known_part_is_received_again_although_there_are_as_many_as_allowed(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("filestead.database.repositories.uploads.repository.MAX_PARTS", 1)
+    who = await rows.principal()
+    upload = await create(rows, who, 4)
+    first, _ = await put(rows, who, upload.id, b"a", name="k")
+    assert (await put(rows, who, upload.id, b"a", name="k"))[0].part == first.part
+    with pytest.raises(TooManyParts):
+        await put(rows, who, upload.id, b"a", name="other")
 
 
 # --- complete -------------------------------------------------------------------------------------------------------

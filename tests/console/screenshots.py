@@ -3,8 +3,11 @@
 import json
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from filestead.domain.batches.model import Parallelism
+from filestead.domain.jobs import Job
 from tests.console.conftest import batch_input, png
 from tests.support.batch_worker import ERROR, BatchWorker
 from tests.support.browser import Browser, Page
@@ -13,6 +16,9 @@ from tests.support.servers import Server, run_command
 
 FOLDER = Path(__file__).parents[2] / "docs/console"
 SIZE = {"width": 1100, "height": 720}
+ANSWERS = ("The seal is cooled by water.", "Close the main tap first.", "Nine to five.", "In the storeroom.")
+PACE = ((40, 12, 16), (56, 16, 16), (62, 19, 22), (74, 22, 22), (78, 26, 30), (52, 14, 15))
+"""Lines of each second and a half, those in flight and their limit."""
 
 
 def fill(server: Server) -> None:
@@ -39,24 +45,39 @@ def fill(server: Server) -> None:
         time.sleep(0.1)
 
 
-def run_batches(server: Server) -> str:
-    """One batch that has ended and one that runs; returns the id of the latter."""
-    answers = ("The seal is cooled by water.", "Close the main tap first.", "Nine to five.", "In the storeroom.")
-    with BatchWorker.of(server) as worker:
-        for total, done in ((40, 40), (2_000, 1_280)):
-            file = server.upload(
-                "\n".join(batch_input(total)).encode(), purpose="batch", name=f"questions-{total}.jsonl"
-            )
-            form = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-            batch = server.client.post("/batches", json=form).json()
-            job = worker.start(batch["id"], total, "llama-3.1-8b")
-            good = [line(number, answers[number % 4]) for number in range(done - done // 40)]
-            bad = [line(number, None) for number in range(done - done // 40, done)]
-            worker.append(job, *good)
-            worker.append(job, *bad, kind=ERROR, rate=42.0)
-            if done == total:
-                worker.finish(job)
-    return str(batch["id"])
+@dataclass
+class Running:
+    """A batch that runs as far as `done`."""
+
+    batch_id: str
+    worker: BatchWorker
+    job: Job
+    done: int
+
+    def go_on(self, page: Page) -> None:
+        """Store more results while a page watches, so that it has something to plot."""
+        for count, in_flight, limit in PACE:
+            page.run("new Promise((resolve) => setTimeout(resolve, 1_500))")
+            results = [line(number, ANSWERS[number % 4]) for number in range(self.done, self.done + count)]
+            self.worker.append(self.job, *results, rate=42.0, parallelism=Parallelism(in_flight, limit))
+            self.done += count
+        page.run("new Promise((resolve) => setTimeout(resolve, 1_500))")
+
+
+def run_batches(server: Server, worker: BatchWorker) -> Running:
+    """One batch that has ended and one that runs; returns the latter."""
+    for total, done in ((40, 40), (2_000, 880)):
+        file = server.upload("\n".join(batch_input(total)).encode(), purpose="batch", name=f"questions-{total}.jsonl")
+        form = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = server.client.post("/batches", json=form).json()
+        job = worker.start(batch["id"], total, "llama-3.1-8b")
+        good = [line(number, ANSWERS[number % 4]) for number in range(done - done // 40)]
+        bad = [line(number, None) for number in range(done - done // 40, done)]
+        worker.append(job, *good)
+        worker.append(job, *bad, kind=ERROR, rate=42.0, parallelism=Parallelism(12, 16))
+        if done == total:
+            worker.finish(job)
+    return Running(str(batch["id"]), worker, job, done)
 
 
 def line(number: int, text: str | None) -> bytes:
@@ -68,6 +89,7 @@ def line(number: int, text: str | None) -> bytes:
         body = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": 24 + number % 9}}
         response = {"status_code": 200, "request_id": "r", "body": body}
     content = {"id": f"batch_req_{number}", "custom_id": f"line-{number}", "response": response, "error": None}
+    content["latency_ms"] = 380 + 97 * number % 740
     return json.dumps(content).encode() + b"\n"
 
 
@@ -82,15 +104,28 @@ def shoot(page: Page, view: str, element: str, name: str, text: str | None = Non
     path.write_bytes(with_palette(path.read_bytes()))
 
 
-def shoot_views(browser: Browser, server: Server, key: str, *, batch: str | None, suffix: str, dark: bool) -> None:
-    """All views with one look."""
+def signed_in(browser: Browser, server: Server, key: str, *, dark: bool) -> Page:
+    """A new tab."""
     page = browser.open(f"{server.origin}/console", dark=dark, **SIZE)
     page.fill("#key", key)
     page.press("Enter")
-    if batch is not None:
-        shoot(page, "batches", "tbody a", f"batches{suffix}")
-        shoot(page, f"batches/{batch}", ".kinds", f"batch{suffix}")
-        return
+    return page
+
+
+def shoot_batches(browser: Browser, server: Server, running: Running, *, suffix: str, dark: bool) -> None:
+    """The views of batches with one look."""
+    assert server.key is not None
+    page = signed_in(browser, server, server.key, dark=dark)
+    shoot(page, "batches", "tbody a", f"batches{suffix}")
+    page.run(f"location.hash = '#/batches/{running.batch_id}'")
+    page.wait_for(".kinds")
+    running.go_on(page)
+    shoot(page, f"batches/{running.batch_id}", ".chart", f"batch{suffix}")
+
+
+def shoot_views(browser: Browser, server: Server, key: str, *, suffix: str, dark: bool) -> None:
+    """The other views with one look."""
+    page = signed_in(browser, server, key, dark=dark)
     shoot(page, "files", "tbody a", f"files{suffix}")
     page.click("a", "draft.jsonl")
     page.wait_for("ol.lines")
@@ -117,12 +152,14 @@ def main() -> None:
                 server.data_dir, "keys", "create", "--project", "default", "--user", "ada", *scopes
             ).stdout.strip()
             for suffix, dark in (("", False), ("-dark", True)):
-                shoot_views(browser, server, key, batch=None, suffix=suffix, dark=dark)
-        with Server(Path(folder) / "two", role="api", upstream_url="http://127.0.0.1:9/v1") as server:
-            batch = run_batches(server)
-            assert server.key is not None
+                shoot_views(browser, server, key, suffix=suffix, dark=dark)
+        with (
+            Server(Path(folder) / "two", role="api", upstream_url="http://127.0.0.1:9/v1") as server,
+            BatchWorker.of(server) as worker,
+        ):
+            running = run_batches(server, worker)
             for suffix, dark in (("", False), ("-dark", True)):
-                shoot_views(browser, server, server.key, batch=batch, suffix=suffix, dark=dark)
+                shoot_batches(browser, server, running, suffix=suffix, dark=dark)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Files in the browser: list, filter, pages, selection, deletion, detail and previews."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.console.conftest import NAMES, Open
 from tests.support.browser import Page
-from tests.support.servers import Server
+from tests.support.servers import KEY, Server
 
 ROWS = "[...document.querySelectorAll('tbody tr')]"
 
@@ -143,6 +147,38 @@ def test_commands_have_the_id_and_not_the_key(opened: Open, named: dict[str, Any
         assert expected in page.text("#snippet")
         assert file["id"] in page.text("#snippet")
     assert "sk-" not in page.text("#snippet")
+
+
+def test_the_commands_get_the_file_whatever_its_name(opened: Open, server: Server, tmp_path: Path) -> None:
+    name = 'it\'s "$(id)" `id` <b>.txt'
+    file = server.upload(b"content", name=name)
+    page = opened(f"files/{file['id']}")
+    allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    page.wait_for("iframe.preview")
+    page.browser.call("Browser.grantPermissions", permissions=allowed, browserContextId=page.context)
+    environment = {**os.environ, "OPENAI_API_KEY": KEY, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for tab, program in (("curl", "bash"), ("Python", sys.executable), ("CLI", "bash")):
+        page.click("[role=tab]", tab)
+        page.click(".panel-head button", "Copy")
+        page.wait_for(".toast", "Copied")
+        page.click(".toast button")
+        page.wait_until_gone(".toast")
+        command = page.run("navigator.clipboard.readText()")
+        assert command == page.run("document.getElementById('snippet').textContent")
+        folder = tmp_path / tab
+        folder.mkdir()
+        done = subprocess.run(
+            [program, "-c", command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert [path.name for path in folder.iterdir()] == [name], tab
+        assert (folder / name).read_bytes() == b"content"
 
 
 def test_a_download_is_the_file(opened: Open, named: dict[str, Any], tmp_path: Any) -> None:

@@ -14,6 +14,11 @@ from tests.support.servers import Server
 HAS_PARTS = any(operation.path == "/v1/uploads" for operation in OPERATIONS)
 MB = 1_000_000
 LOST = ("net::ERR_",)
+ARRIVED = (
+    "Math.max(0, ...Object.entries(sessionStorage).filter(([name]) => name.startsWith('filestead.upload.'))"
+    ".map(([, text]) => Object.keys(JSON.parse(text).parts).length))"
+)
+"""How many parts the tab remembers."""
 
 
 def choose(page: Page, *paths: Path, purpose: str | None = None) -> None:
@@ -136,6 +141,31 @@ def test_an_expiry_is_sent(opened: Open, server: Server, tmp_path: Path) -> None
     page.wait_for(".upload .status", "done")
     (file,) = stored(server, "expiring.bin")
     assert file["expires_at"] == int(str(file["created_at"])) + 3600
+
+
+@pytest.mark.skipif(not HAS_PARTS, reason="this server has no uploads in parts")
+def test_parts_that_have_arrived_are_not_sent_again_after_the_page_was_loaded_anew(
+    opened: Open, server: Server, tmp_path: Path
+) -> None:
+    path = random_file(tmp_path, "reloaded.bin", 80 * MB)
+    with Proxy(server.port) as proxy:
+        page = opened(expected=LOST, at=proxy.base_url.removesuffix("/v1"))
+        limit_rate(page, 40 * MB)
+        choose(page, path)
+        page.wait(f"{ARRIVED} >= 2")
+        page.run("Event.prototype.preventDefault = () => {}")  # so that nothing asks whether to leave the page
+        page.reload()
+        page.wait_for(".views")
+        limit_rate(page, -1)
+        arrived = int(page.run(ARRIVED))
+        before = len(proxy.seen)
+        choose(page, path)
+        page.wait_for(".upload .status", "done", seconds=60)
+        again = [seen.target.rpartition("/")[2] for seen in proxy.seen[before:] if seen.method == "POST"]
+    assert 2 <= arrived < 5
+    assert sorted(again) == ["complete", *["parts"] * (5 - arrived)]
+    (file,) = stored(server, "reloaded.bin")
+    assert server.client.get(f"/files/{file['id']}/content").content == path.read_bytes()
 
 
 @pytest.mark.skipif(not HAS_PARTS, reason="this server has no uploads in parts")

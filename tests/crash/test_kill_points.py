@@ -90,6 +90,7 @@ START: list[Step] = [
     *("CREATE INDEX batches_paused", "UPDATE alembic_version SET", "commit of start"),
     *("CREATE TABLE inline_blobs", "UPDATE alembic_version SET", "commit of start"),
     *("UPDATE alembic_version SET", "commit of start"),
+    *("CREATE UNIQUE INDEX", "UPDATE alembic_version SET", "commit of start"),
     *("mkdir staging folder", "mkdir blobs folder", "mkdir shard"),
     *("open blobs folder", "fsync blobs folder", "close blobs folder"),
     *("open VOLUME", "write VOLUME", "fsync VOLUME", "close VOLUME"),

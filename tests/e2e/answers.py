@@ -40,10 +40,12 @@ OF_UPLOADS = [("POST", path) for path in (UPLOADS, PARTS, COMPLETE, CANCEL)]
 PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 KEYS, KEY = f"{PROJECT}/api_keys", f"{PROJECT}/api_keys/{{key_id}}"
+ACCOUNTS, ACCOUNT = f"{PROJECT}/service_accounts", f"{PROJECT}/service_accounts/{{service_account_id}}"
 STORES_USAGE, OWN_USAGE = "/v1/organization/usage/vector_stores", "/v1/usage"
 OF_ORGANIZATION = [
     *(("GET", PROJECTS), ("POST", PROJECTS), ("GET", PROJECT), ("GET", f"{PROJECT}/usage")),
     *(("GET", KEYS), ("POST", KEYS), ("GET", KEY), ("DELETE", KEY), ("GET", STORES_USAGE), ("GET", OWN_USAGE)),
+    *(("GET", ACCOUNTS), ("POST", ACCOUNTS), ("GET", ACCOUNT), ("DELETE", ACCOUNT), ("POST", f"{ACCOUNT}/api_keys")),
 ]
 OPERATIONS = [
     *(("GET", FILES), ("POST", FILES), ("GET", ONE), ("DELETE", ONE), ("GET", CONTENT)),
@@ -221,7 +223,8 @@ def _organization(server: Server) -> dict[str, str]:
     projects = ask(server, "GET", PROJECTS, key=admin).json["data"]
     (project,) = [each["id"] for each in projects if each["name"] == "managed"]
     made = ask(server, "POST", KEYS.format(project_id=project), key=admin, body=b"{}").json
-    return {"admin": admin, "project_id": project, "key_id": made["id"]}
+    account = made["owner"]["service_account"]["id"]
+    return {"admin": admin, "project_id": project, "key_id": made["id"], "service_account_id": account}
 
 
 def post(scene: Scene, body: bytes, *headers: str) -> Answer:
@@ -538,6 +541,12 @@ def revoked(scene: Scene) -> Answer:
     return ask(scene.well, "DELETE", f"{keys}/{made['id']}", key=scene.ids["admin"])
 
 
+def deleted_account(scene: Scene) -> Answer:
+    accounts = ACCOUNTS.format(**scene.ids)
+    made = ask(scene.well, "POST", accounts, key=scene.ids["admin"], body=b'{"name": "short-lived"}').json
+    return ask(scene.well, "DELETE", f"{accounts}/{made['id']}", key=scene.ids["admin"])
+
+
 OF_ORGANIZATION_KINDS = {
     "projects": _of_organization("GET", PROJECTS, 200),
     "projects, unknown cursor": _of_organization("GET", PROJECTS, 404, query="?after=proj_x"),
@@ -552,6 +561,16 @@ OF_ORGANIZATION_KINDS = {
     "new key, endless body": _of_organization("POST", KEYS, 413, "x" * 17 * MIB),
     "key": _of_organization("GET", KEY, 200),
     "revoked key": Kind("DELETE", KEY, 200, revoked),
+    "service accounts": _of_organization("GET", ACCOUNTS, 200),
+    "new service account": _of_organization("POST", ACCOUNTS, 200, {"name": "robot", "expires_in_seconds": 60}),
+    "new service account, no name": _of_organization("POST", ACCOUNTS, 400, {}),
+    "new service account, endless body": _of_organization("POST", ACCOUNTS, 413, "x" * 17 * MIB),
+    "new service account, unknown project": _of_organization("POST", ACCOUNTS, 404, {"name": "x"}, project_id="proj_x"),
+    "service account": _of_organization("GET", ACCOUNT, 200),
+    "deleted service account": Kind("DELETE", ACCOUNT, 200, deleted_account),
+    "new key of an account": _of_organization("POST", f"{ACCOUNT}/api_keys", 200, {"scopes": ["inference"]}),
+    "new key of an account, no scope": _of_organization("POST", f"{ACCOUNT}/api_keys", 400, {"scopes": []}),
+    "new key of an account, endless body": _of_organization("POST", f"{ACCOUNT}/api_keys", 413, "x" * 17 * MIB),
     "usage of stores": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&group_by=project_id"),
     "usage of stores, none": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&end_time=1"),
     "usage of stores, no start": _of_organization("GET", STORES_USAGE, 400),
@@ -561,7 +580,7 @@ OF_ORGANIZATION_KINDS = {
             method, path, 404, {} if method == "POST" else None, project_id="proj_x"
         )
         for method, path in OF_ORGANIZATION
-        if "{" in path
+        if "{" in path and (method, path) != ("POST", ACCOUNTS)  # which needs a name
     },
 }
 
@@ -646,6 +665,7 @@ ANY_IDS = {
     "upload_id": "upload_x",
     "project_id": "proj_x",
     "key_id": "key_x",
+    "service_account_id": "user-x",
 }
 
 

@@ -30,6 +30,8 @@ UPLOADS = "/v1/uploads/{upload_id}"
 PROJECT_ID = os.environ.get("FUZZ_PROJECT_ID", "")
 KEY_IDS: list[str] = json.loads(os.environ.get("FUZZ_KEY_IDS", "[]"))
 """A project, and the keys in it that must stay valid."""
+ACCOUNT_IDS: list[str] = json.loads(os.environ.get("FUZZ_ACCOUNT_IDS", "[]"))
+"""The service accounts of those keys."""
 ATTACHED = "/v1/vector_stores/{vector_store_id}/files/{file_id}"
 
 
@@ -113,12 +115,17 @@ def _attach(case: Any) -> None:
 def _name_project(case: Any) -> None:
     """Use a project and a key that exist, but for a deletion; give a new project a new name."""
     ids = case.path_parameters or {}
+    known = {"project_id": PROJECT_ID, "key_id": KEY_IDS[0], "service_account_id": ACCOUNT_IDS[0]}
     if case.method != "DELETE":
-        case.path_parameters = {**ids, **{name: {"project_id": PROJECT_ID, "key_id": KEY_IDS[0]}[name] for name in ids}}
+        case.path_parameters = {**ids, **{name: known[name] for name in ids}}
     elif ids.get("key_id") in KEY_IDS:
         case.path_parameters = {**ids, "key_id": "key_none"}
+    elif ids.get("service_account_id") in ACCOUNT_IDS:
+        case.path_parameters = {**ids, "service_account_id": "user-none"}
     if isinstance((case.query or {}).get("after"), str):
-        case.query = {**case.query, "after": KEY_IDS[0] if case.path.endswith("/api_keys") else PROJECT_ID}
+        of_keys, of_accounts = case.path.endswith("/api_keys"), case.path.endswith("/service_accounts")
+        after = KEY_IDS[0] if of_keys else ACCOUNT_IDS[0] if of_accounts else PROJECT_ID
+        case.query = {**case.query, "after": after}
     name = case.body.get("name") if isinstance(case.body, dict) else None
     if isinstance(name, str) and 0 < len(name) <= 255:
         case.body = {**case.body, "name": str(uuid.uuid4())}

@@ -15,6 +15,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.client.proxy import Fault, Proxy
 from tests.e2e.openai_clients import MIB, connect, new_project
 from tests.support.servers import Server
 
@@ -326,7 +327,7 @@ def test_async_uploads_at_once_and_paging(server: Server) -> None:
 # --- uploads in parts -----------------------------------------------------------------------------------------------
 
 
-def test_upload_file_chunked_of_300_mb(client: OpenAI, tmp_path: Path) -> None:
+def test_case_46_upload_file_chunked_of_300_mb(client: OpenAI, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     block = os.urandom(MIB)
     with path.open("wb") as written:
@@ -344,6 +345,23 @@ def test_upload_file_chunked_of_300_mb(client: OpenAI, tmp_path: Path) -> None:
             digest.update(block)
     assert digest.digest() == digests[0]
     client.files.delete(upload.file.id)
+
+
+@pytest.mark.parametrize("fault", [Fault(drop_response=True), Fault(cut_upload=10)], ids=["response", "request"])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_case_49_a_part_is_sent_again(server: Server, lost: int, fault: Fault) -> None:
+    """Two parts are equal: the client lists an id twice if it gets one that it has."""
+    content = bytes(600) + b"the last"
+    options: dict[str, Any] = {"filename": "a.txt", "bytes": 608, "mime_type": "pdf", "purpose": "user_data"}
+    with (
+        Proxy(server.port, [Fault()] * lost + [fault]) as proxy,
+        OpenAI(base_url=proxy.base_url, api_key=server.key) as client,
+    ):
+        upload = client.uploads.upload_file_chunked(file=content, part_size=300, **options)
+    counts = [seen.headers["x-stainless-retry-count"] for seen in proxy.seen if seen.target.endswith("/parts")]
+    assert counts == ["0"] * lost + ["1"] + ["0"] * (3 - lost)
+    assert upload.file is not None
+    assert server.client.get(f"/files/{upload.file.id}/content").content == content
 
 
 def test_upload_file_chunked_with_a_checksum(client: OpenAI) -> None:
@@ -366,7 +384,7 @@ def test_upload_file_chunked_of_an_empty_file(client: OpenAI, tmp_path: Path) ->
     assert (upload.file.bytes, client.files.content(upload.file.id).read()) == (0, b"")
 
 
-def test_parts_in_parallel_and_completed_in_reverse_order(server: Server) -> None:
+def test_case_47_parts_in_parallel_and_completed_in_reverse_order(server: Server) -> None:
     async def scenario() -> None:
         async with AsyncOpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client:
             contents = [bytes([number]) * (1_000_000 + number) for number in range(8)]

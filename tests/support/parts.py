@@ -14,9 +14,13 @@ def create_upload(client: httpx2.Client, size: int, *, name: str = "a.bin", **me
     return response.json()
 
 
-def send_part(client: httpx2.Client, upload_id: str, content: bytes, *, retries: int = 0) -> httpx2.Response:
-    """Send a part as the official clients do."""
+def send_part(
+    client: httpx2.Client, upload_id: str, content: bytes, *, retries: int = 0, key: str | None = None
+) -> httpx2.Response:
+    """Send a part as the official clients do, or with an idempotency key."""
     headers = {"X-Stainless-Retry-Count": str(retries)}
+    if key is not None:
+        headers["Idempotency-Key"] = key
     return client.post(f"/uploads/{upload_id}/parts", files={"data": ("upload", content)}, headers=headers)
 
 

@@ -41,6 +41,7 @@ SERVER_COMMANDS = {
     "serve": "Serve the OpenAI Files API",
     "keys": "Create, list and revoke API keys",
     "verify": "Check that every file has its content and no orphaned data is left",
+    "scrub": "Find damaged contents while servers run, at a bounded rate",
     "sweep": "Remove the content of expired and deleted files now",
     "migrate": "Migrate the database of a shared installation to this version",
     "copy": "Copy an embedded or shared installation to another one",
@@ -53,3 +54,6 @@ SERVER_COMMANDS = {
 """Their flags and help are in `admin/`, which is imported only to run them: it requires the server libraries."""
 
 SHELL_COMMANDS = {"completion": "Print the completion script for bash, zsh or fish"}
+
+HELP_WORDS = ("help", "h")
+"""The commands of every group that show its help screen."""

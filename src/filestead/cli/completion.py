@@ -13,10 +13,11 @@ from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, Flag, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, parse_args
-from filestead.cli.command_names import SERVER_COMMANDS, SHELL_COMMANDS
+from filestead.cli.command_names import HELP_WORDS, SERVER_COMMANDS, SHELL_COMMANDS
 from filestead.cli.errors import UsageError
 
 EXIT_COMPLETE_FILES = 10
+HELP = "Show this help"
 
 BASH = r"""# bash completion: add  eval "$(filestead completion bash)"  to ~/.bashrc
 _filestead() {
@@ -91,7 +92,7 @@ def run(name: str, words: list[str]) -> int:
             raise UsageError(f"expected a shell: filestead completion {'|'.join(SCRIPTS)}")
         print(SCRIPTS[words[0]], end="")
         return 0
-    style = os.environ.get("COMPLETION_STYLE", "bash")
+    style = os.environ.get("COMPLETION_STYLE", "")
     if style not in SCRIPTS:
         raise UsageError(f"COMPLETION_STYLE must be one of {', '.join(SCRIPTS)}")
     candidates = find_candidates(words or [""])
@@ -131,15 +132,47 @@ def _client_candidates(before: list[str], current: str) -> Candidates | None:
         values = flag.choices or flag.suggestions
         return [(value, "") for value in values] or _ids(command, flag, before[:-1])
     if current.startswith("-"):
-        return [*((f"--{flag.name}", flag.help) for flag in flags), ("--help", "Show this help")]
+        return _flags(command, current)
     if not names:
         groups = {name: group.help for name, group in GROUPS.items()}
         return list({**groups, **SERVER_COMMANDS, **SHELL_COMMANDS}.items())
     if command is None:
-        return [(entry.name, entry.help) for entry in commands]
+        return [
+            *((entry.name, entry.help) for entry in commands),
+            *((name, "Show the commands") for name in HELP_WORDS),
+        ]
     if any(flag.location == "path" and flag.kind == "path" for flag in command.flags):
         return None
     return _ids_for_positional(command, before)
+
+
+def _flags(command: Command | None, current: str) -> Candidates:
+    """The flags of the command, as in the official client; those of every command if none of its own matches."""
+    flags = _in_order(command) if command else GLOBAL_FLAGS
+    own = [*_names_of_flags(flags), ("--help", HELP), ("-h", HELP)]
+    if any(name.startswith(current) for name, _ in own):
+        return own
+    return _names_of_flags(GLOBAL_FLAGS)
+
+
+def _in_order(command: Command) -> list[Flag]:
+    """The order of the official client: path flags, required ones, others by member, and those that are not sent."""
+    wire_names = {flag.name: flag.wire_name for flag in command.flags}
+
+    def key(flag: Flag) -> tuple[int, str, bool]:
+        if flag.location == "path" or flag.required:
+            return flag.location != "path", "", False
+        return (
+            3 if flag.location == "client" and not flag.parent else 2,
+            wire_names[flag.parent or flag.name],
+            bool(flag.parent),
+        )
+
+    return sorted(command.flags, key=key)
+
+
+def _names_of_flags(flags: Iterable[Flag]) -> Candidates:
+    return [(name, flag.help) for flag in flags for name in (f"--{flag.name}", f"-{flag.short}") if len(name) > 1]
 
 
 def _ids_for_positional(command: Command, before: list[str]) -> Candidates:

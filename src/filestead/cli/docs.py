@@ -26,6 +26,7 @@ error has its status line there (`GET "...": 404 Not Found (request id: ...)`) a
 | 0 | all | done; `serve`: ended by SIGTERM |
 | 1 | all | refused, not reachable, or an unusable command line; `healthcheck`: the server cannot serve |
 | 1, 2, 3 | `verify` | it ran and found something: cosmetic, a leak that a sweep mends, a broken promise |
+| 3 | `scrub` | it ran and found damaged contents |
 | 3 | all | no such command |
 | 4 | `batches run`, `wait` | the batch is completed, and some of its lines failed |
 | 5 | `batches run`, `wait` | the batch failed, expired or was cancelled |
@@ -86,7 +87,7 @@ client commands on one page.
   no valid settings.
 - `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
 - `content -o` resumes an interrupted download, verifies the digest that the server gives, and puts the file in place
-  when it is whole; a target that cannot be written is refused before anything is asked of the server.
+  when it is whole.
 - The words on standard error are ours, name the request id, and say what to do.
 - `files create` refuses a purpose that is a misspelling of a known one before anything is sent (`--any-purpose` sends
   it all the same), and a file name that is not UTF-8, ends in a backslash or has control characters (`--filename`

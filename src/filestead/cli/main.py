@@ -8,16 +8,25 @@ import importlib
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from filestead import __version__
 from filestead.cli.client.catalog.global_flags import GLOBAL_FLAGS
 from filestead.cli.client.catalog.groups import GROUPS
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_args
-from filestead.cli.command_names import GROUP_SYNONYMS, SERVER_COMMANDS, SHELL_COMMANDS, TOP_LEVEL_SYNONYMS
+from filestead.cli.command_names import (
+    GROUP_SYNONYMS,
+    HELP_WORDS,
+    SERVER_COMMANDS,
+    SHELL_COMMANDS,
+    TOP_LEVEL_SYNONYMS,
+)
 from filestead.cli.errors import CommandError, UnknownCommand, UsageError
 from filestead.cli.terminal.signals import exit_on_ctrl_c, terminate_by_signal
+
+if TYPE_CHECKING:
+    from filestead.cli.client.output import Output
 
 EXIT_FAILURE = 1
 EXIT_UNKNOWN_COMMAND = 3
@@ -59,12 +68,15 @@ def _dispatch(argv: list[str]) -> int:
     if argv[:1] and argv[0] in {"--version", "-v", "-V", "-version"}:
         print(f"filestead {__version__}")
         return 0
-    rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
+    try:
+        rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
+        _require_scheme(args.get("base-url"))
+    except UsageError:
+        _print_overview()  # As the official client does.
+        raise
     name = rest[0] if rest else "help"
     if args.help or name == "help":
-        from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
-
-        print(overview_screen(), end="")
+        _print_overview()
         return 0
     if name in SERVER_COMMANDS:
         return _run_server_command(argv)
@@ -79,9 +91,20 @@ def _dispatch(argv: list[str]) -> int:
     return _dispatch_client_command(name, rest[1:], args)
 
 
+def _require_scheme(base_url: str | None) -> None:
+    if base_url and not base_url.startswith(("http://", "https://")):
+        raise UsageError(f'--base-url "{base_url}" is missing a scheme (expected http:// or https://)')
+
+
+def _print_overview() -> None:
+    from filestead.cli.help import overview_screen  # noqa: PLC0415 - needed only here
+
+    print(overview_screen(), end="", flush=True)
+
+
 def _dispatch_client_command(name: str, argv: list[str], args: ParsedArgs) -> int:
     rest = parse_args(argv, GLOBAL_FLAGS, args, stop_at_positional=True)
-    if not rest or rest[0] == "help":
+    if not rest or rest[0] in HELP_WORDS:
         from filestead.cli.help import group_screen  # noqa: PLC0415 - needed only here
 
         print(group_screen(name), end="")
@@ -115,7 +138,7 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
         print(error, file=sys.stderr)
         error_hints.print_hint(error_hints.for_status(error, args))
         if error.error is not None:
-            Output(args, "").print_error(error.error)
+            _print_error_object(Output(args, ""), error.error)
     except BrokenPipeError:
         raise  # Not a failure of a file.
     except OSError as error:
@@ -135,6 +158,14 @@ def _run_client_command(command: Command, args: ParsedArgs) -> int:
     else:
         return 0
     return EXIT_FAILURE
+
+
+def _print_error_object(output: "Output", text: str) -> None:
+    try:
+        output.print_error(text)
+    except (CommandError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        print(f"filestead: the error object cannot be displayed: {reason}", file=sys.stderr)
 
 
 def _run_server_command(argv: list[str]) -> int:

@@ -170,6 +170,8 @@ upload_parts = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("idempotency_key", Text, comment="as the client sent it"),
+    sa.Column("first_copy_due", sa.Integer, nullable=False, server_default="0", comment="see `repetition`"),
     sqlite_autoincrement=True,
 )
 
@@ -469,6 +471,15 @@ unfinished = uploads.c.status == "pending"
 sa.Index("uploads_pending", uploads.c.expires_at, sqlite_where=unfinished, postgresql_where=unfinished)
 sa.Index("uploads_by_end", uploads.c.expires_at)
 sa.Index("upload_parts_by_upload", upload_parts.c.upload_id, upload_parts.c.seq)
+keyed = upload_parts.c.idempotency_key.is_not(None)
+sa.Index(
+    "upload_parts_by_key",
+    upload_parts.c.upload_id,
+    upload_parts.c.idempotency_key,
+    unique=True,
+    sqlite_where=keyed,
+    postgresql_where=keyed,
+)
 sa.Index("idempotency_keys_by_end", idempotency_keys.c.bound_until_us)
 sa.Index("file_tombstones_by_end", file_tombstones.c.kept_until_us)
 in_batch = vector_store_files.c.file_batch_id.is_not(None)

@@ -1,7 +1,7 @@
 """Projects of an organization, their keys and their usage: what a key with the scope `admin` may see and change.
 
-Source of the objects: `Project`, `ProjectApiKey` and `UsageVectorStoresResult` of the official description. Creating a
-key in a project, its scopes, and the usage of files are additions.
+Source of the objects: `Project`, `ProjectApiKey`, `ProjectServiceAccount` and `UsageVectorStoresResult` of the official
+description. Creating a key without a service account, and the usage of files, are additions.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ SOON_SECONDS = 86_400
 USAGE_KEPT = 10
 """The usage of a project is kept so many times as long as it took to count: with a million files, some seconds."""
 
-GRANTABLE_SCOPES = (Scope.READ, Scope.WRITE, Scope.SYSTEM, Scope.ADMIN)
+GRANTABLE_SCOPES = (Scope.READ, Scope.WRITE, Scope.INFERENCE, Scope.SYSTEM, Scope.ADMIN)
 """Scopes within an organization. Others concern the whole server, and only its operator may grant them."""
 
 
@@ -45,6 +45,18 @@ class ProjectKey:
     scopes: frozenset[Scope]
     created_at: int
     expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """A user that has keys in a project. It exists as long as one of them is not revoked."""
+
+    id: str
+    name: str
+    created_at: int
+    """When its first key in the project was created."""
+    is_owner: bool
+    """Whether one of its keys has the scope `admin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,15 @@ class ProjectRepository(Protocol):
 
     async def get_key(self, project_id: str, key_id: str) -> ProjectKey:
         """A key that is not revoked. Raises `KeyNotFound`."""
+
+    async def list_accounts(self, project_id: str, *, after: str | None, limit: int) -> Page[ServiceAccount]:
+        """Service accounts, oldest first. Raises `ItemCursorNotFound`."""
+
+    async def get_account(self, project_id: str, account_id: str) -> ServiceAccount:
+        """A service account. Raises `ServiceAccountNotFound`."""
+
+    async def delete_account(self, project_id: str, account_id: str) -> None:
+        """Revoke all keys that the account has in the project. Raises `ServiceAccountNotFound`."""
 
     async def usage(self, organization_id: str, project_id: str, *, soon_seconds: int) -> StoredUsage:
         """What the project has stored now. Raises `ProjectNotFound`."""
@@ -196,6 +217,58 @@ class Administration:
         """Revoke a key of a project; servers refuse it within two seconds. Raises `ProjectNotFound`, `KeyNotFound`."""
         key = await self.get_key(principal, project_id, key_id)
         await self._keys.revoke(key.id)
+
+    async def list_accounts(
+        self, principal: Principal, project_id: str, *, after: str | None, limit: int
+    ) -> Page[ServiceAccount]:
+        """The service accounts of a project, oldest first. Raises `ProjectNotFound`, `ItemCursorNotFound`."""
+        project = await self.get_project(principal, project_id)
+        return await self._projects.list_accounts(project.id, after=after, limit=limit)
+
+    async def get_account(self, principal: Principal, project_id: str, account_id: str) -> ServiceAccount:
+        """A service account of a project. Raises `ProjectNotFound`, `ServiceAccountNotFound`."""
+        project = await self.get_project(principal, project_id)
+        return await self._projects.get_account(project.id, account_id)
+
+    async def create_account(
+        self, principal: Principal, project_id: str, name: str, *, expires_after_seconds: int | None = None
+    ) -> tuple[ServiceAccount, ProjectKey, str]:
+        """Create a service account; returns it with its key and the secret of that.
+
+        A name stands for one user of the organization: where there is one, the account is that user with another key.
+        Raises `ProjectNotFound`, `BadName`.
+        """
+        key, secret = await self.create_key(
+            principal, project_id, name=name, expires_after_seconds=expires_after_seconds
+        )
+        return await self._projects.get_account(project_id, key.user_id), key, secret
+
+    async def create_account_key(
+        self,
+        principal: Principal,
+        project_id: str,
+        account_id: str,
+        *,
+        scopes: Collection[Scope] = DEFAULT_SCOPES,
+        expires_after_seconds: int | None = None,
+    ) -> tuple[ProjectKey, str]:
+        """Create another key of a service account; returns it with its secret.
+
+        Raises `ProjectNotFound`, `ServiceAccountNotFound`.
+        """
+        account = await self.get_account(principal, project_id, account_id)
+        return await self.create_key(
+            principal,
+            project_id,
+            name=account.name,
+            scopes=scopes,
+            expires_after_seconds=expires_after_seconds,
+        )
+
+    async def delete_account(self, principal: Principal, project_id: str, account_id: str) -> None:
+        """Revoke all keys of a service account in a project. Raises `ProjectNotFound`, `ServiceAccountNotFound`."""
+        project = await self.get_project(principal, project_id)
+        await self._projects.delete_account(project.id, account_id)
 
     async def own_usage(self, principal: Principal) -> Usage:
         """The usage of the principal's own project, and what its user may upload now."""

@@ -199,6 +199,14 @@ class TooManyParts(DomainError):
         self.limit = limit
 
 
+class PartKeyReused(DomainError):
+    """The idempotency key was used for other bytes, which became the part `part_id`."""
+
+    def __init__(self, part_id: str) -> None:
+        super().__init__(f"the idempotency key belongs to {part_id}")
+        self.part_id = part_id
+
+
 class UploadOverflow(DomainError):
     """With this part the upload would have more than the `declared` bytes; it has `received`."""
 
@@ -567,6 +575,14 @@ class KeyNotFound(DomainError):
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no key {key_id}")
         self.key_id = key_id
+
+
+class ServiceAccountNotFound(DomainError):
+    """No service account of the project has this id: it has no key there."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(f"there is no service account {account_id}")
+        self.account_id = account_id
 
 
 class BadName(DomainError):

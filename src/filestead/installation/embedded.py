@@ -1,7 +1,7 @@
 """The embedded installation: SQLite and a local disk in one data directory, owned by one server.
 
 Layout of the data directory (0700): `lock`, `filestead.db` (with its -wal, -shm and `ballast`), `VOLUME`, `staging/`,
-`blobs/`, and `first-key` (0600) until the user removes it.
+`blobs/`, `scrub.json` (see `scrub_state.py`), and `first-key` (0600) until the user removes it.
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from filestead.domain.errors import CannotStart, DomainError
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.keys import FIRST_KEY_FILE, create_initial_key
+from filestead.installation.scrub_state import SCRUB_STATE
 from filestead.settings import Settings
 
 DATABASE = "filestead.db"
 LOCK = "lock"
-OWN_FILES = {LOCK, "ballast", *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))}
+OWN_FILES = {LOCK, "ballast", SCRUB_STATE, *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))}
 """Files that a server opens or creates in the data directory, besides the blobs and the first key (always replaced)."""
 
 ALLOWED_BEFORE_CREATION = {LOCK, FIRST_KEY_FILE, "lost+found"}

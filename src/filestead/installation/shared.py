@@ -25,6 +25,7 @@ from filestead.installation.backends import Backends, build_backends, new_id
 from filestead.installation.copy import copy
 from filestead.installation.embedded import EmbeddedInstallation
 from filestead.installation.keys import create_initial_key
+from filestead.installation.scrub_state import SCRUB_STATE
 from filestead.settings import Settings, aws_environment
 
 if TYPE_CHECKING:
@@ -157,7 +158,12 @@ class SharedInstallation:
         settings = self._settings
         if settings.blob_url is None:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return LocalBlobs(settings.data_dir, reserve_bytes=int(settings.reserve_bytes), observer=observer)
+            return LocalBlobs(
+                settings.data_dir,
+                reserve_bytes=int(settings.reserve_bytes),
+                neighbours={SCRUB_STATE},
+                observer=observer,
+            )
         return open_blob_store(
             settings.blob_url,
             endpoint=settings.s3_endpoint,

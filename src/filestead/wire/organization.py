@@ -1,6 +1,7 @@
 """The JSON shapes of projects, their keys and their usage. Member order is that of the official description.
 
-Source: `Project`, `ProjectApiKey`, `ProjectApiKeyDeleteResponse`, `UsageTimeBucket` and `UsageVectorStoresResult`.
+Source: `Project`, `ProjectApiKey`, `ProjectApiKeyDeleteResponse`, `ProjectServiceAccount` with its responses,
+`UsageTimeBucket` and `UsageVectorStoresResult`.
 Additions: `scopes` of a key, `value` of a new one, and `Usage`.
 """
 
@@ -38,6 +39,41 @@ class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: int
     role: Literal["owner", "member"]
+
+
+class ServiceAccountApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of a service account that was just created, with its secret."""
+
+    object: Literal["organization.project.service_account.api_key"] = "organization.project.service_account.api_key"
+    value: str
+    name: str
+    created_at: int
+    id: str
+    expires_at: int | None
+
+
+class NewServiceAccount(ServiceAccount, frozen=True, kw_only=True):
+    """A service account that was just created."""
+
+    api_key: ServiceAccountApiKey
+
+
+class ListServiceAccounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of service accounts."""
+
+    object: Literal["list"] = "list"
+    data: list[ServiceAccount]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ServiceAccountDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """The response to the deletion of a service account."""
+
+    object: Literal["organization.project.service_account.deleted"] = "organization.project.service_account.deleted"
+    id: str
+    deleted: bool = True
 
 
 class KeyOwner(msgspec.Struct, frozen=True, kw_only=True):

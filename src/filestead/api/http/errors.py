@@ -305,6 +305,13 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         400, f"The upload has {error.limit} parts already, which is the maximum; send larger parts.", "data"
     ),
     errors.UploadOverflow: _upload_overflow,
+    errors.PartKeyReused: lambda error: ErrorResponse(
+        400,
+        f"This Idempotency-Key was already used for a part with other bytes ({error.part_id}); nothing was stored. "
+        "Use a new key, or repeat the original request.",
+        IDEMPOTENCY_KEY_HEADER,
+        "idempotency_key_reused",
+    ),
     errors.PartNotFound: lambda error: ErrorResponse(
         400, f"Invalid 'part_ids': no part '{error.part_id[:64]}' in {error.upload_id}.", "part_ids"
     ),
@@ -441,6 +448,9 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         headers=NO_RETRY,
     ),
     errors.KeyNotFound: lambda error: ErrorResponse(404, f"No API key found with id '{error.key_id}'.", "key_id"),
+    errors.ServiceAccountNotFound: lambda error: ErrorResponse(
+        404, f"No service account found with id '{error.account_id}'.", "service_account_id"
+    ),
     errors.BadName: lambda error: ErrorResponse(400, f"Invalid 'name': {error}.", "name", "invalid_value"),
     errors.CannotStart: lambda _: INTERNAL_ERROR,
 }

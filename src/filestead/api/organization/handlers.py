@@ -7,20 +7,21 @@ from typing import Any
 
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import bad_request
-from filestead.api.http.json_body import invalid_value, read_json_object, require_bounds
+from filestead.api.http.json_body import JsonObject, invalid_value, read_json_object, require_bounds
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_integer, parse_limit, parse_query
 from filestead.api.http.routing import JSON
-from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
-from filestead.domain.administration import (
-    GRANTABLE_SCOPES,
-    SOON_SECONDS,
-    Administration,
-    Page,
-    Project,
-    ProjectKey,
-    Usage,
+from filestead.api.organization.shapes import (
+    account_key_to_wire,
+    account_members,
+    account_to_wire,
+    key_members,
+    page_to_wire,
+    project_to_wire,
+    usage_to_wire,
 )
+from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
+from filestead.domain.administration import GRANTABLE_SCOPES, Administration
 from filestead.wire import encode
 from filestead.wire import organization as wire
 
@@ -42,48 +43,45 @@ class OrganizationHandlers:
         """GET /v1/organization/projects."""
         after, limit = _page_request(request)
         page = await self.administration.list_projects(principal, after=after, limit=limit)
-        return _respond(_list(wire.ListProjects, page, _project))
+        return _respond(page_to_wire(wire.ListProjects, page, project_to_wire))
 
     async def create_project(self, request: Request, principal: Principal) -> Response:
         """POST /v1/organization/projects."""
         body = await read_json_object(request, self.body_limits)
         name = body.string("name", required=True, max_length=MAX_NAME_CHARACTERS)
         body.finish()
-        return _respond(_project(await self.administration.create_project(principal, str(name))))
+        return _respond(project_to_wire(await self.administration.create_project(principal, str(name))))
 
     async def get_project(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/projects/{project_id}."""
-        return _respond(_project(await self.administration.get_project(principal, _project_id(request))))
+        return _respond(project_to_wire(await self.administration.get_project(principal, _project_id(request))))
 
     async def list_keys(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/projects/{project_id}/api_keys."""
         after, limit = _page_request(request)
         page = await self.administration.list_keys(principal, _project_id(request), after=after, limit=limit)
-        return _respond(_list(wire.ListProjectApiKeys, page, lambda key: wire.ProjectApiKey(**_key(key))))
+        return _respond(page_to_wire(wire.ListProjectApiKeys, page, lambda key: wire.ProjectApiKey(**key_members(key))))
 
     async def create_key(self, request: Request, principal: Principal) -> Response:
         """POST /v1/organization/projects/{project_id}/api_keys: the only response that has the secret."""
         body = await read_json_object(request, self.body_limits)
         name = body.string("name", max_length=MAX_NAME_CHARACTERS)
-        scopes = body.strings("scopes", 1, len(GRANTABLE_SCOPES))
+        scopes = _scopes(body)
         expires_in = body.integer("expires_in", 1, MAX_EXPIRY_SECONDS)
         body.finish()
-        for number, scope in enumerate(scopes or ()):
-            if scope not in GRANTABLE_SCOPES:
-                raise invalid_value(f"scopes[{number}]", scope, GRANTABLE_SCOPES)
         key, secret = await self.administration.create_key(
             principal,
             _project_id(request),
             name=name,
-            scopes=DEFAULT_SCOPES if scopes is None else frozenset(map(Scope, scopes)),
+            scopes=scopes,
             expires_after_seconds=expires_in,
         )
-        return _respond(wire.NewProjectApiKey(**_key(key), value=secret))
+        return _respond(wire.NewProjectApiKey(**key_members(key), value=secret))
 
     async def get_key(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/projects/{project_id}/api_keys/{key_id}."""
         key = await self.administration.get_key(principal, _project_id(request), request.path_params["key_id"])
-        return _respond(wire.ProjectApiKey(**_key(key)))
+        return _respond(wire.ProjectApiKey(**key_members(key)))
 
     async def delete_key(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/organization/projects/{project_id}/api_keys/{key_id}: revoke the key."""
@@ -91,13 +89,60 @@ class OrganizationHandlers:
         await self.administration.revoke_key(principal, _project_id(request), key_id)
         return _respond(wire.ProjectApiKeyDeleted(id=key_id))
 
+    async def list_accounts(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}/service_accounts."""
+        after, limit = _page_request(request)
+        page = await self.administration.list_accounts(principal, _project_id(request), after=after, limit=limit)
+        return _respond(page_to_wire(wire.ListServiceAccounts, page, account_to_wire))
+
+    async def create_account(self, request: Request, principal: Principal) -> Response:
+        """POST /v1/organization/projects/{project_id}/service_accounts: the only response that has the secret."""
+        body = await read_json_object(request, self.body_limits)
+        name = str(body.string("name", required=True, max_length=MAX_NAME_CHARACTERS))
+        expires_in = body.integer("expires_in_seconds", 1, MAX_EXPIRY_SECONDS)
+        without_key = body.boolean("create_service_account_only")
+        body.finish()
+        if without_key:
+            raise invalid_value("create_service_account_only", "true", ("false",))
+        account, key, secret = await self.administration.create_account(
+            principal, _project_id(request), name, expires_after_seconds=expires_in
+        )
+        made = wire.NewServiceAccount(**account_members(account), api_key=account_key_to_wire(key, secret))
+        return _respond(made)
+
+    async def get_account(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/projects/{project_id}/service_accounts/{service_account_id}."""
+        found = await self.administration.get_account(principal, _project_id(request), _account_id(request))
+        return _respond(account_to_wire(found))
+
+    async def delete_account(self, request: Request, principal: Principal) -> Response:
+        """DELETE /v1/organization/projects/{project_id}/service_accounts/{service_account_id}: revoke its keys."""
+        account_id = _account_id(request)
+        await self.administration.delete_account(principal, _project_id(request), account_id)
+        return _respond(wire.ServiceAccountDeleted(id=account_id))
+
+    async def create_account_key(self, request: Request, principal: Principal) -> Response:
+        """POST /v1/organization/projects/{project_id}/service_accounts/{service_account_id}/api_keys."""
+        body = await read_json_object(request, self.body_limits)
+        scopes = _scopes(body)
+        expires_in = body.integer("expires_in_seconds", 1, MAX_EXPIRY_SECONDS)
+        body.finish()
+        key, secret = await self.administration.create_account_key(
+            principal,
+            _project_id(request),
+            _account_id(request),
+            scopes=scopes,
+            expires_after_seconds=expires_in,
+        )
+        return _respond(account_key_to_wire(key, secret))
+
     async def project_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/projects/{project_id}/usage."""
-        return _respond(_usage(await self.administration.project_usage(principal, _project_id(request))))
+        return _respond(usage_to_wire(await self.administration.project_usage(principal, _project_id(request))))
 
     async def own_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/usage."""
-        return _respond(_usage(await self.administration.own_usage(principal)))
+        return _respond(usage_to_wire(await self.administration.own_usage(principal)))
 
     async def vector_stores_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/usage/vector_stores. The usage of the past is not kept: only the last bucket exists."""
@@ -130,6 +175,19 @@ def _project_id(request: Request) -> str:
     return str(request.path_params["project_id"])
 
 
+def _account_id(request: Request) -> str:
+    return str(request.path_params["service_account_id"])
+
+
+def _scopes(body: JsonObject) -> frozenset[Scope]:
+    """The scopes of a new key, by default those of keys that the operator creates."""
+    scopes = body.strings("scopes", 1, len(GRANTABLE_SCOPES))
+    for number, scope in enumerate(scopes or ()):
+        if scope not in GRANTABLE_SCOPES:
+            raise invalid_value(f"scopes[{number}]", scope, GRANTABLE_SCOPES)
+    return DEFAULT_SCOPES if scopes is None else frozenset(map(Scope, scopes))
+
+
 def _values(request: Request, name: str) -> list[str]:
     """The values of a list in the query, which official clients write with brackets."""
     query = request.query
@@ -151,47 +209,6 @@ def _seconds(name: str, text: str) -> int:
     value = parse_integer(text, name, name)
     require_bounds(name, value, 0, math.inf, "integer")
     return value
-
-
-def _list(shape: Callable[..., Any], page: Page[Any], to_wire: Callable[[Any], Any]) -> Any:
-    data = [to_wire(item) for item in page.items]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return shape(data=data, first_id=first, last_id=last, has_more=page.has_more)
-
-
-def _project(project: Project) -> wire.Project:
-    return wire.Project(id=project.id, name=project.name, created_at=project.created_at)
-
-
-def _key(key: ProjectKey) -> dict[str, Any]:
-    role: Any = "owner" if Scope.ADMIN in key.scopes else "member"
-    owner = wire.ServiceAccount(id=key.user_id, name=key.user, created_at=key.created_at, role=role)
-    return {
-        "id": key.id,
-        "redacted_value": key.hint,
-        "name": key.user,
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "owner": wire.KeyOwner(service_account=owner),
-        "scopes": sorted(key.scopes),
-    }
-
-
-def _usage(usage: Usage) -> wire.Usage:
-    stored = usage.stored
-    return wire.Usage(
-        project_id=stored.project.id,
-        project_name=stored.project.name,
-        bytes_used=stored.bytes_used,
-        bytes_reserved=stored.bytes_reserved,
-        bytes_limit=usage.bytes_limit,
-        uploads_per_minute=usage.uploads_per_minute,
-        uploads_remaining=usage.uploads_remaining,
-        files=[wire.PurposeUsage(purpose=one.purpose, files=one.files, bytes=one.bytes) for one in stored.by_purpose],
-        expiring_soon=wire.ExpiringSoon(
-            within_seconds=SOON_SECONDS, files=stored.expiring_files, bytes=stored.expiring_bytes
-        ),
-    )
 
 
 def _respond(value: Any) -> Response:

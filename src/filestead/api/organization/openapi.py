@@ -17,6 +17,11 @@ SCHEMAS: Schemas = {
     wire.NewProjectApiKey: {},
     wire.ListProjectApiKeys: {},
     wire.ProjectApiKeyDeleted: {},
+    wire.ServiceAccount: {},
+    wire.NewServiceAccount: {},
+    wire.ServiceAccountApiKey: {},
+    wire.ListServiceAccounts: {},
+    wire.ServiceAccountDeleted: {},
     wire.UsagePage: {},
     wire.Usage: {},
 }
@@ -38,55 +43,49 @@ USAGE_PARAMETERS: list[dict[str, Any]] = [
 ]
 
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
-NEW_PROJECT: dict[str, Any] = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["name"],
-                "properties": {"name": {**_NAME, "description": "Unique in the organization."}},
-            }
-        }
-    },
+_SCOPES: dict[str, Any] = {
+    "type": ["array", "null"],
+    "minItems": 1,
+    "maxItems": len(GRANTABLE_SCOPES),
+    "items": {"enum": [scope.value for scope in GRANTABLE_SCOPES]},
+    "description": "What the key may do: `files:read`, `files:write` and `inference` by default.",
 }
-NEW_KEY: dict[str, Any] = {
-    "required": False,
-    "content": {
-        JSON: {
-            "schema": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "name": {
-                        **_NAME,
-                        "type": ["string", "null"],
-                        "description": "Of the user of the key; the upload rate is limited per user.",
-                    },
-                    "scopes": {
-                        "type": ["array", "null"],
-                        "minItems": 1,
-                        "maxItems": len(GRANTABLE_SCOPES),
-                        "items": {"enum": [scope.value for scope in GRANTABLE_SCOPES]},
-                        "description": "What the key may do: `files:read` and `files:write` by default.",
-                    },
-                    "expires_in": {
-                        "type": ["integer", "null"],
-                        "minimum": 1,
-                        "maximum": MAX_EXPIRY_SECONDS,
-                        "description": "Seconds until the key stops working.",
-                    },
-                },
-            }
-        }
-    },
+_EXPIRY: dict[str, Any] = {
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "maximum": MAX_EXPIRY_SECONDS,
+    "description": "Seconds until the key stops working.",
 }
+_USER = {**_NAME, "description": "Of the user of the key; the upload rate is limited per user."}
+
+
+def _body(*required: str, **properties: Any) -> dict[str, Any]:
+    """A JSON object with these properties and no others; optional if none is required."""
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        **({"required": list(required)} if required else {}),
+        "properties": properties,
+    }
+    return {"required": bool(required), "content": {JSON: {"schema": schema}}}
+
+
+NEW_PROJECT = _body("name", name={**_NAME, "description": "Unique in the organization."})
+NEW_KEY = _body(name={**_USER, "type": ["string", "null"]}, scopes=_SCOPES, expires_in=_EXPIRY)
+NEW_ACCOUNT = _body(
+    "name",
+    name=_USER,
+    expires_in_seconds=_EXPIRY,
+    create_service_account_only={"enum": [False, None], "description": "A service account always has a key."},
+)
+NEW_ACCOUNT_KEY = _body(scopes=_SCOPES, expires_in_seconds=_EXPIRY)
 
 PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 KEYS = f"{PROJECT}/api_keys"
 KEY = f"{KEYS}/{{key_id}}"
+ACCOUNTS = f"{PROJECT}/service_accounts"
+ACCOUNT = f"{ACCOUNTS}/{{service_account_id}}"
 
 
 def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operation[Any], ...]:
@@ -155,6 +154,7 @@ def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operati
             wire.ProjectApiKeyDeleted,
             errors=(404,),
         ),
+        *_account_rows(row),
         row(
             *("GET", "/v1/organization/usage/vector_stores", lambda to: to.vector_stores_usage, "usageVectorStores"),
             *("Bytes of the index of vector stores now", wire.UsagePage),
@@ -163,5 +163,39 @@ def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operati
         row(
             *("GET", "/v1/usage", lambda to: to.own_usage, "ownUsage", "Usage of the project of the key", wire.Usage),
             access=Scope.READ,
+        ),
+    )
+
+
+def _account_rows(row: Callable[..., Operation[Any]]) -> tuple[Operation[Any], ...]:
+    """The rows of service accounts, by which official clients create keys."""
+    return (
+        row(
+            *("GET", ACCOUNTS, lambda to: to.list_accounts, "listProjectServiceAccounts", "List service accounts"),
+            wire.ListServiceAccounts,
+            errors=(404,),
+            parameters=LIST_PARAMETERS,
+        ),
+        row(
+            *("POST", ACCOUNTS, lambda to: to.create_account, "createProjectServiceAccount"),
+            *("Create a service account with a key", wire.NewServiceAccount),
+            errors=(404, 413),
+            request_body=NEW_ACCOUNT,
+        ),
+        row(
+            *("GET", ACCOUNT, lambda to: to.get_account, "retrieveProjectServiceAccount"),
+            *("Retrieve a service account", wire.ServiceAccount),
+            errors=(404,),
+        ),
+        row(
+            *("DELETE", ACCOUNT, lambda to: to.delete_account, "deleteProjectServiceAccount"),
+            *("Revoke all keys of a service account", wire.ServiceAccountDeleted),
+            errors=(404,),
+        ),
+        row(
+            *("POST", f"{ACCOUNT}/api_keys", lambda to: to.create_account_key, "createProjectServiceAccountApiKey"),
+            *("Create a key of a service account", wire.ServiceAccountApiKey),
+            errors=(404, 413),
+            request_body=NEW_ACCOUNT_KEY,
         ),
     )

@@ -10,6 +10,7 @@ from filestead import wire
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import UploadSlots
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request, rate_limit_headers
+from filestead.api.http.idempotency import parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
@@ -47,13 +48,18 @@ class UploadHandlers:
         """POST /v1/uploads/{upload_id}/parts."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(ErrorResponse(415, "Compressed request bodies are not accepted; send the part as it is."))
+        idempotency_key = parse_idempotency_key(request)
         length = request.headers.get("content-length")
         content_type = request.headers.get("content-type", "")
         with self.upload_slots.acquire(principal.project_id):
             async with aclosing(read_body(request.receive, self.body_limits)) as body:
                 source = MultipartPartSource(content_type, int(length) if length else None, body)
                 part = await self.uploads.add_part(
-                    principal, request.path_params["upload_id"], source, repeated=parsing.is_repeated(request)
+                    principal,
+                    request.path_params["upload_id"],
+                    source,
+                    repeated=parsing.is_repeated(request),
+                    idempotency_key=idempotency_key,
                 )
         shape = shapes.UploadPart(id=part.id, created_at=part.created_at, upload_id=part.upload_id)
         return Response(wire.encode(shape), media_type=JSON)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from filestead.api.http import idempotency
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import Schemas
 from filestead.api.uploads import parsing
@@ -88,13 +89,20 @@ PART_FORM = _body("multipart/form-data", _PART_FORM)
 
 PART_PARAMETERS: list[dict[str, Any]] = [
     {
+        **idempotency.PARAMETER,
+        "description": (
+            "Names this part of the upload and its repetitions: the same key with the same bytes gives the same part; "
+            "with other bytes it is refused."
+        ),
+    },
+    {
         "name": "X-Stainless-Retry-Count",
         "in": "header",
         "required": False,
         "schema": {"type": "string"},
         "description": (
             "A number above 0 says that the part is sent again: bytes that an earlier part of the upload has already "
-            "do not count twice. The official clients send it."
+            "do not count twice. The official clients send it. With an `Idempotency-Key` it says nothing."
         ),
-    }
+    },
 ]

@@ -17,6 +17,7 @@ for _name, _target in {
     "serve": "filestead.cli.admin.serve:serve",
     "keys": "filestead.cli.admin.keys:keys",
     "verify": "filestead.cli.admin.verify:verify",
+    "scrub": "filestead.cli.admin.scrub:scrub",
     "sweep": "filestead.cli.admin.sweep:sweep",
     "migrate": "filestead.cli.admin.migrate:migrate",
     "copy": "filestead.cli.admin.copy:copy",

@@ -1,4 +1,4 @@
-"""`filestead keys`: create, list and revoke, beside a running server or without one."""
+"""`filestead keys`: create, list and revoke; on an installation, beside its server or without one, or over the API."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from filestead import installation, settings
+from filestead.cli.admin.remote_keys import connected
 from filestead.domain import access
 from filestead.domain.access import Key, Scope
+from filestead.domain.errors import CannotStart
 from filestead.installation import Backends
 
 keys = App(name="keys", help="Create, list and revoke API keys.")
@@ -24,7 +26,7 @@ ScopeName = Literal["files:read", "files:write", "files:system", "inference", "m
 def create(
     *,
     project: str,
-    organization: str = installation.DEFAULT_NAME,
+    organization: str | None = None,
     user: str | None = None,
     scope: Annotated[Sequence[ScopeName], Parameter(negative="")] = (
         "files:read",
@@ -33,6 +35,7 @@ def create(
     ),
     expires_in: int | None = None,
     data_dir: str | None = None,
+    base_url: str | None = None,
 ) -> None:
     """Create a key and print it, alone, on standard output. It is shown only this once.
 
@@ -45,7 +48,7 @@ def create(
     project
         The project of the key; created if it does not exist.
     organization
-        The organization of the project; created if it does not exist.
+        The organization of the project; created if it does not exist. Default: `default`.
     user
         The user of the key; the upload rate is limited per user. Default: a new user for this key.
     scope
@@ -56,7 +59,15 @@ def create(
         Seconds until the key stops working. Default: never.
     data_dir
         The data directory (FILESTEAD_DATA_DIR).
+    base_url
+        Address of a server, as in http://127.0.0.1:8085/v1, whose admin API is used instead of a data directory.
+        OPENAI_ADMIN_KEY must hold a key with the scope `admin`, whose organization it is.
     """
+    if base_url is not None:
+        _refuse_beside_base_url(organization=organization, data_dir=data_dir)
+        with connected(base_url) as server:
+            _print_new(*server.create(project=project, user=user, scopes=scope, expires_in=expires_in))
+        return
     secret = access.new_secret()
 
     async def run() -> Key:
@@ -64,23 +75,38 @@ def create(
             return await installation.create_key(
                 backends.keys,
                 secret,
-                organization=organization,
+                organization=organization or installation.DEFAULT_NAME,
                 project=project,
                 user=user,
                 scopes=frozenset(map(Scope, scope)),
                 expires_after_seconds=expires_in,
             )
 
-    key = asyncio.run(run())
+    _print_new(asyncio.run(run()), secret)
+
+
+def _print_new(key: Key, secret: str) -> None:
     print(f"{key.id} for project {key.project} of organization {key.organization}", file=sys.stderr)
     print(secret)
 
 
+def _refuse_beside_base_url(**values: str | None) -> None:
+    for name, value in values.items():
+        if value is not None:
+            raise CannotStart(f"--{name.replace('_', '-')} and --base-url exclude each other")
+
+
 @keys.command(name="list")
-def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: str | None = None) -> None:
+def list_(
+    *,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    data_dir: str | None = None,
+    base_url: str | None = None,
+) -> None:
     """List all keys, oldest first; those of the same second come in any order.
 
-    The keys themselves are not stored; the hint shows their first and last characters.
+    The keys themselves are not stored; the hint shows their first and last characters. With --base-url, revoked keys
+    are left out.
 
     Parameters
     ----------
@@ -88,13 +114,21 @@ def list_(*, json: Annotated[bool, Parameter(negative="")] = False, data_dir: st
         Print one JSON object per line.
     data_dir
         The data directory (FILESTEAD_DATA_DIR).
+    base_url
+        Address of a server, as in http://127.0.0.1:8085/v1, whose admin API is used instead of a data directory.
+        OPENAI_ADMIN_KEY must hold a key with the scope `admin`, whose organization it is.
     """
 
     async def run() -> list[Key]:
         with _opened(data_dir) as backends:
             return await backends.keys.list()
 
-    found = asyncio.run(run())
+    if base_url is not None:
+        _refuse_beside_base_url(data_dir=data_dir)
+        with connected(base_url) as server:
+            found = server.list()
+    else:
+        found = asyncio.run(run())
     if json:
         for key in found:
             print(msgspec.json.encode(key).decode())
@@ -128,7 +162,7 @@ def _format_time(seconds: int) -> str:
 
 
 @keys.command
-def revoke(key_id: str, /, *, data_dir: str | None = None) -> None:
+def revoke(key_id: str, /, *, data_dir: str | None = None, base_url: str | None = None) -> None:
     """Revoke a key; a running server refuses it within two seconds.
 
     Parameters
@@ -137,10 +171,19 @@ def revoke(key_id: str, /, *, data_dir: str | None = None) -> None:
         The id that `keys list` shows.
     data_dir
         The data directory (FILESTEAD_DATA_DIR).
+    base_url
+        Address of a server, as in http://127.0.0.1:8085/v1, whose admin API is used instead of a data directory.
+        OPENAI_ADMIN_KEY must hold a key with the scope `admin`, whose organization it is.
     """
 
     async def run() -> Key:
         with _opened(data_dir) as backends:
             return await backends.keys.revoke(key_id)
 
-    print(f"{asyncio.run(run()).id} is revoked")
+    if base_url is not None:
+        _refuse_beside_base_url(data_dir=data_dir)
+        with connected(base_url) as server:
+            server.revoke(key_id)
+    else:
+        asyncio.run(run())
+    print(f"{key_id} is revoked")

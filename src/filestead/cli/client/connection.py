@@ -33,10 +33,9 @@ class StatusError(Exception):
         super().__init__(f'{method} "{head.url}": {head.status} {head.reason}{suffix}')
         self.status = head.status
         self.url = head.url
-        self.error: str | None = None
-        if is_json(head):
-            with contextlib.suppress(RecursionError):  # Too deeply nested: not an error object.
-                self.error = _extract_error_object(body.decode("utf-8", "surrogateescape"))
+        from filestead.cli.client.formats import json_text  # noqa: PLC0415 - needed only for errors
+
+        self.error = json_text.member_text(body.decode("utf-8", "surrogateescape"), "error")
 
 
 def client_config(args: ParsedArgs) -> Config:
@@ -64,27 +63,21 @@ def open_session(args: ParsedArgs) -> contextlib.closing[Session]:
     return contextlib.closing(session)
 
 
-def send_request(session: Session, request: Request) -> str:
-    """Send a request and return the text of a JSON response, or an empty text. Raises `StatusError`."""
-    with contextlib.closing(session.send(request)) as response:
+def send_request(session: Session, request: Request, *, any_type: bool = False) -> str:
+    """Send a request and return the text of a JSON response, or of `any_type`, else "". Raises `StatusError`.
+
+    As by the official client, a request whose response is cut off is not sent again.
+    """
+    with contextlib.closing(session.send(request, stream=True)) as response:
         data = response.read()
         if response.head.status >= 400:
             raise StatusError(request.method, response.head, data)
-        return data.decode("utf-8", "surrogateescape") if is_json(response.head) else ""
+        return data.decode("utf-8", "surrogateescape") if any_type or is_json(response.head) else ""
 
 
 def is_json(head: ResponseHead) -> bool:
     """Whether the content type of the response is JSON."""
     return bool(re.match(r"application/([\w.-]+\+)?json\b", head.headers.get("content-type", "")))
-
-
-def _extract_error_object(text: str) -> str | None:
-    from filestead.cli.client.formats import json_text  # noqa: PLC0415 - needed only for errors
-
-    body = json_text.parse(text)
-    members = json_text.members(body) if body is not None and body.keys else ()
-    found = next((item for key, item in members if json_text.unquote(key) == "error"), None)
-    return None if found is None else json_text.format_compact(found)
 
 
 def _mutual_tls_transport(args: ParsedArgs, config: Config) -> "httpx2.BaseTransport | None":

@@ -28,7 +28,7 @@ def run(command: Command, args: ParsedArgs) -> None:
     output = Output(args, command.title)
     with open_session(args) as session:
         if response == "object" or output.prints_raw_pages:
-            output.print_result(send_request(session, request))
+            output.print_result(send_request(session, request, any_type=True))
         else:
             items = _items(session, request, args.get("max-items", -1), all_pages=response == "pages")
             output.print_results(items)

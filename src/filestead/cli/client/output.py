@@ -5,7 +5,9 @@ Text is printed as the server sent it, except on a terminal (see `terminal.escap
 
 import contextlib
 import itertools
+import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +20,7 @@ from filestead.cli.terminal.escaping import ColouredText, escape_controls, escap
 from filestead.cli.terminal.streams import warn, write
 
 DEFAULT_COLUMNS = 80
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Output:
@@ -50,12 +53,14 @@ class Output:
             for text in texts:
                 write(text)
             return
-        rows = shutil.get_terminal_size().lines
+        columns, rows = shutil.get_terminal_size()
         buffered: list[str] = []
+        lines = 0
         try:
             for text in texts:
                 buffered.append(text)
-                if sum(map(str.count, buffered, "\n" * len(buffered))) >= rows - 3:
+                lines += _count_lines(text, columns)
+                if lines >= rows - 3:
                     buffered, first = [], buffered
                     _print_through_pager(self._title, first, texts)
                     return
@@ -66,7 +71,7 @@ class Output:
     def print_error(self, text: str) -> None:
         """Print the error object of a response, to standard output as the official client does."""
         formatter = _Formatter(self._error_format.lower(), "Error", unquoted=False, terminal=self.terminal)
-        write(formatter.format(_transform(text, self._error_transform)))
+        write(formatter.format(_transform(text, self._error_transform, "--transform-error")))
 
     def _format_result(self, text: str) -> str:
         formatter = _Formatter(self._format.lower(), self._title, unquoted=self._unquoted, terminal=self.terminal)
@@ -97,8 +102,12 @@ class _Formatter:
         if value is None:
             return "\n" if self._format == "jsonl" else ""
         if self._format == "yaml":
-            return _format_yaml(value)
-        line = json_text.format_compact(value) if self._format == "jsonl" else json_text.format_indented(value)
+            return _format_yaml(value, json_text.trailing_text(text))
+        if self._format == "jsonl":
+            # What follows is printed with it, as by the official client.
+            line = json_text.format_compact(value) + json_text.without_spaces(json_text.trailing_text(text))
+        else:
+            line = json_text.format_indented(value)
         return ColouredText(colour.add_colours(line) + "\n") if _use_colours(terminal=self._terminal) else line + "\n"
 
     def _box(self, value: json_text.Value | None) -> str:
@@ -110,13 +119,27 @@ class _Formatter:
         return ColouredText(box)
 
 
+def _count_lines(text: str, columns: int) -> int:
+    """The lines of a text on a terminal, which wraps long ones."""
+    lines = _COLOURS.sub("", text).removesuffix("\n").split("\n")
+    if all(len(line) * 2 <= columns for line in lines):
+        return len(lines)
+    from filestead.cli.client.formats.boxes import display_width  # noqa: PLC0415 - needed only for long lines
+
+    return sum(max(1, -(-display_width(line) // columns)) for line in lines)
+
+
 def parse_page(text: str) -> tuple[list[json_text.Value], bool]:
     """The items of a list page, and whether more may follow: only a literal `false` ends a list.
 
-    Raises `CommandError` if the text is cut off.
+    Raises `CommandError` if the text is cut off or not JSON.
     """
     page = json_text.parse(text)
     _require_whole(page)
+    try:
+        json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"the response is not JSON: {error}") from None
     found = {json_text.unquote(key): item for key, item in json_text.members(page)} if page and page.keys else {}
     data = found.get("data")
     more = found.get("has_more")
@@ -139,7 +162,7 @@ def _require_whole(value: json_text.Value | None) -> None:
         raise CommandError("the response is cut off: its JSON ends too early; try again")
 
 
-def _transform(text: str, path: str) -> str:
+def _transform(text: str, path: str, flag: str = "--transform") -> str:
     """The value at the GJSON path; the whole text if there is none. Raises `CommandError` for an unsupported path."""
     if not path:
         return text
@@ -148,15 +171,21 @@ def _transform(text: str, path: str) -> str:
     try:
         found = gjson.select(text, path)
     except gjson.UnsupportedPath as error:
-        raise CommandError(f"--transform: {error}") from None
+        raise CommandError(f"{flag}: {error}") from None
     return text if found is None else found
 
 
-def _format_yaml(value: json_text.Value) -> str:
+def _format_yaml(value: json_text.Value, trailing: str) -> str:
     from filestead.cli.client.formats import yaml_text  # noqa: PLC0415 - needed only for this format
 
     try:
-        return yaml_text.format_yaml(value)
+        documents = [yaml_text.format_yaml(value)]
+        for text in json_text.sequence(trailing):
+            following = json_text.parse(text)
+            if following is None:
+                raise ValueError(f"the response is not JSON from {text[:20]!r} on")
+            documents.append(yaml_text.format_yaml(following))
+        return "---\n".join(documents)
     except ValueError as error:
         raise CommandError(str(error)) from None
 

@@ -1,10 +1,11 @@
 """Members of a request that are piped in as YAML or JSON: they set flags, and merge with the members set by flags."""
 
+import math
 from typing import Any
 
 from filestead.cli.client.grammar.model import Command, Flag, ParsedArgs
 from filestead.cli.client.grammar.parser import parse_value
-from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.scalars import format_float, format_scalar
 from filestead.cli.client.request_bodies import json_text
 from filestead.cli.errors import UsageError
 
@@ -50,6 +51,8 @@ def _value_for(flag: Flag, name: str, value: Any) -> Any:
     try:
         if value is None or isinstance(value, dict | list):
             text = json_text(value)
+        elif isinstance(value, float) and math.isfinite(value):
+            text = format_float(value)
         else:
             text = value if isinstance(value, str) else format_scalar(value)
         return parse_value(flag, text)

@@ -7,15 +7,13 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from filestead.cli.client.file_parts import file_part
-from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.scalars import format_json_float, format_scalar
 from filestead.cli.client.grammar.values import expand_file_reference, referenced_path
 from filestead.cli.errors import CommandError
 from filestead.client._upload.multipart import FilePart, Form, TextField
 
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_MAX_INTEGRAL = 1e21
-"""Below this, Go spells a float without a fraction as an integer."""
 
 
 def query_parameter(value: Any) -> str:
@@ -33,8 +31,17 @@ def json_body(members: dict[str, Any]) -> bytes:
 
 def json_text(value: Any) -> str:
     """A value as JSON, spelled as Go does: sorted, without spaces, `<`, `>` and `&` escaped. Raises `ValueError`."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return text.translate(_ESCAPED)
+    return _json_text(value).translate(_ESCAPED)
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_json_text(name)}:{_json_text(value[name])}" for name in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json_text, value)) + "]"
+    if isinstance(value, float) and math.isfinite(value):
+        return format_json_float(value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _json_value(value: Any) -> Any:
@@ -44,8 +51,6 @@ def _json_value(value: Any) -> Any:
         return [_json_value(item) for item in value]
     if isinstance(value, str):
         return _replace_surrogates(expand_file_reference(value))
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < _MAX_INTEGRAL:
-        return int(value)
     return value
 
 

@@ -210,6 +210,7 @@ class _Transfer:
         request = requests.create_part(
             self.upload_id,
             part if hashed is None else hashed.source,
+            f"part-at-{span.start}",
             on_progress=lambda sent, _: self.ledger.record(span, sent),
             repeated=self.repeated,
         )
@@ -218,8 +219,11 @@ class _Transfer:
             try:
                 part_id = _id_in(response.head, response.read())
             except _Refused as refused:
-                if attempt and _is_final(refused):
-                    raise _AmbiguousParts from None
+                if _is_final(refused):
+                    # Servers refuse the key of a part that is sent again with other bytes.
+                    self.file.source.check_version()
+                    if attempt:
+                        raise _AmbiguousParts from None
                 raise
             if self.ledger.claim(span, part_id):
                 if hashed is not None and self.file.journal is not None:

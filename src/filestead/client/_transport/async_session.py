@@ -6,7 +6,7 @@ It adds authentication headers, retries and follows redirects, as `exchange` dec
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from filestead.client._transport.exchange import RequestHead, ResponseHead, Send, Wait, exchange
@@ -75,6 +75,16 @@ class AsyncResponse:
         await self._response.aclose()
 
 
+class ConnectionTrace:
+    """Called by the transport with each of its events: records whether it opened a connection for the request."""
+
+    def __init__(self) -> None:
+        self.is_new = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        self.is_new = self.is_new or event.startswith("connection.connect")
+
+
 class AsyncSession:
     """Connections to one server. Tasks of one event loop may share it."""
 
@@ -132,12 +142,29 @@ class AsyncSession:
             client = self._client(urlsplit(step.head.url).scheme)
             request.extensions["timeout"] = client.timeout.as_dict()
             with connections.translate_network_errors(step.head):
-                received = await client.send(request, stream=True, auth=None, follow_redirects=False)
+                received = await self._receive(client, request)
             response = AsyncResponse(received, step.head, self.config.max_response_bytes)
             return response
         finally:
             if self._on_exchange is not None:
                 self._on_exchange(step.head, response.head if response else None)
+
+    async def _receive(self, client: "httpx2.AsyncClient", request: "httpx2.Request") -> "httpx2.Response":
+        """The head of the response.
+
+        A GET is sent again if a connection breaks that was kept open: the server may have closed it meanwhile.
+        """
+        import httpx2  # noqa: PLC0415
+
+        while True:
+            connection = ConnectionTrace()
+            if request.method == "GET" and self._transport is None:
+                request.extensions["trace"] = connection
+            try:
+                return await client.send(request, stream=True, auth=None, follow_redirects=False)
+            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
+                if connection.is_new or "trace" not in request.extensions:
+                    raise
 
     def _client(self, scheme: str) -> "httpx2.AsyncClient":
         import httpx2  # noqa: PLC0415

@@ -87,11 +87,20 @@ def create_upload(
 
 
 def create_part(
-    upload_id: str, source: Source | AsyncSource, *, on_progress: OnProgress | None = None, repeated: bool = False
+    upload_id: str,
+    source: Source | AsyncSource,
+    key: str,
+    *,
+    on_progress: OnProgress | None = None,
+    repeated: bool = False,
 ) -> Request:
-    """POST /uploads/{upload_id}/parts. A `repeated` part may be stored already, and is then not stored again."""
+    """POST /uploads/{upload_id}/parts. A `repeated` part may be stored already, and is then not stored again.
+
+    `key` names the part within its upload: servers that know it give each part one id, however often it is sent.
+    """
     data = FilePart("data", source, "part", on_progress=on_progress)
-    headers = (("x-stainless-retry-count", "1"),) if repeated else ()
+    retried = (("x-stainless-retry-count", "1"),) if repeated else ()
+    headers = (("Idempotency-Key", key), *retried)
     return Request("POST", f"/uploads/{escape_path_segment(upload_id)}/parts", headers=headers, body=(data,))
 
 

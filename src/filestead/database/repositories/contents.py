@@ -1,10 +1,16 @@
 """All content that the rows need, blob by blob: of files, of their parts, of pending uploads, and inputs of batches."""
 
-from sqlalchemy import Select, bindparam, exists, func, literal, select, union_all
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, literal, select, union_all
 
 from filestead.database.engines.statements import Database, Statement, int_param
 from filestead.database.tables import batches, blob_parts, files, upload_parts, uploads
 from filestead.domain.blobs import ContentOwner, StoredContent
+
+Condition = Callable[[Any], ColumnElement[bool]]
+"""A condition on the column with the key of the blob."""
 
 
 class SqlContentRepository:
@@ -12,12 +18,13 @@ class SqlContentRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        queries = (_of_files(), _of_parts(), _of_uploads(), _of_inputs())
         # Each of them is limited by itself, so that it ends early in the order of its index.
         some = [
-            select(query.subquery()).order_by("key").limit(int_param("limit")).subquery().select() for query in queries
+            select(query.subquery()).order_by("key").limit(int_param("limit")).subquery().select()
+            for query in _queries(lambda key: key > bindparam("after"))
         ]
         self._page = Statement(union_all(*some).order_by("key").limit(int_param("limit")), database.dialect)
+        self._owners = Statement(union_all(*_queries(lambda key: key == bindparam("key"))), database.dialect)
 
     async def page(self, after: str, limit: int) -> list[StoredContent]:
         """Contents by key, from after the key `after`. Two uploads may share a blob: it is returned once."""
@@ -25,12 +32,28 @@ class SqlContentRepository:
             lambda connection: self._page(connection, after=after, limit=limit).fetchall(), long=True
         )
         found: dict[str, StoredContent] = {}
-        for key, size, sha256, kind, project_id, owner_id in rows:
-            found.setdefault(key, StoredContent(key, size, sha256, ContentOwner(kind), project_id, owner_id))
+        for content in _contents(rows):
+            found.setdefault(content.key, content)
         return list(found.values())
 
+    async def owners(self, key: str) -> list[StoredContent]:
+        """The content of one blob, once for each owner."""
+        rows = await self._database.read(lambda connection: self._owners(connection, key=key).fetchall(), long=True)
+        return sorted(_contents(rows), key=lambda content: content.owner_id)
 
-def _of_files() -> Select[tuple[object, ...]]:
+
+def _contents(rows: Iterable[tuple[Any, ...]]) -> list[StoredContent]:
+    return [
+        StoredContent(key, size, sha256, ContentOwner(kind), project_id, owner_id)
+        for key, size, sha256, kind, project_id, owner_id in rows
+    ]
+
+
+def _queries(condition: Condition) -> list[Select[tuple[object, ...]]]:
+    return [_of_files(condition), _of_parts(condition), _of_uploads(condition), _of_inputs(condition)]
+
+
+def _of_files(condition: Condition) -> Select[tuple[object, ...]]:
     return select(
         files.c.blob_key.label("key"),
         files.c.bytes,
@@ -38,10 +61,10 @@ def _of_files() -> Select[tuple[object, ...]]:
         literal(ContentOwner.FILE.value).label("kind"),
         files.c.project_id,
         files.c.id.label("owner"),
-    ).where(files.c.parts.is_(None), files.c.blob_key > bindparam("after"))
+    ).where(files.c.parts.is_(None), condition(files.c.blob_key))
 
 
-def _of_parts() -> Select[tuple[object, ...]]:
+def _of_parts(condition: Condition) -> Select[tuple[object, ...]]:
     return (
         select(
             blob_parts.c.part_key.label("key"),
@@ -52,11 +75,11 @@ def _of_parts() -> Select[tuple[object, ...]]:
             files.c.id.label("owner"),
         )
         .join(files, files.c.blob_key == blob_parts.c.blob_key)
-        .where(blob_parts.c.part_key > bindparam("after"))
+        .where(condition(blob_parts.c.part_key))
     )
 
 
-def _of_uploads() -> Select[tuple[object, ...]]:
+def _of_uploads(condition: Condition) -> Select[tuple[object, ...]]:
     return (
         select(
             upload_parts.c.blob_key.label("key"),
@@ -67,11 +90,11 @@ def _of_uploads() -> Select[tuple[object, ...]]:
             uploads.c.id.label("owner"),
         )
         .join(uploads, uploads.c.id == upload_parts.c.upload_id)
-        .where(uploads.c.status == "pending", upload_parts.c.blob_key > bindparam("after"))
+        .where(uploads.c.status == "pending", condition(upload_parts.c.blob_key))
     )
 
 
-def _of_inputs() -> Select[tuple[object, ...]]:
+def _of_inputs(condition: Condition) -> Select[tuple[object, ...]]:
     """Of batches that run while their files have been deleted."""
     key = func.coalesce(blob_parts.c.part_key, batches.c.input_blob_key)
     return (
@@ -87,6 +110,6 @@ def _of_inputs() -> Select[tuple[object, ...]]:
         .where(
             batches.c.input_blob_key.is_not(None),
             ~exists().where(files.c.blob_key == batches.c.input_blob_key),
-            key > bindparam("after"),
+            condition(key),
         )
     )

@@ -1,16 +1,29 @@
 """Projects of an organization with their keys and usage: `ProjectRepository` in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, func, insert, or_, select
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, func, insert, or_, select, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now, now_us
 from filestead.database.tables import files, keys, projects, users, vector_store_files
 from filestead.domain import rate_limit
 from filestead.domain.access import Scope
-from filestead.domain.administration import Page, Project, ProjectKey, PurposeUsage, StoredUsage
-from filestead.domain.errors import ItemCursorNotFound, KeyNotFound, ProjectExists, ProjectNotFound
+from filestead.domain.administration import (
+    Page,
+    Project,
+    ProjectKey,
+    PurposeUsage,
+    ServiceAccount,
+    StoredUsage,
+)
+from filestead.domain.errors import (
+    ItemCursorNotFound,
+    KeyNotFound,
+    ProjectExists,
+    ProjectNotFound,
+    ServiceAccountNotFound,
+)
 
 KEY_COLUMNS = (keys.c.id, keys.c.hint, users.c.id, users.c.name, keys.c.scopes, keys.c.created_at, keys.c.expires_at)
 PROJECT_COLUMNS = (projects.c.id, projects.c.name, projects.c.created_at)
@@ -54,6 +67,7 @@ class SqlProjectRepository:
         self._key_position = compiled(
             select(keys.c.created_at).where(keys.c.project_id == project_id, keys.c.id == bindparam("id"))
         )
+        self._compile_accounts(compiled)
         self._bytes = compiled(
             select(*PROJECT_COLUMNS, projects.c.bytes_used, projects.c.bytes_reserved).where(
                 organization, projects.c.id == project_id
@@ -79,6 +93,30 @@ class SqlProjectRepository:
             .where(organization)
             .group_by(projects.c.id)
             .order_by(projects.c.id)
+        )
+
+    def _compile_accounts(self, compiled: Callable[[Any], Statement]) -> None:
+        """Accounts are users with a valid key; the revoked ones still say since when, so that pages stay in order."""
+        valid = keys.c.revoked_at.is_(None)
+        in_project = keys.c.project_id == bindparam("project_id")
+        one = keys.c.user_id == bindparam("user_id")
+        created, after = func.min(keys.c.created_at), int_param("after_created_at")
+        is_owner = func.max(case((and_(valid, keys.c.scopes.like(f"%{Scope.ADMIN}%")), 1), else_=0))
+        accounts = (
+            select(users.c.id, users.c.name, created, is_owner)
+            .select_from(keys.join(users, keys.c.user_id == users.c.id))
+            .where(in_project)
+            .group_by(users.c.id, users.c.name)
+            .having(func.count(case((valid, 1))) > 0)
+        )
+        page = accounts.order_by(created, users.c.id).limit(int_param("limit"))
+        behind = or_(created > after, and_(created == after, users.c.id > bindparam("after_id")))
+        self._first_accounts = compiled(page)
+        self._next_accounts = compiled(page.having(behind))
+        self._account_by_id = compiled(accounts.where(one))
+        self._account_position = compiled(select(created).where(in_project, one).having(func.count() > 0))
+        self._revoke_account = compiled(
+            update(keys).where(in_project, one, valid).values(revoked_at=now()).returning(keys.c.id)
         )
 
     async def list(self, organization_id: str, *, after: str | None, limit: int) -> Page[Project]:
@@ -146,6 +184,40 @@ class SqlProjectRepository:
             raise KeyNotFound(key_id)
         return _key(row)
 
+    async def list_accounts(self, project_id: str, *, after: str | None, limit: int) -> Page[ServiceAccount]:
+        """Users with a valid key; `after` may have been deleted meanwhile."""
+
+        def operation(connection: Connection) -> Page[ServiceAccount]:
+            scope = {"project_id": project_id, "limit": limit + 1}
+            if after is None:
+                rows = self._first_accounts(connection, **scope).fetchall()
+            else:
+                found = self._account_position(connection, project_id=project_id, user_id=after).fetchone()
+                if found is None:
+                    raise ItemCursorNotFound("after", after)
+                rows = self._next_accounts(connection, **scope, after_created_at=found[0], after_id=after).fetchall()
+            return Page([_account(row) for row in rows[:limit]], len(rows) > limit)
+
+        return await self._database.read(operation)
+
+    async def get_account(self, project_id: str, account_id: str) -> ServiceAccount:
+        """A user with a valid key."""
+        row = await self._database.read(
+            lambda connection: self._account_by_id(connection, project_id=project_id, user_id=account_id).fetchone()
+        )
+        if row is None:
+            raise ServiceAccountNotFound(account_id)
+        return _account(row)
+
+    async def delete_account(self, project_id: str, account_id: str) -> None:
+        """Revoke the keys of a user in one statement."""
+
+        def operation(connection: Connection) -> None:
+            if not self._revoke_account(connection, project_id=project_id, user_id=account_id).fetchall():
+                raise ServiceAccountNotFound(account_id)
+
+        await self._database.write(operation)
+
     async def usage(self, organization_id: str, project_id: str, *, soon_seconds: int) -> StoredUsage:
         """What the project has stored now; reads every row of its files."""
 
@@ -186,3 +258,8 @@ class SqlProjectRepository:
 def _key(row: Any) -> ProjectKey:
     key_id, hint, user_id, user, scopes, created_at, expires_at = row
     return ProjectKey(key_id, hint, user_id, user, frozenset(map(Scope, scopes.split())), created_at, expires_at)
+
+
+def _account(row: Any) -> ServiceAccount:
+    account_id, name, created_at, is_owner = row
+    return ServiceAccount(account_id, name, created_at, bool(is_owner))

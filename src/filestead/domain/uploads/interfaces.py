@@ -38,9 +38,9 @@ class UploadRepository(Protocol):
         """
 
     async def begin_part(self, part: PendingPart, *, lease_seconds: int) -> Room:
-        """Record the blob of a part as pending. Raises `TooManyParts`; no blob is then recorded.
+        """Record the blob of a part as pending. `FileRepository` renews its lease, abandons it and deletes its row.
 
-        `FileRepository` renews its lease, abandons it and deletes its row.
+        Raises `TooManyParts`, unless the part is known; no blob is then recorded.
         """
 
     async def accept_part(self, part: ReceivedPart) -> AcceptedPart:
@@ -50,10 +50,8 @@ class UploadRepository(Protocol):
         `UploadLost` if the blob is no longer pending. If it raises, the blob is still pending or gone. Adding the same
         blob again returns its part again.
 
-        A `repeated` part with the size and digest of a stored one is that part, if there is no room for it: its first
-        copy counts already. While there is room, it may also be a part that was never stored and has the same bytes, as
-        those of a disk image do. It then becomes a part of its own, shares the blob of the stored one, and counts no
-        bytes, so that either is right. In both cases the new blob is not used, and stays pending.
+        A part that was sent before may become the stored one, or share its blob and count no bytes, as `repetition`
+        says. Then the new blob is not used, and stays pending. Raises `PartKeyReused`.
         """
 
     async def arrange(self, project_id: str, upload_id: str, part_ids: Sequence[str]) -> list[ContentPart] | None:

@@ -73,6 +73,7 @@ class PendingPart:
     project_id: str
     upload_id: str
     blob_key: str
+    idempotency_key: str | None = None
 
 
 class PartSource(Protocol):
@@ -98,6 +99,8 @@ class Room:
 
     declared: int
     received: int
+    is_known: bool = False
+    """Whether the part's idempotency key has a stored part already."""
 
     @property
     def left(self) -> int:
@@ -118,6 +121,8 @@ class ReceivedPart:
     sha256: str
     repeated: bool
     """Whether the client says that it sends the part again, since it lost the response."""
+    idempotency_key: str | None = None
+    """Names the part within its upload; then `repeated` says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

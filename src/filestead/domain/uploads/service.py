@@ -115,15 +115,24 @@ class Uploads:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    async def add_part(self, principal: Principal, upload_id: str, source: PartSource, *, repeated: bool) -> Part:
+    async def add_part(
+        self,
+        principal: Principal,
+        upload_id: str,
+        source: PartSource,
+        *,
+        repeated: bool,
+        idempotency_key: str | None = None,
+    ) -> Part:
         """Store a part. When this returns, it survives a crash; if it raises, nothing of it remains.
 
-        `repeated`: the client sends it again, and so it may be stored already, see `UploadRepository.accept_part`.
+        `repeated`: the client sends it again, and so it may be stored already. With a key that is known, see
+        `repetition`.
         """
         if source.min_size > MAX_PART_BYTES:
             raise PartTooLarge(MAX_PART_BYTES)
         key = self._new_blob_key()
-        pending = PendingPart(principal.project_id, upload_id, key)
+        pending = PendingPart(principal.project_id, upload_id, key, idempotency_key)
         room = await self._repository.begin_part(pending, lease_seconds=LEASE_SECONDS)
         self._streaming.add(key)
         try:
@@ -141,7 +150,7 @@ class Uploads:
     async def _receive(self, pending: PendingPart, source: PartSource, room: Room, *, repeated: bool) -> ReceivedPart:
         """Store the bytes while they are counted and hashed."""
         # The room of a repeated part may be taken by its first copy; that is known when it has been compared.
-        limit = MAX_PART_BYTES if repeated else min(MAX_PART_BYTES, room.left)
+        limit = MAX_PART_BYTES if repeated or room.is_known else min(MAX_PART_BYTES, room.left)
         if source.min_size > limit:
             raise UploadOverflow(pending.upload_id, room.declared, room.received)
         await source.begin()
@@ -166,6 +175,7 @@ class Uploads:
             bytes=digester.size,
             sha256=digester.sha256,
             repeated=repeated,
+            idempotency_key=pending.idempotency_key,
         )
 
     async def _accept(self, received: ReceivedPart) -> AcceptedPart:

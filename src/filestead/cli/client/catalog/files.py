@@ -77,6 +77,15 @@ COMMANDS = (
     ),
     Command(
         "files",
+        "delete",
+        "Delete a file, also from every vector store",
+        endpoint=Endpoint("DELETE", "/files/{file_id}"),
+        flags=(_FILE_ID,),
+        examples=(("Delete all batch input files", "filestead files list --purpose batch -r --transform id | "
+                   "xargs -n 1 filestead files delete"),),
+    ),
+    Command(
+        "files",
         "content",
         "Download the content of a file",
         handler="filestead.cli.client.commands.file_content:content",
@@ -91,14 +100,5 @@ COMMANDS = (
             ("Save the results of a batch", "filestead files content file-abc123 -o results.jsonl"),
             ("Count the lines of a file", "filestead files content file-abc123 | wc -l"),
         ),
-    ),
-    Command(
-        "files",
-        "delete",
-        "Delete a file, also from every vector store",
-        endpoint=Endpoint("DELETE", "/files/{file_id}"),
-        flags=(_FILE_ID,),
-        examples=(("Delete all batch input files", "filestead files list --purpose batch -r --transform id | "
-                   "xargs -n 1 filestead files delete"),),
     ),
 )  # fmt: skip

@@ -36,6 +36,14 @@ COMMANDS = (
     ),
     Command(
         "uploads",
+        "cancel",
+        "Cancel an upload and remove its parts",
+        endpoint=Endpoint("POST", "/uploads/{upload_id}/cancel"),
+        flags=(UPLOAD_ID,),
+        examples=(("Cancel an upload", "filestead uploads cancel upload_abc123"),),
+    ),
+    Command(
+        "uploads",
         "complete",
         "Make a file of the parts",
         endpoint=Endpoint("POST", "/uploads/{upload_id}/complete"),
@@ -51,13 +59,5 @@ COMMANDS = (
             ("Complete an upload of two parts and print the ID of the file", "filestead uploads complete upload_abc123 "
              "--part-id part_abc123 --part-id part_def456 -r --transform file.id"),
         ),
-    ),
-    Command(
-        "uploads",
-        "cancel",
-        "Cancel an upload and remove its parts",
-        endpoint=Endpoint("POST", "/uploads/{upload_id}/cancel"),
-        flags=(UPLOAD_ID,),
-        examples=(("Cancel an upload", "filestead uploads cancel upload_abc123"),),
     ),
 )  # fmt: skip

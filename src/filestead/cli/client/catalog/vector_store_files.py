@@ -76,6 +76,14 @@ COMMANDS = (
     ),
     Command(
         _GROUP,
+        "delete",
+        "Detach a file from a vector store; the file itself is kept",
+        endpoint=endpoint("DELETE", "/{vector_store_id}/files/{file_id}"),
+        flags=(STORE_ID, FILE_ID),
+        examples=(("Detach a file", "filestead vector-stores:files delete vs_abc123 file-abc123"),),
+    ),
+    Command(
+        _GROUP,
         "content",
         "Print the extracted text of a file in a vector store",
         endpoint=endpoint("GET", "/{vector_store_id}/files/{file_id}/content", "page"),
@@ -85,13 +93,5 @@ COMMANDS = (
         examples=(
             ("Print the text alone", "filestead vector-stores:files content vs_abc123 file-abc123 -r --transform text"),
         ),
-    ),
-    Command(
-        _GROUP,
-        "delete",
-        "Detach a file from a vector store; the file itself is kept",
-        endpoint=endpoint("DELETE", "/{vector_store_id}/files/{file_id}"),
-        flags=(STORE_ID, FILE_ID),
-        examples=(("Detach a file", "filestead vector-stores:files delete vs_abc123 file-abc123"),),
     ),
 )  # fmt: skip

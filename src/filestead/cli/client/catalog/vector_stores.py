@@ -83,6 +83,14 @@ COMMANDS = (
     ),
     Command(
         "vector-stores",
+        "delete",
+        "Delete a vector store; its files are kept",
+        endpoint=endpoint("DELETE", "/{vector_store_id}"),
+        flags=(STORE_ID,),
+        examples=(("Delete a vector store", "filestead vector-stores delete vs_abc123"),),
+    ),
+    Command(
+        "vector-stores",
         "search",
         "Search the files of a vector store",
         endpoint=endpoint("POST", "/{vector_store_id}/search", "page"),
@@ -112,13 +120,5 @@ COMMANDS = (
             ("Search the files of one author, for either of two texts", "filestead vector-stores search vs_abc123 "
              "--query '[password, login]' --filters '{type: eq, key: author, value: ann}'"),
         ),
-    ),
-    Command(
-        "vector-stores",
-        "delete",
-        "Delete a vector store; its files are kept",
-        endpoint=endpoint("DELETE", "/{vector_store_id}"),
-        flags=(STORE_ID,),
-        examples=(("Delete a vector store", "filestead vector-stores delete vs_abc123"),),
     ),
 )  # fmt: skip

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filestead.cli.client.connection import StatusError, open_session
 from filestead.cli.client.grammar.model import Command, ParsedArgs
+from filestead.cli.client.grammar.sniffing import guess_extension, is_text
 from filestead.cli.client.operations import resolve_args
-from filestead.cli.client.sniffing import guess_extension, is_text
 from filestead.cli.errors import CommandError
 from filestead.cli.terminal.progress import progress_bar
 from filestead.cli.terminal.streams import write, write_bytes
@@ -74,7 +74,7 @@ def _print_content(chunks: Generator[Chunk, None, None], download: Download, *, 
 
 
 def require_writable(path: str | Path, flag: str) -> None:
-    """Raise `CommandError` if the path that a flag names cannot be written, before anything is asked of the server."""
+    """Raise `CommandError` if the path that a flag names cannot be written."""
     path = Path(path)
     if path.is_dir():
         raise CommandError(
@@ -97,8 +97,12 @@ def save_private(chunks: Generator[Chunk, None, None], download: Download, path:
 
 
 def _save_content(path: Path, chunks: Generator[Chunk, None, None], download: Download) -> str:
-    """Write to the named file."""
-    require_writable(path, "-o")
+    """Write to the named file. As by the official client, an error of the server comes before one of the file."""
+    try:
+        require_writable(path, "-o")
+    except CommandError:
+        next(chunks, None)
+        raise
     save_private(chunks, download, path)
     return str(path)
 

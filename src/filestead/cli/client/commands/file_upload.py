@@ -68,7 +68,7 @@ def _send(session: Session, form: Form, file: "NewFile | None", meter: SentMeter
             return text
     retryable = not any(isinstance(part, FilePart) for part in form)
     try:
-        return send_request(session, Request("POST", "/files", body=form, retryable=retryable))
+        return send_request(session, Request("POST", "/files", body=form, retryable=retryable), any_type=True)
     except APIConnectionError:
         if file is None or meter.complete:
             raise

@@ -34,7 +34,7 @@ def draw_box(value: Value | None, title: str, *, columns: int, colours: bool, te
     lines = list(_lines(value, 0, width)) if value is not None else [[_Segment("Invalid JSON", _NULL)]]
     if terminal:
         lines = [[replace(piece, text=escape_line(piece.text)) for piece in line] for line in lines]
-    inner = max(sum(_display_width(piece.text) for piece in line) for line in lines)
+    inner = max(sum(display_width(piece.text) for piece in line) for line in lines)
 
     def styled(text: str, style: str | None) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if colours and style else text
@@ -42,7 +42,7 @@ def draw_box(value: Value | None, title: str, *, columns: int, colours: bool, te
     edge = styled("│", _FRAME)
     rows = [f"  {styled(title, _TITLE)}", styled("╭" + "─" * (inner + 2) + "╮", _FRAME)]
     for line in lines:
-        padding = " " * (inner - sum(_display_width(piece.text) for piece in line))
+        padding = " " * (inner - sum(display_width(piece.text) for piece in line))
         rows.append(f"{edge} {''.join(styled(piece.text, piece.style) for piece in line)}{padding} {edge}")
     rows.append(styled("╰" + "─" * (inner + 2) + "╯", _FRAME))
     return "\n".join(rows) + "\n"
@@ -69,7 +69,7 @@ def _lines(value: Value, depth: int, width: int) -> Iterator[list[_Segment]]:
             yield [*lead, _inline(item, width)]
         else:
             gap = " " if key else " " * (len(last) - len(name) + 1)
-            used = 2 * depth + _display_width(name) + len(gap)
+            used = 2 * depth + display_width(name) + len(gap)
             yield [*lead, _Segment(gap), _inline(item, width - used)]
 
 
@@ -98,7 +98,7 @@ def _escape_controls(text: str) -> str:
 
 def _truncate(text: str, width: int) -> str:
     """Cut a text to the width; where a name has left no room, it is only marked, as by the official client."""
-    if _display_width(text) <= width:
+    if display_width(text) <= width:
         return text
     if width < 1:
         return text + "…"
@@ -110,7 +110,7 @@ def _truncate(text: str, width: int) -> str:
     return text + "…"
 
 
-def _display_width(text: str) -> int:
+def display_width(text: str) -> int:
     """The columns of a text on a terminal: joined emoji, flags and combining characters take those of one character."""
     if text.isascii():
         return len(text)

@@ -4,6 +4,7 @@ The layout is that of the official command line: two-space indents; an array wit
 line has at most 79 bytes up to its closing bracket.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -69,12 +70,73 @@ def members(value: Value) -> Iterator[tuple[str, Value]]:
     return zip(value.keys or [""] * len(value.items), value.items, strict=True)
 
 
+def trailing_text(text: str) -> str:
+    """The text behind the object or array that a text begins with."""
+    text = from_first_value(text)
+    if text[:1] not in {"{", "["}:
+        return ""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    end = _end(next(tokens), tokens)
+    return "" if end is None else text[end:].strip(" \t\r\n")
+
+
+def without_spaces(text: str) -> str:
+    """A text without the spaces outside of strings."""
+    return "".join(match[0].lstrip() for match in _TOKEN.finditer(text))
+
+
+def member_text(text: str, name: str) -> str | None:
+    """The text of the first member of that name of an object, with its spaces; None if there is none."""
+    text = from_first_value(text)
+    if not text.startswith("{"):
+        return None
+    return next((value for key, value in entries(text) if unquote(key) == name), None)
+
+
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """The raw name (empty in an array) and the text of each item of an object or array, even if that is cut off."""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    named = next(tokens)[1] == "{"
+    for token in tokens:
+        if token[1] in {"}", "]"}:
+            return
+        if token[1] in {",", ":"}:
+            continue
+        key = token[0].lstrip() if named else ""
+        value = next((other for other in tokens if other[1] != ":"), None) if named else token
+        if value is None:
+            return
+        yield key, text[_start(value) : _end(value, tokens)]
+
+
+def sequence(text: str) -> Iterator[str]:
+    """The texts of the values that stand one behind another, as in JSON Lines."""
+    tokens = _limit_tokens(_TOKEN.finditer(text))
+    for token in tokens:
+        if token[1] not in {",", ":", "}", "]"}:
+            yield text[_start(token) : _end(token, tokens)]
+
+
+def _start(token: re.Match[str]) -> int:
+    return token.end() - len(token[0].lstrip())
+
+
+def _end(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> int | None:
+    """Where the value ends that begins with a token; None if the text ends before it does."""
+    depth = 0
+    for token in itertools.chain([first], tokens):
+        depth += (token[1] in {"{", "["}) - (token[1] in {"}", "]"})
+        if depth <= 0:
+            return token.end()
+    return None
+
+
 def format_compact(value: Value) -> str:
     """Format on one line without spaces."""
     if value.kind == "object":
-        return "{" + ",".join(f"{key}:{format_compact(item)}" for key, item in members(value)) + "}"
+        return "{" + ",".join(f"{key}:{format_compact(item)}" for key, item in members(value)) + _closing(value)
     if value.kind == "array":
-        return "[" + ",".join(map(format_compact, value.items)) + "]"
+        return "[" + ",".join(map(format_compact, value.items)) + _closing(value)
     return value.raw
 
 
@@ -82,7 +144,7 @@ def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
     """Format on several lines; `column` is the number of bytes before the value on its line."""
     if value.kind not in {"object", "array"}:
         return value.raw
-    opening, closing = "{}" if value.kind == "object" else "[]"
+    opening, closing = "{" if value.kind == "object" else "[", _closing(value)
     if not value.items:
         return opening + closing
     line = _format_on_one_line(value)
@@ -92,7 +154,12 @@ def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
     for key, item in members(value):
         lead = "  " * (depth + 1) + (f"{key}: " if key else "")
         lines.append(lead + format_indented(item, depth + 1, _byte_length(lead)))
-    return f"{opening}\n" + ",\n".join(lines) + f"\n{'  ' * depth}{closing}"
+    return f"{opening}\n" + ",\n".join(lines) + (f"\n{'  ' * depth}{closing}" if closing else "")
+
+
+def _closing(value: Value) -> str:
+    """The closing bracket; as by the official client, a value that is cut off has none."""
+    return "" if value.cut_off else "}" if value.kind == "object" else "]"
 
 
 def _format_on_one_line(value: Value) -> str | None:
@@ -102,7 +169,7 @@ def _format_on_one_line(value: Value) -> str | None:
     if value.kind != "array":
         return value.raw
     lines = [_format_on_one_line(item) for item in value.items]
-    return None if None in lines else "[" + ", ".join(line or "" for line in lines) + "]"
+    return None if None in lines else "[" + ", ".join(line or "" for line in lines) + _closing(value)
 
 
 def _byte_length(text: str) -> int:

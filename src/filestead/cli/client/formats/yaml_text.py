@@ -1,90 +1,90 @@
 """Formats a JSON value as block YAML, like the official command line.
 
 Names and strings are plain if YAML 1.1 and 1.2 both parse them as the same string, literal blocks if they have several
-lines, and double-quoted otherwise. The emitter is PyYAML's; numbers keep the server's spelling.
+lines, and double-quoted otherwise; numbers keep the server's spelling. The emitter of PyYAML quotes other strings.
 """
 
-import io
 import json
 import re
-from typing import Any
-
-from yaml import events, nodes
-from yaml.emitter import Emitter
-from yaml.resolver import Resolver
 
 from filestead.cli.client.formats.json_text import Value, members, unquote
 
-_AMBIGUOUS = re.compile(r"[yYnN]|[-+]?(0[xob])?[0-9_]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
-_UNICODE_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
-MAX_KEY_LENGTH = 128
-_STRING = "tag:yaml.org,2002:str"
+_UNPRINTABLE = "\x7f-\x9f\u2028\u2029\ufeff\ufdd0-\ufdef\ufffe\uffff"
+_NOT_IN_BLOCK = re.compile(rf"\n*(?:[ \t]|\Z)|.*?[\x00-\x08\x0b-\x1f{_UNPRINTABLE}]", re.DOTALL)
+_NUMBER = (
+    r"[-+]?(?:0(?:b[01_]+|o[0-7_]+|x[0-9a-f_]+)|\.inf"
+    r"|(?:[0-9][0-9_]*(?::[0-5]?[0-9])*(?:\.[0-9_]*)?|\.[0-9_]+)(?:e[-+]?[0-9]+)?)"
+)
+_TIME = r"(?:t|\s+)[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:\.[0-9]*)?(?:\s*(?:z|[-+][0-9]{1,2}(?::[0-9]{1,2})?))?"
+_NOT_A_STRING = re.compile(
+    rf"|=|<<|~|null|true|false|y|yes|n|no|on|off|{_NUMBER}|\.nan|[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}(?:{_TIME})?",
+    re.IGNORECASE | re.ASCII,
+)
+_NOT_PLAIN = re.compile(
+    r"[,\[\]{}#&*!|>'\"%@`\s]|(?:-|---|\.\.\.|\?)(?:[ \t]|\Z)"
+    rf"|.*?(?::(?:[ \t]|\Z)|[ \t](?:#|\Z)|[\x00-\x1f{_UNPRINTABLE}])",
+    re.DOTALL | re.ASCII,
+)
+_ESCAPED = re.compile(rf"[\x00-\x1f\"\\{_UNPRINTABLE}]")
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def format_yaml(value: Value) -> str:
-    """Format a document without markers, with a final newline. Raises `ValueError` for a token that is not JSON."""
-    out = io.StringIO()
-    emitter = _Emitter(out, allow_unicode=True, width=1 << 30)
-    emitter.emit(events.StreamStartEvent())
-    emitter.emit(events.DocumentStartEvent(explicit=False))
-    _emit(emitter, value)
-    emitter.emit(events.DocumentEndEvent(explicit=False))
-    emitter.emit(events.StreamEndEvent())
-    return out.getvalue().removesuffix("...\n")
+    """Format a document without markers, with a final newline. Raises `ValueError` for what is not JSON, or cut off."""
+    if value.cut_off:
+        raise ValueError("the JSON ends too early for YAML")
+    first, *rest = _lines(value)
+    return "\n".join([first, *(rest if value.items else _indented(rest))]) + "\n"
 
 
-class _Emitter(Emitter):
-    """Indents lists in mappings, escapes by code point, and never breaks the line in a quoted name."""
-
-    ESCAPE_REPLACEMENTS = {'"': '"', "\\": "\\", "\n": "n", "\r": "r", "\t": "t"}  # type: ignore[misc]  # noqa: RUF012
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
-        return super().increase_indent(flow, indentless=False)
-
-    def check_simple_key(self) -> bool:
-        event = self.event
-        quoted = isinstance(event, events.ScalarEvent) and event.style == '"' and len(event.value) < MAX_KEY_LENGTH
-        return quoted or bool(super().check_simple_key())
-
-    def determine_block_hints(self, text: str) -> str:
-        return str(super().determine_block_hints(text.lstrip("\n")))
-
-
-def _emit(emitter: _Emitter, value: Value) -> None:
-    if value.kind == "object":
-        emitter.emit(events.MappingStartEvent(None, None, implicit=True, flow_style=not value.items))
-        for key, item in members(value):
-            _emit_string(emitter, unquote(key))
-            _emit(emitter, item)
-        emitter.emit(events.MappingEndEvent())
-    elif value.kind == "array":
-        emitter.emit(events.SequenceStartEvent(None, None, implicit=True, flow_style=not value.items))
-        for item in value.items:
-            _emit(emitter, item)
-        emitter.emit(events.SequenceEndEvent())
-    elif value.kind == "string":
-        _emit_string(emitter, value.text)
-    else:
-        json.loads(value.raw)
-        emitter.emit(events.ScalarEvent(None, None, (True, False), value.raw))
+def _lines(value: Value) -> list[str]:
+    """The lines of a value; the first follows what introduces it."""
+    if not value.items:
+        return _scalar_lines(value)
+    lines = []
+    for key, item in members(value):
+        first, *rest = _lines(item)
+        if not key:
+            lines += [f"- {first}", *_indented(rest)]
+            continue
+        *before, name = _key_lines(unquote(key))
+        # The members of an object stand below its name, those of an object in a list behind the dash.
+        lines += [
+            *before,
+            *([f"{name}:", *_indented([first, *rest])] if item.items else [f"{name}: {first}", *_indented(rest)]),
+        ]
+    return lines
 
 
-def _emit_string(emitter: _Emitter, text: str) -> None:
-    analysis = emitter.analyze_scalar(text)
-    if "\n" in text and analysis.allow_block and text.strip("\n") and not _UNICODE_LINE_BREAKS.search(text):
-        style = "|"
-    elif analysis.allow_block_plain and not analysis.multiline and _is_plain_safe(text):
-        style = None
-    else:
-        style = '"'
-    emitter.emit(events.ScalarEvent(None, None, (True, True), text, style=style))
+def _key_lines(name: str) -> list[str]:
+    header, *rest = _string_lines(name)
+    return [f"? {header}", *_indented(rest), ""] if rest else [header]
 
 
-def _is_plain_safe(text: str) -> bool:
-    if not text or _AMBIGUOUS.fullmatch(text):
-        return False
-    tag = _RESOLVER.resolve(nodes.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-    return bool(tag == _STRING)
+def _scalar_lines(value: Value) -> list[str]:
+    """The lines of a scalar, or of an empty object or array."""
+    if value.kind == "string":
+        return _string_lines(value.text)
+    if value.kind in {"object", "array"}:
+        return ["{}" if value.kind == "object" else "[]"]
+    json.loads(value.raw)
+    return [value.raw]
 
 
-_RESOLVER = Resolver()
+def _string_lines(text: str) -> list[str]:
+    """A string, or the header and the lines of a literal block."""
+    if "\n" in text and not _NOT_IN_BLOCK.match(text):
+        header = "|+" if text.endswith("\n\n") else "|" if text.endswith("\n") else "|-"
+        return [header, *text.removesuffix("\n").split("\n")]
+    if "\n" in text or _NOT_A_STRING.fullmatch(text) or _NOT_PLAIN.match(text):
+        return [f'"{_ESCAPED.sub(_escape, text)}"']
+    return [text]
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return _SHORT_ESCAPES.get(match[0]) or (f"\\x{code:02X}" if code < 256 else f"\\u{code:04X}")
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" if line else "" for line in lines]

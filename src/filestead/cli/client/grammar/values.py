@@ -69,17 +69,22 @@ def _stdin_has_data() -> bool:
 def expand_file_reference(value: str) -> str:
     r"""Replace `@path` and `@file://path` with the text of the file, `@data://path` with its base64.
 
-    Content that is not UTF-8 is base64 too, unless `@file://` asks for the text. `\@` is a literal `@`.
+    Content that does not begin as text in UTF-8 is base64 too, unless `@file://` asks for the text. `\@` is a literal
+    `@`.
     """
     path = referenced_path(value)
     if path is None:
         return value.removeprefix("\\") if value.startswith("\\@") else value
+    from filestead.cli.client.grammar.sniffing import is_text  # noqa: PLC0415 - rarely needed
+
     data = path.read_bytes()
     if value.startswith("@file://"):
         return data.decode("utf-8", "surrogateescape")
+    if value.startswith("@data://") or not is_text(data):
+        return base64.b64encode(data).decode()
     try:
-        return base64.b64encode(data).decode() if value.startswith("@data://") else data.decode()
-    except UnicodeDecodeError:
+        return data.decode()
+    except UnicodeDecodeError:  # Only its last character is not complete.
         return base64.b64encode(data).decode()
 
 

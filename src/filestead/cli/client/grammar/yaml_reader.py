@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from filestead.cli.client.grammar.scalars import format_scalar
+from filestead.cli.client.grammar.scalars import format_scalar, parse_yaml_number
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -13,16 +13,26 @@ class _Yaml12Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
 
+    def resolve(self, kind: Any, value: str, implicit: Any) -> Any:
+        """The type of a value; numbers are found by their value, since what is too large for one is a text."""
+        if kind is yaml.ScalarNode and implicit[0] and parse_yaml_number(value) is not None:
+            return "tag:yaml.org,2002:int"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if key_node.value == "<<" and key_node.style is None and isinstance(value_node, yaml.MappingNode):
+                merged |= self.construct_mapping(value_node, deep=deep)
+                continue
             key = format_scalar(self.construct_object(key_node, deep=True))
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", key_node.start_mark)
             if key in mapping:
                 raise yaml.constructor.ConstructorError(None, None, f'duplicate key "{key}"', key_node.start_mark)
             mapping[key] = self.construct_object(value_node, deep=deep)
-        return mapping
+        return {**merged, **mapping}
 
 
 def _construct_string(loader: _Yaml12Loader, node: yaml.ScalarNode) -> str:
@@ -30,30 +40,19 @@ def _construct_string(loader: _Yaml12Loader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _construct_integer(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node)).replace("_", "")
-    return int(text, 8 if re.match(r"[+-]?0[0-7]", text) else 0)
-
-
-def _construct_float(loader: _Yaml12Loader, node: yaml.ScalarNode) -> float:
-    return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+def _construct_number(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int | float | str:
+    text = str(loader.construct_scalar(node))
+    number = parse_yaml_number(text)
+    return text if number is None else number
 
 
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o?[0-7_]*|0b[01_]+|[1-9][0-9_]*)$"),
-    list("-+0123456789"),
-)
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|\.inf)$|\.nan$"), list("-+.0123456789")
-)
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:str", _construct_string)
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_number)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _construct_number)
 
 
 def parse_yaml(text: str) -> Any:

@@ -38,6 +38,7 @@ from filestead.domain.jobs import Job, JobKind
 from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
 from filestead.domain.uploads import completion as rules
+from filestead.domain.uploads import repetition
 from filestead.domain.uploads.model import (
     LIFETIME_SECONDS,
     MAX_PARTS,
@@ -55,6 +56,7 @@ from filestead.domain.uploads.model import (
     Upload,
     UploadStatus,
 )
+from filestead.domain.uploads.repetition import SamePart, SharedBytes, StoredPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,9 @@ class SqlUploadRepository:
         def operation(connection: Connection) -> Room:
             row = self._require(connection, part.project_id, part.upload_id)
             row.require_pending()
-            self._require_room_for_part(connection, part.upload_id)
+            is_known = self._part_of_key(connection, part) is not None
+            if not is_known:
+                self._require_room_for_part(connection, part.upload_id)
             self._blobs.add_pending(
                 connection,
                 key=part.blob_key,
@@ -149,7 +153,7 @@ class SqlUploadRepository:
                 bytes_reserved=0,
                 lease_us=lease_seconds * 1_000_000,
             )
-            return Room(row.upload.bytes, row.bytes_received)
+            return Room(row.upload.bytes, row.bytes_received, is_known)
 
         return await self._database.write(operation)
 
@@ -162,31 +166,45 @@ class SqlUploadRepository:
             if (known := self._parts.of_blob(connection, **ids).fetchone()) is not None:
                 return AcceptedPart(Part(*known), stored=True)
             row.require_pending()
-            if part.repeated and (twin := self._twin_of(connection, row, part)) is not None:
-                return AcceptedPart(twin, stored=False)
+            identity = self._identify(connection, row, part)
+            if isinstance(identity, SamePart):
+                return AcceptedPart(identity.part, stored=False)
             self._require_room_for_part(connection, part.upload_id)
+            if isinstance(identity, SharedBytes):
+                return AcceptedPart(self._share(connection, part, identity.stored), stored=False)
             values = {"id": part.upload_id, "project_id": part.project_id, "more": part.bytes}
             if not self._uploads.receive(connection, **values).rowcount:
                 raise UploadOverflow(part.upload_id, row.upload.bytes, row.bytes_received)
             if self._blobs.activate(connection, key=part.blob_key).fetchone() is None:
                 raise UploadLost
-            return AcceptedPart(self._add_part(connection, part, part.blob_key), stored=True)
+            added = self._add_part(connection, part, part.blob_key, first_copy_due=identity.first_copy_due)
+            return AcceptedPart(added, stored=True)
 
         return await self._database.write(operation)
 
-    def _twin_of(self, connection: Connection, row: _Row, part: ReceivedPart) -> Part | None:
-        """The part that this one repeats: the stored one, or while there is room a new one that shares its bytes."""
-        values = {"upload_id": part.upload_id, "bytes": part.bytes, "sha256": part.sha256}
-        twin = self._parts.twin(connection, **values).fetchone()
-        if twin is None:
-            return None
-        blob_key, *shown = twin
-        if row.bytes_received + part.bytes > row.upload.bytes:
-            return Part(*shown)
-        self._require_room_for_part(connection, part.upload_id)
-        return self._add_part(connection, part, blob_key)
+    def _identify(self, connection: Connection, row: _Row, part: ReceivedPart) -> repetition.Identity:
+        if part.idempotency_key is not None:
+            return repetition.by_key(part, self._part_of_key(connection, part))
+        equal = self._parts.equal if part.repeated else self._parts.late
+        rows = equal(connection, upload_id=part.upload_id, bytes=part.bytes, sha256=part.sha256).fetchall()
+        has_room = row.bytes_received + part.bytes <= row.upload.bytes
+        return repetition.by_content(part, [_stored_part(each) for each in rows], has_room=has_room)
 
-    def _add_part(self, connection: Connection, part: ReceivedPart, blob_key: str) -> Part:
+    def _part_of_key(self, connection: Connection, part: PendingPart | ReceivedPart) -> StoredPart | None:
+        if part.idempotency_key is None:
+            return None
+        ids = {"upload_id": part.upload_id, "idempotency_key": part.idempotency_key}
+        row = self._parts.of_key(connection, **ids).fetchone()
+        return None if row is None else _stored_part(row)
+
+    def _share(self, connection: Connection, part: ReceivedPart, stored: StoredPart) -> Part:
+        if not part.repeated:
+            self._parts.first_copy_came(connection, id_of_part=stored.part.id)
+        return self._add_part(connection, part, stored.blob_key)
+
+    def _add_part(
+        self, connection: Connection, part: ReceivedPart, blob_key: str, *, first_copy_due: bool = False
+    ) -> Part:
         created_at = require_row(self._uploads.now(connection).fetchone())[0]
         row = self._parts.add(
             connection,
@@ -196,6 +214,8 @@ class SqlUploadRepository:
             bytes=part.bytes,
             sha256=part.sha256,
             created_at=created_at,
+            idempotency_key=part.idempotency_key,
+            first_copy_due=int(first_copy_due),
         ).fetchone()
         return Part(*require_row(row))
 
@@ -339,6 +359,11 @@ class SqlUploadRepository:
     def _stored_parts(self, connection: Connection, upload_id: str) -> dict[str, ContentPart]:
         rows = self._parts.of_upload(connection, upload_id=upload_id).fetchall()
         return {part_id: ContentPart(*content) for part_id, *content in rows}
+
+
+def _stored_part(row: tuple[Any, ...]) -> StoredPart:
+    part_id, upload_id, created_at, blob_key, size, sha256, first_copy_due = row
+    return StoredPart(Part(part_id, upload_id, created_at), blob_key, size, sha256, bool(first_copy_due))
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:

@@ -92,19 +92,28 @@ class PartStatements:
             insert(upload_parts)
             .values(
                 **{name: bindparam(name) for name in ("id", "upload_id", "blob_key", "sha256")},
-                bytes=int_param("bytes"),
-                created_at=int_param("created_at"),
+                **{name: int_param(name) for name in ("bytes", "created_at", "first_copy_due")},
+                idempotency_key=bindparam("idempotency_key"),
             )
             .returning(upload_parts.c.id, upload_parts.c.upload_id, upload_parts.c.created_at)
         )
         self.of_upload = compiled(select(*_PART_COLUMNS).where(of_upload).order_by(upload_parts.c.seq))
         shown = (upload_parts.c.id, upload_parts.c.upload_id, upload_parts.c.created_at)
-        self.of_blob = compiled(select(*shown).where(of_upload, upload_parts.c.blob_key == bindparam("blob_key")))
-        self.twin = compiled(
-            select(upload_parts.c.blob_key, *shown)
-            .where(of_upload, upload_parts.c.bytes == int_param("bytes"), upload_parts.c.sha256 == bindparam("sha256"))
-            .order_by(upload_parts.c.seq.desc())
-            .limit(1)
+        # The first one has stored the blob; others share it.
+        of_blob = select(*shown).where(of_upload, upload_parts.c.blob_key == bindparam("blob_key"))
+        self.of_blob = compiled(of_blob.order_by(upload_parts.c.seq).limit(1))
+        compared = (upload_parts.c.blob_key, upload_parts.c.bytes, upload_parts.c.sha256, upload_parts.c.first_copy_due)
+        stored = select(*shown, *compared).where(of_upload)
+        self.of_key = compiled(stored.where(upload_parts.c.idempotency_key == bindparam("idempotency_key")))
+        equal = stored.where(
+            upload_parts.c.idempotency_key.is_(None),
+            upload_parts.c.bytes == int_param("bytes"),
+            upload_parts.c.sha256 == bindparam("sha256"),
+        )
+        self.equal = compiled(equal.order_by(upload_parts.c.seq.desc()).limit(2))
+        self.late = compiled(equal.where(upload_parts.c.first_copy_due == 1).order_by(upload_parts.c.seq).limit(1))
+        self.first_copy_came = compiled(
+            update(upload_parts).where(upload_parts.c.id == bindparam("id_of_part")).values(first_copy_due=0)
         )
         self.delete = compiled(delete(upload_parts).where(of_upload))
         self.scan = compiled(

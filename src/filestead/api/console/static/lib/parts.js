@@ -29,7 +29,7 @@ async function begin(item, signal) {
   if (expiresAfter) form.expires_after = { anchor: 'created_at', seconds: expiresAfter };
   const upload = await postJson('/v1/uploads', form, { signal });
   const expiresAt = upload.expires_at ?? upload.created_at + LIFETIME_SECONDS;
-  const record = { id: upload.id, partSize: partSizeFor(file.size), parts: {}, tried: [], expiresAt };
+  const record = { id: upload.id, partSize: partSizeFor(file.size), parts: {}, expiresAt };
   remember(item, record);
   return record;
 }
@@ -70,10 +70,8 @@ async function sendMissing(item, record, signal, onProgress) {
     const start = index * record.partSize;
     const form = new FormData();
     form.append('data', file.slice(start, start + sizeOf(index)), 'part');
-    // A part whose response was lost may be there already: the server then recognizes it.
-    const headers = record.tried.includes(index) ? { 'x-stainless-retry-count': '1' } : {};
-    if (!record.tried.includes(index)) record.tried.push(index);
-    remember(item, record);
+    // A part whose response was lost may be there already: the server then recognizes its key.
+    const headers = { 'idempotency-key': `part-${index}` };
     const progress = (sent) => {
       onTheWay.set(index, Math.min(sent, sizeOf(index)));
       report();

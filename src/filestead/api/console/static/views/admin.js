@@ -12,8 +12,8 @@ import { Pager, Table } from '../ui/table.js';
 import { UsageFigures } from './usage.js';
 
 const PATH = '/v1/organization/projects';
-const SCOPES = ['files:read', 'files:write', 'files:system', 'admin'];
-const DEFAULT_SCOPES = ['files:read', 'files:write'];
+const SCOPES = ['files:read', 'files:write', 'inference', 'files:system', 'admin'];
+const DEFAULT_SCOPES = ['files:read', 'files:write', 'inference'];
 const LIFETIMES = [0, 3600, 86400, 2592000, 31536000];
 
 export function AdminView() {

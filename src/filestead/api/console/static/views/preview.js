@@ -62,7 +62,7 @@ export function Preview({ file }) {
 
 function Body({ file, data, error }) {
   if (error) return html`<p class="notice">${messageOf(error)}</p>`;
-  if (!data) return html`<p class="quiet">${t('Loading…')}</p>`;
+  if (!data) return html`<div class="preview quiet">${t('Loading…')}</div>`;
   if (data.kind === 'empty') return html`<p class="quiet">${t('The file is empty.')}</p>`;
   if (data.kind === 'binary') return html`<p class="quiet">${t('This is not text. Download the file to open it.')}</p>`;
   if (data.kind === 'large-image') return html`<p class="quiet">${t('The image is too large to be shown here.')}</p>`;
@@ -119,5 +119,6 @@ function Frame({ file, data }) {
     setUrl(made);
     return () => URL.revokeObjectURL(made);
   }, [data]);
-  return url && html`<iframe class="preview" sandbox="" src=${url} title=${t('Content of {name}', { name: file.filename })}></iframe>`;
+  if (!url) return html`<div class="preview"></div>`; // as high as the frame, so that nothing below moves
+  return html`<iframe class="preview" sandbox="" src=${url} title=${t('Content of {name}', { name: file.filename })}></iframe>`;
 }
