@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 RUNTIME := .venv/.runtime
 STAMP := .venv/.installed
+PROMISES := .venv/.promises
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Filestead needs Python 3.11 or newer; name one with make PYTHON=...")' && \
 	{ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) makes no virtual environments: apt-get install python3-venv" >&2; exit 1; }; }
 .DEFAULT_GOAL := help
@@ -38,8 +39,9 @@ serve: $(RUNTIME)  ## install what a server needs, then serve on 127.0.0.1:8080 
 
 test: needs-test install  ## install, then every test; those of the server once more on PostgreSQL and S3
 	@if command -v npm >/dev/null; then cd tests/e2e/node && npm ci --silent --no-audit --no-fund; fi
-	$(BIN)/pytest -n 3
-	$(BIN)/pytest -n 3 --profile shared tests/api tests/e2e tests/client tests/console
+	@rm -f $(PROMISES)
+	PROMISES_RECORD=$(PROMISES) $(BIN)/pytest -n 3
+	PROMISES_RECORD=$(PROMISES) $(BIN)/pytest -n 3 --profile shared tests/api tests/e2e tests/client tests/console
 
 check: install  ## format, lint, types, import contracts, generated documents and modules
 	$(BIN)/ruff format --check .
@@ -66,7 +68,7 @@ docs: install   ## write the generated documents, and the synchronous client
 bench: needs-bench install  ## measure against nginx, side by side
 	$(BIN)/python -m bench
 
-torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 110 minutes
+torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 120 minutes
 	$(BIN)/python -m tests.support.torture
 
 lock: install   ## renew requirements/*.txt from pyproject.toml

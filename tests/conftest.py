@@ -13,6 +13,7 @@ import httpcore2
 import pytest
 
 from tests.support import installations, rotation
+from tests.support.promises import PromiseCounter, Trials
 from tests.support.servers import Server
 
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
@@ -38,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "rotating(shares): one share of the cases runs each day, all of them with TORTURE=1"
     )
+    config.addinivalue_line("markers", "promise(id, ...): a trial of these promises of tests/support/promises.py")
+    config.pluginmanager.register(PromiseCounter(), "promises")
     rotation.today()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell's background jobs ignore Ctrl-C, and so would every program under test.
@@ -123,6 +126,16 @@ def conformance_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail("FILESTEAD_CONFORMANCE_DATA does not name a folder, and CI must have it")
     pytest.skip("FILESTEAD_CONFORMANCE_DATA is not set: the official description is not at hand")
+
+
+@pytest.fixture
+def trials(request: pytest.FixtureRequest) -> Trials:
+    """Counts trials of the promises that the test is marked with; without it, the test counts as one."""
+
+    def add(number: int = 1) -> None:
+        request.node.user_properties.append(("trials", number))
+
+    return add
 
 
 @pytest.fixture(scope="session")

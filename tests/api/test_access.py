@@ -1,6 +1,8 @@
 """Keys, scopes and tenants: who may do what, and that nobody learns of another's files."""
 
+import contextlib
 import hashlib
+import http.client
 import itertools
 import time
 from collections.abc import Iterator
@@ -78,6 +80,43 @@ def test_only_these_paths_are_public(server: Server) -> None:
             assert httpx2.request(row.method, server.origin + row.path).status_code == 401
 
 
+TARGETS = (
+    *(
+        "/v1/files/..%2f..%2fhealth",
+        "/v1/files/%2e%2e%2F%2e%2e%2Fhealth",
+        "/v1/files/../../health",
+        "/health/../v1/files",
+    ),
+    *(
+        "/v1/files%2f..%2f..%2fhealth",
+        "/health%2f..%2fv1%2ffiles",
+        "//v1/files",
+        "/v1//files",
+        "/v1/files/",
+        "//health@t",
+    ),
+    *("/v1/files;/health", "/v1/files?/health", "/v1/files#/health", "http://t/v1/files", "http://health/v1/files"),
+)
+ALIASES = ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Forwarded-Host", "Forwarded")
+
+
+@pytest.mark.promise("S-08")
+def test_no_form_of_a_path_leads_past_the_key(server: Server) -> None:
+    """S-08: whether a key is needed depends on the route that serves the request, not on a path made of something."""
+    requests = [(target, {}) for target in TARGETS]
+    requests += [("/v1/files", {name: "/health"}) for name in ALIASES]
+    requests += [("/v1/files", {"Host": host}) for host in ("t/health", "health", "t/health?", "t/health#", "u@t")]
+    for target, headers in requests:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+            connection.putrequest("GET", target, skip_host="Host" in headers)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            assert 400 <= response.status < 500, (target, headers, response.read())
+            assert b'"error"' in response.read()
+
+
 @pytest.mark.parametrize(
     "key", ["sk-wrong-key-that-is-long-enough-0001", "short", "' OR 1=1 --", "x" * 5000, "sk-\xe9"]
 )
@@ -105,6 +144,7 @@ SCOPES = {
 
 
 @pytest.mark.parametrize("name", SCOPES)
+@pytest.mark.promise("S-05")
 def test_scopes(server: Server, as_: object, name: str) -> None:
     made = server.upload()
     path = f"/files/{made['id']}"
@@ -135,6 +175,7 @@ STRANGERS = ["other project", "other organization"]
 
 
 @pytest.mark.parametrize(("name", "method", "tail"), list(itertools.product(STRANGERS, ["GET", "DELETE", "HEAD"], ["", "/content"])))  # fmt: skip
+@pytest.mark.promise("S-03")
 def test_a_foreign_id_is_an_unknown_id(server: Server, as_: object, name: str, method: str, tail: str) -> None:
     mine = server.upload(b"secret")["id"]
     unknown = "file-" + "0" * 22
@@ -149,6 +190,7 @@ def test_a_foreign_id_is_an_unknown_id(server: Server, as_: object, name: str, m
 
 
 @pytest.mark.parametrize("name", STRANGERS)
+@pytest.mark.promise("S-02")
 def test_no_foreign_id_in_any_listing(server: Server, as_: object, name: str) -> None:
     mine = [server.upload()["id"] for _ in range(3)]
     upload(as_, name)
@@ -174,6 +216,7 @@ def test_organization_and_project_headers_must_be_the_keys(server: Server) -> No
         assert (response.status_code, response.json()["error"]["code"]) == (401, code)
 
 
+@pytest.mark.promise("S-04")
 def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
     server: Server, keys: dict[str, str], as_: object
 ) -> None:
@@ -191,6 +234,7 @@ def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
     assert ["revoked" in line for line in listed if line.startswith(key_id)] == [True]
 
 
+@pytest.mark.promise("S-04")
 def test_keys_are_stored_only_as_digests(server: Server, keys: dict[str, str]) -> None:
     stored = server.place.dump()
     assert hashlib.sha256(KEY.encode()).hexdigest().encode() in stored

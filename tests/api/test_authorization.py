@@ -8,6 +8,7 @@ import pytest
 from filestead.api.http.routing import PUBLIC
 from filestead.api.routes import OPERATIONS
 from filestead.domain.access import Scope
+from tests.support.promises import Trials
 from tests.support.servers import Server, run_command
 
 IDS = {
@@ -51,9 +52,11 @@ def test_the_matrix_has_every_operation() -> None:
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name_of)
-def test_who_may_do_what(server: Server, keys: dict[Scope, str], operation: Any) -> None:
+@pytest.mark.promise("S-05")
+def test_who_may_do_what(server: Server, keys: dict[Scope, str], operation: Any, trials: Trials) -> None:
     for wrong in (None, "sk-wrong-wrong-wrong-1234"):
         assert ask(server, operation, wrong).status_code == 401
+    trials(2 + len(keys))
     for scope, key in keys.items():
         response = ask(server, operation, key)
         if scope == operation.access:

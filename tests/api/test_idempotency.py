@@ -39,6 +39,7 @@ def ids(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("content", [b"hello", b"x" * 700_000], ids=["small", "large"])
+@pytest.mark.promise("R-16")
 def test_a_repetition_gets_the_first_file(server: Server, content: bytes) -> None:
     key = f"repeated-{len(content)}"
     before = ids(server)
@@ -127,6 +128,7 @@ def test_a_failed_attempt_binds_nothing(server: Server) -> None:
     wait_until_quiet(server.data_dir)
 
 
+@pytest.mark.promise("R-16")
 def test_parallel_uploads_with_one_key_make_one_file(server: Server) -> None:
     before = ids(server)
     content = b"y" * 400_000

@@ -56,6 +56,7 @@ def test_the_project_quota(tmp_path: Path) -> None:
         assert post(server, 600_000).status_code == 200
 
 
+@pytest.mark.promise("I-12")
 def test_many_uploads_at_the_edge_of_the_quota(tmp_path: Path) -> None:
     with Server(tmp_path / "data", project_quota_bytes=100_000, uploads_per_minute=0) as server:
         with ThreadPoolExecutor(16) as pool:

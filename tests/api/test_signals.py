@@ -324,6 +324,7 @@ def test_every_line_is_whole_json_with_several_processes(tmp_path: Path) -> None
     assert len([line for line in parsed if line.get("route") == "/v1/files"]) == 480
 
 
+@pytest.mark.promise("S-29")
 def test_secrets_and_names_are_nowhere(tmp_path: Path) -> None:
     key = f"sk-{CANARY}-0123456789"
     with Server(tmp_path / "data", key=key, metrics_port=0, log_level="debug") as server:

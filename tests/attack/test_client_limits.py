@@ -54,6 +54,7 @@ def list_files_repeatedly(server: Server, count: int, forwarded: str | None = No
         )
 
 
+@pytest.mark.promise("S-07")
 def test_requests_with_invalid_keys_are_limited_and_valid_keys_are_not(tmp_path: Path) -> None:
     with Server(tmp_path / "data", wrong_keys_per_minute=1) as server:
         statuses = [response.status_code for response in list_files_repeatedly(server, WRONG_KEY_BURST + 50)]

@@ -45,6 +45,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("how", ["running", "down"])
+@pytest.mark.promise("R-14")
 def test_a_short_clock_jump_of_a_month_deletes_nothing(machine: Machine, how: str) -> None:
     server = machine.server()
     with server:
@@ -72,6 +73,7 @@ def test_a_short_clock_jump_of_a_month_deletes_nothing(machine: Machine, how: st
             assert server.output.count("ahead of the time that has passed") == 1, "one line a jump"
 
 
+@pytest.mark.promise("R-14")
 def test_an_hour_ahead_and_back_locks_nobody_out(machine: Machine) -> None:
     machine.set_clock(HOUR)
     with machine.server(uploads_per_minute=3) as server:

@@ -244,6 +244,7 @@ def test_redirect_loops_and_invalid_locations_raise(connect_with_faults: Any) ->
 # --- uploads --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("R-16")
 def test_a_lost_response_creates_no_second_file(connect_with_faults: Any, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(CONTENT)

@@ -79,6 +79,7 @@ def test_only_missing_parts_are_sent(
     assert not journal.exists()
 
 
+@pytest.mark.promise("R-16")
 def test_a_lost_completion_makes_no_second_file(
     connect_with_faults: Any, server: Server, path: Path, journal: Path
 ) -> None:

@@ -342,6 +342,7 @@ async def test_a_job_of_a_batch_that_has_ended_is_removed(rows: Rows) -> None:
 # --- the journal ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("R-18")
 async def test_case_26_the_journal_is_what_was_appended_in_any_order_after_any_loss(rows: Rows) -> None:
     """Random groups, appended once or again, by workers that lose their lease in between."""
     random = Random(7)
@@ -397,6 +398,7 @@ async def test_case_26_the_journal_is_what_was_appended_in_any_order_after_any_l
     assert await rows.files.check() == []
 
 
+@pytest.mark.promise("R-18")
 async def test_a_worker_that_has_lost_its_lease_commits_nothing(rows: Rows) -> None:
     who = await rows.principal()
     batch, late = await begin(rows, who)

@@ -56,6 +56,7 @@ async def expect_gone(rows: Rows, who: Principal, store_id: str, file_id: str, a
             await refused
 
 
+@pytest.mark.promise("R-06")
 async def test_a_deleted_file_is_in_no_store(rows: Rows) -> None:
     who = await rows.principal()
     file, other = await add(rows, who), await add(rows, who)
@@ -71,6 +72,7 @@ async def test_a_deleted_file_is_in_no_store(rows: Rows) -> None:
     assert int(job.subject) == task.attachment + 2
 
 
+@pytest.mark.promise("R-07")
 async def test_an_expired_file_is_in_no_store_before_and_after_the_sweep(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who, expires_after_seconds=10)
@@ -192,6 +194,7 @@ async def expect_consistent(rows: Rows) -> None:
     assert await count(rows, "detached_files d", f"EXISTS ({gone})") == 0
 
 
+@pytest.mark.promise("R-06")
 async def test_attaching_races_with_deleting_the_files(rows: Rows) -> None:
     who = await rows.principal()
     ids = await add_files(rows, who, 64)
@@ -211,6 +214,7 @@ async def test_attaching_races_with_deleting_the_files(rows: Rows) -> None:
     assert await count(rows, "vector_store_files") == 0
 
 
+@pytest.mark.promise("R-06")
 async def test_attaching_races_with_deleting_the_store_and_with_the_cascades_of_files(rows: Rows) -> None:
     who = await rows.principal()
     ids = await add_files(rows, who, 64)

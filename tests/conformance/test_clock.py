@@ -93,6 +93,7 @@ async def test_files_that_expire_without_a_clock_jump_are_swept_immediately(time
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted in between"])
+@pytest.mark.promise("R-14")
 async def test_a_clock_jump_hides_files_and_setting_the_clock_back_shows_them_again(
     times: Times, restart: bool
 ) -> None:
@@ -207,6 +208,7 @@ async def test_two_nodes_report_a_jump_once(times: Times) -> None:
     assert len(said) == 2
 
 
+@pytest.mark.promise("R-14")
 async def test_a_clock_jump_aborts_no_upload(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     blob = await start(times, who)
@@ -236,6 +238,7 @@ async def test_a_lease_from_before_the_clock_was_set_back_expires_within_a_day(t
     assert await sweep(node) == [lost]
 
 
+@pytest.mark.promise("R-14")
 async def test_a_clock_jump_frees_no_idempotency_key(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
 
@@ -257,6 +260,7 @@ async def test_a_clock_jump_frees_no_idempotency_key(times: Times) -> None:
     assert (await upload("two")).id != file.id
 
 
+@pytest.mark.promise("R-14")
 async def test_quota_of_files_that_expired_only_by_a_jump_is_not_released(times: Times) -> None:
     who, node = await times.rows.principal(), times.node()
     quota = Quota(100, None)
@@ -270,6 +274,7 @@ async def test_quota_of_files_that_expired_only_by_a_jump_is_not_released(times:
 
 
 @pytest.mark.parametrize("back", [61, HOUR, JUMP], ids=str)
+@pytest.mark.promise("R-14")
 async def test_setting_the_clock_back_blocks_no_user_by_the_rate_limit(times: Times, back: int) -> None:
     who = await times.rows.principal()
     times.jump(back)
@@ -286,6 +291,7 @@ async def test_setting_the_clock_back_blocks_no_user_by_the_rate_limit(times: Ti
 
 
 @pytest.mark.parametrize("how", ["deleted", "expired", "swept"])
+@pytest.mark.promise("R-14")
 async def test_a_clock_jump_drops_no_position_in_the_listing(times: Times, how: str) -> None:
     """The cursor of a file that is gone is known for a day, and the day does not end by a jump."""
     who, node = await times.rows.principal(), times.node()

@@ -92,6 +92,7 @@ async def test_a_file_is_visible_from_publish_to_delete(rows: Rows) -> None:
             await operation(who.project_id, file.id)
 
 
+@pytest.mark.promise("S-02")
 async def test_another_project_sees_nothing(rows: Rows) -> None:
     mine, theirs = await rows.principal("one"), await rows.principal("two")
     file = await add(rows, mine)
@@ -118,6 +119,7 @@ async def test_an_id_may_be_any_text(rows: Rows, odd: str) -> None:
         await rows.files.page(who.project_id, purpose=odd, after=odd, limit=10, newest_first=True)
 
 
+@pytest.mark.promise("R-07")
 async def test_nothing_is_visible_after_its_expiry_swept_or_not(rows: Rows) -> None:
     who = await rows.principal()
     file = await add(rows, who, expires_after_seconds=3600)
@@ -339,6 +341,7 @@ async def test_quota_of_expired_files_is_released_before_the_sweep(rows: Rows) -
     assert (await rows.files.usage(who.project_id)).bytes_used == 100
 
 
+@pytest.mark.promise("I-12")
 async def test_of_sixty_four_concurrent_uploads_only_those_within_the_quota_are_published(rows: Rows) -> None:
     who = await rows.principal()
     quota = Quota(1000, None)
@@ -353,6 +356,19 @@ async def test_of_sixty_four_concurrent_uploads_only_those_within_the_quota_are_
         await add(rows, who, 37, quota=quota)
     with pytest.raises(QuotaExceeded):
         await add(rows, who, 37, quota=quota)
+
+
+@pytest.mark.promise("I-12")
+async def test_uploads_that_end_at_once_without_a_reservation_fill_the_quota_exactly(rows: Rows) -> None:
+    who = await rows.principal()
+    quota = Quota(1000, None)
+    keys = [new_key() for _ in range(64)]
+    for key in keys:
+        await rows.files.begin_upload(upload(who, key), rate=0, quota=quota, lease_seconds=LEASE)
+    publications = (rows.files.publish(completed(who, key, 100), quota=quota) for key in keys)
+    outcomes = await asyncio.gather(*publications, return_exceptions=True)
+    assert [sum(isinstance(each, kind) for each in outcomes) for kind in (File, QuotaExceeded)] == [10, 54]
+    assert (await rows.files.usage(who.project_id)).bytes_used == 1000
 
 
 async def test_the_organization_quota_spans_its_projects(rows: Rows) -> None:
@@ -428,6 +444,7 @@ async def claim_garbage(rows: Rows, limit: int = 100) -> list[str]:
     return await rows.files.claim_garbage(lease_seconds=60, limit=limit)
 
 
+@pytest.mark.promise("R-08")
 async def test_a_lease_protects_a_pending_upload_and_can_be_renewed(rows: Rows) -> None:
     who = await rows.principal()
     key = new_key()

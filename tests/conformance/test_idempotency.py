@@ -76,6 +76,7 @@ async def ids(rows: Rows, who: Principal) -> list[str]:
     return [file.id for file in page.files]
 
 
+@pytest.mark.promise("R-16")
 async def test_the_same_form_returns_the_earlier_file(rows: Rows) -> None:
     who = await rows.principal()
     first = await add(rows, who)
@@ -176,6 +177,7 @@ async def test_an_unpublished_upload_saves_no_idempotency_record(rows: Rows) -> 
     assert await ids(rows, who) == [file.id]
 
 
+@pytest.mark.promise("R-16")
 async def test_concurrent_uploads_with_one_key_create_one_file(rows: Rows) -> None:
     who = await rows.principal()
     blob_keys = [await begin(rows, who) for _ in range(20)]  # all before the first of them is published
@@ -189,6 +191,7 @@ async def test_concurrent_uploads_with_one_key_create_one_file(rows: Rows) -> No
     assert await rows.files.usage(who.project_id) == await usage_of(rows, who, 5, 1)
 
 
+@pytest.mark.promise("R-16")
 async def test_concurrent_uploads_of_different_forms_with_one_key_create_one_file(rows: Rows) -> None:
     who = await rows.principal()
     outcomes = await asyncio.gather(*(add(rows, who, f"form {n}") for n in range(20)), return_exceptions=True)

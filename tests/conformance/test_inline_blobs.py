@@ -162,6 +162,7 @@ async def test_the_rate_is_exact_and_a_refused_upload_has_no_effect(rows: Rows) 
 
 
 @pytest.mark.parametrize("quota", [Quota(500, None), Quota(None, 500)])
+@pytest.mark.promise("I-12")
 async def test_of_sixty_four_at_once_only_those_within_the_quota_are_created(rows: Rows, quota: Quota) -> None:
     who = await rows.principal()
     outcomes = await asyncio.gather(
@@ -174,6 +175,7 @@ async def test_of_sixty_four_at_once_only_those_within_the_quota_are_created(row
     assert (await create(rows, upload(who, b""), rate=100, quota=quota)).rate.remaining == 89, "10 were counted"
 
 
+@pytest.mark.promise("R-16")
 async def test_an_idempotency_key_makes_one_file_under_any_race(rows: Rows) -> None:
     who = await rows.principal()
     many = await asyncio.gather(*(create(rows, upload(who, key="k"), rate=100) for _ in range(16)))

@@ -96,6 +96,7 @@ async def test_a_lease_ends_unless_it_is_renewed(rows: Rows) -> None:
     assert await rows.jobs.renew([kept, left], lease_seconds=60) == {kept.id}
 
 
+@pytest.mark.promise("R-18")
 async def test_a_worker_that_has_lost_its_lease_changes_nothing(rows: Rows) -> None:
     who = await rows.principal()
     await add(rows, who, "a")
@@ -179,6 +180,7 @@ async def test_released_jobs_are_due_at_once_and_their_attempts_are_not_counted(
     assert [job.attempts for job in await claim(rows)] == [2, 2]
 
 
+@pytest.mark.promise("R-18")
 async def test_a_job_is_finished_in_the_transaction_of_its_effect(rows: Rows) -> None:
     who = await rows.principal()
     await add(rows, who, "a")

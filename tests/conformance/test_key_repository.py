@@ -2,8 +2,8 @@
 
 import pytest
 
-from filestead.domain.access import DEFAULT_SCOPES, Key, Scope
-from filestead.domain.errors import KeyNotFound
+from filestead.domain.access import CACHE_SECONDS, DEFAULT_SCOPES, Authenticator, Key, Scope, digest_of
+from filestead.domain.errors import KeyNotFound, UnknownKey
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +77,22 @@ async def test_expired_and_revoked_keys_are_not_found(rows: Rows) -> None:
     assert (await rows.keys.revoke("key_b")).revoked_at == revoked.revoked_at
     with pytest.raises(KeyNotFound):
         await rows.keys.revoke("key_c")
+
+
+@pytest.mark.promise("S-04")
+async def test_a_server_keeps_a_valid_key_for_seconds_and_an_unknown_one_not_at_all(rows: Rows) -> None:
+    now = 100.0
+    authenticator = Authenticator(rows.keys, monotonic=lambda: now)
+    with pytest.raises(UnknownKey):
+        await authenticator.authenticate("secret")
+    await create(rows, "a", digest=digest_of("secret"))
+    found = await authenticator.authenticate("secret")
+    await rows.keys.revoke("key_a")
+    now += CACHE_SECONDS - 0.1
+    assert await authenticator.authenticate("secret") == found
+    now += 0.1
+    with pytest.raises(UnknownKey):
+        await authenticator.authenticate("secret")
 
 
 async def test_a_digest_may_be_any_text(rows: Rows) -> None:

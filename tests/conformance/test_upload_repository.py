@@ -218,6 +218,7 @@ async def test_stored_parts_survive_a_restart_and_sweeps(rows: Rows) -> None:
     assert await states(rows, stored) == [BlobState.LIVE]
 
 
+@pytest.mark.promise("I-11")
 async def test_parts_never_exceed_the_declared_bytes_under_any_race(rows: Rows) -> None:
     who = await rows.principal()
     upload = await create(rows, who, 10)
@@ -499,6 +500,7 @@ async def test_parts_that_are_not_listed_are_marked_for_deletion(rows: Rows) -> 
     await assert_sound(rows)
 
 
+@pytest.mark.promise("R-16")
 async def test_completing_again_gives_the_same_file_and_other_parts_are_refused(rows: Rows) -> None:
     who = await rows.principal()
     upload = await create(rows, who, 2)
@@ -518,6 +520,7 @@ async def test_completing_again_gives_the_same_file_and_other_parts_are_refused(
     await assert_sound(rows)
 
 
+@pytest.mark.promise("R-16")
 async def test_completions_at_once_make_one_file(rows: Rows) -> None:
     who = await rows.principal()
     upload = await create(rows, who, 2)
@@ -528,6 +531,7 @@ async def test_completions_at_once_make_one_file(rows: Rows) -> None:
     await assert_sound(rows)
 
 
+@pytest.mark.promise("I-11")
 async def test_complete_and_cancel_at_once_have_one_outcome(rows: Rows) -> None:
     who = await rows.principal()
     for _ in range(5):

@@ -20,6 +20,7 @@ from tests.support.databases import shared_postgres
 from tests.support.forked import ForkedServer
 from tests.support.installations import OnDisk, OnServers, Place
 from tests.support.model_server import Fault, ModelServer, Received
+from tests.support.promises import Trials
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import Server, run_command
 
@@ -68,7 +69,8 @@ def check(server: Server, batch: Any) -> None:
     assert batch["usage"]["total_tokens"] == sum(each["response"]["body"]["usage"]["total_tokens"] for each in output)
 
 
-def test_case_26_kills_while_batches_run(place: Place, tmp_path: Path) -> None:
+@pytest.mark.promise("R-18")
+def test_case_26_kills_while_batches_run(place: Place, tmp_path: Path, trials: Trials) -> None:
     print(f"CRASH_SEED={SEED} BATCH_KILLS={KILLS}")
     dice = random.Random(SEED)
     data = tmp_path / "data"
@@ -83,6 +85,7 @@ def test_case_26_kills_while_batches_run(place: Place, tmp_path: Path) -> None:
                 time.sleep(dice.uniform(0.0, LONGEST))
                 total, completed, failed = counts(get(server, batches[-1]))
                 server.kill()
+                trials()
                 interrupted += 0 < completed + failed < total
                 end_lease(place)
         print(f"{len(batches)} batches, {interrupted} of {KILLS} kills while lines were in flight")

@@ -80,6 +80,7 @@ def fill(place: Path) -> Path:
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 @pytest.mark.parametrize("reserve", [0, RESERVE])
+@pytest.mark.promise("R-09")
 def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool) -> None:
     with Server(disk / "data", reserve_bytes=reserve) as server:
         kept = server.upload(b"kept" * 1000)
@@ -104,6 +105,25 @@ def test_an_upload_larger_than_the_disk(disk: Path, reserve: int, declared: bool
         assert findings(server.data_dir) == []
 
 
+@pytest.mark.promise("R-09")
+def test_uploads_leave_the_reserve(disk: Path) -> None:
+    """Whether their bytes are a file or a row."""
+    with Server(disk / "data", reserve_bytes=0) as server:
+        server.upload()
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    with Server(disk / "data", reserve_bytes=free - 4 * MIB) as server:
+        filler = server.upload(b"x" * (4 * MIB))["id"]
+        for size in (MIB, 100):
+            refused = send_form(server.client, "refused", b"x" * size)
+            assert refused.status_code == 507, refused.text
+            assert error_of(refused)["code"] == "storage_full"
+        assert server.client.delete(f"/files/{filler}").status_code == 200
+        wait_until_quiet(server.data_dir)
+        server.upload(b"x" * MIB)
+        assert findings(server.data_dir) == []
+
+
+@pytest.mark.promise("R-09")
 def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
     """They wait for room, and room can be made: files can be deleted, and batches cancelled."""
     large = b'{"text":"%b"}' % (b"x" * MIB)
@@ -132,6 +152,7 @@ def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
         }
 
 
+@pytest.mark.promise("R-09")
 def test_a_disk_without_a_free_byte(disk: Path) -> None:
     content = os.urandom(MIB)
     with Server(disk / "data", reserve_bytes=RESERVE, uploads_per_minute=0) as server:
@@ -157,6 +178,7 @@ def test_a_disk_without_a_free_byte(disk: Path) -> None:
         assert findings(server.data_dir) == []
 
 
+@pytest.mark.promise("R-09")
 def test_killed_and_started_on_a_full_disk(disk: Path) -> None:
     content = os.urandom(MIB)
     with Server(disk / "data", reserve_bytes=RESERVE) as server:
@@ -233,6 +255,7 @@ def synced_once(trace: list[str]) -> bool:
 
 @pytest.mark.parametrize("content", [b"small", b"large" * MIB], ids=["small", "large"])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.promise("R-10")
 def test_a_failing_system_call(victim: Victim, fault: str, content: bytes) -> None:
     act, step = FAULTS[fault]
     kept = victim.upload(b"kept")
@@ -262,6 +285,7 @@ def sweep(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if FAULTS[fault][0] == "EIO"])
+@pytest.mark.promise("R-10")
 def test_a_system_call_that_fails_once(victim: Victim, fault: str) -> None:
     with victim.traced() as trace, victim.failing(*FAULTS[fault]):
         assert send_form(victim.client, "refused", b"content").status_code == 500
@@ -273,6 +297,7 @@ def test_a_system_call_that_fails_once(victim: Victim, fault: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["records.begin_upload", "records.publish"])
+@pytest.mark.promise("R-10")
 def test_a_failing_commit_of_an_upload(victim: Victim, call: str) -> None:
     with victim.failing("EIO", f"before commit of {call}"):
         response = send_form(victim.client, "refused", b"content")
@@ -283,6 +308,7 @@ def test_a_failing_commit_of_an_upload(victim: Victim, call: str) -> None:
     assert findings(victim.data_dir) == []
 
 
+@pytest.mark.promise("R-10")
 def test_a_commit_that_works_but_says_that_it_failed(victim: Victim) -> None:
     with victim.failing("EIO", "after commit of records.publish"):
         assert send_form(victim.client, "unknown", b"content").status_code == 500
@@ -293,6 +319,7 @@ def test_a_commit_that_works_but_says_that_it_failed(victim: Victim) -> None:
     assert findings(victim.data_dir) == []
 
 
+@pytest.mark.promise("R-10")
 def test_a_failing_commit_of_a_delete(victim: Victim) -> None:
     file_id = victim.upload(b"content")["id"]
     with victim.failing("EIO", "before commit of records.delete"):
@@ -307,6 +334,7 @@ def test_a_failing_commit_of_a_delete(victim: Victim) -> None:
 @pytest.mark.parametrize(
     "step", ["before unlink blob", "before fsync shard", "before commit of records.delete_blob_rows"]
 )
+@pytest.mark.promise("R-10")
 def test_a_removal_that_fails_is_done_by_the_sweep(victim: Victim, step: str) -> None:
     file_id = victim.upload(b"content")["id"]
     before = len(victim.trace())
@@ -318,6 +346,7 @@ def test_a_removal_that_fails_is_done_by_the_sweep(victim: Victim, step: str) ->
     assert stored(victim.data_dir) == set()
 
 
+@pytest.mark.promise("R-10")
 def test_a_sweep_whose_removal_fails_forgets_nothing(tmp_path: Path) -> None:
     with Victim(tmp_path / "data", sweep_seconds=0.1) as victim:
         file_ids = [victim.upload(b"content")["id"] for _ in range(3)]
@@ -341,6 +370,7 @@ def blob_of(victim: Server, file_id: str) -> Path:
 
 @pytest.mark.parametrize("size", [1000, 3 * MIB], ids=["small", "large"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "emptied"])
+@pytest.mark.promise("R-20")
 def test_a_blob_that_is_not_whole(victim: Victim, harm: str, size: int) -> None:
     file_id, other = victim.upload(os.urandom(size))["id"], victim.upload(b"other")["id"]
     blob = blob_of(victim, file_id)
@@ -362,6 +392,7 @@ def test_a_blob_that_is_not_whole(victim: Victim, harm: str, size: int) -> None:
     assert findings(victim.data_dir) == []
 
 
+@pytest.mark.promise("R-20")
 def test_a_flipped_bit(victim: Victim) -> None:
     file_id = victim.upload(os.urandom(MIB))["id"]
     blob = blob_of(victim, file_id)
@@ -374,6 +405,7 @@ def test_a_flipped_bit(victim: Victim) -> None:
     assert (finding["invariant"], finding["subject"], finding["severity"]) == ("I-03", file_id, "A")
 
 
+@pytest.mark.promise("R-20")
 def test_a_link_in_place_of_a_blob(victim: Victim) -> None:
     file_id = victim.upload(b"content")["id"]
     blob = blob_of(victim, file_id)
@@ -386,6 +418,7 @@ def test_a_link_in_place_of_a_blob(victim: Victim) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 3 * MIB], ids=["small", "large"])
+@pytest.mark.promise("R-04")
 def test_a_read_that_fails(victim: Victim, size: int) -> None:
     file_id = victim.upload(os.urandom(size))["id"]
     with victim.failing("EIO", "before pread blob"):
@@ -394,6 +427,7 @@ def test_a_read_that_fails(victim: Victim, size: int) -> None:
     assert len(victim.client.get(f"/files/{file_id}/content").content) == size
 
 
+@pytest.mark.promise("R-04")
 def test_a_read_that_fails_half_way(victim: Victim) -> None:
     file_id = victim.upload(os.urandom(3 * MIB))["id"]
     with victim.failing("EIO", "before pread blob", 2), pytest.raises(httpx2.RemoteProtocolError):

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.crash.harness import wait_until_quiet
+from tests.support.promises import Trials
 from tests.support.servers import Server, run_command
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "4"))
@@ -32,7 +35,8 @@ def store_of(server: Server, store: str) -> dict[str, Any]:
     return found
 
 
-def test_kills_while_files_are_indexed(tmp_path: Path) -> None:
+@pytest.mark.promise("R-18")
+def test_kills_while_files_are_indexed(tmp_path: Path, trials: Trials) -> None:
     print(f"CRASH_SEED={SEED} CRASH_CYCLES={CYCLES}")
     dice = random.Random(SEED)
     data = tmp_path / "data"
@@ -51,6 +55,7 @@ def test_kills_while_files_are_indexed(tmp_path: Path) -> None:
             interrupted += counts["in_progress"] > 0
             time.sleep(dice.uniform(2.2, 4.0))
             server.kill()
+            trials()
     assert interrupted, "no kill came while files were in progress"
     with Server(data, **settings()) as server:
         assert server.client.delete(f"/files/{detached}").status_code == 200

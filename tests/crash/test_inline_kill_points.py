@@ -70,6 +70,7 @@ def refused_upload(client: httpx2.Client) -> httpx2.Response:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
+@pytest.mark.promise("R-01")
 def test_killed_in_an_upload(installation: Installation, step: str) -> None:
     before = arrival(installation)
     response = installation.die_at(step, 1, lambda client: send_form(client, step, SMALL))
@@ -85,6 +86,7 @@ def test_killed_in_an_upload(installation: Installation, step: str) -> None:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
+@pytest.mark.promise("R-01", "R-16")
 def test_killed_and_sent_again_with_its_key(installation: Installation, step: str) -> None:
     key = f"again-{step.replace(' ', '-')}"
 
@@ -104,6 +106,7 @@ def test_killed_and_sent_again_with_its_key(installation: Installation, step: st
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(DELETE))
+@pytest.mark.promise("R-01")
 def test_killed_in_a_delete(installation: Installation, step: str) -> None:
     file_id = installation.upload(step, SMALL)
     response = installation.die_at(step, 1, lambda client: client.delete(f"/files/{file_id}"))
@@ -115,6 +118,7 @@ def test_killed_in_a_delete(installation: Installation, step: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["EIO", "ENOSPC"])
+@pytest.mark.promise("R-10")
 def test_a_failed_commit_leaves_nothing(installation: Installation, act: str) -> None:
     with installation.victim.failing(act, "before commit of records.create_inline", "*"):
         assert send_form(installation.victim.client, "failed", SMALL).status_code in (500, 507)

@@ -165,6 +165,7 @@ def test_the_steps_of_a_first_start(tmp_path: Path) -> None:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
+@pytest.mark.promise("R-01")
 def test_killed_in_a_small_upload(installation: Installation, step: str) -> None:
     upload_and_die(installation, step, 1, SMALL)
 
@@ -172,18 +173,21 @@ def test_killed_in_a_small_upload(installation: Installation, step: str) -> None
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("step", ["before write staging", "after write staging"])
+@pytest.mark.promise("R-01")
 def test_killed_between_two_blocks(installation: Installation, step: str, nth: int) -> None:
     upload_and_die(installation, step, nth, LARGE)
 
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", [step for step in points(UPLOAD) if "write" not in step])
+@pytest.mark.promise("R-01")
 def test_killed_in_a_large_upload(installation: Installation, step: str) -> None:
     upload_and_die(installation, step, 1, LARGE)
 
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(RESERVE))
+@pytest.mark.promise("R-01")
 def test_killed_while_a_large_upload_reserves_its_quota(installation: Installation, step: str) -> None:
     assert installation.die_at(step, 1, lambda client: send_form(client, step, LARGE)) is None
     installation.settle(step, LARGE)
@@ -205,6 +209,7 @@ def upload_and_die(installation: Installation, step: str, nth: int, content: byt
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(DELETE))
+@pytest.mark.promise("R-01")
 def test_killed_in_a_delete(installation: Installation, step: str) -> None:
     file_id = installation.upload(step, SMALL)
     response = installation.die_at(step, 1, lambda client: client.delete(f"/files/{file_id}"))
@@ -240,6 +245,7 @@ def test_the_steps_of_a_repeated_upload(installation: Installation) -> None:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(UPLOAD))
+@pytest.mark.promise("R-01", "R-16")
 def test_killed_and_sent_again_with_its_key(installation: Installation, step: str) -> None:
     key = slug(f"first {step}")
     response = installation.die_at(step, 1, lambda client: send_named(client, key))
@@ -254,6 +260,7 @@ def test_killed_and_sent_again_with_its_key(installation: Installation, step: st
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(REPEATED))
+@pytest.mark.promise("R-01", "R-16")
 def test_killed_while_an_upload_is_repeated(installation: Installation, step: str) -> None:
     key = slug(f"repeated {step}")
     first = send_named(installation.victim.client, key).json()
@@ -273,6 +280,7 @@ def refused_upload(client: httpx2.Client) -> httpx2.Response:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(TAKE_BACK))
+@pytest.mark.promise("R-01")
 def test_killed_while_an_upload_is_taken_back(installation: Installation, step: str) -> None:
     response = installation.die_at(step, 1, refused_upload)
     assert response is None or response.status_code == 400
@@ -281,6 +289,7 @@ def test_killed_while_an_upload_is_taken_back(installation: Installation, step: 
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", ["after open staging", "after rename staging", "after fsync shard"])
+@pytest.mark.promise("R-01")
 def test_killed_in_a_probe(installation: Installation, step: str) -> None:
     with installation.victim.failing("EIO", "before fsync staging"):
         assert send_form(installation.victim.client, "refused", SMALL).status_code == 500
@@ -289,6 +298,7 @@ def test_killed_in_a_probe(installation: Installation, step: str) -> None:
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(SWEEP))
+@pytest.mark.promise("R-01", "R-18")
 def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     expired = {sweeping.upload(f"{step} {n}", SMALL) for n in range(3)}
     nth = 1 if "records." in step or "index." in step else 2  # the second of three blobs
@@ -338,6 +348,7 @@ def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
         ("after mkdir shard", 256),
     ],
 )
+@pytest.mark.promise("R-25")
 def test_killed_in_a_first_start(tmp_path: Path, step: str, nth: int) -> None:
     data_dir = tmp_path / "data"
     write_plan(data_dir, "kill", step, nth)

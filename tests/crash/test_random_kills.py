@@ -10,9 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
 from tests.support.parts import add_part, create_upload, send_complete
+from tests.support.promises import Trials
 from tests.support.servers import Server
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "8"))
@@ -87,7 +89,8 @@ def send_in_parts(client: httpx2.Client, dice: random.Random, name: str, content
     return str(response.json()["file"]["id"])
 
 
-def test_kills_at_random_moments(tmp_path: Path) -> None:
+@pytest.mark.promise("R-01")
+def test_kills_at_random_moments(tmp_path: Path, trials: Trials) -> None:
     print(f"CRASH_SEED={SEED} CRASH_CYCLES={CYCLES}")
     dice = random.Random(SEED)
     told = Told()
@@ -108,6 +111,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join(30)
             assert not failures, failures[0].exc_value
+            trials()
     finally:
         threading.excepthook = before
     with Server(tmp_path / "data") as server:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.crash.harness import findings, garbage, send_form, wait_until, wait_until_quiet
+from tests.support.promises import Trials
 from tests.support.servers import KEY, Server
 
 MIB = 2**20
@@ -139,7 +140,8 @@ def process_of(server: Server) -> psutil.Process:
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-def test_clients_that_vanish(server: Server, idle_files: int, reset: bool) -> None:
+@pytest.mark.promise("R-17")
+def test_clients_that_vanish(server: Server, idle_files: int, reset: bool, trials: Trials) -> None:
     process = process_of(server)
     size = 2 * MIB
     content = os.urandom(size)
@@ -150,6 +152,7 @@ def test_clients_that_vanish(server: Server, idle_files: int, reset: bool) -> No
             upload = Upload(server, size)
             upload.send(content[: dice.choice([0, 1, dice.randrange(1000), dice.randrange(size), size])])
             upload.vanish(reset=reset)
+            trials()
 
     def wait_until_gone() -> None:
         wait_until(lambda: process.num_fds() <= idle_files + 5, lambda: (idle_files, process.open_files()), 5)

@@ -89,6 +89,7 @@ def finish_untraced(installation: Installation, upload_id: str, parts: list[str]
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CREATE))
+@pytest.mark.promise("R-01")
 def test_killed_while_an_upload_is_created(installation: Installation, step: str) -> None:
     before = pending_uploads(installation)
     installation.die_at(step, 1, lambda client: client.post("/uploads", json=new_upload(step)))
@@ -114,6 +115,7 @@ LARGE_STEPS = ("after write staging", "after rename staging", "before commit of 
     [*((step, SMALL) for step in points(PART)), *((step, LARGE) for step in LARGE_STEPS)],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
+@pytest.mark.promise("R-01")
 def test_killed_while_a_part_is_stored(installation: Installation, step: str, content: bytes) -> None:
     upload_id = create_upload(installation.victim.client, len(SMALL) + len(content), name=step)["id"]
     first = add_part(installation.victim.client, upload_id, SMALL)
@@ -133,6 +135,7 @@ def test_killed_while_a_part_is_stored(installation: Installation, step: str, co
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("contents", [[SMALL], [SMALL, LARGE, b"last"]], ids=["one part", "parts"])
 @pytest.mark.parametrize("step", points(COMPLETE))
+@pytest.mark.promise("R-01")
 def test_killed_while_an_upload_is_completed(
     installation: Installation,
     step: str,
@@ -151,6 +154,7 @@ def test_killed_while_an_upload_is_completed(
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CANCEL))
+@pytest.mark.promise("R-01")
 def test_killed_while_an_upload_is_cancelled(installation: Installation, step: str) -> None:
     upload_id = create_upload(installation.victim.client, 100)["id"]
     part = add_part(installation.victim.client, upload_id, b"x" * 100)
@@ -162,6 +166,7 @@ def test_killed_while_an_upload_is_cancelled(installation: Installation, step: s
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(REPEATED_PART[2:]))
+@pytest.mark.promise("R-01")
 def test_killed_while_a_part_is_repeated(installation: Installation, step: str) -> None:
     upload_id = create_upload(installation.victim.client, len(SMALL))["id"]
     part = add_part(installation.victim.client, upload_id, SMALL)
@@ -171,6 +176,7 @@ def test_killed_while_a_part_is_repeated(installation: Installation, step: str) 
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CHECK))
+@pytest.mark.promise("R-01")
 def test_killed_while_a_file_in_parts_is_checked(installation: Installation, step: str) -> None:
     found: list[str] = []
 
@@ -188,6 +194,7 @@ def test_killed_while_a_file_in_parts_is_checked(installation: Installation, ste
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize(("step", "nth"), [*((step, 1) for step in points(DELETE)), ("before unlink blob", 3)])
+@pytest.mark.promise("R-01")
 def test_killed_while_a_file_in_parts_is_deleted(installation: Installation, step: str, nth: int) -> None:
     file_id = upload_in_parts(installation.victim.client, b"one", b"two", b"three")["file"]["id"]
     installation.contents[file_id] = sha256(b"onetwothree")
@@ -202,6 +209,7 @@ def test_killed_while_a_file_in_parts_is_deleted(installation: Installation, ste
 
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(SWEEP))
+@pytest.mark.promise("R-01")
 def test_killed_while_expired_uploads_are_swept(sweeping: Installation, step: str) -> None:
     upload_id = create_upload(sweeping.victim.client, 100)["id"]
     parts = [add_part(sweeping.victim.client, upload_id, b"%d" % number) for number in range(3)]

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from filestead.blobs.keys import KEY as KEY_FORM
 from tests.nodes.fleet import Fleet, fleet
 from tests.support.postgres import PostgresServer
+from tests.support.promises import Trials
 from tests.support.seaweedfs import SeaweedServer, require
 from tests.support.servers import KEY, run_command
 
@@ -203,7 +205,7 @@ def check(fleet: Fleet, clients: list[Client]) -> None:
     assert place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(size, 0)]
 
 
-def endure(fleet: Fleet, dice: random.Random, clients: list[Client]) -> None:
+def endure(fleet: Fleet, dice: random.Random, clients: list[Client], trials: Trials) -> None:
     """Cycles of kills with all clients at work."""
     stop = threading.Event()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -215,13 +217,15 @@ def endure(fleet: Fleet, dice: random.Random, clients: list[Client]) -> None:
                 for one in work:
                     if one.done():
                         one.result()
+                trials()
         finally:
             stop.set()
     for one in work:
         one.result()
 
 
-def test_random_kills_of_nodes_database_and_store_under_load(tmp_path: Path) -> None:
+@pytest.mark.promise("R-03")
+def test_random_kills_of_nodes_database_and_store_under_load(tmp_path: Path, trials: Trials) -> None:
     print(f"to repeat: CHAOS_SEED={SEED} CHAOS_CYCLES={CYCLES} pytest tests/nodes/test_chaos.py")
     require()
     dice = random.Random(SEED)
@@ -229,7 +233,7 @@ def test_random_kills_of_nodes_database_and_store_under_load(tmp_path: Path) -> 
     try:
         with fleet(tmp_path, NODES, postgres, seaweed, sweep_seconds=1) as nodes:
             clients = [Client(nodes, random.Random(dice.random()), f"client{number}") for number in range(THREADS)]
-            endure(nodes, dice, clients)
+            endure(nodes, dice, clients, trials)
             check(nodes, clients)
     finally:
         seaweed.stop()

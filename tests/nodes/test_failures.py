@@ -27,6 +27,7 @@ from filestead.installation import new_id
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, completed
 from tests.support.databases import fresh_database
 from tests.support.postgres import PostgresServer, Proxy
+from tests.support.promises import Trials
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,7 @@ def one(connection: Connection) -> object:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
+@pytest.mark.promise("R-11")
 async def test_operations_survive_a_database_restart_under_load(own: PostgresServer, end: str) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
@@ -94,6 +96,7 @@ async def test_operations_survive_a_database_restart_under_load(own: PostgresSer
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
+@pytest.mark.promise("R-11")
 async def test_a_dead_idle_connection_is_replaced_transparently(own: PostgresServer, end: str) -> None:
     with closing(PostgresDatabase(own.url_of("rows"), connections=3)) as database:
         await asyncio.gather(*(database.read(one) for _ in range(30)))
@@ -104,6 +107,7 @@ async def test_a_dead_idle_connection_is_replaced_transparently(own: PostgresSer
             assert await database.write(one) == (1,)
 
 
+@pytest.mark.promise("R-11")
 async def test_operations_time_out_while_the_server_is_silent(own: PostgresServer) -> None:
     with closing(PostgresDatabase(own.url_of("rows"), connections=2)) as database:
         await asyncio.gather(*(database.read(one) for _ in range(10)))
@@ -165,7 +169,8 @@ async def test_locks_and_statements_have_timeouts() -> None:
         assert left == (0,), "what nobody waits for is ended in the server, too"
 
 
-async def test_operations_survive_randomly_terminated_backends() -> None:
+@pytest.mark.promise("R-11")
+async def test_operations_survive_randomly_terminated_backends(trials: Trials) -> None:
     chance = random.Random(7)
     with cluster() as two:
         who = await two.principal()
@@ -204,7 +209,9 @@ async def test_operations_survive_randomly_terminated_backends() -> None:
 
         outcomes = await asyncio.gather(*(publish(n) for n in range(200)))
         busy = False
-        assert await terminator > 20
+        terminated = await terminator
+        trials(terminated)
+        assert terminated > 20
         visible = await two.ids(who)
         assert sorted(visible) == sorted(file.id for _, file in outcomes if file), "each that was answered, once"
         usage = await two.nodes[0].files.usage(who.project_id)
@@ -244,6 +251,7 @@ def behind_a_proxy() -> Iterator[tuple[Cluster, Judge, Proxy]]:
 
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
+@pytest.mark.promise("R-11", "R-16")
 async def test_a_connection_lost_during_commit_raises_outcome_unknown_and_a_retry_finds_the_outcome(
     verdict: str,
 ) -> None:
@@ -267,6 +275,7 @@ async def test_a_connection_lost_during_commit_raises_outcome_unknown_and_a_retr
         assert await made.is_sound()
 
 
+@pytest.mark.promise("R-11")
 async def test_publish_and_abandon_wait_for_a_commit_in_progress() -> None:
     """It reaches the server only after everybody has given up on it: `publish` and `abandon` wait for the row."""
     with behind_a_proxy() as (made, judge, proxy):
@@ -338,6 +347,7 @@ async def stored(store: LocalBlobs) -> list[str]:
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
 @pytest.mark.parametrize("idempotency_key", [None, "k"])
+@pytest.mark.promise("R-11", "R-16")
 async def test_an_upload_whose_commit_outcome_is_lost_returns_the_actual_outcome(
     tmp_path: Path, verdict: str, idempotency_key: str | None
 ) -> None:
@@ -360,6 +370,7 @@ async def test_an_upload_whose_commit_outcome_is_lost_returns_the_actual_outcome
         store.close()
 
 
+@pytest.mark.promise("R-11")
 async def test_an_upload_waits_for_the_database_to_recover(own: PostgresServer, tmp_path: Path) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
@@ -381,6 +392,7 @@ async def test_an_upload_waits_for_the_database_to_recover(own: PostgresServer, 
         store.close()
 
 
+@pytest.mark.promise("R-11")
 async def test_the_blob_is_kept_while_the_outcome_is_unknown(
     own: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +432,7 @@ async def test_the_blob_is_kept_while_the_outcome_is_unknown(
 
 
 @pytest.mark.parametrize("verdict", ["drop before", "drop after"])
+@pytest.mark.promise("R-11", "R-16")
 async def test_a_delete_whose_commit_outcome_is_lost_takes_effect_once(tmp_path: Path, verdict: str) -> None:
     with behind_a_proxy() as (made, judge, _):
         files, store = files_service(made, tmp_path)

@@ -21,6 +21,7 @@ from tests.crash.harness import wait_until
 from tests.nodes.fleet import Balancer, Fleet, fleet
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnServers, clean_environment
+from tests.support.promises import Trials
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import KEY, Server, run_command
 
@@ -41,7 +42,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 FILES = 200
 
 
-def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet) -> None:
+@pytest.mark.promise("R-19")
+def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet, trials: Trials) -> None:
     one, other = two.alive
     ids = [one.upload(b"%d" % number)["id"] for number in range(FILES)]
     together = threading.Barrier(2)
@@ -56,6 +58,7 @@ def test_a_file_that_two_nodes_delete_concurrently_is_deleted_once(two: Fleet) -
     with ThreadPoolExecutor(2) as pool:
         statuses = list(zip(*pool.map(delete_all, (one, other)), strict=True))
     assert [sorted(pair) for pair in statuses] == [[200, 404]] * FILES
+    trials(FILES)
     assert len(set(statuses)) == 2, "both nodes win now and then"
     assert two.place.sql("SELECT bytes_used, bytes_reserved FROM projects") == [(0, 0)]
 
@@ -86,6 +89,7 @@ def test_a_sweep_aborts_multipart_uploads_without_an_upload(two: Fleet) -> None:
     two.alive[0].client.delete(f"/files/{file_id}")
 
 
+@pytest.mark.promise("S-04")
 def test_a_revoked_key_is_rejected_by_every_node_within_two_seconds(two: Fleet) -> None:
     created = run_command(Path("nowhere"), "keys", "create", "--project", "default", place=two.place)
     headers = {"Authorization": f"Bearer {created.stdout.strip()}"}
@@ -103,6 +107,7 @@ def test_a_revoked_key_is_rejected_by_every_node_within_two_seconds(two: Fleet) 
     assert {httpx2.get(node.base_url + "/files", headers=headers).status_code for node in two.alive} == {401}
 
 
+@pytest.mark.promise("I-12")
 def test_the_quota_of_a_project_is_exact_on_many_nodes(tmp_path: Path) -> None:
     quota = 1_000_000
     dice = random.Random(1)
@@ -196,6 +201,7 @@ def listens(node: Server) -> bool:
     return True
 
 
+@pytest.mark.promise("R-22")
 def test_a_rolling_restart_fails_no_request(tmp_path: Path) -> None:
     """With the retries that the official client makes of itself."""
     content = random.Random(3).randbytes(3_000_000)

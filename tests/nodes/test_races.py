@@ -11,6 +11,7 @@ from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
 from tests.nodes.nodes import NO_QUOTA, Cluster, cluster, completed
 from tests.support.databases import held_clock
+from tests.support.promises import Trials
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +23,7 @@ def two() -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("quota", [Quota(1_000, None), Quota(None, 1_000), Quota(600, 1_000)], ids=str)
+@pytest.mark.promise("I-12")
 async def test_sixty_four_concurrent_uploads_on_two_nodes_never_exceed_the_quota(two: Cluster, quota: Quota) -> None:
     """In two projects of one organization, on two nodes."""
     projects = [await two.principal("one"), await two.principal("two")]
@@ -55,7 +57,8 @@ async def test_sixty_four_concurrent_uploads_on_two_nodes_never_exceed_the_quota
     assert await two.is_sound()
 
 
-async def test_of_two_nodes_deleting_one_file_one_succeeds(two: Cluster) -> None:
+@pytest.mark.promise("R-19")
+async def test_of_two_nodes_deleting_one_file_one_succeeds(two: Cluster, trials: Trials) -> None:
     who = await two.principal()
     for _ in range(200):
         file = await two.nodes[0].add(who)
@@ -64,6 +67,7 @@ async def test_of_two_nodes_deleting_one_file_one_succeeds(two: Cluster) -> None
         )
         assert outcomes.count(file) == 1
         assert sum(isinstance(outcome, FileNotFound) for outcome in outcomes) == 7
+        trials()
     usage = await two.nodes[0].files.usage(who.project_id)
     assert (usage.bytes_used, usage.files) == (0, 0)
     assert await two.is_sound()
@@ -91,6 +95,7 @@ async def test_two_sweeps_claim_different_blobs(two: Cluster) -> None:
             assert (usage.bytes_used, usage.bytes_reserved, usage.files) == (0, 0, 0)
 
 
+@pytest.mark.promise("R-18")
 async def test_blobs_claimed_by_a_dead_sweep_are_claimed_again(two: Cluster) -> None:
     with held_clock(two.server, two.name) as clock:
         who = await two.principal()
@@ -124,6 +129,7 @@ async def test_eight_nodes_together_never_exceed_the_upload_rate() -> None:
 
 
 @pytest.mark.parametrize("quota", [NO_QUOTA, Quota(5, None), Quota(None, 5)], ids=str)
+@pytest.mark.promise("R-16")
 async def test_two_nodes_with_one_idempotency_key_create_one_file(two: Cluster, quota: Quota) -> None:
     who = await two.principal()
     for turn in range(20):
@@ -200,6 +206,7 @@ async def _walk(two: Cluster, project_id: str) -> list[str]:
         after = page.files[-1].id
 
 
+@pytest.mark.promise("R-08")
 async def test_publish_abandon_and_sweep_of_one_upload_exclude_one_another(two: Cluster) -> None:
     with held_clock(two.server, two.name) as clock:
         who = await two.principal()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -91,6 +92,7 @@ async def test_what_was_sent_is_read(blobs: S3Blobs, size: int) -> None:
 
 @SIZES
 @pytest.mark.parametrize("wrong", ["in the store", "on the way"])
+@pytest.mark.promise("R-04")
 async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size: int, wrong: str) -> None:
     key, data = new_key(), secrets.token_bytes(size)
     await blobs.put(key, of(data))
@@ -104,11 +106,27 @@ async def test_wrong_bytes_never_end_cleanly(blobs: S3Blobs, place: Place, size:
     assert len(got) < size
 
 
+@pytest.mark.promise("R-04")
 async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
     key, data = new_key(), secrets.token_bytes(1000)
     await blobs.put(key, of(data[:-1]))
     assert await download(blobs, file_of(key, data), 0, 1000) == b""
     assert await download(blobs, file_of(key, data), 10, 1000) == b""
+
+
+@pytest.mark.promise("R-04")
+async def test_a_blob_that_shrinks_while_it_is_read_is_corrupt(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path, reserve_bytes=0)
+    blobs.open("inst-test", fresh=True)
+    key, data = new_key(), bytes(3 * MIB)
+    await blobs.put(key, of(data))
+    blocks = files(blobs).read(file_of(key, data), 0, len(data))
+    assert len(await anext(blocks)) == MIB
+    os.truncate(tmp_path / "blobs" / key[:2] / key, 2 * MIB)
+    with pytest.raises(FileCorrupt):
+        async for _ in blocks:
+            pass
+    blobs.close()
 
 
 async def test_a_local_disk_is_not_read_twice(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from filestead.blobs.s3.store import S3Blobs
 from filestead.domain.errors import CannotStart, DomainError, StorageFailed, StorageFull, StoreUnavailable
 from tests.stores.conftest import Place
 from tests.stores.proxy import SECRETS, Fault, Request, flipped
+from tests.support.promises import Trials
 from tests.support.seaweedfs import REVOKED, SeaweedServer
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +63,10 @@ async def refusal(blobs: S3Blobs, data: bytes) -> tuple[DomainError, float]:
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
-async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(blobs: S3Blobs, place: Place) -> None:
+@pytest.mark.promise("R-12")
+async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(
+    blobs: S3Blobs, place: Place, trials: Trials
+) -> None:
     dice = random.Random(11)
     faults = [*SERVER_ERRORS, Fault()]
     place.proxy.plan = lambda request: dice.choice(faults) if dice.random() < 0.1 else None
@@ -71,6 +75,7 @@ async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(blobs: S3Blo
         key = new_key()
         assert await blobs.put(key, chunked(data)) == len(data)
         assert await content(blobs, key) == data
+        trials()
     assert len(place.proxy.seen) > place.proxy.passed + 10, "no faults were met"
     assert len(place.proxy.seen) <= 1.25 * place.proxy.passed
     sent = sum(len(request.body) for request in place.proxy.seen)
@@ -80,6 +85,7 @@ async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(blobs: S3Blo
 
 @BOTH
 @pytest.mark.parametrize("fault", SERVER_ERRORS)
+@pytest.mark.promise("R-12")
 async def test_a_store_that_only_fails_is_unavailable_soon(
     blobs: S3Blobs, place: Place, fault: Fault, size: int
 ) -> None:
@@ -92,6 +98,7 @@ async def test_a_store_that_only_fails_is_unavailable_soon(
 
 
 @BOTH
+@pytest.mark.promise("R-12")
 async def test_parts_that_fail_leave_nothing(blobs: S3Blobs, place: Place, size: int) -> None:
     place.proxy.plan = always(
         Fault(500), lambda request: request.is_part or (request.method == "PUT" and size == SMALL)
@@ -108,6 +115,7 @@ async def test_a_full_store_is_full(blobs: S3Blobs, place: Place) -> None:
 
 
 @BOTH
+@pytest.mark.promise("R-12")
 async def test_an_unreachable_store_is_unavailable_soon_and_then_at_once(place: Place, size: int) -> None:
     blobs = place.store(endpoint="http://127.0.0.1:9")
     for _ in range(2):
@@ -122,6 +130,7 @@ async def test_an_unreachable_store_is_unavailable_soon_and_then_at_once(place: 
     blobs.close()
 
 
+@pytest.mark.promise("R-12")
 async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blobs, place: Place) -> None:
     place.proxy.plan = always(Fault(503))
     for _ in range(3):
@@ -138,6 +147,7 @@ async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blob
 
 
 @BOTH
+@pytest.mark.promise("R-12")
 async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shortened: the driver has 13 seconds for a part of 8 MiB, and 5 for a small object.
     monkeypatch.setattr(bucket, "WRITE_SECONDS", 3)
@@ -175,6 +185,7 @@ async def test_a_full_answer_that_is_lost_is_found(blobs: S3Blobs, place: Place)
     assert place.remains() == (0, 3)
 
 
+@pytest.mark.promise("R-12")
 async def test_every_answer_to_a_completion_may_be_lost(blobs: S3Blobs, place: Place) -> None:
     place.proxy.plan = always(Fault(lose_answer=True), lambda request: request.completes)
     key, data = new_key(), pattern(LARGE)
@@ -188,6 +199,7 @@ async def test_every_answer_to_a_completion_may_be_lost(blobs: S3Blobs, place: P
 
 @BOTH
 @pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.promise("R-04")
 async def test_a_bit_that_flips_on_the_way_in_is_found_before_put_returns(
     place: Place, size: int, signed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +245,7 @@ READ_FAULTS = {
 
 
 @pytest.mark.parametrize("name", READ_FAULTS)
+@pytest.mark.promise("R-04")
 async def test_a_broken_read_never_ends_cleanly(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +278,7 @@ async def test_a_read_that_breaks_once_goes_on(
     assert await content(blobs, key, 0, LARGE) == data
 
 
+@pytest.mark.promise("R-04")
 async def test_a_read_does_not_go_on_in_another_object(blobs: S3Blobs, place: Place) -> None:
     key, data = new_key(), pattern(LARGE)
     await blobs.put(key, chunked(data))
@@ -325,6 +339,7 @@ async def test_a_wrong_clock_is_named(blobs: S3Blobs, place: Place, caplog: pyte
 
 
 @pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.promise("R-17")
 async def test_a_client_that_goes_leaves_no_part(blobs: S3Blobs, place: Place, alone: bool) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -344,6 +359,7 @@ async def test_a_client_that_goes_leaves_no_part(blobs: S3Blobs, place: Place, a
     await blobs.put(new_key(), chunked(pattern(LARGE)))  # and what they held of the budget is back
 
 
+@pytest.mark.promise("R-17")
 async def test_a_source_that_fails_leaves_no_part(blobs: S3Blobs, place: Place) -> None:
     class SourceError(Exception):
         pass
@@ -367,6 +383,7 @@ async def test_many_large_uploads_at_once(blobs: S3Blobs) -> None:
         assert await content(blobs, key) == data[key]
 
 
+@pytest.mark.promise("R-12")
 async def test_a_store_killed_in_the_middle_of_an_upload() -> None:
     server = SeaweedServer()
     try:

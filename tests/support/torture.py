@@ -8,11 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support import promises
 
 PROGRAMS = "tests/e2e/test_client_programs.py"
 MODEL_PROGRAMS = "tests/e2e/test_model_programs.py"
+PLANTED = "tests/planted"
+MODULE = "tests.planted"
 NOTHING_COLLECTED = 5
 """pytest's exit status if no test is marked so."""
 END_SECONDS = 30
@@ -20,28 +27,35 @@ END_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One run of pytest; it has failed when it takes longer than `minutes`."""
+    """One run of pytest, or of a module; it has failed when it takes longer than `minutes`."""
 
     name: str
     minutes: int
     arguments: tuple[str, ...]
+    """Options of pytest, or the module that is run in its place."""
     variables: dict[str, str] = field(default_factory=dict)
 
 
 PARTS = (
     Part("programs", 25, (PROGRAMS, "-rs")),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
-    Part("repetitions", 30, ("tests", "-m", "torture", f"--ignore={PROGRAMS}", f"--ignore={MODEL_PROGRAMS}")),
+    Part(
+        "repetitions",
+        30,
+        ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
+    ),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
+    Part("planted", 15, (MODULE,)),
 )
 
 
-def run(part: Part) -> str | None:
-    """Run it; returns what went wrong, if anything."""
-    command = [sys.executable, "-m", "pytest", "-s", "--timeout", "0", *part.arguments]
-    environment = os.environ | {"TORTURE": "1"} | part.variables
+def run(part: Part, record: Path) -> str | None:
+    """Run it; returns what went wrong, if anything. Its trials of promises are added to the record."""
+    options = () if part.arguments == (MODULE,) else ("pytest", "-s", "--timeout", "0")
+    command = [sys.executable, "-m", *options, *part.arguments]
+    environment = os.environ | {"TORTURE": "1", promises.VARIABLE: str(record)} | part.variables
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         status = process.wait(part.minutes * 60)
@@ -49,7 +63,7 @@ def run(part: Part) -> str | None:
         return f"took longer than {part.minutes} minutes"
     finally:
         _end(process)
-    return None if status in {0, NOTHING_COLLECTED} else f"pytest ended with {status}"
+    return None if status in {0, NOTHING_COLLECTED} else f"it ended with {status}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -69,15 +83,23 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in names]:
         print(f"there is no part {unknown[0]}; there are {', '.join(names)}", file=sys.stderr)
         return 2
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        return run_parts(wanted, Path(folder) / "promises")
+
+
+def run_parts(names: Collection[str], record: Path) -> int:
+    """Run some parts, and print what became of them and of the promises; 1 if one of them failed."""
     outcomes = {}
     for part in PARTS:
-        if part.name not in wanted:
+        if part.name not in names:
             continue
         print(f"\n=== {part.name}: at most {part.minutes} minutes", flush=True)
         started = time.monotonic()
-        outcome = run(part)
+        outcome = run(part, record)
         outcomes[part.name] = f"{outcome or 'ok'} ({(time.monotonic() - started) / 60:.1f} minutes)"
         print(f"=== {part.name}: {outcomes[part.name]}", flush=True)
+    if tallies := promises.read_record(record):
+        print(f"\n{promises.table(tallies)}")
     print("\n" + "\n".join(f"{name}: {text}" for name, text in outcomes.items()))
     return 0 if all(text.startswith("ok ") for text in outcomes.values()) else 1
 

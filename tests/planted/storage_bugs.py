@@ -1,0 +1,170 @@
+"""Planted bugs in the stores of bytes and in the engine of the database: syncs, orders, digests, full disks."""
+
+from tests.planted.bug import Bug, Edit
+
+KILLS = "tests/crash/test_kill_points.py"
+DISK = "tests/crash/test_disk_faults.py"
+LOCAL = "blobs/local/store.py"
+SQLITE = "database/engines/sqlite.py"
+
+STORAGE_BUGS = (
+    Bug(
+        *("B-01", "R-02", "The file of an upload is not synced."),
+        (Edit(LOCAL, "            os.fsync(self._fd)\n", ""),),
+        (f"{KILLS}::test_the_steps_of_an_upload[small]",),
+    ),
+    Bug(
+        *("B-02", "R-02", "The directory of a new blob is not synced."),
+        (Edit(LOCAL, "            sync_directory(self._target.parent, self._observer)\n", ""),),
+        (f"{KILLS}::test_the_steps_of_an_upload[small]",),
+    ),
+    Bug(
+        *("B-03", "R-02", "The directory of a new blob is synced after the commit."),
+        (
+            Edit(
+                LOCAL,
+                "            sync_directory(self._target.parent, self._observer)\n",
+                "            threading.Timer(0.2, sync_directory, [self._target.parent]).start()\n",
+            ),
+            Edit(LOCAL, "import stat\n", "import stat\nimport threading\n"),
+        ),
+        (f"{KILLS}::test_the_steps_of_an_upload[small]",),
+    ),
+    Bug(
+        *("B-04", "R-02", "SQLite runs with synchronous=NORMAL."),
+        (Edit(SQLITE, '"synchronous=FULL", ', '"synchronous=NORMAL", '),),
+        ("tests/unit/test_schema.py::test_the_settings_that_durability_needs",),
+    ),
+    Bug(
+        *("B-05", "R-01", "A file is published before its blob is complete."),
+        (
+            Edit(
+                LOCAL,
+                "            size: int = await asyncio.wrap_future(job)\n",
+                "            size: int = upload._size or await asyncio.wrap_future(job)\n",
+            ),
+        ),
+        (f"{KILLS}::test_the_steps_of_an_upload[large]",),
+    ),
+    Bug(
+        *("B-06", "R-04", "The object of a completed multipart upload is not compared with what was sent."),
+        (
+            Edit(
+                "blobs/s3/uploads.py",
+                "                await self._verifier.verify(path, checksum.size, checksum.multipart_etag)\n",
+                "",
+            ),
+        ),
+        (
+            "tests/stores/test_s3_faults.py::test_a_bit_that_flips_on_the_way_in_is_found_before_put_returns[False-20971527]",
+        ),
+    ),
+    Bug(
+        *("B-07", "R-10", "A sync that failed is tried again."),
+        (
+            Edit(
+                LOCAL,
+                "            os.fsync(self._fd)\n",
+                "            try:\n                os.fsync(self._fd)\n"
+                "            except OSError:\n                os.fsync(self._fd)\n",
+            ),
+        ),
+        (f"{DISK}::test_a_system_call_that_fails_once[fsync of the file]",),
+    ),
+    Bug(
+        *("B-08", "R-10", "An error of closing the file is ignored."),
+        (
+            Edit(
+                LOCAL,
+                "            os.close(fd)\n            os.rename(",
+                "            with contextlib.suppress(OSError):\n                os.close(fd)\n            os.rename(",
+            ),
+        ),
+        (f"{DISK}::test_a_system_call_that_fails_once[close of the file]",),
+    ),
+    Bug(
+        *("B-09", "R-01", "The response is sent before the commit."),
+        (
+            Edit(
+                SQLITE,
+                '                connection.execute("COMMIT")\n',
+                "                deliver_outcomes(group)\n                time.sleep(0.1)\n"
+                '                connection.execute("COMMIT")\n',
+            ),
+        ),
+        ("tests/crash/test_inline_kill_points.py::test_the_steps_of_an_upload",),
+    ),
+    Bug(
+        *("B-10", "R-01", "A blob is deleted before the row of its file."),
+        (
+            Edit(
+                "domain/files/service.py",
+                "                return await self._repository.delete(principal.project_id, file_id)\n",
+                "                await self._blobs.delete((await self.get(principal, file_id)).blob_key)\n"
+                "                return await self._repository.delete(principal.project_id, file_id)\n",
+            ),
+        ),
+        (f"{KILLS}::test_the_steps_of_a_delete",),
+    ),
+    Bug(
+        *("B-11", "R-06", "The delete of a file does not detach it from vector stores."),
+        (Edit(SQLITE, '"foreign_keys=ON", ', '"foreign_keys=OFF", '),),
+        ("tests/conformance/test_cascade.py::test_a_deleted_file_is_in_no_store[sqlite]",),
+    ),
+    Bug(
+        *("B-24", "R-11", "A connection is used again in the state in which a failed operation left it."),
+        (
+            Edit(
+                "database/engines/postgres/database.py",
+                "            if not _reset_connection(connection, error):\n                self._close_connection()\n",
+                "",
+            ),
+        ),
+        ("tests/nodes/test_failures.py::test_an_operation_that_raises_is_rolled_back",),
+        error="StorageFailed",
+    ),
+    Bug(
+        *("B-29", "R-04", "The last block of an object is sent before its digest is compared."),
+        (
+            Edit(
+                "domain/files/content.py",
+                "        if digest.hexdigest() != part.sha256:\n            raise FileCorrupt(name)\n"
+                "        if held is not None:\n            yield held\n",
+                "        if held is not None:\n            yield held\n"
+                "        if digest.hexdigest() != part.sha256:\n            raise FileCorrupt(name)\n",
+            ),
+        ),
+        ("tests/stores/test_reads.py::test_wrong_bytes_never_end_cleanly[in the store-1000]",),
+    ),
+    Bug(
+        *("B-31", "R-10", "A store that has failed takes uploads without a probe."),
+        (
+            Edit(
+                "blobs/health.py",
+                "        self._last_error = str(error)\n        self._observer.",
+                "        self._observer.",
+            ),
+        ),
+        (f"{DISK}::test_a_failing_system_call[fsync of the file-small]",),
+    ),
+    Bug(
+        *("B-32", "R-09", "Uploads take the reserve of the disk."),
+        (Edit("blobs/local/volume.py", " < size + self._reserve_bytes:", " < size:"),),
+        (f"{DISK}::test_uploads_leave_the_reserve",),
+    ),
+    Bug(
+        *("B-33", "R-17", "An upload that breaks off leaves its staging file."),
+        (Edit(LOCAL, "                    self._path.unlink()\n", "                    pass\n"),),
+        ("tests/conformance/test_blob_store.py::test_a_cancelled_put_leaves_no_blob[local-3]",),
+    ),
+    Bug(
+        *("B-34", "R-04", "A blob that is too short ends a download cleanly."),
+        (Edit("domain/files/content.py", "        if left:\n            raise FileCorrupt(name)\n", ""),),
+        ("tests/stores/test_reads.py::test_a_blob_that_shrinks_while_it_is_read_is_corrupt",),
+    ),
+    Bug(
+        *("B-35", "R-12", "The breaker of the object store never opens."),
+        (Edit("blobs/breaker.py", "        self._failures += 1\n", ""),),
+        ("tests/stores/test_s3.py::test_the_breaker_lets_one_call_try_again",),
+    ),
+)
