@@ -10,6 +10,7 @@ import pytest
 from filestead import installation, settings
 from filestead.domain.access import Scope, new_secret
 from filestead.installation import Backends
+from tests.support import canaries
 from tests.support.servers import Server
 
 
@@ -59,4 +60,6 @@ def make_keys(server: Server, wanted: Mapping[str, Wanted]) -> dict[str, str]:
 
     with opened(server) as backends:
         asyncio.run(make(backends))
+    for secret in secrets.values():
+        canaries.plant(server.data_dir, secret)
     return secrets
