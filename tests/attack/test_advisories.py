@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import re
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import httpx2
 import psutil
 import pytest
 
+from filestead.api.http.messages import Headers
+from filestead.api.http.ranges import evaluate_preconditions_and_range
 from filestead.api.http.routing import PUBLIC
 from filestead.api.routes import OPERATIONS
+from filestead.domain.files.model import File
 from tests.e2e.answers import FORM, ask, exchange, form, head
 from tests.support.keys import Wanted, make_keys
 from tests.support.servers import KEY, Server
@@ -194,6 +198,24 @@ def test_cve_2023_2253_no_limit_of_a_list_is_unbounded(server: Server, administr
         response = server.client.get(server.origin + row.path, params={"limit": number}, headers=administrator)
         if number not in WHOLE_NUMBERS:
             assert response.status_code == 400, number
+
+
+def test_cve_2025_62727_ten_thousand_ranges_cost_as_much_as_none() -> None:
+    """Counted in time of the processor: no header of a request is longer than its head, which has 32 KiB."""
+    file = File("file-x", "a", "user_data", 2**30, 0, None, "processed", None, "00" * 32, "k")
+    hostile = [
+        "bytes=" + ",".join(f"{number}-{number}" for number in range(10_000)),
+        "bytes=" + "0-," * 10_000,
+        "bytes=" + "9" * 30_000 + "-",
+        "bytes=" + " " * 30_000 + "0-1",
+        "bytes=0-" + "0" * 30_000,
+    ]
+    for value in hostile:
+        headers = Headers.of({"range": value})
+        start = time.process_time()
+        for _ in range(100):
+            assert evaluate_preconditions_and_range(file, headers).status == 200
+        assert time.process_time() - start < 0.1, value[:50]  # a millisecond each
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
