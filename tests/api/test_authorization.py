@@ -37,6 +37,7 @@ CURSORS = {"file", "store", "attached", "batch", "project", "key"}
 """What lists have; each is tried as the cursor of each list."""
 NAMING = [operation for operation in GUARDED if set(kinds_of(operation)) & set(UNKNOWN)]
 """Operations that name something of a project, in the path or in the body."""
+CHANGING = [each for each in GUARDED if each.request_body is not None and each.access != Scope.INFERENCE]
 LISTS = [operation for operation in GUARDED if any(each["name"] == "limit" for each in operation.parameters)]
 
 
@@ -281,3 +282,26 @@ def test_no_other_method_is_served(world: World) -> None:
             response = world.server.client.request(method, world.server.origin + path)
             assert response.status_code in (404, 405), (method, path)
             assert "x-request-id" in response.headers
+
+
+@pytest.mark.parametrize("operation", CHANGING, ids=name_of)
+def test_no_member_that_the_server_owns_is_taken(world: World, operation: Any) -> None:
+    for name in (
+        "id",
+        "object",
+        "created_at",
+        "status",
+        "project_id",
+        "organization_id",
+        "user_id",
+        "sha256",
+        "is_admin",
+    ):
+        _, _, body = request_of(operation, world.owner.ids)
+        if "json" in body:
+            body = {"json": {**body["json"], name: "x"}}
+        else:
+            body = {**body, "data": {**body.get("data", {}), name: "x"}}
+        response = world.send(operation, world.owner.ids, bearer(world.keys["all scopes"]), **body)
+        assert response.status_code == 400, (name, response.text)
+        assert name in response.json()["error"]["message"]

@@ -18,7 +18,7 @@ ID = re.compile(r"(?:CVE-\d{4}|GHSA(?:-[0-9a-z]{4}){2})-[0-9a-z]+")
 
 
 @functools.cache
-def tests_in(path: str) -> set[str]:
+def defined_in(path: str) -> set[str]:
     """The names of the tests of a module."""
     tree = ast.parse((ROOT / path).read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -26,7 +26,7 @@ def tests_in(path: str) -> set[str]:
 
 def exists(test: str) -> bool:
     path, _, name = test.partition("::")
-    return (ROOT / path).is_file() and name.startswith("test_") and name in tests_in(path)
+    return (ROOT / path).is_file() and name.startswith("test_") and name in defined_in(path)
 
 
 def test_every_rule_is_listed() -> None:
@@ -54,3 +54,35 @@ def test_every_advisory_of_the_catalogue_is_listed_once(conformance_data: Path) 
     in_catalogue = {found for line in rows for found in ID.findall(line.split("|")[1])}
     assert len(in_catalogue) > 80
     assert in_catalogue - set(listed) == set()
+
+
+PAGE = (ROOT / "docs/security.md").read_text()
+NAMES = re.compile(r"`(test_\w+)`")
+WITHOUT_A_TEST = ("Reporting a weakness",)
+OPEN = (
+    "the operator, the database, and root of a node",
+    "- There is no scan for viruses",
+    "- Connections of clients are not encrypted",
+)
+"""What is said to be not checked, or not promised."""
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    defined = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
+    there = {name for path in ROOT.glob("tests/**/test_*.py") for name in defined.findall(path.read_text())}
+    named = set(NAMES.findall(PAGE))
+    assert len(named) > 80
+    assert named - there == set()
+
+
+def test_every_claim_of_the_page_names_a_test() -> None:
+    """Each row of a table and each item of a list has one, and each section."""
+    for section in re.split(r"^##+ ", PAGE, flags=re.MULTILINE)[1:]:
+        title, _, text = section.partition("\n")
+        if title in WITHOUT_A_TEST:
+            continue
+        assert NAMES.search(text), title
+        rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+        items = re.findall(r"^- .*(?:\n  .*)*", text, re.MULTILINE)
+        for claim in [row for row in rows if not row.startswith("| ---")] + items:
+            assert NAMES.search(claim) or any(each in claim for each in OPEN), claim
