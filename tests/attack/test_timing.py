@@ -18,7 +18,8 @@ from tests.support.event_server import EventServer
 from tests.support.keys import Wanted, make_keys
 from tests.support.servers import Server
 
-SAMPLES = 20_000 if os.environ.get("TORTURE") == "1" else 400
+SAMPLES = pytest.mark.parametrize("samples", [400, pytest.param(10_000, marks=pytest.mark.torture)])
+"""Of each kind."""
 Z_MAX = 4.5
 """Beyond it the times of two kinds differ, with a chance of less than 1 in 100,000 to be wrong."""
 SEED = int(os.environ.get("TIMING_SEED", "0")) or secrets.randbelow(2**32)
@@ -62,9 +63,11 @@ def _is_whole(received: bytes) -> bool:
     return len(body) >= int(length.partition(b":")[2])
 
 
-def compare(server: Server, kinds: tuple[Callable[[], bytes], Callable[[], bytes]], status: bytes) -> float:
+def compare(
+    server: Server, kinds: tuple[Callable[[], bytes], Callable[[], bytes]], status: bytes, samples: int
+) -> float:
     """The z of the times of two kinds of requests, which all get a response of this status."""
-    order = [0, 1] * SAMPLES
+    order = [0, 1] * samples
     random.Random(SEED).shuffle(order)
     times: tuple[list[float], list[float]] = ([], [])
     connection = Connection(server)
@@ -103,6 +106,7 @@ def owner(server: Server, keys: dict[str, str]) -> Tenant:
     return Tenant(server.client).fill()
 
 
+@SAMPLES
 @pytest.mark.parametrize(
     ("method", "path", "kind"),
     [
@@ -115,7 +119,7 @@ def owner(server: Server, keys: dict[str, str]) -> Tenant:
     ],
 )
 def test_a_foreign_id_takes_as_long_as_an_unknown_one(
-    server: Server, keys: dict[str, str], owner: Tenant, method: str, path: str, kind: str
+    server: Server, keys: dict[str, str], owner: Tenant, method: str, path: str, kind: str, samples: int
 ) -> None:
     there = owner.ids[kind]
 
@@ -126,13 +130,14 @@ def test_a_foreign_id_takes_as_long_as_an_unknown_one(
         secrets.token_hex(4)  # as much work as for the other
         return request(method, path.format(there[:-8] + there[-8:]), keys["stranger"])
 
-    z = compare(server, (foreign, unknown), b"404")
-    assert abs(z) < Z_MAX, f"z = {z:.1f} of {SAMPLES} samples each, TIMING_SEED={SEED}"
+    z = compare(server, (foreign, unknown), b"404", samples)
+    assert abs(z) < Z_MAX, f"z = {z:.1f} of {samples} samples each, TIMING_SEED={SEED}"
 
 
+@SAMPLES
 @pytest.mark.parametrize("unknown_characters", [2, 20])
 def test_a_key_that_is_nearly_right_takes_as_long_as_any(
-    server: Server, keys: dict[str, str], unknown_characters: int
+    server: Server, keys: dict[str, str], unknown_characters: int, samples: int
 ) -> None:
     key = keys["owner"]
     known = key[:-unknown_characters]
@@ -144,8 +149,8 @@ def test_a_key_that_is_nearly_right_takes_as_long_as_any(
     def wrong() -> bytes:
         return request("GET", "/files", "sk-" + secrets.token_urlsafe(32))
 
-    z = compare(server, (nearly, wrong), b"401")
-    assert abs(z) < Z_MAX, f"z = {z:.1f} of {SAMPLES} samples each, TIMING_SEED={SEED}"
+    z = compare(server, (nearly, wrong), b"401", samples)
+    assert abs(z) < Z_MAX, f"z = {z:.1f} of {samples} samples each, TIMING_SEED={SEED}"
 
 
 def test_a_difference_of_a_few_microseconds_is_found() -> None:
