@@ -48,7 +48,12 @@ class Server:
         self._environment = environment
         code = f"from {module} import main; main()"
         self.process = self._start(arguments, code, environment)
-        self.base_url = self._wait_for_address() + "/v1"
+        try:
+            self.base_url = self._wait_for_address() + "/v1"
+        except RuntimeError:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGKILL)
+            raise
         self.client = httpx2.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
