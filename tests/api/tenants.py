@@ -21,7 +21,7 @@ PARAMETERS = {
     "/v1/uploads/": {"upload_id": "upload"},
     "/v1/vector_stores/": {"vector_store_id": "store", "file_id": "attached", "batch_id": "file_batch"},
     "/v1/batches/": {"batch_id": "batch"},
-    "/v1/organization/": {"project_id": "project", "key_id": "key"},
+    "/v1/organization/": {"project_id": "project", "key_id": "key", "service_account_id": "account"},
     "/v1/responses/": {"response_id": "response"},
     "/v1/models/": {"model": "model"},
     "/v1/audio/": {"rest": "rest"},
@@ -40,6 +40,7 @@ UNKNOWN = {
     "part": "part_" + "0" * 32,
     "project": "proj_" + "0" * 24,
     "key": "key_" + "0" * 24,
+    "account": "user-" + "0" * 24,
     "response": "resp_" + "0" * 32,
     "input": "file-" + "0" * 22,
     "image": "file-" + "0" * 22,
@@ -76,6 +77,8 @@ BODIES: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "createVectorStoreFileBatch": lambda ids: {"json": {"file_ids": [ids["input"]]}},
     "createProject": lambda _: {"json": {"name": str(uuid.uuid4())}},
     "createProjectApiKey": lambda _: {"json": {"name": "a"}},
+    "createProjectServiceAccount": lambda _: {"json": {"name": "a"}},
+    "createProjectServiceAccountApiKey": lambda _: {"json": {"name": "a"}},
     "createBatch": lambda ids: {
         "json": {"input_file_id": ids["lines"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     },
@@ -167,6 +170,8 @@ class Tenant:
         self.ids["project"] = self.client.get("/files").headers["openai-project"]
         made = send(f"/organization/projects/{self.ids['project']}/api_keys", json={"name": "spare"})
         self.ids["key"] = self._id(made)
+        accounts = f"/organization/projects/{self.ids['project']}/service_accounts"
+        self.ids["account"] = self._id(send(accounts, json={"name": "robot"}))
         self.ids |= {"model": "m", "rest": "speech"}
         return self
 

@@ -31,9 +31,9 @@ ONCE = {"completeUpload", "cancelUpload", "cancelVectorStoreFileBatch", "cancelB
 CONFLICTS = {"retryBatch": 409, "cancelBatch": 409}
 """What the state of a thing may refuse to a key that may do it."""
 STRANGERS = ("another project", "another organization")
-SHARED_IN_AN_ORGANIZATION = {"project", "key"}
+SHARED_IN_AN_ORGANIZATION = {"project", "key", "account"}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"}
-CURSORS = {"file", "store", "attached", "batch", "project", "key"}
+CURSORS = {"file", "store", "attached", "batch", "project", "key", "account"}
 """What lists have; each is tried as the cursor of each list."""
 NAMING = [operation for operation in GUARDED if set(kinds_of(operation)) & set(UNKNOWN)]
 """Operations that name something of a project, in the path or in the body."""
