@@ -78,7 +78,7 @@ BODIES: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "createProject": lambda _: {"json": {"name": str(uuid.uuid4())}},
     "createProjectApiKey": lambda _: {"json": {"name": "a"}},
     "createProjectServiceAccount": lambda _: {"json": {"name": "a"}},
-    "createProjectServiceAccountApiKey": lambda _: {"json": {"name": "a"}},
+    "createProjectServiceAccountApiKey": lambda _: {"json": {}},
     "createBatch": lambda ids: {
         "json": {"input_file_id": ids["lines"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     },
