@@ -171,7 +171,7 @@ class Tenant:
         made = send(f"/organization/projects/{self.ids['project']}/api_keys", json={"name": "spare"})
         self.ids["key"] = self._id(made)
         accounts = f"/organization/projects/{self.ids['project']}/service_accounts"
-        self.ids["account"] = self._id(send(accounts, json={"name": "robot"}))
+        self.ids["account"] = self._id(send(accounts, json={"name": str(uuid.uuid4())}))
         self.ids |= {"model": "m", "rest": "speech"}
         return self
 
