@@ -236,7 +236,7 @@ def box(document: Any, columns: int = 40, *, colours: bool = False) -> list[str]
 
 
 def width(line: str) -> int:
-    return boxes._display_width(line)
+    return boxes.display_width(line)
 
 
 @given(

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import httpx2
 
+from tests.support import canaries
 from tests.support.installations import Place, clean_environment, place_of
 
 KEY = "sk-test-bootstrap-0123456789"
@@ -44,11 +45,20 @@ class Server:
         environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()} | (env or {})
         if key is not None:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
+        self._environment = environment
         code = f"from {module} import main; main()"
         self.process = self._start(arguments, code, environment)
-        self.base_url = self._wait_for_address() + "/v1"
+        try:
+            self.base_url = self._wait_for_address() + "/v1"
+        except RuntimeError:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGKILL)
+            raise
         self.client = httpx2.Client(
-            base_url=self.base_url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=60
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=60,
+            event_hooks={"response": [canaries.check_error]},
         )
         self._wait_until_ready()
 
@@ -103,11 +113,14 @@ class Server:
         return response.json()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End the server and return its exit code."""
+        """End the server and return its exit code; fails if its log has a secret that it was given."""
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=60)
+        status = self.process.wait(timeout=60)
+        if Path(self._output.name).exists():
+            canaries.assert_absent(self.output, canaries.secrets_of(self._environment, self.data_dir))
+        return int(status)
 
     def kill(self) -> None:
         """kill -9."""
@@ -138,7 +151,7 @@ def run_command(
     environment = clean_environment() | (place or place_of(data_dir)).variables()
     environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
     environment["FILESTEAD_DATA_DIR"] = str(data_dir)
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "filestead.cli.main", *arguments],
         env=environment,
         capture_output=True,
@@ -146,3 +159,6 @@ def run_command(
         timeout=60,
         check=False,
     )
+    if arguments[:2] == ("keys", "create") and done.returncode == 0:
+        canaries.plant(data_dir, done.stdout.strip())
+    return done
