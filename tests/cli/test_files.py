@@ -304,7 +304,11 @@ def test_no_server(bare: CommandLine) -> None:
     ("status", "message"),
     [
         ("200 OK", "filestead: the response is JSON that is nested too deeply to be displayed\n"),
-        ("400 Bad Request", 'GET "{url}/files/file-1": 400 Bad Request\n'),
+        (
+            "400 Bad Request",
+            'GET "{url}/files/file-1": 400 Bad Request\n'
+            "filestead: the error object cannot be displayed: it is nested too deeply\n",
+        ),
     ],
 )
 def test_json_of_too_many_levels(cli: CommandLine, server: Server, status: str, message: str) -> None:

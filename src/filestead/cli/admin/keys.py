@@ -75,7 +75,7 @@ def create(
             return await installation.create_key(
                 backends.keys,
                 secret,
-                organization=organization or installation.DEFAULT_NAME,
+                organization=installation.DEFAULT_NAME if organization is None else organization,
                 project=project,
                 user=user,
                 scopes=frozenset(map(Scope, scope)),
