@@ -118,6 +118,7 @@ def test_a_pending_upload_goes_on_after_the_restoration_of_a_data_directory(plac
         assert server.client.get(f"/files/{made['file']['id']}/content").content == b"0123456789"
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize(
     ("parts", "inline_bytes"), [pytest.param(0, 0, id="one blob"), (0, 16_384), pytest.param(2, 0, id="parts")]
 )
@@ -147,6 +148,7 @@ def test_the_input_of_a_batch_is_in_the_backup_although_its_file_was_deleted(
         assert server.client.get(f"/batches/{batch['id']}").json() == batch
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
@@ -289,6 +291,7 @@ def test_a_killed_command_leaves_nothing_that_looks_complete(places: Places, tmp
         assert (refused.returncode, "holds blobs but the database" in refused.stderr) == (78, True), refused.stderr
 
 
+@pytest.mark.rotating(3)
 @pytest.mark.parametrize("content", [pytest.param(b"other bytes", id="changed"), pytest.param(None, id="lost")])
 @pytest.mark.parametrize("inline", [pytest.param(False, id="stored"), pytest.param(True, id="inline")])
 def test_a_damaged_file_does_not_prevent_a_backup_of_the_others(
