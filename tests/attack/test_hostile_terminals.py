@@ -56,7 +56,8 @@ def body(payload: str) -> list[bytes]:
 
 
 def listed(payload: str) -> list[bytes]:
-    item = f'{{"id": "{payload}", "filename": {json.dumps(payload)}}}'
+    """As raw characters, as far as strings of JSON hold them, and everything as escapes."""
+    item = f'{{"id": "{payload}", "filename": {json.dumps(" ".join(PAYLOADS.values()))}}}'
     text = f'{{"object": "list", "data": [{item}, {item}], "has_more": false}}'
     return [raw_response("200 OK", "Content-Type: application/json", body=text.encode())]
 
@@ -108,6 +109,8 @@ def named_content(payload: str) -> list[bytes]:
 
 
 RETRIEVE = ("files", "retrieve", "file-1")
+IN_STRINGS = tuple(name for name in PAYLOADS if min(PAYLOADS[name]) >= " ")
+"""A page of a list must be valid JSON, whose strings hold no C0 characters."""
 IN_TEXT = tuple(name for name in PAYLOADS if ord(max(PAYLOADS[name])) > 0x9F)
 WAYS = {
     **{
@@ -118,8 +121,8 @@ WAYS = {
     "transform escaped": Way((*RETRIEVE, "--transform", "escaped", "-r"), body),
     "transform raw": Way((*RETRIEVE, "--transform", "raw", "-r"), body),
     "transform to a string": Way((*RETRIEVE, "--transform", "escaped.@tostr.@fromstr", "-r"), body, same_bytes=False),
-    "list": Way(("files", "list"), listed),
-    "list raw": Way(("files", "list", "--format", "raw"), listed),
+    "list": Way(("files", "list"), listed, names=IN_STRINGS),
+    "list raw": Way(("files", "list", "--format", "raw"), listed, names=IN_STRINGS),
     "list yaml": Way(("files", "list", "--format", "yaml"), listed, same_bytes=False),
     **{
         f"error {layout}": Way((*RETRIEVE, "--format-error", layout), refused, same_bytes=layout not in {"yaml", "pretty"})
@@ -190,7 +193,7 @@ def test_bytes_that_are_no_utf8(cli: CommandLine, layout: str) -> None:
 
 @pytest.mark.parametrize("words", [("files", "list"), ("files", "list", "--format", "jsonl")])
 def test_no_way_through_a_pager(cli: CommandLine, words: tuple[str, ...]) -> None:
-    payload = " ".join(PAYLOADS.values())
+    payload = " ".join(PAYLOADS[name] for name in IN_STRINGS)
     with Proxy(0, [Fault(response=each) for each in listed(payload)]) as proxy:
         done = cli.on_terminal(*words, "--base-url", proxy.base_url, rows=4)
     text = OURS.sub("", done.out)
