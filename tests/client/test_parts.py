@@ -260,7 +260,7 @@ def test_the_first_error_ends_the_others(connect_with_faults: Any) -> None:
     with pytest.raises(APIStatusError, match="400"):
         client.create_file(os.urandom(40 * PART), "user_data")
     seen = routes(proxy)
-    assert (seen[0], seen[-1]) == (CREATE, CANCEL)
+    assert (seen[0], seen.count(CANCEL)) == (CREATE, 1)  # the head of a part may reach the proxy after it
     assert seen.count(SEND) < 20, "parts that had not begun are not sent"
     assert COMPLETE not in seen
 
@@ -273,7 +273,7 @@ def test_an_error_of_a_callback_is_raised(connect_with_faults: Any) -> None:
     client, proxy = connect_with_faults()
     with pytest.raises(ZeroDivisionError):
         client.create_file(CONTENT, "user_data", on_progress=fail)
-    assert routes(proxy)[-1] == CANCEL
+    assert routes(proxy).count(CANCEL) == 1
 
 
 def test_an_interrupt_is_raised_at_once(server: Server) -> None:
