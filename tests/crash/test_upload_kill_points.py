@@ -106,6 +106,7 @@ def pending_uploads(installation: Installation) -> set[str]:
     return {name for (name,) in sql(installation.data_dir, "SELECT filename FROM uploads WHERE status = 'pending'")}
 
 
+FIRST = b"unlike the part that follows: of equal parts it is not known which one is repeated"
 LARGE_STEPS = ("after write staging", "after rename staging", "before commit of uploads.accept_part")
 
 
@@ -117,8 +118,8 @@ LARGE_STEPS = ("after write staging", "after rename staging", "before commit of 
 )
 @pytest.mark.promise("R-01")
 def test_killed_while_a_part_is_stored(installation: Installation, step: str, content: bytes) -> None:
-    upload_id = create_upload(installation.victim.client, len(SMALL) + len(content), name=step)["id"]
-    first = add_part(installation.victim.client, upload_id, SMALL)
+    upload_id = create_upload(installation.victim.client, len(FIRST) + len(content), name=step)["id"]
+    first = add_part(installation.victim.client, upload_id, FIRST)
     response = installation.die_at(step, 1, lambda client: send_part(client, upload_id, content))
     stored = sql(installation.data_dir, "SELECT id FROM upload_parts WHERE upload_id = ?", upload_id)
     assert (first,) in stored, "parts survive a restart"
@@ -129,7 +130,7 @@ def test_killed_while_a_part_is_stored(installation: Installation, step: str, co
     if committed:
         assert (again.json()["id"],) in stored, "it is the same part"
     assert response is None or response.json() == again.json()
-    finish(installation, upload_id, [first, again.json()["id"]], SMALL + content)
+    finish(installation, upload_id, [first, again.json()["id"]], FIRST + content)
 
 
 @pytest.mark.rotating(3)
