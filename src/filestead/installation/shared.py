@@ -22,6 +22,7 @@ from filestead.domain.errors import CannotStart, DomainError
 from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.vector_stores.embeddings import LOCAL_DIMENSIONS, LOCAL_MODEL
 from filestead.installation.backends import Backends, build_backends, new_id
+from filestead.installation.child import in_a_child
 from filestead.installation.copy import copy
 from filestead.installation.embedded import EmbeddedInstallation
 from filestead.installation.keys import create_initial_key
@@ -70,6 +71,12 @@ class SharedInstallation:
                 self._prepare_vectors(connection)
         if installation is None:
             raise CannotStart("the database holds no installation yet: run `filestead migrate`")
+        if self._settings.workers > 1:
+            in_a_child(lambda: self._check_blobs(installation))
+        else:
+            self._check_blobs(installation)
+
+    def _check_blobs(self, installation: str) -> None:
         with contextlib.closing(self._blobs()) as blobs:
             blobs.open(installation, fresh=False)
 
