@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from filestead import __version__
@@ -21,23 +20,21 @@ from filestead.domain.blobs import BlobState, ContentOwner, StoredContent
 from filestead.domain.errors import CannotStart, DomainError, FileNotFound
 from filestead.installation.backends import Backends
 from filestead.installation.backup_format import (
-    DATABASE,
     Manifest,
     digest_of_file,
     read_manifest,
     require_empty,
     write_manifest,
 )
-from filestead.installation.contents import Transferred, transfer
-from filestead.installation.embedded import EmbeddedInstallation
+from filestead.installation.contents import Transferred, report_sum, transfer
+from filestead.installation.copy import Progress, total_bytes
+from filestead.installation.embedded import DATABASE, EmbeddedInstallation
 from filestead.installation.shared import SharedInstallation
 from filestead.settings import Settings
 
 ROUNDS = 3
 LEFT_OUT = ("lock", "ballast", "first-key")
 """Files that opening a data directory creates, and a backup does not need."""
-
-Progress = Callable[[int, int | None], None]
 
 
 class BackupFailed(DomainError):
@@ -60,9 +57,7 @@ async def back_up(
     require_empty(backup)
     if base is not None:
         read_manifest(base)
-    place = EmbeddedInstallation(
-        settings.model_copy(update={"data_dir": backup, "database_url": None, "blob_url": None})
-    )
+    place = EmbeddedInstallation.at(backup, settings)
     with contextlib.closing(source.open_for_command()) as live:
         _create(backup)
         for number in range(1, ROUNDS + 1):
@@ -99,12 +94,7 @@ async def back_up(
 async def _store_contents(
     live: Backends, copy: Backends, backup: Path, base: Path | None, progress: Progress, *, has_inline_rows: bool
 ) -> Transferred:
-    total, sent = await _total(copy), 0
-
-    def report(size: int) -> None:
-        nonlocal sent
-        sent += size
-        progress(sent, total)
+    report = report_sum(progress, await total_bytes(copy))
 
     def is_stored(content: StoredContent) -> bool:
         return _is_stored(content, backup, base)
@@ -121,11 +111,6 @@ def _create(backup: Path) -> None:
         sync_directory(backup.parent)
     except OSError as error:
         raise CannotStart(f"cannot write to {backup} ({error.strerror}): name another directory") from None
-
-
-async def _total(copy: Backends) -> int:
-    rows = await copy.tables.rows("projects", None, 1_000)
-    return sum(row["bytes_used"] for row in rows)
 
 
 def _is_stored(content: StoredContent, backup: Path, base: Path | None) -> bool:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from filestead.blobs.disk import sync_directory
 from filestead.domain.errors import CannotStart
+from filestead.installation.embedded import DATABASE
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MARKER = "COMPLETE"
-DATABASE = "filestead.db"
 BLOCK_BYTES = 1024 * 1024
 
 

@@ -7,12 +7,25 @@ from dataclasses import dataclass, field
 
 from filestead.domain.blobs import BlobStore, ContentRepository, StoredContent, is_inline
 from filestead.domain.errors import BlobNotFound, DomainError
+from filestead.installation.copy import Progress
 
 PAGE = 500
 PARALLEL = 8
 
 Report = Callable[[int], None]
 """Called with the number of bytes that were read since the last call."""
+
+
+def report_sum(progress: Progress, total: int) -> Report:
+    """A `Report` that adds up, for a callback that takes the bytes so far and their total."""
+    sent = 0
+
+    def report(size: int) -> None:
+        nonlocal sent
+        sent += size
+        progress(sent, total)
+
+    return report
 
 
 class _NotIntact(DomainError):

@@ -71,7 +71,7 @@ async def copy(
     for table in TABLES_BEFORE_FILES:
         await _copy_table(source, target, table)
     copied = Copied()
-    total = await _total(source)
+    total = await total_bytes(source)
     after: Row | None = None
     while page := await source.tables.files(after, PAGE):
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total), contents=contents)
@@ -202,7 +202,8 @@ async def _rows(source: Backends, table: str, after: Row | None) -> list[Row]:
     return await source.tables.rows(table, after, LARGE_ROWS if table == "batch_results" else ROWS)
 
 
-async def _total(source: Backends) -> int:
+async def total_bytes(source: Backends) -> int:
+    """What all projects use: the total of the progress of whoever goes through the contents."""
     total = 0
     async for page in _pages(source, "projects"):
         total += sum(row["bytes_used"] for row in page)

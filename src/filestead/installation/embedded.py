@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from filestead.blobs.disk import sync_directory
 from filestead.blobs.inspection import require_entry_types
@@ -40,6 +41,11 @@ class EmbeddedInstallation:
         self._settings = settings
         self._directory = settings.data_dir
         self._database = settings.data_dir / DATABASE
+
+    @classmethod
+    def at(cls, directory: Path, settings: Settings) -> Self:
+        """One in another data directory, whatever kind of installation the settings name."""
+        return cls(settings.model_copy(update={"data_dir": directory, "database_url": None, "blob_url": None}))
 
     @property
     def location(self) -> str:

@@ -7,7 +7,7 @@ filled like any other copy, see `copy.py`.
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,16 +19,14 @@ from filestead.database.repositories.installation import installation_id
 from filestead.domain.errors import CannotStart, DomainError
 from filestead.domain.files.sweep import Sweeper
 from filestead.installation.backends import Backends, build_backends
-from filestead.installation.backup_format import DATABASE, Manifest, copy_database, read_manifest, require_empty
-from filestead.installation.contents import Transferred, transfer
-from filestead.installation.copy import copy
-from filestead.installation.embedded import ALLOWED_BEFORE_CREATION, EmbeddedInstallation
+from filestead.installation.backup_format import Manifest, copy_database, read_manifest, require_empty
+from filestead.installation.contents import Transferred, report_sum, transfer
+from filestead.installation.copy import Progress, copy
+from filestead.installation.embedded import ALLOWED_BEFORE_CREATION, DATABASE, EmbeddedInstallation
 from filestead.installation.shared import COMMAND_TIMEOUT_SECONDS, SharedInstallation
 from filestead.settings import Settings
 
 RESTORING = "restoring.db"
-
-Progress = Callable[[int, int | None], None]
 
 
 class RestoreFailed(DomainError):
@@ -40,7 +38,9 @@ async def check(backup: Path, settings: Settings, *, progress: Progress = lambda
     manifest = await asyncio.to_thread(read_manifest, backup)
     with tempfile.TemporaryDirectory(prefix="filestead-") as scratch:
         async with _opened(backup, manifest, Path(scratch, DATABASE), settings) as (source, blobs):
-            done = await transfer(source.contents, blobs, None, rows=source.blobs, report=_reporter(manifest, progress))
+            done = await transfer(
+                source.contents, blobs, None, rows=source.blobs, report=report_sum(progress, manifest.bytes)
+            )
             _require_intact(backup, manifest, done)
     return manifest
 
@@ -74,7 +74,7 @@ async def _restore_embedded(
                 raise CannotStart(f"{backup} is damaged: its database holds no installation. Use another backup")
             with contextlib.closing(LocalBlobs(directory, reserve_bytes=int(settings.reserve_bytes))) as store:
                 store.open(installation, fresh=True)
-                report = _reporter(manifest, progress)
+                report = report_sum(progress, manifest.bytes)
                 done = await transfer(source.contents, blobs, store, rows=source.blobs, report=report)
                 _require_intact(backup, manifest, done)
             # No upload and no job can be under way, and what was being deleted has no content.
@@ -118,17 +118,6 @@ async def _opened(
         yield backends, blobs
     finally:
         backends.close()  # closes the blobs, too
-
-
-def _reporter(manifest: Manifest, progress: Progress) -> Callable[[int], None]:
-    sent = 0
-
-    def report(size: int) -> None:
-        nonlocal sent
-        sent += size
-        progress(sent, manifest.bytes)
-
-    return report
 
 
 def _require_intact(backup: Path, manifest: Manifest, done: Transferred) -> None:

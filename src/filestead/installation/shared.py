@@ -151,8 +151,7 @@ class SharedInstallation:
 
         Uploads in parts that are in progress are left out.
         """
-        local = {"data_dir": directory, "database_url": None, "blob_url": None}
-        place = EmbeddedInstallation(self._settings.model_copy(update=local))
+        place = EmbeddedInstallation.at(directory, self._settings)
         with (
             place.prepare(),
             _postgres_module("snapshot").open_snapshot(self._url) as database,

@@ -55,9 +55,8 @@ def backup(
 
     async def run() -> Manifest:
         with progress_bar("backup", enabled=not (no_progress or json)) as report:
-            return await back_up(
-                _installation(loaded), loaded, destination, base=base, **({"progress": report} if report else {})
-            )
+            progress = report or (lambda done, total: None)
+            return await back_up(_installation(loaded), loaded, destination, base=base, progress=progress)
 
     manifest = asyncio.run(run())
     _print(manifest, "in the backup", json=json)
@@ -93,10 +92,10 @@ def restore(
 
     async def run() -> Manifest:
         with progress_bar("checking" if check else "restoring", enabled=not (no_progress or json)) as report:
-            options = {"progress": report} if report else {}
+            progress = report or (lambda done, total: None)
             if check:
-                return await check_backup(source, loaded, **options)
-            return await run_restore(source, _installation(loaded), loaded, **options)
+                return await check_backup(source, loaded, progress=progress)
+            return await run_restore(source, _installation(loaded), loaded, progress=progress)
 
     manifest = asyncio.run(run())
     _print(manifest, "intact" if check else "restored", json=json)

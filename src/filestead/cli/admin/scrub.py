@@ -13,6 +13,7 @@ from filestead.cli.terminal.progress import ProgressCallback, progress_bar
 from filestead.domain.blobs import ContentOwner
 from filestead.domain.scrub import Damage, Pace, Scrub, ScrubPosition, ScrubReport
 from filestead.installation import Backends
+from filestead.installation.copy import total_bytes
 from filestead.installation.scrub_state import ScrubState, open_scrub_state
 
 MIB = 1024 * 1024
@@ -85,8 +86,7 @@ async def _run(
     bar: ProgressCallback | None,
 ) -> ScrubReport:
     """Change the position, and save it now and then and at the end."""
-    rows = await backends.tables.rows("projects", None, 1_000)
-    total, saved_at = sum(row["bytes_used"] for row in rows), monotonic()
+    total, saved_at = await total_bytes(backends), monotonic()
 
     def report(position: ScrubPosition) -> None:
         nonlocal saved_at
