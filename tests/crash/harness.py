@@ -18,6 +18,7 @@ from tests.support.installations import place_of
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
+ANSWER_PARTS = ("answer head", "answer body")
 
 
 class Victim(Server):
@@ -29,14 +30,20 @@ class Victim(Server):
         environment = victim_environment(data_dir)
         self._plan = Path(environment["VICTIM_PLAN"])
         self._trace = Path(environment["VICTIM_TRACE"])
-        before = len(self.trace())
+        self._start = len(self.trace())
         super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
         # The first sweep would otherwise get among the steps of what is tested.
-        wait_until(lambda: "after index.delete_detached|" in self.trace()[before:], "there was no first sweep")
+        wait_until(lambda: "after index.delete_detached|" in self.trace()[self._start :], "there was no first sweep")
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
-        """Put a plan into force."""
+        """Put a plan into force for requests from now on: those before have noted the end of their response."""
+        wait_until(self._has_noted_its_responses, "a response is still being sent")
         write_plan(self.data_dir, act, step, nth)
+
+    def _has_noted_its_responses(self) -> bool:
+        """A client has its response a little before the victim knows that it was sent."""
+        steps = self.trace()[self._start :]
+        return all(steps.count(f"before {part}|") == steps.count(f"after {part}|") for part in ANSWER_PARTS)
 
     def disarm(self) -> None:
         """Let everything work again."""
@@ -54,6 +61,7 @@ class Victim(Server):
     @contextlib.contextmanager
     def traced(self) -> Iterator[list[str]]:
         """The steps of what happens inside, in the list once it has ended."""
+        wait_until(self._has_noted_its_responses, "a response is still being sent")
         before = len(self.trace())
         steps: list[str] = []
         yield steps

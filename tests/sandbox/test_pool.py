@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import os
 import signal
 import tempfile
@@ -206,7 +207,7 @@ async def test_a_server_that_cannot_start_says_why(task: str, prepare: str | Non
     with pytest.raises(SandboxUnavailable, match=text):
         async with SandboxPool(1, LIMITS, task=task, prepare=prepare):
             pass
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_prepare_runs_once_and_before_the_tasks(pool: SandboxPool, document: BinaryIO) -> None:
@@ -247,7 +248,8 @@ async def work_500_times() -> None:
             assert sum(result == b"x" * 5000 for result in done) == 200
             assert sum(isinstance(result, TaskRejected) for result in done) == 100
             assert sum(isinstance(result, TaskFailed) for result in done) == 200
-            assert (open_descriptors(), server.num_fds()) == before
+            assert open_descriptors() <= before[0]
+            assert server.num_fds() == before[1]
             assert server.children() == []
 
 
@@ -259,8 +261,9 @@ async def nothing() -> None:
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_500_tasks_leave_no_descriptor_and_no_process(run: object) -> None:
     run(nothing())  # type: ignore[operator]
+    gc.collect()  # files that earlier tests left to the collector would be closed in between
     before = open_descriptors()
     children = psutil.Process().children()
     run(work_500_times())  # type: ignore[operator]
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     assert psutil.Process().children() == children
