@@ -30,10 +30,12 @@ class Victim(Server):
         environment = victim_environment(data_dir)
         self._plan = Path(environment["VICTIM_PLAN"])
         self._trace = Path(environment["VICTIM_TRACE"])
-        self._start = len(self.trace())
+        self._first_step = len(self.trace())
         super().__init__(data_dir, module="tests.crash.victim", env=environment, **settings)
         # The first sweep would otherwise get among the steps of what is tested.
-        wait_until(lambda: "after index.delete_detached|" in self.trace()[self._start :], "there was no first sweep")
+        wait_until(
+            lambda: "after index.delete_detached|" in self.trace()[self._first_step :], "there was no first sweep"
+        )
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
         """Put a plan into force for requests from now on: those before have noted the end of their response."""
@@ -42,7 +44,7 @@ class Victim(Server):
 
     def _has_noted_its_responses(self) -> bool:
         """A client has its response a little before the victim knows that it was sent."""
-        steps = self.trace()[self._start :]
+        steps = self.trace()[self._first_step :]
         return all(steps.count(f"before {part}|") == steps.count(f"after {part}|") for part in ANSWER_PARTS)
 
     def disarm(self) -> None:

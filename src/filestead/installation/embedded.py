@@ -31,7 +31,8 @@ LOCK = "lock"
 OWN_FILES = {LOCK, "ballast", SCRUB_STATE, *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))}
 """Files that a server opens or creates in the data directory, besides the blobs and the first key (always replaced)."""
 
-ALLOWED_BEFORE_CREATION = {LOCK, FIRST_KEY_FILE, "lost+found"}
+ALLOWED_BEFORE_CREATION = {LOCK, FIRST_KEY_FILE, DATABASE, f"{DATABASE}-journal", "lost+found"}
+"""What a first start leaves that was killed before it wrote the database, and what is no sign of other use."""
 
 
 class EmbeddedInstallation:
