@@ -26,11 +26,12 @@ from bench.nginx import Nginx, nginx
 from bench.nginx import version as nginx_version
 from bench.parts import measure_parts
 from bench.plan import FULL, FULL_PARTS, QUICK, Bench, CannotMeasure, Plan, WrongAnswer, find_program
+from bench.process import measure_process
 from bench.production_bytes import measure_large_uploads, measure_objects
 from bench.production_parts import measure_parts as measure_parts_in_objects
 from bench.production_rows import measure_most_rows, measure_requests, measure_rows
 from bench.report import Row
-from bench.requests import measure_get, measure_small_uploads
+from bench.requests import measure_get, measure_small_uploads, measure_workers
 from bench.scheduling import measure_scheduling
 from bench.search import measure_search
 from bench.signals import measure_signals
@@ -57,6 +58,8 @@ MEASURES = {
     "upload": Measure(measure_upload, ("curl",)),
     "download": Measure(measure_download, ("curl",)),
     "get": Measure(measure_get, ("wrk",)),
+    "workers": Measure(measure_workers, ("wrk",)),
+    "process": Measure(measure_process),
     "signals": Measure(measure_signals, ("wrk",)),
     "small-uploads": Measure(measure_small_uploads, ("wrk",)),
     "memory": Measure(measure_memory, ("curl",)),

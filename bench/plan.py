@@ -35,6 +35,8 @@ class Plan:
     load_seconds: int
     uploads: int
     upload_bytes: int
+    single_uploads: int
+    """Of 1 KB, one after the other."""
     large_uploads: int
     """Uploads of `file_bytes` at once."""
     few_files: int
@@ -72,6 +74,7 @@ FULL = Plan(
     load_seconds=5,
     uploads=32,
     upload_bytes=100 * MIB,
+    single_uploads=1_000,
     large_uploads=8,
     few_files=1_000,
     many_files=1_000_000,
@@ -101,6 +104,7 @@ QUICK = Plan(
     load_seconds=1,
     uploads=6,
     upload_bytes=8 * MIB,
+    single_uploads=100,
     large_uploads=3,
     few_files=1_000,
     many_files=20_000,
@@ -132,9 +136,12 @@ class Bench:
     progress: Callable[[str], None]
 
     @contextlib.contextmanager
-    def filestead(self) -> Iterator[Server]:
-        """A server of one process on a folder of its own."""
-        with self.folder("filestead") as folder, Server(folder, uploads_per_minute=0) as server:
+    def filestead(self, workers: int = 1) -> Iterator[Server]:
+        """A server on a folder of its own."""
+        with (
+            self.folder(f"filestead-{workers}") as folder,
+            Server(folder, uploads_per_minute=0, workers=workers) as server,
+        ):
             yield server
 
     @contextlib.contextmanager

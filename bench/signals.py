@@ -1,8 +1,6 @@
 """What metrics and the log of requests cost: the same requests to a server with them and to one without, in turns."""
 
-import psutil
-
-from bench.load import wrk
+from bench.load import processor_seconds, wrk
 from bench.nginx import Nginx
 from bench.plan import Bench
 from bench.report import Goal, Row
@@ -29,10 +27,12 @@ def measure_signals(bench: Bench, _: Nginx | None) -> list[Row]:
                 wrk(target, 1)
             for number in range(bench.plan.load_rounds * ROUNDS):
                 for module in MODULES if number % 2 else reversed(MODULES):
-                    before = processor_seconds(servers[module])
+                    before = processor_seconds(servers[module].process.pid)
                     load = wrk(targets[module], 1)
                     rates[module].append(load.rate)
-                    times[module].append((processor_seconds(servers[module]) - before) / load.requests * 1e6)
+                    times[module].append(
+                        (processor_seconds(servers[module].process.pid) - before) / load.requests * 1e6
+                    )
     ours, reference = MODULES
     return [
         Row(
@@ -52,9 +52,3 @@ def measure_signals(bench: Bench, _: Nginx | None) -> list[Row]:
             goal=Goal(1 / 0.95, of="ratio"),
         ),
     ]
-
-
-def processor_seconds(server: Server) -> float:
-    """What the server's process has used so far."""
-    used = psutil.Process(server.process.pid).cpu_times()
-    return float(used.user + used.system)

@@ -7,6 +7,7 @@ from typing import Any
 from filestead.api.http.requests import UnobservedRequests
 from filestead.cli.main import main as filestead
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES
+from filestead.domain.forwarding.observation import UNOBSERVED_FORWARDING
 from filestead.domain.observation import UNOBSERVED
 from filestead.server import run
 
@@ -16,6 +17,7 @@ class NoSignals:
 
     observer = UNOBSERVED
     batch_observer = UNOBSERVED_BATCHES
+    forwarding_observer = UNOBSERVED_FORWARDING
     requests = UnobservedRequests()
 
     def __init__(self, *_: Any, **__: Any) -> None:

@@ -115,6 +115,11 @@ class SeaweedServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def filer_port(self) -> int:
+        """Of the service that keeps the names, whose HTTP interface checks no key."""
+        return self._ports[6]
+
     def kill9(self) -> None:
         """End it without a word."""
         if self._process is not None:

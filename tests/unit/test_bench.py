@@ -9,6 +9,10 @@ from bench.plan import WrongAnswer
 from bench.production_rows import plan_row
 from bench.report import Goal, Row, as_json, table
 from bench.requests import require_all
+from bench.unobserved import NoSignals
+from filestead.app.signals import Signals
+from filestead.metrics.board import Board
+from filestead.settings import Settings
 
 RATIO = Goal(3.5, of="ratio")
 RATE = Goal(800, at_least=True)
@@ -118,3 +122,8 @@ def test_a_page_in_the_order_of_an_index_is_told_with_its_cost() -> None:
 )
 def test_a_page_that_grows_with_the_table_is_a_problem(nodes: tuple[dict[str, Any], ...]) -> None:
     assert plan_row("m", explained(*nodes)).verdict(judged=False) == "MISSED"
+
+
+def test_the_server_without_signals_has_all_that_the_other_parts_ask_of_them() -> None:
+    signals = Signals(Settings(), Board())
+    assert [name for name in dir(signals) if not name.startswith("_") and not hasattr(NoSignals(), name)] == []
