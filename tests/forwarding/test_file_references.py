@@ -97,9 +97,9 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("member", PLACES)
-def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: EventServer, member: str) -> None:
-    done = run_command(server.data_dir, "keys", "create", "--project", "other", place=server.place)
+def missing_files(server: Server, project: str) -> list[str]:
+    """IDs of a file of another project, of a deleted one, of an expired one, and of none."""
+    done = run_command(server.data_dir, "keys", "create", "--project", project, place=server.place)
     foreign = server.client.post(
         "/files",
         data={"purpose": "user_data"},
@@ -110,7 +110,12 @@ def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: Eve
     server.client.delete(f"/files/{deleted}")
     expired = server.upload(b"expired")["id"]
     expire(server.data_dir, expired)
-    for id_ in (foreign, deleted, expired, "file-unknown"):
+    return [foreign, deleted, expired, "file-unknown"]
+
+
+@pytest.mark.parametrize("member", PLACES)
+def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: EventServer, member: str) -> None:
+    for id_ in missing_files(server, "other"):
         answered = server.client.post("/chat/completions", json=PLACES[member](id_))
         error = answered.json()["error"]
         assert (answered.status_code, error["param"]) == (400, member)
@@ -175,36 +180,35 @@ def test_documents_as_data_or_not_at_all(tmp_path: Path, upstream: EventServer) 
             assert sent(server, upstream, "/responses", response(part)) == wanted
 
 
-def test_lines_of_batches(server: Server, upstream: EventServer) -> None:
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+def test_lines_of_batches(server: Server, upstream: EventServer, path: str) -> None:
+    places = [member for member in PLACES if member.startswith("messages") == (path == "chat/completions")]
+    missing = missing_files(server, f"lines-{path.partition('/')[0]}")
     image = server.upload(PNG, name="a.png")["id"]
-    done = run_command(server.data_dir, "keys", "create", "--project", "third", place=server.place)
-    headers = {"authorization": f"Bearer {done.stdout.strip()}"}
-    foreign = server.client.post(
-        "/files", data={"purpose": "vision"}, files={"file": ("a.png", PNG)}, headers=headers
-    ).json()["id"]
-    bodies = [chat({"type": "image_url", "image_url": {"url": id_}}) for id_ in (image, foreign, "file-unknown")]
+    named = [(places[0], image), *((member, id_) for member in places for id_ in missing)]
     lines = [
-        {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
-        for number, body in enumerate(bodies)
+        {"custom_id": str(number), "method": "POST", "url": f"/v1/{path}", "body": PLACES[member](id_)}
+        for number, (member, id_) in enumerate(named)
     ]
     content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     input_id = server.upload(content, purpose="batch", name="a.jsonl")["id"]
     made = server.client.post(
         "/batches",
-        json={"input_file_id": input_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+        json={"input_file_id": input_id, "endpoint": f"/v1/{path}", "completion_window": "24h"},
     ).json()
     deadline = time.monotonic() + 30
     while made["status"] != "completed":
         assert time.monotonic() < deadline, made
         time.sleep(0.1)
         made = server.client.get(f"/batches/{made['id']}").json()
-    assert made["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
-    [heard] = [request for request in upstream.requests if request.path == "/v1/chat/completions"]
-    assert heard.json["messages"][0]["content"][1]["image_url"]["url"] == URL
+    assert made["request_counts"] == {"total": len(named), "completed": 1, "failed": len(named) - 1}
+    [heard] = [request for request in upstream.requests if request.path == f"/v1/{path}"]
+    assert URL in json.dumps(heard.json)
     content = server.client.get(f"/files/{made['error_file_id']}/content").content
-    failed = {line["custom_id"]: line["response"] for line in map(json.loads, content.splitlines())}
-    assert failed.keys() == {"1", "2"}
-    for response in failed.values():
+    failed = {int(line["custom_id"]): line["response"] for line in map(json.loads, content.splitlines())}
+    assert sorted(failed) == list(range(1, len(named)))
+    for number, response in failed.items():
+        member, id_ = named[number]
         error = response["body"]["error"]
-        assert (response["status_code"], error["param"]) == (400, "messages[0].content[1].image_url.url")
-        assert error["message"].startswith("No such File object: file-")
+        assert (response["status_code"], error["param"]) == (400, member)
+        assert error["message"] == f"No such File object: {id_}"
