@@ -26,8 +26,8 @@ def settle(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def many(server: Server) -> list[str]:
-    """More files than a page has, of a purpose of their own."""
+def many(server: Server, named: dict[str, Any]) -> list[str]:
+    """More files than a page has, and newer than those with names: the list shows them first."""
     created = [f"report-{number:02}.txt" for number in range(60)]
     for number, name in enumerate(created):
         server.upload(b"x" * (number + 1), name=name, purpose="evals" if name.endswith("jsonl") else "user_data")
@@ -95,7 +95,8 @@ def test_a_column_sorts_the_page_and_says_so(opened: Open, many: list[str]) -> N
 def test_back_leads_to_the_same_page_of_the_list(opened: Open, many: list[str], named: dict[str, Any]) -> None:
     page = opened()
     page.click("button", "Next")
-    page.wait_for("a", "faulty.jsonl")
+    page.wait_for(".pager", "Page 2")
+    settle(page)
     page.click("a", "faulty.jsonl")
     page.wait_for("h1", "faulty.jsonl")
     page.run("history.back()")
