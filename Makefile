@@ -68,7 +68,7 @@ docs: install   ## write the generated documents, and the synchronous client
 bench: needs-bench install  ## measure against nginx, side by side
 	$(BIN)/python -m bench
 
-torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 120 minutes
+torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 150 minutes
 	$(BIN)/python -m tests.support.torture
 
 lock: install   ## renew requirements/*.txt from pyproject.toml

@@ -46,6 +46,7 @@ PARTS = (
     ),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
+    Part("soak", 20, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "900"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
     Part("planted", 15, (MODULE,)),
 )

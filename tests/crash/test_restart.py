@@ -1,0 +1,71 @@
+"""How soon a server is ready again that was killed with many files and many unfinished uploads."""
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from bench.listing import fill
+from filestead.installation import DATABASE
+from tests.crash.harness import sql, wait_until
+from tests.support.servers import Server
+
+READY_SECONDS = 5.0
+"""As in the catalogue, on a machine that does nothing else. Beside other tests a start alone takes a few seconds."""
+BESIDE_OTHERS_SECONDS = 15.0
+
+pytestmark = pytest.mark.embedded("the files are rows of SQLite")
+
+
+@pytest.mark.parametrize(
+    ("files", "pending", "ready_seconds", "quiet_seconds"),
+    [
+        (20_000, 2_000, BESIDE_OTHERS_SECONDS, 60),
+        pytest.param(100_000, 10_000, READY_SECONDS, 600, marks=pytest.mark.torture),
+    ],
+)
+@pytest.mark.promise("R-23")
+@pytest.mark.timeout(900)
+def test_a_restart_with_many_files(
+    tmp_path: Path, files: int, pending: int, ready_seconds: float, quiet_seconds: float
+) -> None:
+    server = Server(tmp_path / "data")
+    kept = server.upload(b"kept")["id"]
+    server.kill()
+    middle = fill(server.data_dir / DATABASE, files).middle
+    leave_pending_uploads(server.data_dir, pending)
+    began = time.monotonic()
+    with Server(server.data_dir) as restarted:
+        wait_until(lambda: is_ready(restarted), "the server is not ready", ready_seconds + 10)
+        seconds = time.monotonic() - began
+        print(f"ready {seconds:.2f} s after the start, with {files:,} files and {pending:,} unfinished uploads")
+        assert seconds <= ready_seconds
+        assert restarted.client.get(f"/files/{kept}/content").content == b"kept"
+        assert restarted.client.get(f"/files/{middle}").status_code == 200
+        assert restarted.upload(b"new")["bytes"] == 3
+        left = "SELECT count(*) FROM blobs WHERE state != 'live'"
+        wait_until(lambda: sql(server.data_dir, left) == [(0,)], "unfinished uploads are left", quiet_seconds)
+        print(f"quiet {time.monotonic() - began:.1f} s after the start")
+    assert sql(server.data_dir, "SELECT bytes_reserved FROM projects") == [(0,)]
+
+
+def is_ready(server: Server) -> bool:
+    return httpx2.get(server.origin + "/health/ready").status_code == 200
+
+
+def leave_pending_uploads(data_dir: Path, count: int) -> None:
+    """Rows and staged bytes of uploads that a killed server did not finish; their leases are from before the kill."""
+    with contextlib.closing(sqlite3.connect(data_dir / DATABASE)) as connection, connection:
+        (project,) = connection.execute("SELECT id FROM projects").fetchone()
+        keys = [f"{number:032x}" for number in range(count)]
+        lease = int(time.time() * 1e6) + 3_600_000_000
+        connection.executemany(
+            "INSERT INTO blobs (key, project_id, state, lease_until_us, bytes_reserved) VALUES (?, ?, 'pending', ?, 10)",
+            ((key, project, lease) for key in keys),
+        )
+        connection.execute("UPDATE projects SET bytes_reserved = bytes_reserved + ?", (10 * count,))
+    for key in keys:
+        (data_dir / "staging" / key).write_bytes(b"unfinished")

@@ -1,0 +1,198 @@
+"""A mixed load for a long time: afterwards nothing has been lost, and the process holds no more than at the beginning.
+
+Clients upload (whole and in parts), read, list and delete. Some give up in the middle of an upload or a download.
+`SOAK_SECONDS` is how long; `make torture` takes 15 minutes.
+"""
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import linear_regression, median
+
+import httpx2
+import psutil
+import pytest
+
+from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
+from tests.support.parts import upload_in_parts
+from tests.support.promises import Trials
+from tests.support.servers import KEY, Server
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+SEED = int(os.environ.get("SOAK_SEED", "0")) or random.SystemRandom().getrandbits(32)
+CLIENTS = 6
+LARGEST = 4 * 2**20
+KEPT = 20
+"""Files of each client; the oldest is deleted for a new one."""
+WARM_UP = 1 / 3
+"""Of the time: until then caches and pools of memory fill."""
+LONG_SECONDS = 600
+"""From then on the slope of the memory means something."""
+MIB = 2**20
+GROWTH_MIB = 16
+SLOPE_MIB = 1.0
+"""In ten minutes, as in the catalogue."""
+
+
+@dataclass
+class Soak:
+    """What the clients were told."""
+
+    server: Server
+    until: float
+    stored: dict[str, str] = field(default_factory=dict)
+    """Digest by id."""
+    deleted: set[str] = field(default_factory=set)
+    requests: int = 0
+    cut: int = 0
+    """Transfers that a client gave up."""
+
+    def work(self, dice: random.Random) -> None:
+        """One client."""
+        mine: list[str] = []
+        client = httpx2.Client(base_url=self.server.base_url, headers=self.server.client.headers, timeout=30)
+        acts: list[Callable[[], None]] = [
+            lambda: self._upload(client, dice, mine),
+            lambda: self._upload_in_parts(client, dice, mine),
+            lambda: self._read(client, dice, mine),
+            lambda: self._list(client),
+            lambda: self._give_up_an_upload(dice),
+            lambda: self._give_up_a_download(dice, mine),
+        ]
+        with client:
+            while time.monotonic() < self.until:
+                dice.choice(acts)()
+                self.requests += 1
+                if len(mine) > KEPT:
+                    file_id = mine.pop(0)
+                    self.deleted.add(file_id)
+                    assert client.delete(f"/files/{file_id}").status_code == 200
+
+    def _upload(self, client: httpx2.Client, dice: random.Random, mine: list[str]) -> None:
+        content = dice.randbytes(int(LARGEST ** dice.random()))
+        response = send_form(client, "whole", content, file_first=dice.random() < 0.5)
+        assert response.status_code == 200, response.text
+        self._keep(response.json()["id"], content, mine)
+
+    def _upload_in_parts(self, client: httpx2.Client, dice: random.Random, mine: list[str]) -> None:
+        parts = [dice.randbytes(1 + int(MIB * dice.random())) for _ in range(dice.randrange(1, 4))]
+        self._keep(upload_in_parts(client, *parts)["file"]["id"], b"".join(parts), mine)
+
+    def _keep(self, file_id: str, content: bytes, mine: list[str]) -> None:
+        self.stored[file_id] = sha256(content)
+        mine.append(file_id)
+
+    def _read(self, client: httpx2.Client, dice: random.Random, mine: list[str]) -> None:
+        if mine:
+            file_id = dice.choice(mine)
+            assert sha256(client.get(f"/files/{file_id}/content").content) == self.stored[file_id]
+
+    def _list(self, client: httpx2.Client) -> None:
+        assert client.get("/files", params={"limit": 50}).status_code == 200
+
+    def _give_up_an_upload(self, dice: random.Random) -> None:
+        head = "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000\r\n"
+        form = '--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+        form += '--b\r\nContent-Disposition: form-data; name="file"; filename="cut"\r\n\r\n'
+        self._send_and_go("POST /v1/files", head, form.encode() + dice.randbytes(dice.randrange(MIB)))
+
+    def _give_up_a_download(self, dice: random.Random, mine: list[str]) -> None:
+        if mine:
+            self._send_and_go(f"GET /v1/files/{dice.choice(mine)}/content", "", b"", read=dice.randrange(100_000))
+
+    def _send_and_go(self, request: str, headers: str, body: bytes, read: int = 0) -> None:
+        head = f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{headers}\r\n"
+        address = ("127.0.0.1", self.server.port)
+        with contextlib.suppress(ConnectionError), socket.create_connection(address, timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            if read:
+                connection.recv(read)
+        self.cut += 1
+
+
+@dataclass
+class Held:
+    """What the process holds, over time."""
+
+    seconds: list[float] = field(default_factory=list)
+    resident: list[float] = field(default_factory=list)
+    """In MiB."""
+    threads: list[int] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+
+    def look(self, process: psutil.Process) -> None:
+        self.seconds.append(time.monotonic())
+        self.resident.append(process.memory_info().rss / MIB)
+        self.threads.append(process.num_threads())
+        self.descriptors.append(process.num_fds())
+
+
+@pytest.mark.embedded("the process of a server is what is measured")
+@pytest.mark.promise("R-26")
+@pytest.mark.timeout(SECONDS + 300)
+def test_a_mixed_load_leaks_nothing(tmp_path: Path, trials: Trials) -> None:
+    print(f"SOAK_SEED={SEED} SOAK_SECONDS={SECONDS:g}")
+    dice = random.Random(SEED)
+    failures: list[threading.ExceptHookArgs] = []
+    threading.excepthook, before = failures.append, threading.excepthook
+    held = Held()
+    with Server(tmp_path / "data", uploads_per_minute=0, sweep_seconds=0.5) as server:
+        process = psutil.Process(server.process.pid)
+        try:
+            soak = Soak(server, time.monotonic() + SECONDS)
+            clients = [threading.Thread(target=soak.work, args=(random.Random(dice.random()),)) for _ in range(CLIENTS)]
+            for client in clients:
+                client.start()
+            warm_up_ends = time.monotonic() + SECONDS * WARM_UP
+            while any(client.is_alive() for client in clients):
+                if time.monotonic() > warm_up_ends:
+                    held.look(process)
+                time.sleep(0.5)
+        finally:
+            threading.excepthook = before
+        assert not failures, failures[0].exc_value
+        end_claims(server.data_dir)
+        wait_until_quiet(server.data_dir, 30)
+        kept = soak.stored.keys() - soak.deleted
+        assert set(listed(server)) == kept
+        for file_id in kept:
+            assert sha256(server.client.get(f"/files/{file_id}/content").content) == soak.stored[file_id]
+        assert process.num_fds() <= median(held.descriptors), "without work it holds no more than under load"
+        memory = growth(held)
+        trials(soak.requests)
+    assert findings(tmp_path / "data") == []
+    assert garbage(tmp_path / "data") == {}
+    assert sql(tmp_path / "data", "SELECT bytes_reserved FROM projects") == [(0,)]
+    print(f"{soak.requests} acts, {soak.cut} cut off, {len(soak.stored)} files stored; {memory}")
+    assert soak.requests > SECONDS
+    assert soak.cut
+
+
+def growth(held: Held) -> str:
+    """Memory and threads must not grow after the warm-up; returns the figures."""
+    third = max(1, len(held.resident) // 3)
+    first, last = median(held.resident[:third]), median(held.resident[-third:])
+    slope = linear_regression(held.seconds, held.resident).slope * LONG_SECONDS
+    figures = f"{first:.1f} MiB, then {last:.1f}; {slope:+.2f} MiB in ten minutes; at most {max(held.threads)} threads"
+    assert last - first <= GROWTH_MIB, figures
+    assert max(held.threads[-third:]) <= max(held.threads[:third]) + 2, figures
+    if held.seconds[-1] - held.seconds[0] >= LONG_SECONDS:
+        assert slope <= SLOPE_MIB, figures
+    return figures
+
+
+def listed(server: Server) -> list[str]:
+    found: list[str] = []
+    query: dict[str, str] = {"order": "asc"}
+    while True:
+        page = server.client.get("/files", params=query).raise_for_status().json()
+        found += [file["id"] for file in page["data"]]
+        if not page["has_more"]:
+            return found
+        query["after"] = page["last_id"]
