@@ -67,6 +67,7 @@ class Victim(Server):
         before = len(self.trace())
         steps: list[str] = []
         yield steps
+        wait_until(self._has_noted_its_responses, "a response is still being sent")
         steps += self.trace()[before:]
 
     def trace(self) -> list[str]:
