@@ -10,7 +10,6 @@ from statistics import median
 
 import httpx2
 
-from bench.memory import Peak, resident
 from bench.models import (
     create,
     finished,
@@ -25,6 +24,7 @@ from bench.models import (
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer
 from bench.report import Goal, Row
+from bench.usage import Peak, resident
 from tests.support.servers import Server
 
 LARGE_BYTES = 200 * MIB

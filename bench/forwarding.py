@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import wrk
-from bench.memory import Peak, resident
+from bench.models import model_server
 from bench.nginx import Nginx, proxy
-from bench.plan import Bench, CannotMeasure
+from bench.plan import Bench, CannotMeasure, helper
 from bench.report import Goal, Row
 from bench.requests import turns
+from bench.usage import Peak, resident
 from tests.support.servers import KEY, Server
 
 KIB_PER_MIB = 1024
@@ -30,11 +30,10 @@ START_SECONDS = 60.0
 
 def measure_forwarding(bench: Bench, reference: Nginx | None) -> list[Row]:
     """Filestead in front of a model server that does nothing but send."""
-    with _process("bench.model_source") as url:
+    with helper("bench.model_source") as source:
+        url = f"{source.origin}/v1"
         rows = [*_measure_latency(bench, url), *_measure_streams(bench, url)]
-    with _process(
-        "tests.support.model_server", "--port", "0", "--instant", "--no-records"
-    ) as url:  # it reads what it is sent
+    with model_server("--instant") as url:  # it reads what it is sent
         return [*rows, *_measure_short(bench, url, reference)]
 
 
@@ -119,21 +118,6 @@ def _measure_short(bench: Bench, url: str, reference: Nginx | None) -> list[Row]
 
 def _rate(base_url: str, seconds: int) -> float:
     return wrk(f"{base_url}/chat/completions", seconds, script=SCRIPT).rate
-
-
-@contextlib.contextmanager
-def _process(*arguments: str) -> Iterator[str]:
-    """A model server in a process of its own, whose first line ends with its port or its URL."""
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        found = re.search(r"([0-9]+)(?:/v1)?$", process.stdout.readline())
-        if found is None:
-            raise CannotMeasure(f"{arguments[0]} does not say where it listens")
-        yield f"http://127.0.0.1:{found[1]}/v1"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def _run(task: dict[str, Any]) -> Any:

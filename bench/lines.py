@@ -5,12 +5,11 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
-
 from bench.load import curl_together, upload
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench
 from bench.report import Goal, Row
+from bench.usage import processor_seconds
 from tests.support.servers import KEY, Server
 
 ITEM = b'{"item":{}}\n'
@@ -66,15 +65,10 @@ def _beside(server: Server, path: Path, purpose: str, count: int) -> tuple[float
             time.sleep(PAUSE_SECONDS)
 
     asking = threading.Thread(target=ask)
-    before = _cpu(server)
+    before = processor_seconds(server.process.pid)
     asking.start()
     curl_together([arguments] * count)
     over.set()
     asking.join()
     ordered = sorted(seconds)
-    return _cpu(server) - before, ordered[int(len(ordered) * 0.99)] * 1000
-
-
-def _cpu(server: Server) -> float:
-    times = psutil.Process(server.process.pid).cpu_times()
-    return float(times.user + times.system)
+    return processor_seconds(server.process.pid) - before, ordered[int(len(ordered) * 0.99)] * 1000

@@ -1,12 +1,11 @@
 """The clients: curl for whole files, wrk for many requests. Both are other processes, so that they share no thread."""
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from bench.plan import WrongAnswer, find_program
 from tests.support.servers import KEY, Server
@@ -82,13 +81,6 @@ def curl_together(requests: Sequence[Sequence[str]]) -> list[Transfer]:
             process.wait()
 
 
-def processor_seconds(pid: int) -> float:
-    """What a process and its children have used so far."""
-    process = psutil.Process(pid)
-    used = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return float(sum(times.user + times.system for times in used))
-
-
 def _outcome(process: "subprocess.Popen[bytes]") -> Transfer:
     body, said = process.communicate()
     *errors, last = said.decode().splitlines() or ["0 0 0"]
@@ -103,23 +95,24 @@ def wrk(
     seconds: int,
     *,
     connections: int = CONNECTIONS,
-    post: Path | None = None,
-    answers: Path | None = None,
     script: Path = SCRIPT,
     arguments: Sequence[Path] = (),
     authorization: str | None = AUTHORIZATION,
 ) -> Load:
     """Requests on some connections as fast as they are answered.
 
-    `post` holds a multipart body to send; the id in each answer with status 200 is written to `answers`, one a line.
-    Another `script` has its own `arguments`.
+    Each script says what it does with which `arguments`.
     """
-    script_arguments = [str(post), str(answers)] if post and answers else [str(path) for path in arguments]
     header = ["-H", authorization] if authorization else []
     shape = ["-t1", f"-c{connections}", f"-d{seconds}s"]
     command = [find_program("wrk"), *shape, *header, "-s", str(script)]
     ran = subprocess.run(
-        [*command, url, "--", *script_arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
+        [*command, url, "--", *arguments],
+        env=os.environ | {"LUA_PATH": str(SCRIPT.with_name("?.lua"))},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=False,
     )
     if ran.returncode:
         raise WrongAnswer(f"wrk ended with {ran.returncode}: {ran.stdout}{ran.stderr}")

@@ -1,52 +1,15 @@
 """The server's resident memory while large files pass through it: a stream must not grow with its length."""
 
 import json
-import threading
-from types import TracebackType
-from typing import Self
-
-import psutil
 
 from bench.load import curl, curl_together, download, upload
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench
 from bench.report import Goal, Row
+from bench.usage import Peak, resident
 from tests.support.servers import Server
 
-SAMPLE_SECONDS = 0.02
 GROWTH = Goal(64)
-
-
-def resident(pid: int) -> float:
-    """MiB of a process and everything below it."""
-    process = psutil.Process(pid)
-    return sum(member.memory_info().rss for member in [process, *process.children(recursive=True)]) / MIB
-
-
-class Peak:
-    """The highest value of `resident` within a `with`."""
-
-    def __init__(self, pid: int) -> None:
-        self.mib = 0.0
-        self._pid = pid
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def _watch(self) -> None:
-        while True:
-            self.mib = max(self.mib, resident(self._pid))
-            if self._over.wait(SAMPLE_SECONDS):
-                return
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 def measure_memory(bench: Bench, _: Nginx | None) -> list[Row]:

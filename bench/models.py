@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +9,9 @@ from typing import Any
 
 import httpx2
 
-from bench.plan import WrongAnswer
+from bench.plan import WrongAnswer, helper
 from tests.support.servers import Server, run_command
 
-ROOT = Path(__file__).parents[1]
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 PATIENCE_SECONDS = 600.0
@@ -29,14 +26,8 @@ Batch = dict[str, Any]
 @contextlib.contextmanager
 def model_server(*arguments: str) -> Iterator[str]:
     """A running server; yields its URL. The arguments are those of `tests.support.model_server`."""
-    command = [sys.executable, "-m", "tests.support.model_server", "--no-records", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait()
+    with helper("tests.support.model_server", "--no-records", *arguments) as running:
+        yield f"{running.origin}/v1"
 
 
 def input_file(path: Path, lines: int, line_bytes: int = 0, max_tokens: int = 16) -> Path:

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.load import AUTHORIZATION, curl
-from bench.memory import Peak, resident
 from bench.nginx import Nginx
 from bench.plan import FULL_PARTS, MIB, Bench, WrongAnswer, discard, find_program
 from bench.report import Goal, Row
+from bench.usage import Peak, resident
 from tests.support.parts import create_upload, send_complete
 from tests.support.servers import Server
 

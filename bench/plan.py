@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from tests.support.servers import Server
 MIB = 1024 * 1024
 INSTALL = "apt-get install nginx-light wrk curl; make install (PostgreSQL and SeaweedFS)"
 SETTLE_SECONDS = 30.0
+STOP_SECONDS = 10.0
+ROOT = Path(__file__).parents[1]
 
 
 class CannotMeasure(Exception):
@@ -161,6 +165,30 @@ class Bench:
                 for start in range(0, size, MIB):
                     file.write(os.urandom(min(MIB, size - start)))
         return path
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A server of the bench's own."""
+
+    origin: str
+    pid: int
+
+
+@contextlib.contextmanager
+def helper(module: str, *arguments: str) -> Iterator[Helper]:
+    """A running module that prints where it listens: a first line that ends with its port, or its URL."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"([0-9]+)(?:/v1)?$", process.stdout.readline())
+        if found is None:
+            raise CannotMeasure(f"{module} does not say where it listens")
+        yield Helper(f"http://127.0.0.1:{found[1]}", process.pid)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
 
 
 def find_program(name: str) -> str:

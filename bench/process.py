@@ -7,11 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from bench.nginx import Nginx
-from bench.plan import MIB, Bench, WrongAnswer
+from bench.plan import Bench, WrongAnswer
 from bench.report import Goal, Row
+from bench.usage import resident
 from tests.support.installations import clean_environment
 from tests.support.postgres import free_port
 from tests.support.servers import KEY
@@ -27,17 +26,17 @@ def measure_process(bench: Bench, _: Nginx | None) -> list[Row]:
     memory: list[float] = []
     with bench.folder("idle") as folder:
         for _round in range(bench.plan.rounds + 1):
-            took, resident = _start(folder)
+            took, held = _start(folder)
             seconds.append(took)
-            memory.append(resident / MIB)
+            memory.append(held)
     return [
         Row(measure="start to ready", unit="s", ours=seconds[1:], goal=Goal(0.6)),
         Row(measure="resident memory of an idle process", unit="MiB", ours=memory[1:], goal=Goal(60)),
     ]
 
 
-def _start(folder: Path) -> tuple[float, int]:
-    """The seconds until `/health/ready` is answered with 200, and the resident bytes a little later."""
+def _start(folder: Path) -> tuple[float, float]:
+    """The seconds until `/health/ready` is answered with 200, and the resident MiB a little later."""
     port = free_port()
     environment = clean_environment() | {"FILESTEAD_BOOTSTRAP_KEY": KEY}
     arguments = ["serve", "--port", str(port), "--data-dir", str(folder)]
@@ -55,8 +54,7 @@ def _start(folder: Path) -> tuple[float, int]:
             time.sleep(POLL_SECONDS)
         took = time.perf_counter() - began
         time.sleep(IDLE_SECONDS)
-        parent = psutil.Process(process.pid)
-        return took, sum(one.memory_info().rss for one in (parent, *parent.children(recursive=True)))
+        return took, resident(process.pid)
     finally:
         process.terminate()
         process.wait()

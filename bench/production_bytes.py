@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from bench.load import curl, curl_together, download, upload
-from bench.memory import Peak, growth, resident, uploads
+from bench.memory import growth, uploads
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer, discard
 from bench.production import Production, production
 from bench.report import Goal, Row
+from bench.usage import Peak, resident
 from tests.support.servers import Server
 
 NAME = "large"

@@ -1,22 +1,19 @@
 """Small requests: reading one file object, and durable uploads, none of which may be lost."""
 
-import contextlib
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import AUTHORIZATION, CONNECTIONS, processor_seconds, wrk
+from bench.load import AUTHORIZATION, CONNECTIONS, wrk
 from bench.nginx import Nginx
-from bench.plan import Bench, WrongAnswer
+from bench.plan import Bench, WrongAnswer, helper
 from bench.report import Goal, Row
 from bench.seaweedfs import synced_store
+from bench.usage import processor_seconds
 from tests.support.servers import Server
 
-ROOT = Path(__file__).parents[1]
 KIB = 1024
 WARM_UP_SECONDS = 1
 FORM = (
@@ -49,22 +46,11 @@ class Target:
             self.processor_seconds.append((processor_seconds(self.pid) - before) / found.requests * 1_000)
 
 
-@contextlib.contextmanager
-def bare_server() -> Iterator[Target]:
-    """A bare ASGI application on the server library of Filestead; see `bare_asgi.py`."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.bare_asgi"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield Target(f"http://127.0.0.1:{int(process.stdout.readline())}/", process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def measure_get(bench: Bench, reference: Nginx | None) -> list[Row]:
     """GET /v1/files/{id}; a bare ASGI response on the same library, and a static file of nginx, in turns."""
-    with bench.filestead() as server, bare_server() as bare:
+    with bench.filestead() as server, helper("bench.bare_asgi") as other:
         ours = Target(f"{server.base_url}/files/{server.upload(b'x' * KIB)['id']}", server.process.pid)
+        bare = Target(other.origin, other.pid)
         static = Target("", 0)
         if reference is not None:
             (reference.files / "1k.txt").write_bytes(b"x" * KIB)
@@ -201,7 +187,7 @@ def turns(bench: Bench) -> Iterator[int]:
 
 def upload_for(server: Server, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS) -> float:
     """Uploads a second; the id of each goes to `answers`."""
-    load = wrk(f"{server.base_url}/files", seconds, connections=connections, post=body, answers=answers)
+    load = wrk(f"{server.base_url}/files", seconds, connections=connections, arguments=(body, answers))
     written = len(answers.read_text().split())
     if written != load.requests:
         raise WrongAnswer(f"{load.requests} answers, but only {written} with status 200 and an id")

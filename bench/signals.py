@@ -1,9 +1,10 @@
 """What metrics and the log of requests cost: the same requests to a server with them and to one without, in turns."""
 
-from bench.load import processor_seconds, wrk
+from bench.load import wrk
 from bench.nginx import Nginx
 from bench.plan import Bench
 from bench.report import Goal, Row
+from bench.usage import processor_seconds
 from tests.support.servers import Server
 
 ROUNDS = 8

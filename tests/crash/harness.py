@@ -39,13 +39,17 @@ class Victim(Server):
 
     def arm(self, act: str, step: str, nth: int | str = 1) -> None:
         """Put a plan into force for requests from now on: those before have noted the end of their response."""
-        wait_until(self._has_noted_its_responses, "a response is still being sent")
+        self._wait_for_responses()
         write_plan(self.data_dir, act, step, nth)
 
-    def _has_noted_its_responses(self) -> bool:
+    def _wait_for_responses(self) -> None:
         """A client has its response a little before the victim knows that it was sent."""
-        steps = self.trace()[self._first_step :]
-        return all(steps.count(f"before {part}|") == steps.count(f"after {part}|") for part in ANSWER_PARTS)
+
+        def are_noted() -> bool:
+            steps = self.trace()[self._first_step :]
+            return all(steps.count(f"before {part}|") == steps.count(f"after {part}|") for part in ANSWER_PARTS)
+
+        wait_until(are_noted, "a response is still being sent")
 
     def disarm(self) -> None:
         """Let everything work again."""
@@ -63,11 +67,11 @@ class Victim(Server):
     @contextlib.contextmanager
     def traced(self) -> Iterator[list[str]]:
         """The steps of what happens inside, in the list once it has ended."""
-        wait_until(self._has_noted_its_responses, "a response is still being sent")
+        self._wait_for_responses()
         before = len(self.trace())
         steps: list[str] = []
         yield steps
-        wait_until(self._has_noted_its_responses, "a response is still being sent")
+        self._wait_for_responses()
         steps += self.trace()[before:]
 
     def trace(self) -> list[str]:

@@ -53,6 +53,7 @@ SWEEP: list[Step] = [
     durable("records.delete_blob_rows"),
     durable("index.delete_detached"),
 ]
+SWEEP_ENDS = "after index.delete_detached|"
 START: list[Step] = [
     *("mkdir data folder", "open lock", "ftruncate lock", "pwrite lock", "open filestead.db", "close filestead.db"),
     "CREATE TABLE alembic_version",
@@ -311,19 +312,27 @@ def test_killed_in_a_sweep(sweeping: Installation, step: str) -> None:
     end_claims(sweeping.data_dir)
 
 
-def swept(trace: list[str]) -> bool:
-    """Whether a sweep that deleted a blob has ended."""
+def deleting_sweep(trace: list[str]) -> list[str]:
+    """The steps of the first sweep in a trace that deleted a blob, from its beginning to its end; none if it goes on."""
     deleted = "after records.delete_blob_rows|"
-    return deleted in trace and "after index.delete_detached|" in trace[trace.index(deleted) :]
+    if deleted not in trace or SWEEP_ENDS not in trace[trace.index(deleted) :]:
+        return []
+    at = trace.index(deleted)
+    begin = at - trace[at::-1].index("before records.observe_clock|")
+    return trace[begin : trace.index(SWEEP_ENDS, at) + 1]
 
 
 def test_the_steps_of_a_sweep(sweeping: Installation) -> None:
     file_id = sweeping.upload("traced", SMALL)
-    before = len(sweeping.victim.trace())
+    with sweeping.victim.traced():  # the response to the upload has been noted; the next sweep begins after that
+        ended = sweeping.victim.trace().count(SWEEP_ENDS)
+        wait_until(lambda: sweeping.victim.trace().count(SWEEP_ENDS) > ended, "no sweep ends")
+    trace = sweeping.victim.trace()
+    before = len(trace) - trace[::-1].index(SWEEP_ENDS)
     expire(sweeping.data_dir, file_id)
     sweeping.gone.add(file_id)
-    wait_until(lambda: swept(sweeping.victim.trace()[before:]), "nothing was swept")
-    trace = sweeping.victim.trace()[before:]
+    wait_until(lambda: deleting_sweep(sweeping.victim.trace()[before:]), "nothing was swept")
+    trace = deleting_sweep(sweeping.victim.trace()[before:])
     assert set(passed(trace)) == set(points(SWEEP))
     blob = [line for line in trace if "records.claim_garbage" not in line]
     wanted = (

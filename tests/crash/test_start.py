@@ -77,6 +77,14 @@ def test_somebody_elses_directory(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"thesis.txt": b"years of work"}
 
 
+def test_what_a_first_start_leaves_that_was_killed_before_it_wrote_the_database(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("lock", "filestead.db", "filestead.db-journal"):
+        (tmp_path / "data" / name).touch()
+    with Server(tmp_path / "data") as server:
+        assert server.upload(b"a row")["bytes"] == 5
+
+
 def lose_database(data_dir: Path) -> None:
     for path in data_dir.glob("filestead.db*"):
         path.unlink()
