@@ -4,6 +4,7 @@ Any method may raise `BlobStoreUnavailable`, `StorageFull` or `StorageFailed`, i
 exceptions never escape.
 """
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -139,8 +140,26 @@ class DirectDownloads(Protocol):
         """
 
 
+class OpenFile:
+    """A descriptor that is closed by `close`, or with the last reference to it.
+
+    A task that is cancelled while a thread opens a file never receives the descriptor, and so cannot close it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def close(self) -> None:
+        """Close it; again does nothing."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close
+
+
 class LocalContent(Protocol):
     """An optional ability of a blob store: its blobs are files of this machine."""
 
-    def open_file(self, key: str) -> int:
-        """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""
+    def open_file(self, key: str) -> OpenFile:
+        """Open a blob for reading. Blocks; raises `BlobNotFound` or `StorageFailed`."""

@@ -21,6 +21,7 @@ from typing import Any
 from filestead.blobs.disk import sync_directory, translate_disk_errors
 from filestead.blobs.keys import KEY
 from filestead.blobs.local.volume import PROBE_PREFIX, LocalVolume, list_names
+from filestead.domain.blobs import OpenFile
 from filestead.domain.errors import BlobNotFound, StorageFailed
 from filestead.domain.integrity import Violation
 from filestead.domain.observation import UNOBSERVED, Observer
@@ -77,44 +78,44 @@ class LocalBlobs:
             raise
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
-        fd, size = await self._run(self._open_blob, key)
+        file, size = await self._run(self._open_blob, key)
         try:
             if end is not None and end > size:
                 raise BlobNotFound(key)
             left = (size if end is None else end) - start
             offset = start
             while left > 0:
-                block = await self._run(_read, fd, min(left, READ_BYTES), offset)
+                block = await self._run(_read, file, min(left, READ_BYTES), offset)
                 if not block:
                     return
                 offset += len(block)
                 left -= len(block)
                 yield block
         finally:
-            os.close(fd)
+            file.close()
 
     def require_free_space(self, size: int) -> None:
         """Raise `StorageFull` unless so many bytes fit on the disk beside the database's reserve."""
         self._volume.require_free_space(size)
 
-    def open_file(self, key: str) -> int:
-        """Open a blob for reading and return the descriptor. Blocks; raises `BlobNotFound` or `StorageFailed`."""
+    def open_file(self, key: str) -> OpenFile:
+        """Open a blob for reading. Blocks; raises `BlobNotFound` or `StorageFailed`."""
         return self._open_blob(key)[0]
 
-    def _open_blob(self, key: str) -> tuple[int, int]:
+    def _open_blob(self, key: str) -> tuple[OpenFile, int]:
         try:
             # Non-blocking, so that a FIFO is not waited for.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(self._volume.blob_path(key), flags)
+            file = OpenFile(os.open(self._volume.blob_path(key), flags))
         except FileNotFoundError:
             raise BlobNotFound(key) from None
         except OSError as error:
             raise StorageFailed(f"opening a blob: {error.strerror}") from error
-        status = os.fstat(fd)
+        status = os.fstat(file.descriptor)
         if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
+            file.close()
             raise BlobNotFound(key)
-        return fd, status.st_size
+        return file, status.st_size
 
     async def size(self, key: str) -> int | None:
         size: int | None = await self._run(self._size, key)
@@ -179,9 +180,9 @@ class LocalBlobs:
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
 
 
-def _read(fd: int, size: int, offset: int) -> bytes:
+def _read(file: OpenFile, size: int, offset: int) -> bytes:
     with translate_disk_errors("reading a blob"):
-        return os.pread(fd, size, offset)
+        return os.pread(file.descriptor, size, offset)
 
 
 class _Upload:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filestead.domain.batches.model import BatchTask
-from filestead.domain.blobs import BlobStore, LocalContent, is_inline
+from filestead.domain.blobs import BlobStore, LocalContent, OpenFile, is_inline
 from filestead.domain.errors import BlobNotFound, FileCorrupt, StorageFailed
 from filestead.domain.files.content import ContentReader
 from filestead.domain.files.digester import RunInThread
@@ -26,8 +26,9 @@ INLINE_BYTES = 256 * 1024
 class InputFile:
     """Lines of the input, by their offset. Whoever reads on a thread does it with `on_thread`."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self.descriptor = file.descriptor
         self._reads: set[asyncio.Future[Any]] = set()
 
     def read_now(self, offset: int, length: int) -> bytes:
@@ -57,7 +58,7 @@ class InputFile:
         """Close the file when no thread uses it: the number of its descriptor may then be that of another file."""
         reads = list(self._reads)
         await asyncio.gather(*reads, return_exceptions=True)
-        os.close(self.descriptor)
+        self._file.close()
 
 
 class Inputs:
@@ -91,7 +92,7 @@ class Inputs:
             file = InputFile(await self._run_in_thread(local.open_file, key))
         else:
             with tempfile.TemporaryFile(dir=self._folder) as unnamed:
-                file = InputFile(os.dup(unnamed.fileno()))
+                file = InputFile(OpenFile(os.dup(unnamed.fileno())))
         try:
             if local is None:
                 content = parts or [ContentPart(key, task.input_bytes, task.input_sha256)]

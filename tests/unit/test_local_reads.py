@@ -1,0 +1,56 @@
+"""Reads of blobs on a local disk that are given up."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from filestead.blobs.local.store import LocalBlobs
+
+KEY = "0" * 32
+
+pytestmark = pytest.mark.anyio
+
+
+async def content() -> AsyncIterator[bytes]:
+    yield b"content"
+
+
+async def test_a_read_that_is_cancelled_while_the_blob_is_opened_leaves_no_open_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = LocalBlobs(tmp_path, reserve_bytes=0)
+    blobs.open("inst-1", fresh=True)
+    await blobs.put(KEY, content())
+    opening, cancelled = threading.Event(), threading.Event()
+    open_blob = blobs._open_blob
+
+    def open_slowly(key: str) -> object:
+        opening.set()
+        assert cancelled.wait(10)
+        return open_blob(key)
+
+    monkeypatch.setattr(blobs, "_open_blob", open_slowly)
+    read = asyncio.ensure_future(anext(blobs.read(KEY)))
+    await asyncio.to_thread(opening.wait, 10)
+    read.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await read
+    monkeypatch.undo()
+    cancelled.set()
+    blobs.close()  # waits for the thread
+    await asyncio.sleep(0)  # the event loop drops the result that nobody waits for
+    assert [path for path in open_paths() if path.startswith(str(tmp_path))] == []
+
+
+def open_paths() -> list[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:  # of the listing itself
+            continue
+    return found
