@@ -39,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "rotating(shares): one share of the cases runs each day, all of them with TORTURE=1"
     )
+    config.addinivalue_line(
+        "markers", "timing: says how long something may take; run up to three times, as other work delays some runs"
+    )
     config.addinivalue_line("markers", "promise(id, ...): a trial of these promises of tests/support/promises.py")
     config.pluginmanager.register(PromiseCounter(), "promises")
     rotation.today()
@@ -52,7 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long tests unless they are asked for, and those of the data directory where there is none."""
+    """Repeat what says how long something may take, and leave out what this run does not ask for."""
+    for item in items:
+        if item.get_closest_marker("timing"):
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
     # Before pytest applies `-m`: `-m torture` also chooses the cases that are not in today's share.
     rotated = set(rotation.left_out(items, rotation.today()))
     for item in rotated:

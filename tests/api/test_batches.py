@@ -489,6 +489,7 @@ def test_results_of_a_batch_that_ended_without_any(api: Api, worker: BatchWorker
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */0")
 
 
+@pytest.mark.timing
 def test_results_are_waited_for(api: Api, worker: BatchWorker) -> None:
     made = api.create()
     path = f"/batches/{made['id']}/output"

@@ -102,6 +102,7 @@ def test_requests_after_the_last_one_do_not_reset_its_response(connect: Connect)
     ],
     ids=["silence", "trickle", "total", "bytes"],
 )
+@pytest.mark.timing
 def test_lingering_ends_at_each_limit(connect: Connect, limits: dict[str, Any], piece: bytes, pause: float) -> None:
     with lingering(**limits) as server:
         client = connect(server).send(RESPONDED_EARLY)
@@ -152,6 +153,7 @@ def test_throttled_connections_are_not_closed_by_the_read_timeout(connect: Conne
         assert not any(client.is_reset_within(0.01) for client in clients)
 
 
+@pytest.mark.timing
 def test_a_graceful_shutdown_does_not_wait_for_lingering_connections(connect: Connect) -> None:
     with lingering(read_timeout=60, rate_window=60) as server:
         client = connect(server).send(RESPONDED_EARLY)

@@ -279,6 +279,7 @@ def test_the_limit_on_the_number_of_headers_is_exact(
     ],
     ids=["headers", "target", "trailers"],
 )
+@pytest.mark.timing
 def test_an_excess_is_rejected_before_the_message_is_complete(
     small_limits: RawServer, connect: Connect, start: bytes, status: int
 ) -> None:
@@ -323,6 +324,7 @@ def test_ten_trailers_and_chunks_of_one_byte_are_accepted(small_limits: RawServe
 # --- deadlines ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 def test_a_connection_without_a_request_is_closed(short_head_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_head_timeout)
     assert client.responses() == []
@@ -334,6 +336,7 @@ def test_a_connection_without_a_request_is_closed(short_head_timeout: RawServer,
     [(b"GET / HTTP/1.1\r\nX: ", b"a"), (b"GET ", b" "), (b"", b"\r\n"), (b"GET /\r\n", b"A")],
     ids=["value", "blanks", "blank lines", "HTTP/0.9"],
 )
+@pytest.mark.timing
 def test_a_head_that_arrives_slowly_is_rejected_at_the_deadline(
     short_head_timeout: RawServer, connect: Connect, start: bytes, byte: bytes
 ) -> None:
@@ -353,6 +356,7 @@ def test_a_later_head_has_its_own_deadline_from_its_first_byte(short_head_timeou
     assert response.check(408)
 
 
+@pytest.mark.timing
 def test_the_head_timeout_does_not_run_while_a_response_is_owed(connect: Connect) -> None:
     with serve(ConnectionLimits(head_seconds=0.3)) as server:
         client = connect(server).send(request(line=b"GET /gate HTTP/1.1") + b"GET / HTTP/1.1\r\nHost: ")
@@ -372,6 +376,7 @@ def test_the_head_timeout_does_not_apply_to_a_body(short_head_timeout: RawServer
     assert client.send(request()).one_response().check(200)
 
 
+@pytest.mark.timing
 def test_an_idle_connection_is_closed_by_the_keep_alive_timeout(connect: Connect) -> None:
     with serve(ConnectionLimits(), keep_alive=1) as server:
         idle = connect(server).send(request())
@@ -460,6 +465,7 @@ def test_connections_above_the_limit_receive_503_with_retry_after(connect: Conne
         assert second.send(request()).one_response()
 
 
+@pytest.mark.timing
 def test_a_thousand_idle_connections_do_not_delay_requests_and_are_closed(connect: Connect) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
@@ -567,7 +573,7 @@ def test_a_closed_connection_is_freed_without_garbage_collection(connect: Connec
                 client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             assert server.has_no_connections_within(TIMEOUT)
-            until = time.monotonic() + 2
+            until = time.monotonic() + 20
             while left() is not None and time.monotonic() < until:
                 time.sleep(0.02)
             assert left() is None

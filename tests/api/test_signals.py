@@ -51,7 +51,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def requests_in(server: Server, *, wait_for: int = 0) -> list[dict[str, Any]]:
     """The lines of requests in the log."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while True:
         lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
         found = [line for line in lines if line["message"] == "request"]
@@ -100,7 +100,7 @@ def test_what_requests_leave_in_the_metrics(one: Server) -> None:
 
 
 def test_the_event_loop_is_measured(one: Server) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not value(read(one), "event_loop_lag_seconds_count"):
         assert time.monotonic() < until
 
@@ -109,10 +109,10 @@ def test_transfers_in_progress(one: Server) -> None:
     with socket.create_connection(("127.0.0.1", one.port), timeout=10) as connection:
         head = f"POST /v1/files HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1000\r\n"
         connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode())
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while value(read(one), "transfers_in_flight", direction="upload") != 1:
             assert time.monotonic() < until
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while value(found := read(one), "transfers_in_flight"):
         assert time.monotonic() < until
     assert value(found, "requests_total", route="/v1/files", status="499") == 1, "the client has gone"
@@ -123,7 +123,7 @@ def test_a_download_that_the_client_breaks_off_ends(one: Server) -> None:
     with one.client.stream("GET", f"/files/{file['id']}/content") as response:
         assert value(read(one), "transfers_in_flight", direction="download") == 1
         next(response.iter_bytes())
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while value(found := read(one), "transfers_in_flight"):
         assert time.monotonic() < until
     assert 0 < value(found, "sent_bytes_total", route="/v1/files/{file_id}/content") <= 30_000_000
@@ -269,7 +269,7 @@ def test_a_trace_is_continued(one: Server) -> None:
 def test_text_and_levels(tmp_path: Path) -> None:
     with Server(tmp_path / "text", log="text") as server:
         server.client.get("/files")
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not (
             found := re.search(r"^\S+Z INFO req_\w{32} GET /v1/files 200 .* key_\w+$", server.output, re.MULTILINE)
         ):

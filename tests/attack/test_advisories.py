@@ -202,6 +202,7 @@ def test_cve_2023_2253_no_limit_of_a_list_is_unbounded(server: Server, administr
             assert response.status_code == 400, number
 
 
+@pytest.mark.timing
 def test_cve_2025_62727_ten_thousand_ranges_cost_as_much_as_none() -> None:
     """Counted in time of the processor: no header of a request is longer than its head, which has 32 KiB."""
     file = File("file-x", "a", "user_data", 2**30, 0, None, "processed", None, "00" * 32, "k")

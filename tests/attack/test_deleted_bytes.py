@@ -28,7 +28,7 @@ def test_bytes_of_a_deleted_file_and_of_a_cancelled_upload_are_gone(server: Serv
     assert len(holds(server.data_dir, mark)) == 2
     assert server.client.delete(f"/files/{file_id}").status_code == 200
     assert server.client.post(f"/uploads/{upload_id}/cancel").status_code == 200
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while left := holds(server.data_dir, mark):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)

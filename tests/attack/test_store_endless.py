@@ -57,6 +57,7 @@ KINDS = ["same page, same token", "same page", "empty, same token", "empty", "al
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("call", [names, strays, inspect, delete], ids=by_name)
+@pytest.mark.timing
 async def test_a_list_that_does_not_end_is_given_up(
     blobs: S3Blobs, store: HostileStore, monkeypatch: pytest.MonkeyPatch, kind: str, call: Call
 ) -> None:
@@ -76,6 +77,7 @@ async def test_a_list_that_does_not_end_is_given_up(
     assert len(store.seen) == asked, "it goes on asking"
 
 
+@pytest.mark.timing
 async def test_a_list_of_beginnings_is_read_in_linear_time(blobs: S3Blobs, store: HostileStore) -> None:
     """What has 500,000 beginnings and no end, in a text of which 4 MiB are read."""
     for word in (b"<Upload>", b"<IsTruncated>", b"<Upload><Key>"):
@@ -124,6 +126,7 @@ def smaller_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     "start", [b"", b"HTTP/1.1 200 X\r\n", b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n"], ids=["line", "head", "body"]
 )  # fmt: skip
 @pytest.mark.parametrize("call", [head, delete, names, strays, put_small, claim], ids=by_name)
+@pytest.mark.timing
 async def test_a_store_that_drips_is_given_up(
     smaller_bounds: None, blobs: S3Blobs, store: HostileStore, call: Call, start: bytes
 ) -> None:
@@ -133,7 +136,7 @@ async def test_a_store_that_drips_is_given_up(
         with pytest.raises(DomainError):
             await call(blobs)
     assert time.monotonic() - started < 10
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while store.connections and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert not store.connections, "a connection is kept for nobody"
@@ -152,7 +155,7 @@ async def test_a_read_that_nobody_waits_for_ends(blobs: S3Blobs, store: HostileS
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while store.connections and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert not store.connections
@@ -169,6 +172,7 @@ async def test_a_read_that_nobody_waits_for_ends(blobs: S3Blobs, store: HostileS
     ids=range(10),
 )  # fmt: skip
 @pytest.mark.parametrize("call", [get, delete, names], ids=by_name)
+@pytest.mark.timing
 async def test_what_is_not_http_is_an_answer_that_failed(
     blobs: S3Blobs, store: HostileStore, answer: bytes, call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:

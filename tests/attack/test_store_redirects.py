@@ -25,6 +25,7 @@ STATUSES = (300, 301, 302, 303, 305, 307, 308)
 
 @pytest.mark.parametrize("call", CALLS, ids=by_name)
 @pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.timing
 async def test_no_redirect_is_followed(
     blobs: S3Blobs, store: HostileStore, trap: HostileStore, call: Call, status: int
 ) -> None:

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import (
     ENDED,
@@ -37,6 +39,7 @@ def test_case_22_cancelled_while_validating(server: Server) -> None:
     assert found["cancelled_at"] is not None
 
 
+@pytest.mark.timing
 def test_case_23_cancelled_after_four_of_eight(server: Server, models: ThreadedModels) -> None:
     models.server.script = lambda received: Fault.hang() if number_of(received) > 4 else None
     created = create(server, lines(8))
@@ -61,6 +64,7 @@ def test_case_23_cancelled_after_four_of_eight(server: Server, models: ThreadedM
     assert models.server.aborted >= aborted, "the connections were closed"
 
 
+@pytest.mark.timing
 def test_case_23_lines_in_flight_may_end(models: ThreadedModels, tmp_path: Path) -> None:
     models.server.script = lambda received: Fault.slow(3)
     with Server(tmp_path / "data", upstream_url=models.url, batch_cancel_seconds=10) as server:
@@ -100,6 +104,7 @@ def test_case_24_cancelled_twice_and_after_the_end(server: Server, models: Threa
     assert response.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.timing
 def test_case_25_the_window_ends(server: Server, models: ThreadedModels) -> None:
     models.server.script = lambda received: Fault.hang() if number_of(received) > 1 else None
     created = create(server, lines(10))

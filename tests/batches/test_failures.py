@@ -243,7 +243,7 @@ def test_the_parallelism_of_slow_lines_is_known_before_there_is_a_result(tmp_pat
         models.server.script = lambda received: Fault.slow(4)
         with Server(tmp_path / "data", upstream_url=models.url) as server:
             created = create(server, lines(3))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while not (said := parallelism_of(server, created)):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)

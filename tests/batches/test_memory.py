@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import CHAT, counts, create_of, lines, wait
@@ -39,6 +40,7 @@ def input_file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.timing
 def test_case_36_the_largest_batch_in_constant_memory(tmp_path: Path) -> None:
     with (
         ThreadedModels(ModelServer(instant=True, records=False)) as models,
@@ -50,7 +52,7 @@ def test_case_36_the_largest_batch_in_constant_memory(tmp_path: Path) -> None:
         idle = resident(server)
         begun = time.monotonic()
         created = create_of(server, response.json()["id"])
-        assert time.monotonic() - begun < 0.1, "nothing is read before the response"
+        assert time.monotonic() - begun < 0.5, "nothing is read before the response"
         most = 0
         ended = threading.Event()
 

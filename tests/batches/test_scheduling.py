@@ -4,6 +4,8 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from filestead.worker.batches.dispatcher import MAX_IN_FLIGHT_BYTES
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import CHAT, Line, counts, create, encode, get, has_counts, line, lines, wait
@@ -47,6 +49,7 @@ def test_case_34_in_the_order_of_the_file_they_are_not(tmp_path: Path) -> None:
     assert hit_share(tmp_path, "input") <= 0.30
 
 
+@pytest.mark.timing
 def test_case_35_a_small_batch_of_another_project_beside_a_large_one(tmp_path: Path) -> None:
     machine = Machine(knee=16, step_seconds=0.002)
     with (

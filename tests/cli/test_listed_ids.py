@@ -95,6 +95,7 @@ def test_a_server_that_has_none(stubbed: CommandLine, stub: Stub, response: tupl
     assert len(stub.requests) == 1, "no retries while a shell waits"
 
 
+@pytest.mark.timing
 def test_a_server_that_is_silent(bare: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = bare.with_env(OPENAI_BASE_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")

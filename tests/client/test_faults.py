@@ -87,6 +87,7 @@ def test_x_should_retry_overrides_the_status(connect_with_faults: Any) -> None:
 
 
 @pytest.mark.parametrize("header", ["Retry-After: 0.3", "Retry-After-Ms: 300"])
+@pytest.mark.timing
 def test_retry_after_is_honoured(connect_with_faults: Any, header: str) -> None:
     client, _ = connect_with_faults(Fault(response=raw_response("429 X", header)))
     began = time.monotonic()

@@ -276,6 +276,7 @@ def test_an_error_of_a_callback_is_raised(connect_with_faults: Any) -> None:
     assert routes(proxy).count(CANCEL) == 1
 
 
+@pytest.mark.timing
 def test_an_interrupt_is_raised_at_once(server: Server) -> None:
     never = threading.Event()
 

@@ -142,6 +142,7 @@ async def attach_many(rows: Rows, stores: str, files: str) -> None:
     )
 
 
+@pytest.mark.timing
 async def test_a_file_of_ten_thousand_stores_is_deleted_quickly(rows: Rows) -> None:
     who = await rows.principal()
     first, second = await add(rows, who), await add(rows, who, expires_after_seconds=10)
@@ -159,6 +160,7 @@ async def test_a_file_of_ten_thousand_stores_is_deleted_quickly(rows: Rows) -> N
     assert second.id != first.id
 
 
+@pytest.mark.timing
 async def test_a_store_of_ten_thousand_files_is_deleted_quickly(rows: Rows) -> None:
     who = await rows.principal()
     ids = await add_files(rows, who, MANY)

@@ -55,6 +55,7 @@ def expected(count: int, purpose: str | None, after: int | None, *, newest_first
 
 
 @pytest.mark.parametrize("count", [30_000, pytest.param(1_000_000, marks=pytest.mark.torture)])
+@pytest.mark.timing
 async def test_a_page_is_one_range_of_an_index(rows: Rows, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     project = await fill(rows, count)
     dialect = rows.database.dialect.name

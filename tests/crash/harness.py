@@ -95,7 +95,7 @@ def write_plan(data_dir: Path, act: str, step: str, nth: int | str) -> None:
     draft.rename(data_dir.with_name("plan"))
 
 
-def wait_until(condition: Callable[[], object], what: object, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], what: object, seconds: float = 30) -> None:
     """Look again and again, as nothing tells when another process is done."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -163,7 +163,7 @@ def garbage(data_dir: Path) -> dict[str, object]:
     return {name: what for name, what in found.items() if what}
 
 
-def wait_until_quiet(data_dir: Path, seconds: float = 10) -> None:
+def wait_until_quiet(data_dir: Path, seconds: float = 30) -> None:
     """Wait for background work to be done, and fail if it leaves anything."""
     wait_until(lambda: not garbage(data_dir), lambda: garbage(data_dir), seconds)
 

@@ -124,6 +124,7 @@ def test_uploads_leave_the_reserve(disk: Path) -> None:
 
 
 @pytest.mark.promise("R-09")
+@pytest.mark.timing
 def test_results_of_a_batch_leave_the_reserve(disk: Path) -> None:
     """They wait for room, and room can be made: files can be deleted, and batches cancelled."""
     large = b'{"text":"%b"}' % (b"x" * MIB)

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.embedded("the files are rows of SQLite")
 )
 @pytest.mark.promise("R-23")
 @pytest.mark.timeout(900)
+@pytest.mark.timing
 def test_a_restart_with_many_files(
     tmp_path: Path, files: int, pending: int, ready_seconds: float, quiet_seconds: float
 ) -> None:

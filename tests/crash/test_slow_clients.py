@@ -92,6 +92,7 @@ def is_stalled(answer: tuple[int, Any]) -> bool:
 
 
 @pytest.mark.parametrize("sent", [0, 1, 100_000])
+@pytest.mark.timing
 def test_a_client_that_falls_silent(server: Server, sent: int) -> None:
     upload = Upload(server, 200_000)
     upload.send(b"x" * sent)
@@ -110,6 +111,7 @@ def drip(upload: Upload, rate: int, seconds: float) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.timing
 def test_a_client_below_the_rate(server: Server) -> None:
     upload = Upload(server, MIB)
     dripping = threading.Thread(target=drip, args=(upload, RATE // 2, 8))
@@ -262,6 +264,7 @@ def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, MIB], ids=["small", "large"])
+@pytest.mark.timing
 def test_sigterm_does_not_wait_for_ever(tmp_path: Path, size: int) -> None:
     with Server(tmp_path / "data", shutdown_seconds=1) as server:
         upload = Upload(server, 2 * MIB)

@@ -392,6 +392,7 @@ def test_workers_end_with_a_killed_supervisor(pair: Server) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.timing
 def test_a_clean_end(tmp_path: Path, count: int, number: signal.Signals) -> None:
     server = Server(tmp_path / "data", workers=count)
     server.upload()

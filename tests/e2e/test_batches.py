@@ -120,6 +120,7 @@ def test_ours_with_the_raw_client(client: OpenAI, worker: BatchWorker) -> None:
     assert custom_ids(client.files.content(again.input_file_id).content) == ["b"]
 
 
+@pytest.mark.timing
 def test_creating_is_quick(client: OpenAI) -> None:
     create(client, "a")
     start = time.perf_counter()

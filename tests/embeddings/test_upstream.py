@@ -91,6 +91,7 @@ async def test_a_response_is_bounded(server: EmbeddingServer, monkeypatch: pytes
         await embedder(server).embed(["a"], patient=False)
 
 
+@pytest.mark.timing
 async def test_a_slow_server_does_not_hold_a_search(server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEARCH_SECONDS", 0.1)
     monkeypatch.setattr(server, "vector", lambda _: time.sleep(1) or [1.0])

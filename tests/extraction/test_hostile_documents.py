@@ -206,6 +206,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes | Iterator[bytes]], set[str]]] 
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.timing
 async def test_hostile_documents_end_with_their_outcome(pool: SandboxPool, name: str) -> None:
     filename, build, expected = HOSTILE[name]
     content = build()

@@ -222,11 +222,10 @@ def test_a_client_that_hardly_reads_stops_the_model_server_and_nobody_else(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(head(body=body))
-    deadline = time.monotonic() + 4
-    while time.monotonic() < deadline:
+    for _ in range(6):
         for connection in slow:
             assert connection.recv(1)
-        time.sleep(0.1)
+        time.sleep(1)
     in_between = written
     assert in_between / len(slow) < 16 * MIB  # what sockets on both sides hold
     assert process.memory_info().rss - before < 20 * MIB

@@ -110,14 +110,15 @@ def test_the_request_is_cancelled_when_the_client_goes(server: Server, upstream:
     connection.sendall(_head("POST /v1/chat/completions", f"Content-Length: {len(body)}") + body)
     if begins:
         assert connection.recv(100)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not (upstream.requests and upstream.requests[0].complete):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     connection.close()
-    assert upstream.requests[0].gone.wait(1)
+    assert upstream.requests[0].gone.wait(10)
 
 
+@pytest.mark.timing
 def test_a_stream_may_be_long_but_not_silent(server: Server, upstream: EventServer) -> None:
     async def long_then_silent(request: Heard, answer: Answer) -> None:
         await answer.begin_events()
@@ -135,7 +136,7 @@ def test_a_stream_may_be_long_but_not_silent(server: Server, upstream: EventServ
     ):
         parts += list(response.iter_raw())
     assert 4.5 < time.monotonic() - began < 7
-    assert upstream.requests[0].gone.wait(1)
+    assert upstream.requests[0].gone.wait(10)
 
 
 def test_errors_of_the_model_server_pass_as_they_are(server: Server, upstream: EventServer) -> None:
@@ -200,8 +201,8 @@ def test_an_upload_is_not_held_back_and_ends_with_its_client(server: Server, ups
         lines = ("Content-Length: 50000000", "Content-Type: multipart/form-data; boundary=b")
         head = _head("POST /v1/audio/transcriptions", *lines).replace(b"Content-Type: application/json\r\n", b"")
         connection.sendall(head + form)
-        assert seen.wait(2)
-    assert upstream.requests[0].gone.wait(2)
+        assert seen.wait(10)
+    assert upstream.requests[0].gone.wait(10)
 
 
 @pytest.mark.parametrize(

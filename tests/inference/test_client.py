@@ -293,7 +293,7 @@ async def test_the_time_for_a_response(raw: RawServer, connect: Callable[..., Cl
         raw.responses = [list(pieces)]
         with pytest.raises(EndpointTimeout, match=r"within 0\.1 seconds"):
             await get(client, 0.1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await raw.closed.wait()
 
 
@@ -342,7 +342,7 @@ async def test_a_cancelled_request_closes_its_connection(raw: RawServer, connect
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await raw.closed.wait()
 
 
@@ -351,7 +351,7 @@ async def test_closing_ends_idle_connections(raw: RawServer, connect: Callable[.
     client = connect()
     await get(client)
     await client.close()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await raw.closed.wait()
 
 

@@ -35,6 +35,7 @@ async def ask(client: Client, text: str = "x", *, system: str = "", seconds: flo
 
 
 @pytest.mark.parametrize(("requests", "seconds"), [(1, 0.2), (16, 0.2), (64, 0.8)])
+@pytest.mark.timing
 async def test_times_are_those_of_the_physics(requests: int, seconds: float) -> None:
     async with ModelServer(Machine(step_seconds=0.02, knee=16), speed=10) as server:
         client = client_of(server.url)

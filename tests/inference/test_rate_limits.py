@@ -230,6 +230,7 @@ def test_almost_no_refusals_in_virtual_time(kind: str, is_window: bool) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("paced", [True, False], ids=["with headers", "without"])
+@pytest.mark.timing
 async def test_lines_draw_almost_no_refusals(paced: bool) -> None:
     """The same limit with its headers and without them."""
     limit = RateLimit(Bucket(20, 0.25), says_when=paced)  # 80 a second

@@ -251,6 +251,7 @@ def test_vectors_are_copied(short_way: Way) -> None:
     assert target.run("verify").stdout.count("I-25") == 0
 
 
+@pytest.mark.timing
 def test_many_small_files_take_bounded_time(short_way: Way) -> None:
     source, target = short_way
     fill(source, [100] * 500)

@@ -59,6 +59,7 @@ def one(connection: Connection) -> object:
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
 @pytest.mark.promise("R-11")
+@pytest.mark.timing
 async def test_operations_survive_a_database_restart_under_load(own: PostgresServer, end: str) -> None:
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
@@ -108,6 +109,7 @@ async def test_a_dead_idle_connection_is_replaced_transparently(own: PostgresSer
 
 
 @pytest.mark.promise("R-11")
+@pytest.mark.timing
 async def test_operations_time_out_while_the_server_is_silent(own: PostgresServer) -> None:
     with closing(PostgresDatabase(own.url_of("rows"), connections=2)) as database:
         await asyncio.gather(*(database.read(one) for _ in range(10)))

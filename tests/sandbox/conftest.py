@@ -50,6 +50,6 @@ def open_descriptors() -> int:
 
 async def wait_until_gone(pid: int) -> None:
     """Of a process that is no child of this one."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while os.path.exists(f"/proc/{pid}"):
             await asyncio.sleep(0.01)

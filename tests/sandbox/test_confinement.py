@@ -200,7 +200,7 @@ asyncio.run(main())
 def wait_until_ended(pid: int) -> None:
     import time
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while os.path.exists(f"/proc/{pid}") and " Z " not in Path(f"/proc/{pid}/stat").read_text():
         assert time.monotonic() < deadline, pid
         time.sleep(0.02)

@@ -81,6 +81,7 @@ async def test_failures(
     assert await outcome(pool, document, "echo") == b"0123456789" * 1000
 
 
+@pytest.mark.timing
 async def test_a_task_that_hangs_and_one_that_computes_forever_end_within_their_time(document: BinaryIO) -> None:
     loop = asyncio.get_running_loop()
     async with pool_of(size=3) as pool:

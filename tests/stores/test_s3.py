@@ -81,6 +81,7 @@ async def test_blobs_without_a_marker_are_not_taken_over(place: Place, blobs: S3
         ("bucket", "http://127.0.0.1:9", "does not respond"),
     ],
 )
+@pytest.mark.timing
 def test_what_cannot_be_opened_says_so(place: Place, bucket: str, endpoint: str | None, words: str) -> None:
     blobs = open_blob_store(
         f"s3://{bucket}/files",

@@ -86,6 +86,7 @@ async def test_errors_of_one_request_in_ten_are_invisible_and_cheap(
 @BOTH
 @pytest.mark.parametrize("fault", SERVER_ERRORS)
 @pytest.mark.promise("R-12")
+@pytest.mark.timing
 async def test_a_store_that_only_fails_is_unavailable_soon(
     blobs: S3Blobs, place: Place, fault: Fault, size: int
 ) -> None:
@@ -116,6 +117,7 @@ async def test_a_full_store_is_full(blobs: S3Blobs, place: Place) -> None:
 
 @BOTH
 @pytest.mark.promise("R-12")
+@pytest.mark.timing
 async def test_an_unreachable_store_is_unavailable_soon_and_then_at_once(place: Place, size: int) -> None:
     blobs = place.store(endpoint="http://127.0.0.1:9")
     for _ in range(2):
@@ -131,6 +133,7 @@ async def test_an_unreachable_store_is_unavailable_soon_and_then_at_once(place: 
 
 
 @pytest.mark.promise("R-12")
+@pytest.mark.timing
 async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blobs, place: Place) -> None:
     place.proxy.plan = always(Fault(503))
     for _ in range(3):
@@ -148,6 +151,7 @@ async def test_a_recovered_store_is_used_again_within_five_seconds(blobs: S3Blob
 
 @BOTH
 @pytest.mark.promise("R-12")
+@pytest.mark.timing
 async def test_a_store_that_hangs_is_given_up(place: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shortened: the driver has 13 seconds for a part of 8 MiB, and 5 for a small object.
     monkeypatch.setattr(bucket, "WRITE_SECONDS", 3)
@@ -246,6 +250,7 @@ READ_FAULTS = {
 
 @pytest.mark.parametrize("name", READ_FAULTS)
 @pytest.mark.promise("R-04")
+@pytest.mark.timing
 async def test_a_broken_read_never_ends_cleanly(
     blobs: S3Blobs, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +345,7 @@ async def test_a_wrong_clock_is_named(blobs: S3Blobs, place: Place, caplog: pyte
 
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.promise("R-17")
+@pytest.mark.timing
 async def test_a_client_that_goes_leaves_no_part(blobs: S3Blobs, place: Place, alone: bool) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -384,6 +390,7 @@ async def test_many_large_uploads_at_once(blobs: S3Blobs) -> None:
 
 
 @pytest.mark.promise("R-12")
+@pytest.mark.timing
 async def test_a_store_killed_in_the_middle_of_an_upload() -> None:
     server = SeaweedServer()
     try:

@@ -95,11 +95,13 @@ class PromiseCounter:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        item.user_properties += [("promise", name) for name in _promises_of(item)]
+        item.user_properties[:] = [("promise", name) for name in _promises_of(item)]  # again, if the test is run again
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not report.skipped:
             self._called.add(report.nodeid)
+        if report.outcome == "rerun":
+            self._called.discard(report.nodeid)
         if report.when != "setup" and report.failed:
             self._failed.add(report.nodeid)
         if report.when == "teardown" and report.nodeid in self._called:

@@ -138,7 +138,7 @@ class Server:
 
 def wait_for_uploads(server: Server, count: int) -> None:
     """Wait until the server has begun so many uploads: a request on the way does not occupy a slot yet."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while server.place.sql("SELECT count(*) FROM blobs WHERE state = 'pending'")[0][0] < count:
         assert time.monotonic() < deadline, "the uploads have not begun"
         time.sleep(0.02)

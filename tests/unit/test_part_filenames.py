@@ -145,7 +145,8 @@ def test_the_type_of_a_file_is_a_label(type_: bytes) -> None:
         ("%" * 4000, "%é" * 2000),
     ],
 )
+@pytest.mark.timing
 def test_no_name_takes_long(plain: str, name: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     decode_part_filename(plain, extended(name))
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

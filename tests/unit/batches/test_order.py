@@ -143,8 +143,9 @@ def test_an_order_of_no_lines_is_empty() -> None:
     assert len(order_lines(LineIndex(), CHAT)) == 0
 
 
+@pytest.mark.timing
 def test_50_000_lines_are_ordered_at_once() -> None:
     index = index_of(chat(f"{n % 100}" * 200, f"{n}" * 100) for n in range(50_000))
-    start = time.perf_counter()
+    start = time.process_time()
     order_lines(index, CHAT)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

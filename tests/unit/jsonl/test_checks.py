@@ -323,6 +323,7 @@ def test_without_contents_nothing_is_decoded() -> None:
     ],
     ids=["object by byte", "prose by byte", "newlines by byte", "long object", "newlines", "blanks", "noise", "faults"],
 )
+@pytest.mark.timing
 def test_hostile_input_takes_linear_time(data: bytes, size: int) -> None:
     started = time.thread_time()
     checked(blocks_of(data, [size]))

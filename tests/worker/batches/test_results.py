@@ -107,6 +107,7 @@ async def test_results_are_stored_in_groups_with_counts_and_usage(rows: Rows) ->
     assert await stored(rows, job) == list(range(1, 1_001))
 
 
+@pytest.mark.timing
 async def test_a_result_is_stored_soon_and_large_groups_at_once(rows: Rows) -> None:
     who = await rows.principal()
     _, job = await begin(rows, who, 1_000)
