@@ -1,6 +1,6 @@
 """Other people's packages at one address: each uploads a file and asks a model about it, with base URL and key alone.
 
-They are installed from their registries, so this runs in `make torture` alone; see `test_client_programs.py`.
+They are installed from their registries, each in some seconds; LiteLLM takes minutes, so it runs in `make torture` alone.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from tests.e2e.test_client_programs import DRIVE_SECONDS, INSTALL_SECONDS, Clien
 from tests.support.event_server import EventServer
 from tests.support.servers import Server
 
-pytestmark = [pytest.mark.torture, pytest.mark.embedded("one kind of installation is enough for foreign clients")]
+pytestmark = pytest.mark.embedded("one kind of installation is enough for foreign clients")
 
 DRIVERS = Path(__file__).parent / "model_programs"
 FACT = "A quokka is a marsupial."
@@ -26,6 +26,8 @@ MODEL_PROGRAMS = {
     "openai-agents": ClientProgram("openai_agents.py", ("openai-agents==0.24.0",)),
     "LiteLLM": ClientProgram("litellm_completion.py", ("litellm==1.110.2",)),
 }
+LONG = ("LiteLLM",)
+"""Those that take longer than a minute to install."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,9 @@ def server(upstream: EventServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.timeout(INSTALL_SECONDS + DRIVE_SECONDS + 120)
-@pytest.mark.parametrize("name", MODEL_PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.torture) if name in LONG else name for name in MODEL_PROGRAMS]
+)
 def test_model_program(server: Server, upstream: EventServer, tmp_path: Path, name: str) -> None:
     program = MODEL_PROGRAMS[name]
     source = tmp_path / "facts.txt"

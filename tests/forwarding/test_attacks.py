@@ -1,6 +1,7 @@
 """Hostile clients and hostile model servers."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -252,6 +253,42 @@ def test_a_model_server_that_answers_before_it_has_the_upload(server: Server, up
             lines.encode() + b"--b\r\nContent-Disposition: form-data; name=file\r\n\r\n" + b"x" * 100_000
         )
         assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_an_upload_of_unknown_length_is_bounded(server: Server, upstream: EventServer) -> None:
+    """The model server does not see the end of it."""
+    received = 0
+    ended = threading.Event()
+
+    async def count(request: Heard, answer: Answer) -> None:
+        nonlocal received
+        try:
+            while chunk := await answer.reader.read(MIB):
+                received += len(chunk)
+                request.complete |= chunk.endswith(b"0\r\n\r\n")
+        finally:
+            ended.set()
+        raise ConnectionResetError
+
+    count.before_body = True  # type: ignore[attr-defined]
+    upstream.behave = count
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        lines = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        lines += f"Authorization: Bearer {KEY}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+        first = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        connection.sendall(lines.encode() + b"%x\r\n%b\r\n" % (len(first), first))
+        piece = b"%x\r\n%b\r\n" % (MIB, bytes(MIB))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(513):
+                connection.sendall(piece)
+        answered = connection.recv(65536)
+    assert answered.startswith(b"HTTP/1.1 413"), answered
+    assert b"536870912" in answered
+    assert ended.wait(30)
+    assert 500 * MIB < received < 514 * MIB
+    assert not upstream.requests[-1].complete
+    upstream.behave = None
+    assert server.client.post("/chat/completions", json=CHAT).status_code == 200
 
 
 def test_an_upload_whose_client_stops_is_given_up(tmp_path: Path, upstream: EventServer) -> None:

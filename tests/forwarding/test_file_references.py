@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def chat(*parts: Any) -> dict[str, Any]:
 
 def response(*parts: Any) -> dict[str, Any]:
     return {"model": "m", "input": [{"role": "user", "content": [{"type": "input_text", "text": "?"}, *parts]}]}
+
+
+def output_of_function(part: Any) -> dict[str, Any]:
+    return {"model": "m", "input": [{"type": "function_call_output", "call_id": "c", "output": [part]}]}
 
 
 def sent(server: Server, upstream: EventServer, path: str, body: Any) -> Any:
@@ -83,18 +88,21 @@ def test_a_body_that_names_no_file_is_not_touched(server: Server, upstream: Even
     assert upstream.requests[-1].body == body
 
 
-PLACES = {
-    "messages[0].content[1].file.file_id": lambda id_: chat({"type": "file", "file": {"file_id": id_}}),
-    "messages[0].content[1].image_url.url": lambda id_: chat({"type": "image_url", "image_url": {"url": id_}}),
-    "messages[0].content[1].image_url.file_id": lambda id_: chat({"type": "image_url", "image_url": {"file_id": id_}}),
-    "messages[0].content[1].image_url": lambda id_: chat({"type": "image_url", "image_url": id_}),
-    "input[0].content[1].file_id": lambda id_: response({"type": "input_file", "file_id": id_}),
-    "input[0].content[1].image_url": lambda id_: response({"type": "input_image", "image_url": id_}),
-    "input[0].output[0].file_id": lambda id_: {
-        "model": "m",
-        "input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_file", "file_id": id_}]}],
-    },
-}
+PLACES = [
+    ("messages[0].content[1].file.file_id", lambda id_: chat({"type": "file", "file": {"file_id": id_}})),
+    ("messages[0].content[1].image_url.url", lambda id_: chat({"type": "image_url", "image_url": {"url": id_}})),
+    (
+        "messages[0].content[1].image_url.file_id",
+        lambda id_: chat({"type": "image_url", "image_url": {"file_id": id_}}),
+    ),
+    ("messages[0].content[1].image_url", lambda id_: chat({"type": "image_url", "image_url": id_})),
+    ("input[0].content[1].file_id", lambda id_: response({"type": "input_file", "file_id": id_})),
+    ("input[0].content[1].file_id", lambda id_: response({"type": "input_image", "file_id": id_})),
+    ("input[0].content[1].image_url", lambda id_: response({"type": "input_image", "image_url": id_})),
+    ("input[0].output[0].file_id", lambda id_: output_of_function({"type": "input_file", "file_id": id_})),
+    ("input[0].output[0].file_id", lambda id_: output_of_function({"type": "input_image", "file_id": id_})),
+]
+"""Each member that may name a file, with a body that does."""
 
 
 def missing_files(server: Server, project: str) -> list[str]:
@@ -113,14 +121,33 @@ def missing_files(server: Server, project: str) -> list[str]:
     return [foreign, deleted, expired, "file-unknown"]
 
 
-@pytest.mark.parametrize("member", PLACES)
-def test_foreign_expired_and_unknown_ids_are_alike(server: Server, upstream: EventServer, member: str) -> None:
+def paths_of(member: str) -> list[str]:
+    """Of the requests whose body has this member."""
+    if member.startswith("messages"):
+        return ["/chat/completions"]
+    return ["/responses", "/responses/compact", "/responses/input_tokens"]
+
+
+@pytest.mark.parametrize(("member", "body"), PLACES)
+def test_foreign_expired_and_unknown_ids_are_alike(
+    server: Server, upstream: EventServer, member: str, body: Callable[[str], Any]
+) -> None:
     for id_ in missing_files(server, "other"):
-        answered = server.client.post("/chat/completions", json=PLACES[member](id_))
-        error = answered.json()["error"]
-        assert (answered.status_code, error["param"]) == (400, member)
-        assert error["message"] == f"No such File object: {id_}"
+        for path in paths_of(member):
+            answered = server.client.post(path, json=body(id_))
+            error = answered.json()["error"]
+            assert (answered.status_code, error["param"]) == (400, member)
+            assert error["message"] == f"No such File object: {id_}"
     assert not upstream.requests
+
+
+@pytest.mark.parametrize(("member", "body"), PLACES)
+def test_an_image_in_each_place(server: Server, upstream: EventServer, member: str, body: Callable[[str], Any]) -> None:
+    image = server.upload(PNG, name="a.png")["id"]
+    for path in paths_of(member):
+        assert server.client.post(path, json=body(image)).status_code == 200
+        assert upstream.requests[-1].path == f"/v1{path}"
+        assert URL in json.dumps(upstream.requests[-1].json)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +209,13 @@ def test_documents_as_data_or_not_at_all(tmp_path: Path, upstream: EventServer) 
 
 @pytest.mark.parametrize("path", ["chat/completions", "responses"])
 def test_lines_of_batches(server: Server, upstream: EventServer, path: str) -> None:
-    places = [member for member in PLACES if member.startswith("messages") == (path == "chat/completions")]
+    places = [(member, body) for member, body in PLACES if f"/{path}" in paths_of(member)]
     missing = missing_files(server, f"lines-{path.partition('/')[0]}")
     image = server.upload(PNG, name="a.png")["id"]
-    named = [(places[0], image), *((member, id_) for member in places for id_ in missing)]
+    named = [(*places[0], image), *((*place, id_) for place in places for id_ in missing)]
     lines = [
-        {"custom_id": str(number), "method": "POST", "url": f"/v1/{path}", "body": PLACES[member](id_)}
-        for number, (member, id_) in enumerate(named)
+        {"custom_id": str(number), "method": "POST", "url": f"/v1/{path}", "body": body(id_)}
+        for number, (_, body, id_) in enumerate(named)
     ]
     content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     input_id = server.upload(content, purpose="batch", name="a.jsonl")["id"]
@@ -208,7 +235,7 @@ def test_lines_of_batches(server: Server, upstream: EventServer, path: str) -> N
     failed = {int(line["custom_id"]): line["response"] for line in map(json.loads, content.splitlines())}
     assert sorted(failed) == list(range(1, len(named)))
     for number, response in failed.items():
-        member, id_ = named[number]
+        member, _, id_ = named[number]
         error = response["body"]["error"]
         assert (response["status_code"], error["param"]) == (400, member)
         assert error["message"] == f"No such File object: {id_}"
