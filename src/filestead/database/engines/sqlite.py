@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from filestead.database.engines.ballast import Ballast
 from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
-from filestead.database.engines.statements import Connection, T
+from filestead.database.engines.statements import Connection, Statement, T
 from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 from filestead.domain.observation import UNOBSERVED, Observer
 
@@ -230,22 +231,22 @@ class SqliteDatabase:
         """Run a read-only operation on a reader's connection."""
         return await self._submit(self._long_reads if long else self._reads, operation, "read")
 
-    async def read_row(self, operation: Callable[[Connection], T]) -> T:
-        """Run an operation that reads one row by its key, at once if no lock is in the way.
+    async def read_row(self, statement: Statement, **values: str | int) -> tuple[Any, ...] | None:
+        """Read one row by its key, at once if no lock is in the way.
 
         A failure is left to a reader's thread, too, which waits as long as it should and says what is wrong.
         """
         if not self._rows_free.acquire(blocking=False):  # another event loop is using the connection
-            return await self.read(operation)
+            return await self.read(lambda connection: statement.row(connection, **values))
         started = perf_counter()
         try:
-            result = operation(self._rows)
+            row = statement.row(self._rows, **values)
         except sqlite3.Error:
-            return await self.read(operation)
+            return await self.read(lambda connection: statement.row(connection, **values))
         finally:
             self._rows_free.release()
         self._observer.database_operation("read", perf_counter() - started, None)
-        return result
+        return row
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction, on the writer's connection."""

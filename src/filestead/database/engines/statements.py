@@ -50,8 +50,8 @@ class Database(Protocol):
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
         """Run a read-only operation. A `long` one, which reads many rows, must not delay other reads."""
 
-    async def read_row(self, operation: Callable[[Connection], T]) -> T:
-        """Run a read-only operation that finds one row by a unique key with one statement, and fetches all it finds."""
+    async def read_row(self, statement: "Statement", **values: str | int) -> tuple[Any, ...] | None:
+        """The row that a statement finds by a unique key, if there is one."""
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation as one durable transaction; if it raises, it is rolled back.
@@ -120,15 +120,19 @@ class Statement:
 
     def __call__(self, connection: Connection, **values: object) -> Cursor:
         """Run it."""
-        return connection.execute(self.sql, {**self._constants, **values} if self._constants else values)
+        return connection.execute(self.sql, self.parameters(values))
 
+    def parameters(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values of all parameters: these, and those that the statement has of itself."""
+        return {**self._constants, **values} if self._constants else values
 
-def one_row(rows: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-    """The row that a unique key has, if any.
+    def row(self, connection: Connection, **values: object) -> tuple[Any, ...] | None:
+        """Run it; returns the row that a unique key has, if any.
 
-    All rows are fetched, since a statement that is not at its end keeps its snapshot, and the WAL file grows.
-    """
-    return rows[0] if rows else None
+        All rows are fetched, since a statement that is not at its end keeps its snapshot, and the WAL file grows.
+        """
+        rows = self(connection, **values).fetchall()
+        return rows[0] if rows else None
 
 
 def rows_of(names: Iterable[str], count: int, **expressions: Callable[[int], Any]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, or_, select, update
 
-from filestead.database.engines.statements import Connection, Database, Statement, int_param, now, one_row
+from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
 from filestead.database.tables import keys, organizations, projects, users
 from filestead.domain.access import Key, Principal, Scope
 from filestead.domain.errors import KeyNotFound
@@ -131,9 +131,7 @@ class SqlKeyRepository:
 
     async def find(self, digest: str) -> Principal | None:
         """The principal of a usable key."""
-        row = await self._database.read_row(
-            lambda connection: one_row(self._find(connection, digest=digest).fetchall())
-        )
+        row = await self._database.read_row(self._find, digest=digest)
         if row is None:
             return None
         key_id, user_id, project_id, project, organization_id, organization, scopes, expires_at = row

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, bindparam, delete, func, insert, select
 
-from filestead.database.engines.statements import INSERTS, Database, Statement, int_param, one_row, rows_of
+from filestead.database.engines.statements import INSERTS, Database, Statement, int_param, rows_of
 from filestead.database.tables import inline_blobs
 
 
@@ -46,9 +46,7 @@ class SqlInlineBlobs:
 
     async def read(self, key: str) -> bytes | None:
         """The bytes, or None."""
-        row = await self._database.read_row(
-            lambda connection: one_row(self._statements.get(connection, key=key).fetchall())
-        )
+        row = await self._database.read_row(self._statements.get, key=key)
         return None if row is None else bytes(row[0])
 
     async def size(self, key: str) -> int | None:

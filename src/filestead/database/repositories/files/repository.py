@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from filestead.database.engines.merging import MergedWrites
-from filestead.database.engines.statements import Connection, Database, json_array, one_row
+from filestead.database.engines.statements import Connection, Database, json_array
 from filestead.database.repositories import audit
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
@@ -138,9 +138,7 @@ class SqlFileRepository:
 
     async def get(self, project_id: str, file_id: str) -> File:
         """The visible file."""
-        row = await self._database.read_row(
-            lambda connection: one_row(self._files.get(connection, project_id=project_id, id=file_id).fetchall())
-        )
+        row = await self._database.read_row(self._files.get, project_id=project_id, id=file_id)
         if row is None:
             raise FileNotFound(file_id)
         return File(*row)
