@@ -84,7 +84,13 @@ class Settings(BaseSettings):
         "PostgreSQL database for everything but file contents, as in `postgresql://user:password@host/name`. Without "
         "it, SQLite in the data directory is used.",
     )
-    database_connections: int = _setting(8, "connections", "PostgreSQL connections of one process.", ge=2, le=100)
+    database_connections: int = _setting(
+        8,
+        "connections",
+        "PostgreSQL connections of one process. One is for reads of one row, and each other has a thread.",
+        ge=2,
+        le=100,
+    )
     blob_url: str | None = _setting(
         None,
         "URL",
