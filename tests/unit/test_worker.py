@@ -131,7 +131,10 @@ async def test_jobs_in_progress_are_given_back_at_the_shutdown(rows: Rows) -> No
     assert job.attempts == 1, "the interrupted attempt does not count"
 
 
-async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(rows: Rows) -> None:
+async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(
+    rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     await enqueue(rows, 1)
     cancelled = asyncio.Event()
 
@@ -152,3 +155,4 @@ async def test_the_heartbeat_keeps_a_lease_and_a_lost_one_ends_the_task(rows: Ro
         assert len(handler.ran) == 1, "the lease was renewed"
         await rows.run("UPDATE jobs SET token = 'of another worker', due_us = 9000000000000000")
         await asyncio.wait_for(cancelled.wait(), 5)
+    assert "is not ours any more" in caplog.text

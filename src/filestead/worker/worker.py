@@ -131,6 +131,7 @@ class Worker:
                 continue
             for task, job in held.items():
                 if job.id not in kept:
+                    _log_loss(job)
                     task.cancel()
 
     async def _run_job(self, job: Job) -> None:
@@ -145,9 +146,7 @@ class Worker:
             await handler.run(job)
             outcome = "done"
         except JobLost:
-            log.info(
-                "job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind
-            )
+            _log_loss(job)
         except Exception as error:
             outcome = "dead" if _policy(job).is_last(job.attempts) else "failed"
             await self._failed(handler, job, error)
@@ -176,6 +175,10 @@ class Worker:
         )
         with contextlib.suppress(JobLost):
             await handler.give_up(job, error)
+
+
+def _log_loss(job: Job) -> None:
+    log.info("job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind)
 
 
 def _policy(job: Job) -> RetryPolicy:
