@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from bench.requests import listed
+from filestead.server.memory import MAX_ARENAS
 from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
 from tests.support.parts import upload_in_parts
 from tests.support.promises import Trials
@@ -167,6 +168,7 @@ def test_a_mixed_load_leaks_nothing(tmp_path: Path, trials: Trials) -> None:
             assert sha256(server.client.get(f"/files/{file_id}/content").content) == soak.stored[file_id]
         assert process.num_fds() <= median(held.descriptors), "without work it holds no more than under load"
         memory = growth(held)
+        assert arenas(process.pid) < MAX_ARENAS, "beside the main one"
         trials(soak.requests)
     assert findings(tmp_path / "data") == []
     assert garbage(tmp_path / "data") == {}
@@ -174,6 +176,16 @@ def test_a_mixed_load_leaks_nothing(tmp_path: Path, trials: Trials) -> None:
     print(f"{soak.requests} acts, {soak.cut} cut off, {len(soak.stored)} files stored; {memory}")
     assert soak.requests > SECONDS
     assert soak.cut
+
+
+def arenas(pid: int) -> int:
+    """The heaps that glibc has made for threads: each begins at a multiple of 64 MiB."""
+    starts = [
+        int(line.partition("-")[0], 16)
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if line.split()[1] == "rw-p" and len(line.split()) == 5
+    ]
+    return sum(start % (64 * MIB) == 0 for start in starts)
 
 
 def growth(held: Held) -> str:

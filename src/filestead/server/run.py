@@ -23,7 +23,7 @@ from filestead.server.banner import banner
 from filestead.server.http1.limits import ConnectionLimits
 from filestead.server.http1.lingering import MAX_UPLOAD_BYTES, MIB, LingeringLimits
 from filestead.server.http1.protocol import protocol_class
-from filestead.server.memory import freeze_heap
+from filestead.server.memory import freeze_heap, limit_arenas
 from filestead.server.supervisor import Supervisor
 from filestead.settings import Settings, non_default_values
 
@@ -38,6 +38,7 @@ LISTENING_SOCKETS = 8
 
 def serve(settings: Settings) -> None:
     """Serve until a signal arrives. Raises `CannotStart` with the reason, and `KeyboardInterrupt` after Ctrl-C."""
+    limit_arenas()
     configure(choose_format(settings.log), settings.log_level)
     _raise_file_limit(settings)
     # The port is bound first, so that no installation is created if the port is in use. The socket listens last, so
