@@ -21,6 +21,7 @@ from bench.forwarding import measure_forwarding
 from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
 from bench.listing import measure_listing
+from bench.litellm_files import measure_litellm_files
 from bench.memory import measure_memory
 from bench.nginx import Nginx, nginx
 from bench.nginx import version as nginx_version
@@ -73,6 +74,7 @@ MEASURES = {
     "scheduling": Measure(measure_scheduling),
     "parts": Measure(measure_parts, ("curl",)),
     "forwarding": Measure(measure_forwarding, ("wrk",)),
+    "litellm-files": Measure(measure_litellm_files, ("wrk",)),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-parts": Measure(measure_parts_in_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed")),

@@ -10,13 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from bench.litellm_proxy import PYTHON, environment
 from bench.models import create, input_file, model_server, upload_input, wait_completed
 from bench.nginx import Nginx
 from bench.plan import Bench, CannotMeasure, WrongAnswer
 from bench.report import Goal, Row
 from tests.support.servers import Server
 
-PYTHON = "LITELLM_PYTHON"
 PROGRAM = Path(__file__).with_name("litellm_router.py")
 SECONDS = 600
 
@@ -56,12 +56,11 @@ def measure_litellm(bench: Bench, _: Nginx | None) -> list[Row]:
 
 
 def _litellm(python: str, url: str, source: Path, target: Path) -> tuple[float, int]:
-    """Lines a second, and lines at a time. Prices of models come from the package, not from the internet."""
-    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    """Lines a second, and lines at a time."""
     # As text: with its path, the folder of the program would hide modules of the same names, such as `requests`.
     command = [python, "-c", PROGRAM.read_text(), url, str(source), str(target)]
     ran = subprocess.run(
-        command, cwd=target.parent, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, cwd=target.parent, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False
     )
     if ran.returncode:
         raise WrongAnswer(f"LiteLLM failed: {ran.stderr[-500:]}")

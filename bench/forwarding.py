@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.litellm_proxy import litellm_proxy
 from bench.load import wrk
 from bench.models import model_server
 from bench.nginx import Nginx, proxy
@@ -25,7 +23,6 @@ STREAMS, EVENTS_PER_SECOND = 500, 50
 STREAMS_QUICK = 50
 REQUESTS_PER_SECOND = 100
 SCRIPT = Path(__file__).with_name("chat.lua")
-START_SECONDS = 60.0
 
 
 def measure_forwarding(bench: Bench, reference: Nginx | None) -> list[Row]:
@@ -90,7 +87,9 @@ def _measure_short(bench: Bench, url: str, reference: Nginx | None) -> list[Row]
         folder = stack.enter_context(bench.folder("forwarding"))
         server = stack.enter_context(Server(folder, upstream_url=url))
         other = stack.enter_context(proxy(bench.directory, url)) if reference is not None else None
-        lite_url = stack.enter_context(_litellm(bench, url))
+        parameters = f"{{model: openai/m, api_base: '{url}', api_key: none}}"
+        models = f"model_list:\n  - model_name: m\n    litellm_params: {parameters}\n"
+        lite_url = stack.enter_context(litellm_proxy(bench, models, lambda found: _rate(found, 1)))
         for seconds in turns(bench):
             ours.append(_rate(server.base_url, seconds))
             if other is not None:
@@ -132,49 +131,3 @@ def _run(task: dict[str, Any]) -> Any:
     if done.returncode:
         raise CannotMeasure(f"the clients failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)
-
-
-@contextlib.contextmanager
-def _litellm(bench: Bench, url: str) -> Iterator[str | None]:
-    """LiteLLM's proxy in front of the same model server, if `LITELLM_PYTHON` names a Python that has `litellm[proxy]`.
-
-    One that does not start is reported, and the other rows are measured.
-    """
-    python = os.environ.get("LITELLM_PYTHON")
-    if not python:
-        yield None
-        return
-    config = bench.directory / "litellm.yaml"
-    parameters = f"{{model: openai/m, api_base: '{url}', api_key: none}}"
-    config.write_text(
-        f"model_list:\n  - model_name: m\n    litellm_params: {parameters}\ngeneral_settings: {{master_key: {KEY}}}\n"
-    )
-    port = 18_437
-    program = Path(python).with_name("litellm")
-    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    output = bench.directory / "litellm.log"
-    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would fetch the list of prices
-    with output.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    try:
-        base_url = f"http://127.0.0.1:{port}/v1"
-        if _responds(process, base_url):
-            yield base_url
-        else:
-            said = (output.read_text().splitlines() or ["it says nothing"])[-1]
-            bench.progress(f"forwarding: LiteLLM's proxy does not start and is not measured ({said})")
-            yield None
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _responds(process: "subprocess.Popen[bytes]", base_url: str) -> bool:
-    """Wait until requests succeed, for at most `START_SECONDS`."""
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(Exception):
-            _rate(base_url, 1)
-            return True
-        time.sleep(0.5)
-    return False

@@ -51,7 +51,8 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """Our median to the reference's."""
-        return median(self.ours) / median(self.reference) if self.ours and self.reference else None
+        reference = median(self.reference) if self.reference else 0  # the one of a very short run may be 0, too
+        return median(self.ours) / reference if self.ours and reference else None
 
     def verdict(self, judged: bool) -> Verdict:
         """Whether the goal is met; where goals are not `judged`, only a problem counts."""

@@ -119,7 +119,7 @@ def measure_small_uploads(bench: Bench, _: Nginx | None) -> list[Row]:
         for number, seconds in enumerate(turns(bench)):
             answers = bench.directory / f"answers-{number}"
             before = processor_seconds(server.process.pid)
-            rates.append(upload_for(server, seconds, body, answers))
+            rates.append(upload_for(server.base_url, seconds, body, answers))
             ids = answers.read_text().split()
             used.append((processor_seconds(server.process.pid) - before) / len(ids) * 1_000)
             answered += ids
@@ -185,9 +185,9 @@ def turns(bench: Bench) -> Iterator[int]:
     yield from [bench.plan.load_seconds] * bench.plan.load_rounds
 
 
-def upload_for(server: Server, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS) -> float:
+def upload_for(base_url: str, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS) -> float:
     """Uploads a second; the id of each goes to `answers`."""
-    load = wrk(f"{server.base_url}/files", seconds, connections=connections, arguments=(body, answers))
+    load = wrk(f"{base_url}/files", seconds, connections=connections, arguments=(body, answers))
     written = len(answers.read_text().split())
     if written != load.requests:
         raise WrongAnswer(f"{load.requests} answers, but only {written} with status 200 and an id")

@@ -1,0 +1,43 @@
+"""The file route of LiteLLM's proxy, which keeps no files itself: here it hands them to Filestead.
+
+It is the only other way, of those that run on one's own machines, by which several applications share `/v1/files`.
+"""
+
+import os
+
+from bench.litellm_proxy import PYTHON, litellm_proxy
+from bench.load import CONNECTIONS, wrk
+from bench.nginx import Nginx
+from bench.plan import Bench, CannotMeasure
+from bench.report import Goal, Row
+from bench.requests import form, turns, upload_for
+from tests.support.servers import KEY
+
+
+def measure_litellm_files(bench: Bench, _: Nginx | None) -> list[Row]:
+    """Durable uploads of 1 KB, and retrieving one file object, directly and through the proxy, in turns."""
+    if not os.environ.get(PYTHON):
+        raise CannotMeasure(f"set {PYTHON} to a Python that has LiteLLM (pip install 'litellm[proxy]')")
+    body, answers = form(bench), bench.directory / "answers"
+    uploads: list[tuple[float, float]] = []
+    reads: list[tuple[float, float]] = []
+    with bench.filestead() as server:
+        path = f"/files/{server.upload(b'x')['id']}"
+        provider = f"{{custom_llm_provider: openai, api_base: '{server.base_url}', api_key: {KEY}}}"
+        with litellm_proxy(bench, f"files_settings:\n  - {provider}\n", lambda url: wrk(f"{url}{path}", 1).rate) as url:
+            if url is None:
+                raise CannotMeasure("LiteLLM's proxy does not start")
+            for seconds in turns(bench):
+                theirs = upload_for(url, seconds, body, answers)
+                uploads.append((upload_for(server.base_url, seconds, body, answers), theirs))
+                reads.append((wrk(f"{server.base_url}{path}", seconds).rate, wrk(f"{url}{path}", seconds).rate))
+    return [
+        _row(f"durable 1 KB uploads, {CONNECTIONS} at once", uploads[1:]),
+        _row(f"GET /v1/files/{{id}}, {CONNECTIONS} at once", reads[1:]),
+    ]
+
+
+def _row(measure: str, pairs: list[tuple[float, float]]) -> Row:
+    ours, theirs = zip(*pairs, strict=True)
+    goal = Goal(1, of="ratio", at_least=True)
+    return Row(measure=measure, unit="/s", ours=ours, against="through LiteLLM's proxy", reference=theirs, goal=goal)
