@@ -29,6 +29,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text.encode()) + self.server.missing))
         self.send_header("Retry-After-Ms", "1")
+        if 300 <= status < 400:
+            self.send_header("Location", text)
         self.end_headers()
         self.wfile.write(text.encode())
 

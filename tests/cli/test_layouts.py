@@ -85,11 +85,32 @@ def test_unquoting_odd_strings() -> None:
 
 
 def test_arrays_stay_on_a_line_while_it_is_short() -> None:
-    for length in (MAX_LINE_BYTES - 4, MAX_LINE_BYTES - 3):
+    for length in range(MAX_LINE_BYTES - 6, MAX_LINE_BYTES):
         text = f'["{"x" * length}"]'
         value = parse(text)
         assert value is not None
         assert (format_indented(value) == text) is (len(text) <= MAX_LINE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "limit"),
+    [
+        ('{\n  "a": ', "\n}", 79),
+        ('{\n  "b": 1,\n  "a": ', "\n}", 79),
+        ("[\n  ", ",\n  {}\n]", 79),
+        ("[\n  {},\n  ", "\n]", 80),
+        ("[\n  {},\n  [],\n  ", ",\n  1\n]", 80),
+        ('[\n  {\n    "a": ', "\n  }\n]", 79),
+        ('{\n  "a": [\n    {},\n    ', "\n  ]\n}", 80),
+    ],
+)
+def test_lines_of_arrays_that_are_not_first_have_one_byte_more(before: str, after: str, limit: int) -> None:
+    for length in (limit, limit + 1):
+        line = before.rpartition("\n")[2]
+        array = f'[1, "{"x" * (length - len(line) - 7)}"]'
+        value = parse(before + array + after)
+        assert value is not None
+        assert (format_indented(value) == before + array + after) is (length == limit)
 
 
 @given(st.lists(st.integers() | TEXT, max_size=12), st.text("name", max_size=6))
@@ -98,7 +119,7 @@ def test_the_width_counts_bytes_and_what_stands_before(items: list[Any], name: s
     value = parse(json.dumps(document, ensure_ascii=False))
     assert value is not None
     line = f"  {json.dumps(name)}: {json.dumps(items, ensure_ascii=False)}"
-    assert (f"{line},\n" in format_indented(value)) is (len(line.encode()) <= MAX_LINE_BYTES)
+    assert (f"{line},\n" in format_indented(value)) is (len(line.encode()) < MAX_LINE_BYTES)
 
 
 def test_arrays_with_objects_are_spread() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commandline import SECONDS, CommandLine
-from tests.client.relay import MIB, Relay, write_random
+from tests.client.relay import MIB, Relay, write_random, write_sparse
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("about the command line, which knows no kind of installation")
@@ -40,11 +40,14 @@ def kill_in_mid_upload(cli: CommandLine, relay: Relay, *words: str, recorded: in
     relay.release()
 
 
-def require_stored(server: Server, output: str, digest: str) -> None:
+def require_stored(server: Server, output: str, digest: str, size: int = SIZE) -> None:
     made = json.loads(output)
-    assert made["bytes"] == SIZE
-    content = server.client.get(f"/files/{made['id']}/content").content
-    assert hashlib.sha256(content).hexdigest() == digest
+    assert made["bytes"] == size
+    received = hashlib.sha256()
+    with server.client.stream("GET", f"/files/{made['id']}/content") as response:
+        for chunk in response.iter_bytes():
+            received.update(chunk)
+    assert received.hexdigest() == digest
     server.client.delete(f"/files/{made['id']}")
 
 
@@ -121,3 +124,25 @@ def test_old_journals_are_deleted(cli: CommandLine, server: Server) -> None:
     assert (done.code, done.err) == (0, "")
     require_stored(server, done.out, digest)
     assert sorted(path.name for path in folder.iterdir()) == ["new.upload", "other"]
+
+
+@pytest.mark.parametrize(
+    ("size", "cut_after", "least_cuts"),
+    [
+        (SIZE, PART * 3 // 2, 2),
+        pytest.param(2_000_000_000, 100_000_000, 10, marks=[pytest.mark.torture, pytest.mark.timeout(1200)]),
+    ],
+    ids=["112 MiB", "2 GB"],
+)
+def test_a_proxy_that_cuts(cli: CommandLine, server: Server, size: int, cut_after: int, least_cuts: int) -> None:
+    digest = write_sparse(cli.folder / "large.bin", size)
+    with (
+        contextlib.closing(Relay(server.port, cut_after=cut_after)) as relay,
+        cli.start(*FILES, "--base-url", relay.base_url) as process,
+    ):
+        output, errors = process.communicate(timeout=900)
+    assert (process.returncode, errors) == (0, b"")
+    assert relay.cuts >= least_cuts
+    assert relay.passed < size + (relay.cuts + 4) * PART, "a cut costs one part at most"
+    require_stored(server, output.decode(), digest, size)
+    assert journals(cli) == []

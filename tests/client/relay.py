@@ -88,3 +88,16 @@ def write_random(path: Path, size: int) -> str:
             file.write(data)
             digest.update(data)
     return digest.hexdigest()
+
+
+def write_sparse(path: Path, size: int) -> str:
+    """Write a file of zeros in which each MiB begins with its place, so that no two parts are equal. Return its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        file.truncate(size)
+        for place in range(0, size, MIB):
+            mark = place.to_bytes(8, "big")[: size - place]
+            file.seek(place)
+            file.write(mark)
+            digest.update(mark + bytes(min(MIB, size - place) - len(mark)))
+    return digest.hexdigest()

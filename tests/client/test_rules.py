@@ -214,13 +214,17 @@ def test_redirects_to_another_origin_drop_credentials(url: str, location: str, k
 @pytest.mark.parametrize(
     ("method", "status", "expected"),
     [
-        ("DELETE", 301, "DELETE"),
+        ("DELETE", 301, "GET"),
+        ("DELETE", 302, "GET"),
         ("DELETE", 303, "GET"),
         ("DELETE", 307, "DELETE"),
+        ("DELETE", 308, "DELETE"),
         ("POST", 301, "GET"),
         ("POST", 302, "GET"),
         ("POST", 303, "GET"),
         ("POST", 307, "POST"),
+        ("POST", 308, "POST"),
+        ("HEAD", 301, "HEAD"),
         ("HEAD", 303, "HEAD"),
     ],
 )

@@ -44,7 +44,7 @@ a repeated flag wins unless its values form a list, and `--` ends the flags. A t
 file's content (`\\@` is a plain `@`; the values of `files create --file` and `uploads:parts create --data` are always
 paths). One document of YAML or JSON on standard input fills members that no flag sets; a member with a flag of its own
 is of that flag's type. Piped inner members (`expires_after.seconds`) merge with those of flags; in a loop that reads
-from standard input, give the commands `</dev/null`.
+from standard input, give the commands `</dev/null`. `@-` is replaced by standard input, which then has no members.
 
 A flag with a dot sets one member of a mapping: `--expires-after.days 7` is `--expires-after '{days: 7}'`. Where
 mappings form a list (`--file.file-id`), a member that the last mapping has already begins the next one.
@@ -82,7 +82,8 @@ client commands on one page.
 
 ### What differs from the official command line
 
-- `--file -` uploads standard input, also where data is already waiting in the pipe; `--filename` names it.
+- `--file -` uploads standard input, also where data is already waiting in the pipe; `--filename` names it. `@-` reads
+  a text from there in the same way.
 - `files create` takes `--filename`, every command `--no-progress`; `--version` (`-v`, `-V`) prints our name and needs
   no valid settings.
 - `--base-url` wins over an unusable `OPENAI_BASE_URL`; `PAGER` may have arguments; a piped body may begin with a BOM.
@@ -94,7 +95,8 @@ client commands on one page.
   renames).
 - A redirect of a request that changes something to another origin, from https to http, or to an address with a user
   name is an error.
-- `pretty` shows every member of an object under its own name, also one like `a.b`, and one that is repeated.
+- `pretty` shows every member of an object under its own name. `openai` before 1.16.0 takes a name such as `a.b` for a
+  GJSON path and shows what that leads to, or `null`; of a name that is repeated, every version repeats the first value.
 - `explore` is not interactive. A negative index in `--transform` is an error.
 - YAML or JSON on standard input that is not a mapping is refused; the official client sends it if no flag is set.
 - `batches run`, `wait`, `results`, `retry` and `check` do not exist there.

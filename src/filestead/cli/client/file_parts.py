@@ -3,12 +3,12 @@
 import os
 import re
 
+from filestead.cli.client.grammar.values import STDIN_PATHS
 from filestead.cli.errors import CommandError
 from filestead.client._upload.multipart import FilePart
 from filestead.client._upload.sources import BLOCK_BYTES, Source, open_source
 from filestead.client.config import OnProgress
 
-STDIN_PATHS = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 STDIN_FILENAME = "anonymous_file"
 """The file name that the official client sends for standard input."""
 _INVALID_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from filestead.cli.client.connection import open_session, send_request
-from filestead.cli.client.file_parts import STDIN_PATHS
 from filestead.cli.client.formats import json_text
 from filestead.cli.client.grammar.model import Command, ParsedArgs
 from filestead.cli.client.grammar.parser import assign_positionals, require_flags
 from filestead.cli.client.grammar.values import read_piped_body
 from filestead.cli.client.output import Output, parse_page
 from filestead.cli.client.piped_members import merge_members, set_parameters
-from filestead.cli.client.request_bodies import form_body, json_body, query_parameter
+from filestead.cli.client.request_bodies import form_body, json_body, query_parameter, stdin_uses
 from filestead.cli.errors import CommandError, UsageError
 from filestead.cli.terminal.escaping import escape_line
 from filestead.client._transport.requests import Request, escape_path_segment
@@ -37,12 +36,12 @@ def run(command: Command, args: ParsedArgs) -> None:
 def resolve_args(command: Command, args: ParsedArgs) -> dict[str, Any]:
     """Set the flags that were not given, from positionals and then from piped members. Return the members of the body.
 
-    Standard input has no members if it is a file to send. Raises `UsageError` if a required flag is neither set nor
-    among the members, or if a member is not of the type of its flag.
+    Standard input has no members if a flag refers to it (`--file -`, `--name @-`). Raises `UsageError` if it is used
+    twice, if a required flag is neither set nor among the members, or if a member is not of the type of its flag.
     """
     assign_positionals(command, args)
-    stdin_is_file = any(args.get(flag.name) in STDIN_PATHS for flag in command.files)
-    members = {} if stdin_is_file else read_piped_body()
+    files = {flag.wire_name for flag in command.files}
+    members = {} if stdin_uses(request_values(command, args, "body", "query"), files) else read_piped_body()
     if not isinstance(members, dict):
         if command.has_body:
             remedy = f"; to upload it as a file, use --{command.files[0].name} -" if command.files else ""
@@ -56,17 +55,17 @@ def resolve_args(command: Command, args: ParsedArgs) -> dict[str, Any]:
         if flag.location == "path" and args.get(flag.name) == "":
             raise UsageError(f"--{flag.name} must not be empty; pass the ID of an object")
     members = merge_members(command, request_values(command, args, "body"), members)
-    for flag in command.files:
-        if piped and members.get(flag.wire_name) in STDIN_PATHS:
-            raise UsageError(
-                f"standard input cannot hold both the request members and the file; name the file with --{flag.name}"
-            )
+    uses = stdin_uses({**request_values(command, args, "query"), **members}, files)
+    if piped and uses:
+        raise UsageError("standard input cannot hold both the request members and the file; give the path of the file")
+    if uses > 1:
+        raise UsageError("standard input can be read once only; give the path of a file for the other value")
     return members
 
 
-def request_values(command: Command, args: ParsedArgs, location: str) -> dict[str, Any]:
-    """The values of the flags that are set for one part of the request, by their wire names."""
-    flags = [flag for flag in command.flags if flag.location == location and flag.name in args.values]
+def request_values(command: Command, args: ParsedArgs, *locations: str) -> dict[str, Any]:
+    """The values of the flags that are set for some parts of the request, by their wire names."""
+    flags = [flag for flag in command.flags if flag.location in locations and flag.name in args.values]
     return {flag.wire_name: args.values[flag.name] for flag in flags}
 
 

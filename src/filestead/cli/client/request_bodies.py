@@ -8,7 +8,7 @@ from typing import Any
 
 from filestead.cli.client.file_parts import file_part
 from filestead.cli.client.grammar.scalars import format_json_float, format_scalar
-from filestead.cli.client.grammar.values import expand_file_reference, referenced_path
+from filestead.cli.client.grammar.values import STDIN_PATHS, expand_file_reference, referenced_path
 from filestead.cli.errors import CommandError
 from filestead.client._upload.multipart import FilePart, Form, TextField
 
@@ -59,6 +59,21 @@ def _replace_surrogates(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
+def stdin_uses(members: dict[str, Any], files: Collection[str]) -> int:
+    """How often members refer to standard input: by `@-`, or as one of the members `files`, which are paths."""
+    return sum(_stdin_uses(value, is_path=name in files) for name, value in members.items())
+
+
+def _stdin_uses(value: Any, *, is_path: bool) -> int:
+    if isinstance(value, dict):
+        return sum(_stdin_uses(item, is_path=False) for item in value.values())
+    if isinstance(value, list):
+        return sum(_stdin_uses(item, is_path=is_path and not isinstance(item, list)) for item in value)
+    if not isinstance(value, str):
+        return 0
+    return (value if is_path else str(referenced_path(value))) in STDIN_PATHS
+
+
 OpenPart = Callable[[str, str], FilePart]
 """Opens the file for a field: called with the name of the field and the path."""
 
@@ -76,7 +91,8 @@ def _form_fields(name: str, value: Any, open_part: OpenPart | None = None) -> Fo
     if isinstance(value, dict):
         return tuple(field for key in sorted(value) for field in _form_fields(f"{name}[{key}]", value[key]))
     if isinstance(value, list):
-        return tuple(field for item in value for field in _form_fields(f"{name}[]", item, open_part))
+        items = [(item, None if isinstance(item, list) else open_part) for item in value]
+        return tuple(field for item, opener in items for field in _form_fields(f"{name}[]", item, opener))
     if isinstance(value, str) and value and open_part:
         return (open_part(name, value),)
     if isinstance(value, str) and not open_part and (path := referenced_path(value)):

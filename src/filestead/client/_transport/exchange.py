@@ -113,11 +113,11 @@ def _send_following_redirects(send: Send) -> Generator[Send | Wait, Outcome | No
 
 
 def redirect_request(send: Send, status: int, location: str) -> Send:
-    """The request after a redirect, as browsers build it (Fetch, "HTTP-redirect fetch")."""
+    """The request after a redirect, as the HTTP client of Go builds it: 301 to 303 make a GET of every other method."""
     head, body = send.head, send.body
     url = _redirect_url(head, location)
     method, headers = head.method, head.headers
-    if (status == 303 and method != "HEAD") or (status in {301, 302} and method == "POST"):
+    if status in {301, 302, 303} and method not in {"GET", "HEAD"}:
         method, body = "GET", None
         headers = tuple(pair for pair in headers if pair[0].lower() not in BODY_HEADERS)
     elif isinstance(body, multipart.EncodedForm):

@@ -4,6 +4,7 @@ The rules are those of the implementation in the official client. A path that as
 `UnsupportedPath` where that client would ignore it: no wrong result.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -14,11 +15,14 @@ from filestead.cli.client.formats.gjson_syntax import (
     Query,
     Step,
     UnsupportedPath,
+    first_item_step,
     first_step,
     parse_literal,
     parse_modifier,
     parse_multipath,
     parse_query,
+    skip_multipath,
+    split_at_separator,
     split_pipe,
     wildcard,
 )
@@ -30,6 +34,8 @@ _Found = tuple[str | None, str | None]
 """The text of a value, and the path that is applied to it, behind a pipe."""
 _MODIFIER_NAMES = frozenset({*MODIFIERS, "dig"})
 _first_step = partial(first_step, modifiers=_MODIFIER_NAMES)
+_first_item_step = partial(first_item_step, modifiers=_MODIFIER_NAMES)
+_OPPOSITE = {"true": "false", "false": "true"}
 _TRUE_WORDS, _FALSE_WORDS = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
@@ -37,7 +43,8 @@ def select(text: str, path: str) -> str | None:
     """The JSON text at the path, spelled as in `text`; None if there is none. Raises `UnsupportedPath`."""
     if special := _special(text, path):
         value, rest = special
-        return select(value, rest[1:]) if rest else from_first_value(value) or None
+        return select(value, rest[1:]) if rest[:1] in {".", "|"} else from_first_value(value) or None
+    path = skip_multipath(path)
     if path.startswith(".."):
         found, pipe = _find_item(sequence(text), path[2:])
     else:
@@ -54,7 +61,7 @@ def _special(text: str, path: str) -> tuple[str, str] | None:
     if path[0] == "@" and (modifier := parse_modifier(path, _MODIFIER_NAMES)):
         name, argument, rest = modifier
         return (dig(select, text, argument) if name == "dig" else MODIFIERS[name](text, argument)), rest
-    if path[0] in "[{" and (multipath := parse_multipath(path)):
+    if multipath := parse_multipath(path):
         found = [(member.name, value) for member in multipath[0] if (value := select(text, member.path)) is not None]
         if path[0] == "[":
             return "[" + ",".join(value for _, value in found) + "]", multipath[1]
@@ -93,9 +100,8 @@ def _find_item(items: Iterable[str], path: str) -> _Found:
         found = [value for item in items if (value := select(item, path)) is not None]
         return "[" + ",".join(found) + "]", pipe
     if path.startswith(("#(", "#[")):
-        query = parse_query(path)
-        return _find_by_query(items, query, path[query.end :]) if query else (None, None)
-    step = _first_step(path)
+        return _find_by_query(items, path)
+    step = _first_item_step(path)
     if step.name == "#":
         return str(sum(1 for _ in items)), step.pipe
     if re.fullmatch(r"-\d+", step.name):
@@ -108,19 +114,25 @@ def _find_item(items: Iterable[str], path: str) -> _Found:
     return _find(item, step.rest)
 
 
-def _find_by_query(items: Iterable[str], query: Query, rest: str) -> _Found:
-    """The first item that a query selects, or all; behind a dot stands a path inside of each."""
-    inside, pipe = split_pipe(rest[1:]) if rest.startswith(".") else (None, rest[1:] if rest.startswith("|") else None)
-    found: list[str] = []
-    for item in items:
-        if not _is_selected(item, query):
-            continue
-        value = item if inside is None else select(item, inside)
-        if not query.every:
-            return value, pipe
-        if value is not None:
-            found.append(value)
-    return ("[" + ",".join(found) + "]" if query.every else None), pipe
+def _find_by_query(items: Iterable[str], path: str) -> _Found:
+    """The first item that a query selects, or all; behind a dot stands a path inside of each.
+
+    As in GJSON, what follows such a path behind a pipe is not reached if no item is selected, and a query that is not
+    closed selects the first scalar.
+    """
+    query = parse_query(path)
+    if query is None:
+        return next((item for item in items if item[0] not in "[{"), None), None
+    separator, rest = split_at_separator(path[query.end :])[1:]
+    inside, pipe = split_pipe(rest) if separator == "." else (None, rest if separator else None)
+    selected = (item for item in items if _is_selected(item, query))
+    first = next(selected, None)
+    if first is None:
+        return "[]" if query.every else None, pipe if inside is None else None
+    found = (item if inside is None else select(item, inside) for item in itertools.chain([first], selected))
+    if not query.every:
+        return next(found), pipe
+    return "[" + ",".join(value for value in found if value is not None) + "]", pipe
 
 
 def _is_selected(item: str, query: Query) -> bool:
@@ -157,9 +169,10 @@ def _compare(value: str, operator: str, wanted: str) -> bool:
             return bool(wildcard(wanted).fullmatch(text)) is (operator == "%")
         return _ordered(text, operator, wanted)
     if value in {"true", "false"}:
-        if wanted not in {"true", "false"}:
-            return operator == "!=" or (operator == ">=" and value == "true") or (operator == "<=" and value == "false")
-        return _ordered(value == "true", operator, wanted == "true")
+        beyond = operator == "<" if value == "false" else operator == ">"
+        if operator in {"=", "!="}:
+            return (value == wanted) is (operator == "=")
+        return operator == (">=" if value == "true" else "<=") or (beyond and wanted == _OPPOSITE[value])
     return _is_number(value) and _ordered(_number(value), operator, _number(wanted))
 
 

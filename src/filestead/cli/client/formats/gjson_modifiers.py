@@ -1,9 +1,13 @@
 """The modifiers of GJSON paths: each takes the text of a JSON value and an argument, and returns a text."""
 
+import re
 from collections.abc import Callable
+from decimal import Decimal
 
 from filestead.cli.client.formats.gjson_syntax import is_json, quote
 from filestead.cli.client.formats.json_text import (
+    MAX_LINE_BYTES,
+    Layout,
     Value,
     entries,
     format_compact,
@@ -46,11 +50,16 @@ def _ugly(text: str, _: str) -> str:
 
 
 def _pretty(text: str, argument: str) -> str:
-    """Reformat; `{"sortKeys":true}` sorts members by name."""
+    """Reformat; `sortKeys` sorts members by name, `indent` and `prefix` are white space, `width` limits arrays."""
     value = parse(text)
     if value is None:
         return ""
-    return format_indented(_sorted(value) if _option(argument, "sortKeys") else value) + "\n"
+    options = {"sortKeys": "false", "indent": "  ", "prefix": "", "width": f"{MAX_LINE_BYTES}"} | _options(argument)
+    indent, prefix = (re.sub(r"[^ \t\r\n]", "", options[name]) for name in ("indent", "prefix"))
+    width = int(options["width"]) if re.fullmatch(r"[0-9]{1,9}", options["width"]) else 0
+    value = _sorted(value) if options["sortKeys"] == "true" else value
+    layout = Layout(indent, prefix, width)
+    return prefix + format_indented(value, column=len(prefix), layout=layout) + "\n"
 
 
 def _sorted(value: Value) -> Value:
@@ -118,8 +127,11 @@ def _from_string(text: str, _: str) -> str:
     value = from_first_value(text)
     if not value or not is_json(text):
         return ""
-    inner = unquote(value) if value.startswith('"') else "" if value == "null" else value
-    return inner if is_json(inner) else ""
+    if value.startswith('"'):
+        return unquote(value)
+    if re.fullmatch(r"-?[0-9]+", value) or value[0] not in "-0123456789":
+        return "" if value == "null" else value
+    return f"{Decimal(repr(float(value))):f}".removesuffix(".0")
 
 
 def _group(text: str, _: str) -> str:
@@ -145,8 +157,14 @@ def _inside(container: str) -> str:
 
 
 def _option(argument: str, name: str) -> bool:
+    return _options(argument).get(name) == "true"
+
+
+def _options(argument: str) -> dict[str, str]:
+    """The options of an argument: texts without quotes, and other values as they are spelled."""
     argument = from_first_value(argument)
-    return argument.startswith("{") and any(unquote(key) == name and item == "true" for key, item in entries(argument))
+    pairs = entries(argument) if argument.startswith("{") else ()
+    return {unquote(key): unquote(value) if value.startswith('"') else value for key, value in pairs}
 
 
 MODIFIERS: dict[str, Callable[[str, str], str]] = {

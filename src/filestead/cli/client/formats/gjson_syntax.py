@@ -2,6 +2,7 @@
 
 import json
 import re
+import string
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -68,6 +69,20 @@ def first_step(path: str, modifiers: Collection[str]) -> Step:
     return Step(name, pattern=pattern)
 
 
+def first_item_step(path: str, modifiers: Collection[str]) -> Step:
+    """As `first_step` for an array: it has no escapes and no wildcards, and a `#` keeps a dot from being a pipe."""
+    name, separator, rest = split_at_separator(path)
+    if not separator:
+        return Step(name)
+    return Step(name, rest, separator == "|" or ("#" not in name and _begins_special(rest, modifiers)))
+
+
+def split_at_separator(path: str) -> tuple[str, str, str]:
+    """What stands before the first dot or pipe, that character, and what follows; all of the path if there is none."""
+    before, separator, after = [*re.split(r"([.|])", path, maxsplit=1), "", ""][:3]
+    return before, separator, after
+
+
 def _begins_special(path: str, modifiers: Collection[str]) -> bool:
     return path[:1] in {"[", "{"} or (path[:1] == "@" and re.split(r"[.|:]", path[1:], maxsplit=1)[0] in modifiers)
 
@@ -103,14 +118,17 @@ def _unescape(quoted: str) -> str:
 
 
 def split_pipe(path: str) -> tuple[str, str | None]:
-    """Split at the first pipe outside brackets and strings."""
+    """Split at the first pipe outside brackets and strings; behind a multipath, only at one that follows at once."""
+    if path.startswith("{"):
+        end = _end_of_brackets(path, 0) or len(path)
+        return (path[:end], path[end + 1 :]) if path[end : end + 1] == "|" else (path, None)
     at = next((at for at, depth in _outside_strings(path) if not depth and path[at] == "|"), None)
     return (path, None) if at is None else (path[:at], path[at + 1 :])
 
 
 def parse_multipath(path: str) -> tuple[list[Member], str] | None:
-    """The members of the `{...}` or `[...]` that a path begins with, and the rest of it."""
-    end = _end_of_brackets(path, 0)
+    """The members of the `{...}` or `[...]` that a path begins with, and the rest of it, behind a dot or pipe."""
+    end = _end_of_brackets(path, 0) if path[:1] in {"[", "{"} else None
     if end is None or path[end : end + 1] not in {"", ".", "|"}:
         return None
     inner = path[1 : end - 1]
@@ -119,6 +137,13 @@ def parse_multipath(path: str) -> tuple[list[Member], str] | None:
         inner[start:stop] for start, stop in zip([0, *(at + 1 for at in commas)], [*commas, len(inner)], strict=True)
     ]
     return [_member(text, named=path[0] == "{") for text in texts], path[end:]
+
+
+def skip_multipath(path: str) -> str:
+    """A path without the brackets that it begins with and that are no multipath: GJSON goes on behind them."""
+    if len(path) < 2 or path[0] not in "[{":
+        return path
+    return path[_end_of_brackets(path, 0) or len(path) :]
 
 
 def _member(text: str, *, named: bool) -> Member:
@@ -137,7 +162,10 @@ def _member(text: str, *, named: bool) -> Member:
 
 
 def parse_literal(path: str) -> tuple[str, str]:
-    """The JSON text of the `!value` at its beginning, and the rest. Raises `UnsupportedPath` if it is not JSON."""
+    """The JSON text of the `!value` at its beginning, and the rest. Raises `UnsupportedPath` if it is not JSON.
+
+    As in GJSON, nothing can follow a number, and what follows a text is ignored.
+    """
     text = path[1:]
     word = re.split(r"[.|]", text, maxsplit=1)[0]
     if word.lower() in _LITERAL_WORDS:
@@ -145,8 +173,12 @@ def parse_literal(path: str) -> tuple[str, str]:
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except ValueError:
-        raise UnsupportedPath(f"the literal !{word} is not JSON; a text needs double quotes") from None
-    return text[:end], text[end:]
+        end = 0
+    if text[end:] and text[:1] in {"-", *string.digits}:
+        raise UnsupportedPath(f"!{text} begins with a number, which must be the end of the path")
+    if text[:1] not in {'"', "[", "{", "-", *string.digits} or not end:
+        raise UnsupportedPath(f"the literal !{word} is not JSON; a text needs double quotes")
+    return text[:end], text[end:] if text[0] in "[{" else ""
 
 
 def parse_modifier(path: str, modifiers: Collection[str]) -> tuple[str, str, str] | None:
@@ -160,10 +192,10 @@ def parse_modifier(path: str, modifiers: Collection[str]) -> tuple[str, str, str
     rest = rest[1:]
     if rest[:1] in {"{", "["}:
         end = _end_of_brackets(rest, 0) or len(rest)
-    elif string := _STRING.match(rest):
-        end = string.end()
+    elif quoted := _STRING.match(rest):
+        end = quoted.end()
     else:
-        end = len(split_pipe(rest)[0])
+        end = rest.find("|") if "|" in rest else len(rest)
     return name, rest[:end], rest[end:]
 
 
@@ -195,8 +227,8 @@ def _outside_strings(path: str, start: int = 0) -> list[tuple[int, int]]:
     """The positions outside strings and escapes, with the depth of brackets around the character there."""
     found, depth, at = [], 0, start
     while at < len(path):
-        if path[at] == '"' and (string := _STRING.match(path, at)):
-            at = string.end()
+        if path[at] == '"' and (quoted := _STRING.match(path, at)):
+            at = quoted.end()
             continue
         if path[at] in _CLOSING:
             depth -= 1

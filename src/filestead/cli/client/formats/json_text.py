@@ -1,7 +1,7 @@
 """JSON text, reformatted but not re-encoded: order, numbers, escapes and repeated members stay as the server sent them.
 
 The layout is that of the official command line: two-space indents; an array without objects stays on one line if that
-line has at most 79 bytes up to its closing bracket.
+line has at most 79 bytes up to its closing bracket; 80 if it is the document, or in an array behind its first item.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from filestead.client.errors import FilesteadError
 
-MAX_LINE_BYTES = 79
+MAX_LINE_BYTES = 80
 MAX_TOKENS = 2_000_000
 """Limit for one text: five times the tokens of a page of 10,000 files. Each token takes up to 200 bytes of memory."""
 _TOKEN = re.compile(r'[ \t\r\n]*(?:([{}\[\],:])|("(?:[^"\\]|\\.)*"?)|([^\s,:\[\]{}"]+))', re.DOTALL)
@@ -21,6 +21,19 @@ _SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 class TooManyTokens(FilesteadError):
     """A text has more than `MAX_TOKENS` JSON tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a value is spread over lines: what indents a member, what begins each line, and the limit for an array."""
+
+    indent: str = "  "
+    prefix: str = ""
+    max_line_bytes: int = MAX_LINE_BYTES
+    """One less for the value of a member, and for the first item of an array."""
+
+
+DEFAULT_LAYOUT = Layout()
 
 
 @dataclass(slots=True)
@@ -140,21 +153,25 @@ def format_compact(value: Value) -> str:
     return value.raw
 
 
-def format_indented(value: Value, depth: int = 0, column: int = 0) -> str:
-    """Format on several lines; `column` is the number of bytes before the value on its line."""
+def format_indented(value: Value, depth: int = 0, column: int = 0, layout: Layout = DEFAULT_LAYOUT) -> str:
+    """Format on several lines; `column` is the number of bytes before the value that count for the limit of its line.
+
+    The first line begins without the prefix of the layout.
+    """
     if value.kind not in {"object", "array"}:
         return value.raw
     opening, closing = "{" if value.kind == "object" else "[", _closing(value)
     if not value.items:
         return opening + closing
     line = _format_on_one_line(value)
-    if line is not None and column + _byte_length(line) <= MAX_LINE_BYTES:
+    if line is not None and 3 < layout.max_line_bytes - column >= _byte_length(line):
         return line
     lines = []
-    for key, item in members(value):
-        lead = "  " * (depth + 1) + (f"{key}: " if key else "")
-        lines.append(lead + format_indented(item, depth + 1, _byte_length(lead)))
-    return f"{opening}\n" + ",\n".join(lines) + (f"\n{'  ' * depth}{closing}" if closing else "")
+    for number, (key, item) in enumerate(members(value)):
+        lead = layout.prefix + layout.indent * (depth + 1) + (f"{key}: " if key else "")
+        lines.append(lead + format_indented(item, depth + 1, _byte_length(lead) + (number == 0 or bool(key)), layout))
+    end = f"\n{layout.prefix}{layout.indent * depth}{closing}" if closing else ""
+    return f"{opening}\n" + ",\n".join(lines) + end
 
 
 def _closing(value: Value) -> str:

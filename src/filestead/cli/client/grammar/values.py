@@ -11,6 +11,7 @@ from typing import Any
 
 from filestead.cli.errors import UsageError
 
+STDIN_PATHS = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 STDIN_POLL_TIMEOUT = 0.01
 """Seconds to wait for data on a pipe. A pipe without a writer must not block a command."""
 
@@ -77,7 +78,7 @@ def expand_file_reference(value: str) -> str:
         return value.removeprefix("\\") if value.startswith("\\@") else value
     from filestead.cli.client.grammar.sniffing import is_text  # noqa: PLC0415 - rarely needed
 
-    data = path.read_bytes()
+    data = _read_stdin() if str(path) in STDIN_PATHS else path.read_bytes()
     if value.startswith("@file://"):
         return data.decode("utf-8", "surrogateescape")
     if value.startswith("@data://") or not is_text(data):
@@ -88,10 +89,15 @@ def expand_file_reference(value: str) -> str:
         return base64.b64encode(data).decode()
 
 
+def _read_stdin() -> bytes:
+    with open(0, "rb", closefd=False) as stdin:
+        return stdin.read()
+
+
 def referenced_path(value: str) -> Path | None:
-    """The file that `@path` refers to, or None. `@word` is one only if that file exists."""
+    """The file that `@path` refers to, or None. `@word` is one only if that file exists; `-` is standard input."""
     if not value.startswith("@"):
         return None
     name = re.sub(r"^(data|file)://", "", value[1:])
-    certain = name != value[1:] or set(name) & {".", "/"}
+    certain = name != value[1:] or set(name) & {".", "/"} or name in STDIN_PATHS
     return Path(name) if certain or Path(name).is_file() else None
