@@ -4,6 +4,7 @@ from tests.planted.bug import Bug, Edit
 
 KILLS = "tests/crash/test_kill_points.py"
 DISK = "tests/crash/test_disk_faults.py"
+POWER = "tests/crash/test_power_loss.py::test_what_was_acknowledged_survives_a_power_failure"
 LOCAL = "blobs/local/store.py"
 SQLITE = "database/engines/sqlite.py"
 
@@ -166,5 +167,30 @@ STORAGE_BUGS = (
         *("B-35", "R-12", "The breaker of the object store never opens."),
         (Edit("blobs/breaker.py", "        self._failures += 1\n", ""),),
         ("tests/stores/test_s3.py::test_the_breaker_lets_one_call_try_again",),
+    ),
+    Bug(
+        *("B-53", "R-02", "The file of an upload is not synced: what a power failure leaves of it."),
+        (Edit(LOCAL, "            os.fsync(self._fd)\n", ""),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-54", "R-02", "The directory of a new blob is not synced: what a power failure leaves of it."),
+        (Edit(LOCAL, "            sync_directory(self._target.parent, self._observer)\n", ""),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-55", "R-02", "SQLite syncs nothing before a checkpoint: what a power failure leaves of its commits."),
+        (Edit(SQLITE, '"synchronous=FULL", ', '"synchronous=NORMAL", '),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-56", "R-02", "SQLite syncs nothing: what a power failure leaves of its commits."),
+        (Edit(SQLITE, '"synchronous=FULL", ', '"synchronous=OFF", '),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-57", "R-02", "The deletion of a blob is not synced before its row is deleted."),
+        (Edit(LOCAL, "            sync_directory(path.parent, self._observer)\n", ""),),
+        (POWER,),
     ),
 )

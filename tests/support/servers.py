@@ -25,6 +25,8 @@ class Server:
     Rows and bytes are where the profile of the tests has them, or in `place`.
     """
 
+    start_seconds = START_SECONDS
+
     def __init__(
         self,
         data_dir: Path,
@@ -84,7 +86,7 @@ class Server:
         return int(self.origin.rpartition(":")[2])
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             if found := re.search(r"Filestead serves (http://\S+)/v1", self.output):
                 return found[1]
@@ -94,7 +96,7 @@ class Server:
         raise RuntimeError(f"the server did not start:\n{self.output}")
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while True:
             try:
                 httpx2.get(self.origin + "/health")

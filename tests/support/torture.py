@@ -44,6 +44,7 @@ PARTS = (
         30,
         ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
     ),
+    Part("power", 25, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
     Part("kills", 10, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("soak", 20, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "900"}),
