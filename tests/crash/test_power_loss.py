@@ -13,8 +13,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,9 +61,8 @@ class RecordedServer(Server):
     start_seconds = 120  # strace stops it at each file that it opens
 
     def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
-        words = [*disk_log.STRACE, "-o", str(self.data_dir.parent.with_name("calls"))]
-        command = [*words, sys.executable, "-c", code, "serve", *arguments]
-        return subprocess.Popen(command, stdout=self._output, stderr=self._output, env=environment)
+        recorder = [*disk_log.STRACE, "-o", str(self.data_dir.parent.with_name("calls"))]
+        return self._spawn([*recorder, *self._command(arguments, code)], environment)
 
 
 @dataclass

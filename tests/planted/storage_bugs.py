@@ -8,6 +8,14 @@ POWER = "tests/crash/test_power_loss.py::test_what_was_acknowledged_survives_a_p
 LOCAL = "blobs/local/store.py"
 SQLITE = "database/engines/sqlite.py"
 
+REMEMBER = Edit(
+    "domain/files/service.py",
+    "        return await self._repository.get(principal.project_id, file_id)\n",
+    "        seen = self.__dict__.setdefault('seen', {})\n        if file_id not in seen:\n"
+    "            seen[file_id] = await self._repository.get(principal.project_id, file_id)\n"
+    "        return seen[file_id]\n",
+)
+
 STORAGE_BUGS = (
     Bug(
         *("B-01", "R-02", "The file of an upload is not synced."),
@@ -192,5 +200,15 @@ STORAGE_BUGS = (
         *("B-57", "R-02", "The deletion of a blob is not synced before its row is deleted."),
         (Edit(LOCAL, "            sync_directory(path.parent, self._observer)\n", ""),),
         (POWER,),
+    ),
+    Bug(
+        *("B-58", "R-05", "A node remembers the files that it has read."),
+        (REMEMBER,),
+        ("tests/nodes/test_linearizability.py::test_histories_of_concurrent_clients_are_linearizable",),
+    ),
+    Bug(
+        *("B-59", "R-15", "A node without its database tells what it remembers."),
+        (REMEMBER,),
+        ("tests/nodes/test_partition.py::test_a_node_that_is_cut_off_acknowledges_nothing_and_comes_back",),
     ),
 )

@@ -66,9 +66,13 @@ class Server:
 
     def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
         """Start the process."""
-        return subprocess.Popen(
-            [sys.executable, "-c", code, "serve", *arguments], stdout=self._output, stderr=self._output, env=environment
-        )
+        return self._spawn(self._command(arguments, code), environment)
+
+    def _command(self, arguments: tuple[str, ...], code: str) -> list[str]:
+        return [sys.executable, "-c", code, "serve", *arguments]
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> Any:
+        return subprocess.Popen(command, stdout=self._output, stderr=self._output, env=environment)
 
     @property
     def output(self) -> str:

@@ -49,7 +49,9 @@ PARTS = (
     Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("soak", 20, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "900"}),
     Part("chaos", 25, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "100"}),
-    Part("planted", 15, (MODULE,)),
+    Part("histories", 40, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
+    Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
+    Part("planted", 20, (MODULE,)),
 )
 
 
