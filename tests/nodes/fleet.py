@@ -89,9 +89,9 @@ class Balancer:
         else:
             client.close()
             return
-        back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+        back = threading.Thread(target=pump, args=(server, client), daemon=True)
         back.start()
-        _pump(client, server)
+        pump(client, server)
         back.join()
         client.close()
         server.close()
@@ -100,7 +100,7 @@ class Balancer:
         self._listener.close()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def pump(source: socket.socket, target: socket.socket) -> None:
     """Pass on what comes, and its end."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):

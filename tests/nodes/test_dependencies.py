@@ -79,13 +79,13 @@ def silent(server: PostgresServer | SeaweedServer) -> Iterator[None]:
         resume()
 
 
-def are_unavailable(*asks: Callable[[], httpx2.Response]) -> None:
+def are_unavailable(*asks: Callable[[], httpx2.Response], seconds: float = SOON_SECONDS) -> None:
     """Each of them, when all are made at once: a node without answers keeps every one of them for seconds."""
     with ThreadPoolExecutor(len(asks)) as pool:
-        list(pool.map(is_unavailable, asks))
+        list(pool.map(is_unavailable, asks, [seconds] * len(asks)))
 
 
-def is_unavailable(ask: Callable[[], httpx2.Response]) -> None:
+def is_unavailable(ask: Callable[[], httpx2.Response], seconds: float = SOON_SECONDS) -> None:
     started = time.monotonic()
     response = ask()
     took = time.monotonic() - started
@@ -93,7 +93,7 @@ def is_unavailable(ask: Callable[[], httpx2.Response]) -> None:
     assert response.json()["error"]["code"] == "storage_unavailable"
     assert int(response.headers["retry-after"]) > 0
     assert "x-request-id" in response.headers
-    assert took <= SOON_SECONDS
+    assert took <= seconds
 
 
 @pytest.mark.parametrize("end", [killed, silent])

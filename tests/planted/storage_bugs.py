@@ -4,8 +4,17 @@ from tests.planted.bug import Bug, Edit
 
 KILLS = "tests/crash/test_kill_points.py"
 DISK = "tests/crash/test_disk_faults.py"
+POWER = "tests/crash/test_power_loss.py::test_what_was_acknowledged_survives_a_power_failure"
 LOCAL = "blobs/local/store.py"
 SQLITE = "database/engines/sqlite.py"
+
+REMEMBER = Edit(
+    "domain/files/service.py",
+    "        return await self._repository.get(principal.project_id, file_id)\n",
+    "        seen = self.__dict__.setdefault('seen', {})\n        if file_id not in seen:\n"
+    "            seen[file_id] = await self._repository.get(principal.project_id, file_id)\n"
+    "        return seen[file_id]\n",
+)
 
 STORAGE_BUGS = (
     Bug(
@@ -166,5 +175,40 @@ STORAGE_BUGS = (
         *("B-35", "R-12", "The breaker of the object store never opens."),
         (Edit("blobs/breaker.py", "        self._failures += 1\n", ""),),
         ("tests/stores/test_s3.py::test_the_breaker_lets_one_call_try_again",),
+    ),
+    Bug(
+        *("B-53", "R-02", "The file of an upload is not synced: what a power failure leaves of it."),
+        (Edit(LOCAL, "            os.fsync(self._fd)\n", ""),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-54", "R-02", "The directory of a new blob is not synced: what a power failure leaves of it."),
+        (Edit(LOCAL, "            sync_directory(self._target.parent, self._observer)\n", ""),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-55", "R-02", "SQLite syncs nothing before a checkpoint: what a power failure leaves of its commits."),
+        (Edit(SQLITE, '"synchronous=FULL", ', '"synchronous=NORMAL", '),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-56", "R-02", "SQLite syncs nothing: what a power failure leaves of its commits."),
+        (Edit(SQLITE, '"synchronous=FULL", ', '"synchronous=OFF", '),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-57", "R-02", "The deletion of a blob is not synced before its row is deleted."),
+        (Edit(LOCAL, "            sync_directory(path.parent, self._observer)\n", ""),),
+        (POWER,),
+    ),
+    Bug(
+        *("B-58", "R-05", "A node remembers the files that it has read."),
+        (REMEMBER,),
+        ("tests/nodes/test_linearizability.py::test_histories_of_concurrent_clients_are_linearizable",),
+    ),
+    Bug(
+        *("B-59", "R-15", "A node without its database tells what it remembers."),
+        (REMEMBER,),
+        ("tests/nodes/test_partition.py::test_a_node_that_is_cut_off_acknowledges_nothing_and_comes_back",),
     ),
 )

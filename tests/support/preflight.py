@@ -41,6 +41,8 @@ PROGRAMS = (
     Program("node", "nodejs", "the official Node package"),
     Program("npm", "npm", "the official Node package"),
     Program("chromium", "chromium", "the console in a browser", ("test",)),
+    Program("ip", "iproute2", "a node that is cut off from its servers"),
+    Program("strace", "strace", "states that a power failure may leave"),
     Program("nginx", "nginx-light", "the proxy before two nodes, and the reference of the figures", ("test", "bench")),
     Program("wrk", "wrk", "requests per second", ("bench",)),
     Program("docker", "docker.io", "the compose files, read by Docker", ("test",), required_in_ci=False),

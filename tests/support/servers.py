@@ -25,6 +25,8 @@ class Server:
     Rows and bytes are where the profile of the tests has them, or in `place`.
     """
 
+    start_seconds = START_SECONDS
+
     def __init__(
         self,
         data_dir: Path,
@@ -64,9 +66,13 @@ class Server:
 
     def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
         """Start the process."""
-        return subprocess.Popen(
-            [sys.executable, "-c", code, "serve", *arguments], stdout=self._output, stderr=self._output, env=environment
-        )
+        return self._spawn(self._command(arguments, code), environment)
+
+    def _command(self, arguments: tuple[str, ...], code: str) -> list[str]:
+        return [sys.executable, "-c", code, "serve", *arguments]
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> Any:
+        return subprocess.Popen(command, stdout=self._output, stderr=self._output, env=environment)
 
     @property
     def output(self) -> str:
@@ -84,7 +90,7 @@ class Server:
         return int(self.origin.rpartition(":")[2])
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             if found := re.search(r"Filestead serves (http://\S+)/v1", self.output):
                 return found[1]
@@ -94,7 +100,7 @@ class Server:
         raise RuntimeError(f"the server did not start:\n{self.output}")
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while True:
             try:
                 httpx2.get(self.origin + "/health")
