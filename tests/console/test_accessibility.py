@@ -1,6 +1,7 @@
 """Every view by axe, light and dark, from 360 px, in both directions; keyboard; and the time to the first paint."""
 
 import json
+from statistics import median
 from typing import Any
 
 import httpx2
@@ -125,7 +126,7 @@ def test_the_first_paint_is_quick_and_nothing_moves_after_it(
         page.reload()
         page.wait_for("tbody a")
         times.append(page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
-    assert min(times) < MAX_FIRST_PAINT_MS, times
+    assert median(times) < MAX_FIRST_PAINT_MS, times
     assert page.run(SHIFT) < MAX_SHIFT
 
 
