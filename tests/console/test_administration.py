@@ -1,18 +1,9 @@
 """Usage, and projects and keys for an administrator, in the browser."""
 
 import httpx2
-import pytest
 
 from tests.console.conftest import Open
-from tests.support.servers import Server, run_command
-
-
-@pytest.fixture(scope="module")
-def admin(server: Server) -> str:
-    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
-    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from tests.support.servers import Server
 
 
 def test_usage_by_purpose(opened: Open, server: Server) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import NAMES, Open
+from tests.console.conftest import NAMES, Open, settle
 from tests.support.browser import Page
 from tests.support.servers import KEY, Server
 
@@ -19,10 +19,6 @@ ROWS = "[...document.querySelectorAll('tbody tr')]"
 def names(page: Page) -> list[str]:
     found: list[str] = page.run(f"{ROWS}.map((row) => row.querySelector('a').textContent)")
     return found
-
-
-def settle(page: Page) -> None:
-    page.wait("!document.querySelector('[aria-busy=true]')")
 
 
 @pytest.fixture(scope="module")
