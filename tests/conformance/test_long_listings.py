@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.test_plans import explain
+from tests.support import many_files
 from tests.support.databases import BACKENDS, Rows
 
 pytestmark = pytest.mark.anyio
 
-RARE_EVERY = 400
-"""Of so many files, one has the purpose `batch`."""
 LIMIT = 50
 MAX_SECONDS = 0.25
-ROWS_AT_ONCE = 10_000
 SORT = {"sqlite": "TEMP B-TREE", "postgresql": "Sort"}
 BEHIND_CURSOR = {"sqlite": r"created_at<\?", "postgresql": r"Index Cond: .*ROW\(created_at, seq\) <"}
 
@@ -31,17 +29,8 @@ def rows(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rows]:
 async def fill(rows: Rows, count: int) -> str:
     """Files without content, four in each second; returns the id of their project."""
     project = (await rows.principal()).project_id
-    for start in range(0, count, ROWS_AT_ONCE):
-        numbers = f"WITH RECURSIVE n(i) AS (SELECT {start} UNION ALL SELECT i + 1 FROM n WHERE i < {start + ROWS_AT_ONCE - 1})"
-        await rows.run(
-            f"INSERT INTO blobs (key, project_id, state) {numbers} SELECT 'b' || i, '{project}', 'live' FROM n"
-        )
-        await rows.run(
-            "INSERT INTO files (id, project_id, filename, purpose, bytes, created_at, status, sha256, blob_key) "
-            f"{numbers} SELECT 'file-' || i, '{project}', 'a', "
-            f"CASE i - i / {RARE_EVERY} * {RARE_EVERY} WHEN 0 THEN 'batch' ELSE 'user_data' END, "
-            "1, 1600000000 + i / 4, 'processed', '', 'b' || i FROM n"
-        )
+    for statement in many_files.statements(project, count):
+        await rows.run(statement)
     if rows.database.dialect.name == "postgresql":
         await rows.database.read(lambda connection: connection.execute("VACUUM ANALYZE"), long=True)
     return project
@@ -49,7 +38,7 @@ async def fill(rows: Rows, count: int) -> str:
 
 def expected(count: int, purpose: str | None, after: int | None, *, newest_first: bool) -> list[int]:
     """The numbers of the files on a page."""
-    every = range(0, count, RARE_EVERY) if purpose else range(count)
+    every = range(0, count, many_files.RARE_EVERY) if purpose else range(count)
     behind = [number for number in every if after is None or (number < after if newest_first else number > after)]
     return behind[::-1][:LIMIT] if newest_first else behind[:LIMIT]
 

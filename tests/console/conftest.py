@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import Browser, Page, chromium
-from tests.support.servers import KEY, Server
+from tests.support.servers import KEY, Server, run_command
 
 NAMES = {
     "markup": "<img src=x onerror=alert(1)>.txt",
@@ -97,6 +97,11 @@ def sign_in(page: Page, key: str = KEY) -> None:
     page.fill("#key", key)
     page.press("Enter")
     page.wait_for(".views")
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Wait until every list has loaded."""
     page.wait("!document.querySelector('[aria-busy=true]')")
 
 
@@ -137,6 +142,15 @@ def store(server: Server) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def admin(server: Server) -> str:
+    """A key for the administration."""
+    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
+    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The source of axe-core, which `npm ci` in tests/e2e/node installs."""
@@ -151,7 +165,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 def judge(page: Page, axe: str, where: str) -> list[str]:
     """What axe finds wrong with the page as it is, and whether it is wider than the screen."""
-    page.wait("!document.querySelector('[aria-busy=true]')")
+    settle(page)
     options = json.dumps({"runOnly": RULES, "iframes": False})
     script = f"{axe};axe.run(document, {options}).then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))"
     found = [f"{where}: {name} {html}" for name, html in page.run(script)]

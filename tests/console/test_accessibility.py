@@ -1,6 +1,7 @@
-"""Every view by axe, light and dark, from 360 px, in both directions; keyboard; and the time to the first paint."""
+"""Every view by axe, light and dark, from 360 px, in both directions; and the time to the first paint."""
 
 import json
+from statistics import median
 from typing import Any
 
 import httpx2
@@ -8,7 +9,7 @@ import pytest
 
 from tests.console.conftest import Open, judge
 from tests.support.browser import Page
-from tests.support.servers import Server, run_command
+from tests.support.servers import Server
 
 MAX_FIRST_PAINT_MS = 300
 NARROW = 360
@@ -19,13 +20,6 @@ SHIFT = (
     " watch.observe({ type: 'layout-shift', buffered: true }); setTimeout(() => resolve(sum), 300); })"
 )
 """What has moved since the page was loaded: the score of Web Vitals, of which less than 0.1 is good."""
-
-
-@pytest.fixture(scope="module")
-def admin(server: Server) -> str:
-    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
-    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
-    return done.stdout.strip()
 
 
 def show(page: Page, view: str, element: str, text: str | None = None) -> None:
@@ -77,34 +71,6 @@ def test_every_dialog_is_accessible(opened: Open, axe: str, admin: str, store: d
     assert found == []
 
 
-def test_the_keyboard_reaches_everything(opened: Open, named: dict[str, Any]) -> None:
-    page = opened()
-    page.reload()
-    page.wait_for("tbody a")
-    page.press("Tab")
-    assert page.run("document.activeElement.textContent") == "Skip to content"
-    page.press("Enter")
-    assert page.run("document.activeElement.id") == "main"
-    seen = []
-    for _ in range(12):
-        page.press("Tab")
-        seen.append(
-            page.run("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()")
-        )
-        outline = page.run("getComputedStyle(document.activeElement).outlineStyle")
-        assert outline != "none", seen[-1]
-    assert {"Upload files", "Refresh", "Select all on this page", "Created ▼"} <= set(seen)
-    page.run("[...document.querySelectorAll('button')].find((button) => button.textContent.includes('Upload')).focus()")
-    page.press("Enter")
-    page.wait_for("dialog h2")
-    for _ in range(12):
-        page.press("Tab")
-        inside = page.run(
-            "document.activeElement === document.body || Boolean(document.activeElement.closest('dialog'))"
-        )
-        assert inside, "the focus stays in the dialog"
-
-
 def test_a_view_moves_the_focus_and_the_title(opened: Open) -> None:
     page = opened()
     page.click("nav a", "Vector stores")
@@ -125,7 +91,7 @@ def test_the_first_paint_is_quick_and_nothing_moves_after_it(
         page.reload()
         page.wait_for("tbody a")
         times.append(page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
-    assert min(times) < MAX_FIRST_PAINT_MS, times
+    assert median(times) < MAX_FIRST_PAINT_MS, times
     assert page.run(SHIFT) < MAX_SHIFT
 
 

@@ -1,18 +1,9 @@
 """Usage, and projects and keys for an administrator, in the browser."""
 
 import httpx2
-import pytest
 
 from tests.console.conftest import Open
-from tests.support.servers import Server, run_command
-
-
-@pytest.fixture(scope="module")
-def admin(server: Server) -> str:
-    scopes = [word for scope in ("admin", "files:read", "files:write") for word in ("--scope", scope)]
-    done = run_command(server.data_dir, "keys", "create", "--project", "default", *scopes, place=server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from tests.support.servers import Server
 
 
 def test_usage_by_purpose(opened: Open, server: Server) -> None:
@@ -50,6 +41,46 @@ def test_a_key_is_made_shown_once_and_revoked(opened: Open, server: Server, admi
     page.wait_until_gone("td", "ada")
     page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 2100))")
     assert httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"}).status_code == 401
+
+
+def test_a_service_account_is_made_and_deleted_with_its_keys(opened: Open, server: Server, admin: str) -> None:
+    name = "<i>nightly</i>"
+    page = opened("admin", key=admin)
+    page.click("button", "New project")
+    page.fill("dialog input[name=name]", "accounts")
+    page.click("dialog button[type=submit]")
+    page.wait_for("h2", "Project accounts")
+    page.wait_for(".accounts p", "There are no service accounts yet.")
+    secrets = []
+    for lifetime in ("0", "3600"):  # the second time, the account gets another key
+        page.click(".accounts button", "New service account")
+        page.fill("dialog input[name=name]", name)
+        page.choose("dialog select[name=lifetime]", lifetime)
+        page.click("dialog button[type=submit]")
+        page.wait_for(".secret")
+        secrets.append(page.text(".secret"))
+        page.press("Escape")
+        page.wait("!document.querySelector('.secret')")
+        assert secrets[-1] not in page.run("document.documentElement.outerHTML")
+    page.wait("document.querySelectorAll('[aria-label=Keys] tbody tr').length === 2")
+    assert page.run("document.querySelectorAll('.accounts tbody tr').length") == 1
+    assert page.text(".accounts tbody .name") == name
+    assert page.shows("[aria-label=Keys] td", "in 59 minutes"), "the lifetime of the second key"
+    users = [httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {key}"}) for key in secrets]
+    assert [user.status_code for user in users] == [200, 200]
+
+    page.click(".accounts button", "Delete…")
+    page.click("dialog button", "Cancel")
+    page.wait_until_gone("dialog")
+    assert page.shows(".accounts tbody tr")
+    page.click(".accounts button", "Delete…")
+    page.click("dialog button[type=submit]")
+    page.wait_for(".toast", "The service account is deleted")
+    page.wait_until_gone(".accounts tbody tr")
+    page.wait_until_gone("[aria-label=Keys] tbody tr")
+    page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 2100))")
+    users = [httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {key}"}) for key in secrets]
+    assert [user.status_code for user in users] == [401, 401]
 
 
 def test_other_keys_learn_what_they_need(opened: Open) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import NAMES, Open
+from tests.console.conftest import NAMES, Open, settle
 from tests.support.browser import Page
 from tests.support.servers import KEY, Server
 
@@ -19,10 +19,6 @@ ROWS = "[...document.querySelectorAll('tbody tr')]"
 def names(page: Page) -> list[str]:
     found: list[str] = page.run(f"{ROWS}.map((row) => row.querySelector('a').textContent)")
     return found
-
-
-def settle(page: Page) -> None:
-    page.wait("!document.querySelector('[aria-busy=true]')")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +146,18 @@ def test_commands_have_the_id_and_not_the_key(opened: Open, named: dict[str, Any
     assert "sk-" not in page.text("#snippet")
 
 
-def test_the_commands_get_the_file_whatever_its_name(opened: Open, server: Server, tmp_path: Path) -> None:
+@pytest.fixture
+def node_modules() -> Path:
+    """Where `npm ci` has installed the official package."""
+    folder = Path(__file__).parents[1] / "e2e/node/node_modules"
+    if not (folder / "openai").is_dir():
+        pytest.skip("the package openai is not installed: npm ci in tests/e2e/node")
+    return folder
+
+
+def test_the_commands_get_the_file_whatever_its_name(
+    opened: Open, server: Server, tmp_path: Path, node_modules: Path
+) -> None:
     name = 'it\'s "$(id)" `id` <b>.txt'
     file = server.upload(b"content", name=name)
     page = opened(f"files/{file['id']}")
@@ -158,7 +165,8 @@ def test_the_commands_get_the_file_whatever_its_name(opened: Open, server: Serve
     page.wait_for("iframe.preview")
     page.browser.call("Browser.grantPermissions", permissions=allowed, browserContextId=page.context)
     environment = {**os.environ, "OPENAI_API_KEY": KEY, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for tab, program in (("curl", "bash"), ("Python", sys.executable), ("CLI", "bash")):
+    shell, python, node = ["bash", "-c"], [sys.executable, "-c"], ["node", "--input-type=module", "--eval"]
+    for tab, program in (("curl", shell), ("Python", python), ("Node", node), ("CLI", shell)):
         page.click("[role=tab]", tab)
         page.click(".panel-head button", "Copy")
         page.wait_for(".toast", "Copied")
@@ -168,8 +176,10 @@ def test_the_commands_get_the_file_whatever_its_name(opened: Open, server: Serve
         assert command == page.run("document.getElementById('snippet').textContent")
         folder = tmp_path / tab
         folder.mkdir()
+        if tab == "Node":
+            (tmp_path / "node_modules").symlink_to(node_modules)
         done = subprocess.run(
-            [program, "-c", command],
+            [*program, command],
             cwd=folder,
             env=environment,
             capture_output=True,

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
+import os
 import platform
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
 from filestead import __version__
-from filestead.api.http.requests import ServedRequest
+from filestead.api.http.requests import METHODS, ServedRequest, StartSpan
+from filestead.app.tracing import open_tracer
 from filestead.domain.batches.observation import BatchObserver
 from filestead.domain.errors import DomainError
 from filestead.domain.figures import Figures, FiguresRepository
@@ -35,7 +37,6 @@ LAG_SECONDS = 0.25
 """Interval at which the lag of the event loop is measured."""
 
 STANDARD_ERROR = 2
-METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 
 
 class Signals:
@@ -63,7 +64,12 @@ class Signals:
         if log.isEnabledFor(logging.INFO):
             dropped = self._recorder.value(table.LOG_LINES_DROPPED).add
             self._writer = LineWriter(STANDARD_ERROR, RequestFormatter(log_format), dropped, processes=settings.workers)
-        self.requests = RequestSignals(self._recorder, None if self._writer is None else self._writer.write)
+        self._tracer = open_tracer(os.environ)
+        self.requests = RequestSignals(
+            self._recorder,
+            None if self._writer is None else self._writer.write,
+            None if self._tracer is None else self._tracer.start,
+        )
         self._lag = self._recorder.distribution(table.EVENT_LOOP_LAG_SECONDS)
         self._figures: tuple[float, Figures | None] = (0.0, None)
         self._reading = asyncio.Lock()
@@ -92,7 +98,7 @@ class Signals:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Measure the event loop; write the last lines of the log at the end."""
+        """Measure the event loop; write the last lines of the log and export the last spans at the end."""
         task = asyncio.create_task(self._measure_lag())
         try:
             yield
@@ -101,6 +107,8 @@ class Signals:
             await asyncio.gather(task, return_exceptions=True)
             if self._writer is not None:
                 self._writer.close()
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
 
     async def _measure_lag(self) -> None:
         while True:
@@ -123,10 +131,16 @@ class _RouteSeries:
 
 
 class RequestSignals:
-    """A `RequestObserver` that records metrics and logs a line for each request, at its end."""
+    """A `RequestObserver` that records metrics, logs a line and exports a span for each request, at its end."""
 
-    def __init__(self, recorder: Recorder, log_request: Callable[[ServedRequest], None] | None) -> None:
-        """`log_request` is None if no lines are logged."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        log_request: Callable[[ServedRequest], None] | None,
+        start_span: StartSpan | None,
+    ) -> None:
+        """`log_request` is None if no lines are logged, and `start_span` if no spans are exported."""
+        self.start_span = start_span
         self._recorder = recorder
         self._values = recorder.values
         self._log_request = log_request
@@ -140,7 +154,7 @@ class RequestSignals:
         self._transfers[direction].add(1.0)
 
     def ended(self, request: ServedRequest) -> None:
-        """Record the request and log it.
+        """Record the request, log it and export its span.
 
         Positions instead of `Value` and `Distribution`: this runs for every request, and calls are half of its time.
         """
@@ -162,6 +176,8 @@ class RequestSignals:
             self._recorder.value(table.REFUSALS, request.reason).add()
         if self._log_request is not None:
             self._log_request(request)
+        if request.exported is not None:
+            request.exported.end(request)
 
     def _add_series(self, request: ServedRequest) -> tuple[_RouteSeries, int]:
         method = request.method if request.method in METHODS else table.OTHER

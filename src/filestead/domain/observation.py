@@ -4,8 +4,9 @@ The parts take an `Observer` in their constructors and know nothing of metrics. 
 one request, for the line that is logged of it.
 """
 
+import random
 from contextvars import ContextVar
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Observer(Protocol):
@@ -55,20 +56,50 @@ class Unobserved:
 UNOBSERVED: Observer = Unobserved()
 
 
+class CallerSpan(NamedTuple):
+    """The span of a client that a request belongs to (W3C Trace Context)."""
+
+    trace_id: str
+    """32 hexadecimal digits."""
+    span_id: str
+    """16 hexadecimal digits."""
+    is_sampled: bool
+    state: str
+    """The header `tracestate`, which vendors of tracing systems use; may be empty."""
+
+
 class RequestSpan:
     """Where the time of one request was spent, in seconds, and the trace that it belongs to."""
 
     database_seconds = 0.0
     blob_seconds = 0.0
     traceparent: str | None = None
-    """For requests to other servers on behalf of this one (W3C Trace Context); None outside of a trace."""
+    """The trace and the span of this request itself, which requests to other servers name as their parent; None outside
+    of a trace."""
+    tracestate = ""
+    """What the client has sent with its `traceparent`."""
 
 
 current_span: ContextVar[RequestSpan | None] = ContextVar("current_span", default=None)
 """The span of the request that the current task serves; None in background tasks."""
 
 
-def traceparent() -> str | None:
-    """The header `traceparent` for a request to another server, on behalf of the current request."""
+def format_traceparent(trace_id: str, span_id: str, *, is_sampled: bool) -> str:
+    """Format the header `traceparent`."""
+    return f"00-{trace_id}-{span_id}-{is_sampled:02x}"
+
+
+def child_traceparent(caller: CallerSpan) -> str:
+    """Return the `traceparent` of a new span below that of a client."""
+    return format_traceparent(caller.trace_id, f"{random.getrandbits(64) or 1:016x}", is_sampled=caller.is_sampled)
+
+
+def trace_headers() -> dict[str, str]:
+    """The headers of a request to another server on behalf of the current request; empty outside of a trace."""
     span = current_span.get()
-    return None if span is None else span.traceparent
+    if span is None or span.traceparent is None:
+        return {}
+    headers = {"traceparent": span.traceparent}
+    if span.tracestate:
+        headers["tracestate"] = span.tracestate
+    return headers

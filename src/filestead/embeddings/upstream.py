@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from filestead.domain.errors import EmbeddingsUnavailable
-from filestead.domain.observation import traceparent
+from filestead.domain.observation import trace_headers
 from filestead.domain.vector_stores.embeddings import UPSTREAM_PREFIX
 from filestead.egress import Egress
 
@@ -79,7 +79,7 @@ class UpstreamEmbedder:
         while True:
             try:
                 seconds = JOB_SECONDS if patient else SEARCH_SECONDS
-                return await asyncio.to_thread(self._request, texts, seconds, traceparent())
+                return await asyncio.to_thread(self._request, texts, seconds, trace_headers())
             except _Failure as failure:
                 attempt += 1
                 if patient and failure.passing and attempt < ATTEMPTS:
@@ -89,13 +89,12 @@ class UpstreamEmbedder:
                     self._paused_until = monotonic() + PAUSE_SECONDS
                 raise EmbeddingsUnavailable(str(failure), passing=failure.passing) from None
 
-    def _request(self, texts: Sequence[str], seconds: float, trace: str | None) -> list[bytes]:
+    def _request(self, texts: Sequence[str], seconds: float, trace: dict[str, str]) -> list[bytes]:
         body = json.dumps({"model": self._model, "input": list(texts), "encoding_format": "float"}).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         if self._upstream.key is not None:
             headers["Authorization"] = f"Bearer {self._upstream.key}"
-        if trace is not None:
-            headers["traceparent"] = trace
+        headers |= trace
         url = f"{self._upstream.url}/embeddings"
         try:
             with self._upstream.egress.http_connection(url, seconds) as (connection, is_expired):

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from filestead.domain.observation import trace_headers
+
 PASSED = frozenset(
     {
         *("accept", "content-type", "user-agent", "openai-beta", "idempotency-key", "x-client-request-id"),
-        *("traceparent", "tracestate"),
     }
 )
 PASSED_PREFIX = "x-stainless-"
@@ -42,7 +43,7 @@ _VISIBLE = re.compile(r"[ -~]*")
 
 
 def for_upstream(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers of a request that pass; their names are in lower case.
+    """The headers of the current request that pass, and those of its trace; their names are in lower case.
 
     Keys, cookies, and whatever could instruct the model server do not.
     """
@@ -52,7 +53,7 @@ def for_upstream(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             value = raw_value.decode("latin-1")
             if _VISIBLE.fullmatch(value):
                 found.setdefault(name.decode("latin-1"), value)
-    return found
+    return found | trace_headers()
 
 
 def for_client(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

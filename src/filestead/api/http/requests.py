@@ -1,25 +1,48 @@
 """What is known of one request while it is served, and who is informed of its beginning and end."""
 
 import random
+from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
 from starlette.types import Message, Receive, Scope
 
-from filestead.api.http.trace_context import continued_trace
+from filestead.api.http.trace_context import caller_span
 from filestead.domain.access import Principal
-from filestead.domain.observation import RequestSpan
+from filestead.domain.observation import CallerSpan, RequestSpan, child_traceparent
 
 OPERATION = "operation"
 """Where the state of a scope has the matched operation; missing if the path matches none."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+"""Methods that are reported by name."""
 
 NO_ROUTE = "none"
 CLIENT_CLOSED = 499
 """Reported for a request whose client closed the connection before the response was complete; never sent."""
 
 
+class ExportedSpan(Protocol):
+    """The span of one request that a tracing system receives."""
+
+    @property
+    def traceparent(self) -> str:
+        """Its trace and its id, for requests to other servers."""
+
+    def end(self, request: "ServedRequest") -> None:
+        """The request has ended: export what is known of it."""
+
+
+StartSpan = Callable[[str, CallerSpan | None], ExportedSpan]
+"""Starts the span of a request with this method, below the span of its client."""
+
+
 class RequestObserver(Protocol):
     """Receives what happens to requests. Called for every request, so it must be quick."""
+
+    @property
+    def start_span(self) -> StartSpan | None:
+        """None if no spans are exported."""
 
     def transfer_started(self, direction: str) -> None:
         """The request is an `upload` or a `download`."""
@@ -30,6 +53,8 @@ class RequestObserver(Protocol):
 
 class UnobservedRequests:
     """A `RequestObserver` that ignores everything."""
+
+    start_span: StartSpan | None = None
 
     def transfer_started(self, direction: str) -> None:
         """Ignore it."""
@@ -58,6 +83,7 @@ class ServedRequest(RequestSpan):
     status = 0
     reason: str | None = None
     """The error code of an error response."""
+    exported: ExportedSpan | None = None
     received = sent = 0
     client_seconds = head_seconds = total_seconds = 0.0
     is_ended = False
@@ -69,9 +95,18 @@ class ServedRequest(RequestSpan):
         self._scope = scope
         self._receive = receive
         self._observer = observer
+        caller = None
         for name, _ in scope["headers"]:
             if name == b"traceparent":
-                self.traceparent = continued_trace(scope["headers"])
+                caller = caller_span(scope["headers"])
+                break
+        if observer.start_span is not None:
+            self.exported = observer.start_span(self.method, caller)
+            self.traceparent = self.exported.traceparent
+        elif caller is not None:
+            self.traceparent = child_traceparent(caller)
+        if caller is not None:
+            self.tracestate = caller.state
 
     async def receive(self) -> Message:
         """Receive a message, and count the bytes of the body and the time that the client takes."""

@@ -1,20 +1,21 @@
-// Projects of the organization, with their keys and usage; for keys with the scope `admin`.
+// Projects of the organization, with their keys, service accounts and usage; for keys with the scope `admin`.
 import { announce } from '../lib/announce.js';
 import { getJson, postJson, remove } from '../lib/api.js';
 import { html, useState } from '../lib/html.js';
-import { formatDuration, t } from '../lib/i18n.js';
+import { t } from '../lib/i18n.js';
 import { useLoad } from '../lib/load.js';
 import { visible } from '../lib/names.js';
-import { Copy, Expiry, Failure, Name, Time } from '../ui/basics.js';
-import { Dialog, FormDialog } from '../ui/dialog.js';
+import { Expiry, Failure, Name, Time } from '../ui/basics.js';
+import { FormDialog } from '../ui/dialog.js';
 import { usePages } from '../ui/hooks.js';
 import { Pager, Table } from '../ui/table.js';
+import { ServiceAccounts } from './accounts.js';
+import { LifetimeField, lifetimeOf, NewSecret } from './new-secret.js';
 import { UsageFigures } from './usage.js';
 
 const PATH = '/v1/organization/projects';
 const SCOPES = ['files:read', 'files:write', 'inference', 'files:system', 'admin'];
 const DEFAULT_SCOPES = ['files:read', 'files:write', 'inference'];
-const LIFETIMES = [0, 3600, 86400, 2592000, 31536000];
 
 export function AdminView() {
   const projects = usePages(PATH, {}, { size: 20 });
@@ -57,9 +58,14 @@ export function AdminView() {
 function Project({ project }) {
   const path = `${PATH}/${project.id}`;
   const keys = usePages(`${path}/api_keys`, {}, { size: 50 });
+  const accounts = usePages(`${path}/service_accounts`, {}, { size: 20 });
   const usage = useLoad((signal) => getJson(`${path}/usage`, {}, { signal }), [project.id]);
   const [dialog, setDialog] = useState(null);
   const [secret, setSecret] = useState(null);
+  const reload = () => {
+    keys.reload();
+    accounts.reload(); // a key is of an account, which exists as long as it has keys
+  };
   const columns = KEY_COLUMNS((key) => setDialog({ revoke: key }));
   return html`<section class="project" aria-label=${t('Project {name}', { name: visible(project.name) })}>
     <header class="view-head"><h2>${t('Project {name}', { name: visible(project.name) })}</h2>
@@ -67,19 +73,14 @@ function Project({ project }) {
     ${keys.error && html`<${Failure} error=${keys.error} retry=${keys.reload} />`}
     <${Table} label=${t('Keys')} columns=${columns} rows=${keys.rows} busy=${keys.loading} />
     <${Pager} page=${keys.page} hasMore=${keys.hasMore} busy=${keys.loading} onNext=${keys.next} onPrevious=${keys.previous} />
+    <${ServiceAccounts} path=${`${path}/service_accounts`} accounts=${accounts} onSecret=${setSecret} onChange=${reload} />
     ${usage.data && html`<${UsageFigures} usage=${usage.data} />`}
     ${dialog?.create && html`<${NewKey} path=${path} onClose=${() => setDialog(null)} onCreated=${(key) => {
       setSecret(key.value);
-      keys.reload();
+      reload();
     }} />`}
-    ${dialog?.revoke && html`<${RevokeKey} path=${path} apiKey=${dialog.revoke} onClose=${() => setDialog(null)} onRevoked=${keys.reload} />`}
-    ${secret && html`<${Dialog} title=${t('The new key')} onClose=${() => setSecret(null)}>
-      <div class="dialog-body">
-        <p>${t('Copy the key now: it is shown only this once.')}</p>
-        <code class="secret" dir="ltr">${secret}</code>
-      </div>
-      <footer class="dialog-foot"><${Copy} text=${secret} label=${t('Copy the key')} /></footer>
-    <//>`}
+    ${dialog?.revoke && html`<${RevokeKey} path=${path} apiKey=${dialog.revoke} onClose=${() => setDialog(null)} onRevoked=${reload} />`}
+    ${secret && html`<${NewSecret} secret=${secret} onClose=${() => setSecret(null)} />`}
   </section>`;
 }
 
@@ -97,8 +98,7 @@ const KEY_COLUMNS = (revoke) => [
 
 function NewKey({ path, onClose, onCreated }) {
   const submit = async (form) => {
-    const lifetime = Number(form.get('lifetime'));
-    const body = { name: form.get('name').trim() || undefined, scopes: form.getAll('scopes'), expires_in: lifetime || undefined };
+    const body = { name: form.get('name').trim() || undefined, scopes: form.getAll('scopes'), expires_in: lifetimeOf(form) };
     onCreated(await postJson(`${path}/api_keys`, body));
   };
   return html`<${FormDialog} title=${t('New key')} onClose=${onClose} submit=${submit} submitText=${t('Create')}>
@@ -107,9 +107,7 @@ function NewKey({ path, onClose, onCreated }) {
     <fieldset><legend>${t('Scopes')}</legend>
       ${SCOPES.map((scope) => html`<div key=${scope}><label><input type="checkbox" name="scopes" value=${scope} defaultChecked=${DEFAULT_SCOPES.includes(scope)} /> <code>${scope}</code></label></div>`)}
     </fieldset>
-    <label class="field">${t('Valid for')}
-      <select name="lifetime">${LIFETIMES.map((seconds) => html`<option key=${seconds} value=${seconds}>${seconds ? formatDuration(seconds) : t('no time limit')}</option>`)}</select>
-    </label>
+    <${LifetimeField} />
   <//>`;
 }
 
