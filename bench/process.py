@@ -39,6 +39,8 @@ def _start(folder: Path) -> tuple[float, float]:
     """The seconds until `/health/ready` is answered with 200, and the resident MiB a little later."""
     port = free_port()
     environment = clean_environment() | {"FILESTEAD_BOOTSTRAP_KEY": KEY}
+    # The first start compiles the modules, as `pip install` does; where this is set, each start would do so again.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     arguments = ["serve", "--port", str(port), "--data-dir", str(folder)]
     began = time.perf_counter()
     process = subprocess.Popen(

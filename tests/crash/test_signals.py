@@ -21,7 +21,7 @@ Supervisor(2, lambda _: time.sleep(600)).run()
 IN_A_FINALIZER = """
 import sys, time
 from filestead.cli import main
-from filestead.cli.admin import serve
+from filestead.server import run as server
 
 class Slow:
     def __del__(self):
@@ -32,7 +32,7 @@ def run(settings):
     Slow()
     time.sleep(600)
 
-serve.run = run
+server.serve = run
 sys.argv = ["filestead", "serve", "--data-dir", sys.argv[1]]
 main.main()
 """

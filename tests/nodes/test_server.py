@@ -14,8 +14,8 @@ from alembic.migration import MigrationContext
 from filestead.database import schema
 from filestead.database.engines.postgres import server as postgres_server
 from filestead.database.engines.postgres.database import PostgresDatabase, translate_postgres_errors
+from filestead.database.indexes import metadata
 from filestead.database.repositories.installation import add_installation, installation_id
-from filestead.database.tables import metadata
 from filestead.domain.errors import CannotStart, DatabaseUnavailable, StorageFailed, StorageFull
 from filestead.installation import new_id
 from tests.support.databases import shared_postgres

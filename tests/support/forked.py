@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerProcess
 
 from tests.support.servers import Server
 
-MODULES = ("filestead.server.run", "filestead.cli.admin.serve", "pytest", "tests.support.forked")
+MODULES = ("filestead.server.run", "filestead.cli.admin.serving", "pytest", "tests.support.forked")
 
 
 class ForkedServer(Server):

@@ -1,10 +1,12 @@
 """A page that is encoded in shares is the page that is encoded whole; places for long ones go round."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from filestead import wire
+from filestead.api.http.messages import PiecesResponse
 from filestead.api.pages import FILES_PER_CHUNK, encode_page
 from filestead.domain.fair_share import FairShare
 from filestead.domain.files.model import File, Page
@@ -26,7 +28,33 @@ async def test_shares_make_the_page_that_is_encoded_whole(count: int) -> None:
     data = [shape(file) for file in files]
     ids = (files[0].id, files[-1].id) if files else (None, None)
     whole = wire.encode(wire.ListFilesResponse(data=data, has_more=True, first_id=ids[0], last_id=ids[1]))
-    assert await encode_page(Page(files, has_more=True), shape) == whole
+    pieces = await encode_page(Page(files, has_more=True), shape)
+    assert b"".join(pieces) == whole
+    assert len(pieces) == max(1, -(-count // FILES_PER_CHUNK))
+
+
+async def test_pieces_are_sent_one_after_the_other_and_others_run_between() -> None:
+    sent: list[Any] = []
+    turns = 0
+
+    async def send(message: Any) -> None:
+        sent.append((message, turns))
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    await PiecesResponse([b"one", b"two", b"three"], "application/json")({}, Any, send)
+    running.cancel()
+    (start, _), *bodies = sent
+    assert dict(start["headers"]) == {b"content-length": b"11", b"content-type": b"application/json"}
+    assert [(message["body"], message.get("more_body", False)) for message, _ in bodies] == [
+        *((b"one", True), (b"two", True), (b"three", False))
+    ]
+    assert len({before for _, before in bodies}) == 3
 
 
 async def test_projects_take_turns() -> None:

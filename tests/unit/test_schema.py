@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from filestead.database import schema
 from filestead.database.engines.sqlite import connect
-from filestead.database.tables import metadata
+from filestead.database.indexes import metadata
 from filestead.domain.errors import CannotStart
 from tests.migration.older import OLDER, REVISIONS, migrate_to, names
 

@@ -13,7 +13,7 @@ from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
 from filestead.api.http.forms import MultipartUploadSource
 from filestead.api.http.idempotency import parse_idempotency_key
-from filestead.api.http.messages import Request, Response, StreamingResponse
+from filestead.api.http.messages import PiecesResponse, Request, Response, StreamingResponse
 from filestead.api.http.query import parse_limit, parse_newest_first, parse_query
 from filestead.api.http.routing import JSON
 from filestead.api.openapi import REQUEST_ID, Schemas, query_parameter
@@ -79,8 +79,8 @@ class FileHandlers:
             return _response_without_length()
         turn = self.long_pages.slot(principal.project_id) if limit > SHORT_PAGE else nullcontext()
         async with turn:
-            body = await pages.encode_page(await list_files(limit=limit), file_to_wire)
-        return Response(body, media_type=JSON)
+            pieces = await pages.encode_page(await list_files(limit=limit), file_to_wire)
+        return PiecesResponse(pieces, JSON) if len(pieces) > 1 else Response(pieces[0], media_type=JSON)
 
     async def retrieve(self, request: Request, principal: Principal) -> Response:
         """GET /v1/files/{file_id}."""

@@ -4,6 +4,7 @@ The client commands (`files ...`, `uploads ...`) use the grammar of the official
 that of cyclopts.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -169,8 +170,13 @@ def _print_error_object(output: "Output", text: str) -> None:
 
 
 def _run_server_command(argv: list[str]) -> int:
+    if argv[0] == "serve":
+        # Nearly all objects of a start stay: the collection, which a ready server enables, would take a tenth of it.
+        gc.disable()
     try:
-        from filestead.cli.admin import app  # noqa: PLC0415 - loads the server's libraries
+        from filestead.cli.admin.commands import find_command  # noqa: PLC0415 - loads the server's libraries
+
+        command = find_command(argv)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "filestead":
             raise
@@ -181,7 +187,7 @@ def _run_server_command(argv: list[str]) -> int:
         )
         return EXIT_FAILURE
     try:
-        return app.run(argv)
+        return command()
     except KeyboardInterrupt:
         exit_on_ctrl_c()
 

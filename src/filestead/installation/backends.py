@@ -1,9 +1,10 @@
 """The open backends of an installation, and fresh ids."""
 
+import functools
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.local.store import LocalBlobs
@@ -45,6 +46,8 @@ from filestead.settings import Settings
 
 if TYPE_CHECKING:
     from filestead.blobs.s3.store import S3Blobs
+
+T = TypeVar("T")
 
 ID_ALPHABET = string.ascii_letters + string.digits
 
@@ -91,36 +94,54 @@ def build_backends(
     watch = ClockWatch(settings.sweep_quarantine)
     is_sqlite = database.dialect.name == "sqlite"
     free_space = blobs.require_free_space if isinstance(blobs, LocalBlobs) and is_sqlite else None
-    routed = RoutedBlobs(blobs, SqlInlineBlobs(database))
+    routed = RoutedBlobs(blobs, _deferred(lambda: SqlInlineBlobs(database)))
     return Backends(
-        SqlFileRepository(database, watch, free_space),
-        SqlKeyRepository(database, new_id),
-        SqlProjectRepository(database),
-        SqlJobRepository(database),
-        SqlUploadRepository(database, watch),
-        SqlVectorStoreRepository(database),
-        SqlIndexRepository(database, watch),
-        SqlVectorRepository(database),
-        SqlVectorBlocks(database),
+        _deferred(lambda: SqlFileRepository(database, watch, free_space)),
+        _deferred(lambda: SqlKeyRepository(database, new_id)),
+        _deferred(lambda: SqlProjectRepository(database)),
+        _deferred(lambda: SqlJobRepository(database)),
+        _deferred(lambda: SqlUploadRepository(database, watch)),
+        _deferred(lambda: SqlVectorStoreRepository(database)),
+        _deferred(lambda: SqlIndexRepository(database, watch)),
+        _deferred(lambda: SqlVectorRepository(database)),
+        _deferred(lambda: SqlVectorBlocks(database)),
         None if is_sqlite else PgvectorSearch(database),
-        SqlBatchRepository(database),
-        SqlBatchRunRepository(
-            database,
-            new_id,
-            watch=watch,
-            webhook=settings.webhook_url is not None,
-            require_free_space=free_space,
+        _deferred(lambda: SqlBatchRepository(database)),
+        _deferred(
+            lambda: SqlBatchRunRepository(
+                database,
+                new_id,
+                watch=watch,
+                webhook=settings.webhook_url is not None,
+                require_free_space=free_space,
+            )
         ),
-        SqlWebhookEventRepository(database),
+        _deferred(lambda: SqlWebhookEventRepository(database)),
         HealthCheckedBlobs(ObservedBlobs(routed, observer), observer),
         TableCopier(database),
-        VectorCopier(database),
+        _deferred(lambda: VectorCopier(database)),
         close,
-        SqlFigures(database),
-        SqlContentRepository(database),
+        _deferred(lambda: SqlFigures(database)),
+        _deferred(lambda: SqlContentRepository(database)),
         None if isinstance(blobs, LocalBlobs) else blobs,
         blobs if isinstance(blobs, LocalBlobs) else None,
     )
+
+
+class _Deferred:
+    """Stands for an object until its first use: a start would wait 0.2 s for the statements of all repositories."""
+
+    def __init__(self, build: Callable[[], object]) -> None:
+        self._build = functools.cache(build)
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._build(), name)
+        self.__dict__[name] = found  # from now on without this detour
+        return found
+
+
+def _deferred(build: Callable[[], T]) -> T:
+    return cast("T", _Deferred(build))
 
 
 def new_id(prefix: str) -> str:

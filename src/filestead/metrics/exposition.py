@@ -2,11 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from prometheus_client import Metric as Family
-from prometheus_client import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import CollectorRegistry
+from typing import TYPE_CHECKING
 
 from filestead.domain.figures import Figures, UnfinishedBatches
 from filestead.metrics import table
@@ -14,6 +10,9 @@ from filestead.metrics.board import Snapshot
 from filestead.metrics.process import cpu_seconds, memory_bytes
 from filestead.metrics.recorder import labels_of, metric_of
 from filestead.metrics.table import Kind, Merge, Metric
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric as Family
 
 Series = Mapping[tuple[str, ...], tuple[float, ...]]
 """The values of a metric by the values of its labels."""
@@ -32,6 +31,10 @@ class Build:
 
 def expose(build: Build, snapshots: Iterable[Snapshot], figures: Figures | None) -> bytes:
     """Return the text; without `figures`, the database could not be read."""
+    # Loaded by the first reading of metrics: the package brings two HTTP servers along.
+    from prometheus_client import generate_latest  # noqa: PLC0415
+    from prometheus_client.registry import CollectorRegistry  # noqa: PLC0415
+
     sections = list(snapshots)
     merged = {**merge(sections), **_machine(build, sections, figures is not None)}
     if figures is not None:
@@ -112,13 +115,19 @@ class _Collector:
     def __init__(self, merged: Mapping[Metric, Series]) -> None:
         self._merged = merged
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator["Family"]:
         for metric in table.METRICS.values():
             if metric in self._merged:
                 yield _family(metric, self._merged[metric])
 
 
-def _family(metric: Metric, series: Series) -> Family:
+def _family(metric: Metric, series: Series) -> "Family":
+    from prometheus_client.metrics_core import (  # noqa: PLC0415 - see `expose`
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+
     if metric.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for labels, values in sorted(series.items()):

@@ -32,9 +32,12 @@ def limit_arenas() -> None:
 
 
 def freeze_heap() -> None:
-    """Exclude all objects made so far from garbage collection; a full collection then takes 2 ms instead of 50."""
-    gc.collect()
+    """Exclude all objects made so far from garbage collection, and enable it, if the start has paused it.
+
+    A full collection then takes 2 ms instead of 50. There is none before: garbage of a start is 1 MiB, which stays.
+    """
     gc.freeze()
+    gc.enable()
 
 
 class MemoryReclaimer:

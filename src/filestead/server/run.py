@@ -67,6 +67,7 @@ def serve(settings: Settings) -> None:
         if settings.workers == 1:
             run_worker(settings, listeners, board)
         else:
+            freeze_heap()  # before the fork: the workers share what the collection does not touch
             Supervisor(
                 settings.workers,
                 lambda number: run_worker(settings, listeners, board, number),

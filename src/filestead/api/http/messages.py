@@ -3,7 +3,8 @@
 A general framework's objects would cost a short request as much as all its own work.
 """
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from typing import overload
 from urllib.parse import parse_qsl
 
@@ -112,6 +113,24 @@ class Response:
         await send({"type": "http.response.body", "body": self.body})
         if self.background is not None:
             await self.background()
+
+
+class PiecesResponse(Response):
+    """A response whose whole body is there, in pieces that are sent one after the other."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: Sequence[bytes], media_type: str) -> None:
+        super().__init__(pieces[-1], 200, {"content-length": str(sum(map(len, pieces)))}, media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces[:-1]:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)  # `send` does not wait for a client that reads fast
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class StreamingResponse(Response):

@@ -3,14 +3,9 @@
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
+from filestead.cli.admin.failures import exit_status
 from filestead.cli.command_names import KEY_SYNONYMS
 from filestead.cli.errors import UnknownCommand, UsageError
-from filestead.cli.terminal.streams import warn
-from filestead.domain.errors import CannotStart, DomainError
-
-EXIT_FAILURE = 1
-EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: a setting or the data directory is wrong, and a restart will not mend it."""
 
 app = App(name="filestead", version_flags=[], suppress_keyboard_interrupt=False)
 for _name, _target in {
@@ -33,18 +28,11 @@ for _name, _target in {
 def run(words: list[str]) -> int:
     """Run a server command and return its exit status. Raises `UsageError` and `UnknownCommand`."""
     try:
-        result = app(words, exit_on_error=False, print_error=False)
+        return exit_status(lambda: app(words, exit_on_error=False, print_error=False))
     except UnknownCommandError as error:
         raise _translate_unknown_command(error) from None
     except CycloptsError as error:
         raise UsageError(_usage_message(error)) from None
-    except CannotStart as error:
-        warn(str(error))
-        return EXIT_CONFIGURATION
-    except DomainError as error:
-        warn(str(error))
-        return EXIT_FAILURE
-    return result if isinstance(result, int) else 0
 
 
 def _translate_unknown_command(error: UnknownCommandError) -> UnknownCommand:

@@ -1,14 +1,12 @@
 """`filestead serve`: a flag for each setting but the secret ones."""
 
 import inspect
-import signal
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from filestead import settings
-from filestead.cli.terminal.signals import exit_on_ctrl_c
-from filestead.server.run import serve as run
+from filestead.cli.admin import serving
 
 
 def serve(**flags: Any) -> None:
@@ -24,9 +22,7 @@ def serve(**flags: Any) -> None:
     Secrets come from the environment only: FILESTEAD_BOOTSTRAP_KEY, FILESTEAD_DATABASE_URL and
     FILESTEAD_UPSTREAM_API_KEY, or the same with _FILE for the name of a file that holds it.
     """
-    # A KeyboardInterrupt is lost when it comes in a finalizer or a callback, and the server would not end.
-    signal.signal(signal.SIGINT, lambda *_: exit_on_ctrl_c())
-    run(settings.load(**flags))
+    serving.serve(flags)
 
 
 def _flags() -> inspect.Signature:

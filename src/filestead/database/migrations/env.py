@@ -4,7 +4,7 @@ from typing import Any
 
 from alembic import context
 
-from filestead.database.tables import metadata
+from filestead.database.indexes import metadata
 
 options: dict[str, Any] = {
     "target_metadata": metadata,

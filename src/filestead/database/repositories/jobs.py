@@ -25,12 +25,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import (
     Connection,
     Database,
     Statement,
+    StatementSet,
+    dialect_insert,
     int_param,
     json_array,
     now_us,
@@ -47,10 +48,8 @@ PROJECTS_PER_CLAIM = 64
 REVIVE_SECONDS = 3_600
 """How long a dead letter keeps a new job for its subject from being added."""
 
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-
-class JobQueue:
+class JobQueue(StatementSet):
     """Statements on jobs, for use within a transaction of another repository."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -157,7 +156,7 @@ class _ClaimStatements:
 
 def _insert_or_revive(dialect: Dialect, due_us: ColumnElement[int]) -> Any:
     """Insert a job, or try a dead one again. Waits for a transaction that is finishing a job of the subject."""
-    new = _INSERTS[dialect.name](jobs).values(
+    new = dialect_insert(jobs, dialect).values(
         kind=bindparam("kind"),
         subject=bindparam("subject"),
         project_id=bindparam("project_id"),
@@ -178,12 +177,12 @@ class SqlJobRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
         dialect = database.dialect
-        self._queue = JobQueue(dialect)
+        self._queue = JobQueue.of(dialect)
         compiled = partial(Statement, dialect=dialect)
         held = and_(jobs.c.id == int_param("id"), jobs.c.token == bindparam("token"))
         self._claims: dict[tuple[JobKind, ...], _ClaimStatements] = {}
         self._now = compiled(select(null(), now_us()))
-        turn = _INSERTS[dialect.name](job_turns)
+        turn = dialect_insert(job_turns, dialect)
         self._serve = compiled(
             turn.values(project_id=bindparam("project_id"), served_us=int_param("served_us")).on_conflict_do_update(
                 index_elements=["project_id"], set_={"served_us": turn.excluded.served_us}

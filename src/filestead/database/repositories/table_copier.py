@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from filestead.database.engines.statements import INSERTS, Connection, Database, Statement, now_us
+from filestead.database.engines.statements import Connection, Database, Statement, dialect_insert, now_us
 from filestead.database.repositories.clock import proven_us
 from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import LIVE, PENDING, blob_parts, blobs, files, metadata, projects
@@ -159,7 +159,7 @@ class TableCopier:
     def _upsert(self, table: sa.Table, rows: Sequence[Row], **expressions: Any) -> tuple[sa.Executable, Row]:
         """One statement for all rows, to save round trips, and its parameters."""
         names = [column.name for column in table.columns if column.name not in expressions]
-        insert = INSERTS[self._database.dialect.name](table).values(
+        insert = dialect_insert(table, self._database.dialect).values(
             [
                 {name: sa.bindparam(f"{name}_{number}", type_=table.c[name].type) for name in names} | expressions
                 for number in range(len(rows))

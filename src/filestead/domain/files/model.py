@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
@@ -17,9 +17,11 @@ class FileStatus(StrEnum):
     ERROR = "error"  # of files with faulty lines that an earlier version has stored
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A visible file: its complete blob is stored and its row is committed."""
+class File(NamedTuple):
+    """A visible file: its complete blob is stored and its row is committed.
+
+    A tuple, since a page has 10,000 of them: a frozen dataclass takes four times as long to make.
+    """
 
     id: str
     filename: str

@@ -72,7 +72,7 @@ class Creating:
         compiled = partial(Statement, dialect=dialect)
         self._queue = queue
         self._rate = BatchRate(dialect)
-        self._quota = QuotaLedger(dialect)
+        self._quota = QuotaLedger.of(dialect)
         # The lock keeps the file from being deleted until the pin is committed.
         self._input = compiled(
             select(files.c.blob_key, files.c.bytes, files.c.sha256)

@@ -43,7 +43,7 @@ class SqlWebhookEventRepository:
     def __init__(self, database: Database) -> None:
         compiled = partial(Statement, dialect=database.dialect)
         self._database = database
-        self._queue = JobQueue(database.dialect)
+        self._queue = JobQueue.of(database.dialect)
         one = table.id == bindparam("id")
         self._get = compiled(select(table.id, table.type, table.subject, table.created_at).where(one))
         self._delete = compiled(delete(webhook_events).where(one))

@@ -25,7 +25,7 @@ class SqlBatchRepository:
     def __init__(self, database: Database) -> None:
         compiled = partial(Statement, dialect=database.dialect)
         self._database = database
-        self._queue = JobQueue(database.dialect)
+        self._queue = JobQueue.of(database.dialect)
         self._creating = Creating(database.dialect, self._queue)
         self._journal = Journal(database.dialect)
         self._get = compiled(select(*BATCH_COLUMNS).where(in_project()))

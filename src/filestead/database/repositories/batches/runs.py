@@ -85,11 +85,11 @@ class SqlBatchRunRepository:
         self._require_free_space = require_free_space
         dialect = database.dialect
         self._database = database
-        self._queue = JobQueue(dialect)
+        self._queue = JobQueue.of(dialect)
         self._journal = Journal(dialect)
         self._events = EventRecorder(dialect, self._queue, new_id, enabled=webhook)
-        self._blobs = BlobStatements(dialect)
-        self._quota = QuotaLedger(dialect)
+        self._blobs = BlobStatements.of(dialect)
+        self._quota = QuotaLedger.of(dialect)
         self._uploads = Uploads.compile(dialect, SqlClock(database, watch or ClockWatch()))
         compiled = partial(Statement, dialect=dialect)
         one = table.id == bindparam("id")

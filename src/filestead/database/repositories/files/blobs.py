@@ -5,9 +5,10 @@ from functools import cache, partial
 from sqlalchemy import Dialect, bindparam, case, delete, insert, null, or_, select, update
 
 from filestead.database.engines.statements import (
-    INSERTS,
     RowLock,
     Statement,
+    StatementSet,
+    dialect_insert,
     int_param,
     now_us,
     rows_of,
@@ -17,7 +18,7 @@ from filestead.database.repositories.pins import is_pinned
 from filestead.database.tables import DELETED, LIVE, PENDING, blob_parts, blobs
 
 
-class BlobStatements:
+class BlobStatements(StatementSet):
     """Statements on the ledger of blobs."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -39,13 +40,13 @@ class BlobStatements:
         )
         # Waits for a transaction that adds the same key, and adds nothing if that is committed.
         self.add_live = compiled(
-            INSERTS[dialect.name](blobs)
+            dialect_insert(blobs, dialect)
             .values(key=bindparam("key"), project_id=bindparam("project_id"), state=LIVE)
             .on_conflict_do_nothing(index_elements=[blobs.c.key])
         )
         self.add_many_live = cache(
             lambda count: compiled(
-                INSERTS[dialect.name](blobs)
+                dialect_insert(blobs, dialect)
                 .values(rows_of(("key", "project_id"), count, state=lambda _: LIVE))
                 .on_conflict_do_nothing(index_elements=[blobs.c.key])
             )

@@ -5,7 +5,15 @@ from functools import partial
 
 from sqlalchemy import Dialect, bindparam, delete, select, update
 
-from filestead.database.engines.statements import Connection, Statement, int_param, json_array, now_us, text_array_param
+from filestead.database.engines.statements import (
+    Connection,
+    Statement,
+    StatementSet,
+    int_param,
+    json_array,
+    now_us,
+    text_array_param,
+)
 from filestead.database.repositories.files.rows import sum_by_project
 from filestead.database.tables import DELETED, blobs, upload_parts, uploads
 from filestead.domain.uploads.model import KEPT_SECONDS, UploadStatus
@@ -14,7 +22,7 @@ EXPIRED_PER_SWEEP = 50
 """Each has up to 10,000 parts."""
 
 
-class EndedUploads:
+class EndedUploads(StatementSet):
     """Operations on uploads that end, each within the caller's transaction."""
 
     def __init__(self, dialect: Dialect) -> None:

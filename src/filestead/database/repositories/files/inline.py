@@ -5,11 +5,18 @@ from typing import Any
 
 from sqlalchemy import Dialect, bindparam, delete, func, insert, select
 
-from filestead.database.engines.statements import INSERTS, Database, Statement, int_param, rows_of
+from filestead.database.engines.statements import (
+    Database,
+    Statement,
+    StatementSet,
+    dialect_insert,
+    int_param,
+    rows_of,
+)
 from filestead.database.tables import inline_blobs
 
 
-class InlineStatements:
+class InlineStatements(StatementSet):
     """Statements on the bytes of inline blobs."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -17,7 +24,7 @@ class InlineStatements:
         key = inline_blobs.c.key == bindparam("key")
         values: dict[str, Any] = {"key": bindparam("key"), "data": bindparam("data")}
         self.add = compiled(insert(inline_blobs).values(**values))
-        upsert = INSERTS[dialect.name](inline_blobs).values(**values)
+        upsert = dialect_insert(inline_blobs, dialect).values(**values)
         self.replace = compiled(
             upsert.on_conflict_do_update(index_elements=[inline_blobs.c.key], set_={"data": upsert.excluded.data})
         )
@@ -38,7 +45,7 @@ class SqlInlineBlobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._statements = InlineStatements(database.dialect)
+        self._statements = InlineStatements.of(database.dialect)
 
     async def write(self, key: str, content: bytes) -> None:
         """Store or replace the bytes."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, bindparam, case, func, or_, select, update
 
-from filestead.database.engines.statements import Connection, RowLock, Statement, int_param, now_us
+from filestead.database.engines.statements import Connection, RowLock, Statement, StatementSet, int_param, now_us
 from filestead.database.repositories.files.rows import require_row
 from filestead.database.tables import organizations, projects, users
 from filestead.domain import rate_limit
@@ -17,7 +17,7 @@ from filestead.domain.rate_limit import RateDecision
 _NO_QUOTA = 1 << 62
 
 
-class UploadRate:
+class UploadRate(StatementSet):
     """The GCRA state of each user's upload rate."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -67,7 +67,7 @@ class UploadRate:
         return rate_limit.allowed(rate, arrival, now)
 
 
-class QuotaLedger:
+class QuotaLedger(StatementSet):
     """The bytes used and reserved by each project."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -88,7 +88,7 @@ class FileListing:
         if after is not None:
             values["created_at"], values["seq"] = self._position_of(connection, project_id, after)
         rows = statement(connection, **values).fetchall()
-        return Page([File(*row) for row in rows[:limit]], has_more=len(rows) > limit)
+        return Page(list(map(File._make, rows[:limit])), has_more=len(rows) > limit)
 
     def _position_of(self, connection: Connection, project_id: str, file_id: str) -> tuple[int, int]:
         """The position of a file in the listing, present or former.

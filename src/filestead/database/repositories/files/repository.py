@@ -67,17 +67,16 @@ class SqlFileRepository:
         dialect = database.dialect
         self._database = database
         self._clock = SqlClock(database, watch or ClockWatch())
-        self._files = FileStatements(dialect)
-        self._blobs = BlobStatements(dialect)
-        self._quota = QuotaLedger(dialect)
+        self._files = FileStatements.of(dialect)
+        self._blobs = BlobStatements.of(dialect)
+        self._quota = QuotaLedger.of(dialect)
         self._listing = FileListing(dialect, self._clock)
         idempotency = IdempotencyRecords(dialect, self._clock)
-        parts = EndedUploads(dialect)
+        parts = EndedUploads.of(dialect)
         self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency, parts)
-        self._rate = UploadRate(dialect)
-        self._uploads = Uploads(
-            *(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, InlineStatements(dialect))
-        )
+        self._rate = UploadRate.of(dialect)
+        inline = InlineStatements.of(dialect)
+        self._uploads = Uploads(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, inline)
         self._inline_writes: MergedWrites[tuple[InlineUpload, int, Quota], Created] = MergedWrites(
             database, self._create_many_inline, lambda connection, item: self._uploads.create_inline(connection, *item)
         )

@@ -7,7 +7,15 @@ from typing import Any
 
 from sqlalchemy import Dialect, and_, bindparam, delete, func, insert, or_, select
 
-from filestead.database.engines.statements import RowLock, Statement, int_param, now, rows_of, text_array_param
+from filestead.database.engines.statements import (
+    RowLock,
+    Statement,
+    StatementSet,
+    int_param,
+    now,
+    rows_of,
+    text_array_param,
+)
 from filestead.database.tables import files, projects, vector_store_files
 
 FILE_COLUMNS = (
@@ -45,7 +53,7 @@ def require_row(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
     return row
 
 
-class FileStatements:
+class FileStatements(StatementSet):
     """Statements on rows of files."""
 
     def __init__(self, dialect: Dialect) -> None:

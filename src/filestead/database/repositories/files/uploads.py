@@ -45,11 +45,11 @@ class Uploads:
     @classmethod
     def compile(cls, dialect: Dialect, clock: SqlClock) -> "Uploads":
         """Compile the statements, for a repository that publishes files in its own transactions."""
-        files, blobs, quota = FileStatements(dialect), BlobStatements(dialect), QuotaLedger(dialect)
+        files, blobs, quota = FileStatements.of(dialect), BlobStatements.of(dialect), QuotaLedger.of(dialect)
         idempotency = IdempotencyRecords(dialect, clock)
-        listing, parts = FileListing(dialect, clock), EndedUploads(dialect)
+        listing, parts = FileListing(dialect, clock), EndedUploads.of(dialect)
         garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts)
-        return cls(UploadRate(dialect), files, blobs, quota, garbage, idempotency, InlineStatements(dialect))
+        return cls(UploadRate.of(dialect), files, blobs, quota, garbage, idempotency, InlineStatements.of(dialect))
 
     def begin(
         self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int

@@ -84,15 +84,15 @@ class SqlUploadRepository:
         self._uploads = UploadStatements(dialect)
         self._parts = PartStatements(dialect)
         self._completion = CompletionStatements(dialect)
-        self._blobs = BlobStatements(dialect)
-        self._rate = UploadRate(dialect)
-        self._quota = QuotaLedger(dialect)
-        self._ended = EndedUploads(dialect)
-        self._jobs = JobQueue(dialect)
+        self._blobs = BlobStatements.of(dialect)
+        self._rate = UploadRate.of(dialect)
+        self._quota = QuotaLedger.of(dialect)
+        self._ended = EndedUploads.of(dialect)
+        self._jobs = JobQueue.of(dialect)
         clock = SqlClock(database, watch or ClockWatch())
         self._garbage = Garbage(
             clock,
-            FileStatements(dialect),
+            FileStatements.of(dialect),
             self._blobs,
             self._quota,
             FileListing(dialect, clock),

@@ -57,9 +57,9 @@ class SqlIndexRepository:
         """`watch` decides whether the database's clock is trusted; all repositories of a process share it."""
         dialect = database.dialect
         self._database = database
-        self._queue = JobQueue(dialect)
-        self._segments = SegmentStatements(dialect)
-        self._quota = QuotaLedger(dialect)
+        self._queue = JobQueue.of(dialect)
+        self._segments = SegmentStatements.of(dialect)
+        self._quota = QuotaLedger.of(dialect)
         self._vectors = vector_table(dialect)
         clock = SqlClock(database, watch or ClockWatch())
         self._sweeping = Sweeping(dialect, clock, self._queue, self._segments, vectors=self._vectors, quota=self._quota)

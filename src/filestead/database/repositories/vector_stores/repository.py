@@ -79,8 +79,8 @@ class SqlVectorStoreRepository:
         self._database = database
         dialect = database.dialect
         compiled = partial(Statement, dialect=dialect)
-        self._queue = JobQueue(dialect)
-        self._segments = SegmentStatements(dialect)
+        self._queue = JobQueue.of(dialect)
+        self._segments = SegmentStatements.of(dialect)
         self._attaching = Attaching(dialect, self._queue)
         texts = ("project_id", "name", "description", "metadata")
         self._insert = compiled(

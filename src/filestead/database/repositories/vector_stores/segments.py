@@ -9,7 +9,14 @@ from functools import partial
 
 from sqlalchemy import Dialect, and_, bindparam, delete, exists, insert, literal_column, select, update
 
-from filestead.database.engines.statements import Connection, Statement, int_array_param, int_param, json_array
+from filestead.database.engines.statements import (
+    Connection,
+    Statement,
+    StatementSet,
+    int_array_param,
+    int_param,
+    json_array,
+)
 from filestead.database.repositories.files.rows import require_row
 from filestead.database.repositories.vector_stores.parts import in_range, part_id, range_of
 from filestead.database.tables import index_documents, index_postings, index_segments, jobs
@@ -33,7 +40,7 @@ Block = tuple[bool, int, bytes]
 segments = index_segments.c
 
 
-class SegmentStatements:
+class SegmentStatements(StatementSet):
     """Statements on segments and their blocks."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -10,6 +10,7 @@ from filestead.database.engines.statements import (
     Connection,
     Database,
     Statement,
+    StatementSet,
     int_array_param,
     int_param,
     json_array,
@@ -49,7 +50,7 @@ class VectorTable(Protocol):
         """Delete up to about `limit` vectors of a store that other models made; returns the number of deleted rows."""
 
 
-class BlockTable:
+class BlockTable(StatementSet):
     """Vectors in blocks, which a scan reads; see `VectorTable`."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -148,7 +149,7 @@ class SqlVectorBlocks:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._table = BlockTable(database.dialect)
+        self._table = BlockTable.of(database.dialect)
 
     async def codes(self, searched: SearchedVectors, after: int, *, limit: int) -> list[CodeBlock]:
         """Blocks that were stored after one; the first read of a large store must not delay other reads."""

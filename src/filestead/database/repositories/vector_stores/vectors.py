@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Dialect, and_, bindparam, exists, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from filestead.database.engines.statements import (
     Connection,
     Database,
     Statement,
+    dialect_insert,
     int_array_param,
     int_param,
     json_array,
@@ -45,12 +45,11 @@ ROWS_PER_DELETE = 500
 ATTACHMENTS_PER_READ = 64
 
 models = embedding_models.c
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def vector_table(dialect: Dialect) -> VectorTable:
     """Where the database keeps vectors."""
-    return BlockTable(dialect) if dialect.name == "sqlite" else ChunkTable()
+    return BlockTable.of(dialect) if dialect.name == "sqlite" else ChunkTable()
 
 
 def newest_model() -> Any:
@@ -64,10 +63,10 @@ class SqlVectorRepository:
     def __init__(self, database: Database) -> None:
         dialect = database.dialect
         self._database = database
-        self._queue = JobQueue(dialect)
+        self._queue = JobQueue.of(dialect)
         self._table = vector_table(dialect)
         compiled = partial(Statement, dialect=dialect)
-        new = _INSERTS[dialect.name](embedding_models).values(
+        new = dialect_insert(embedding_models, dialect).values(
             name=bindparam("name"), dimensions=int_param("dimensions")
         )
         self._register = compiled(
