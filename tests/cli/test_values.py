@@ -124,6 +124,72 @@ def test_floats_are_spelled_as_by_the_official_client(value: float, in_form: str
         assert float(text) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{\n\t"a": 1\n}', {"a": 1}),
+        ('{"a":\t1}', {"a": 1}),
+        ('{\t"a"\t:\t1\t,\t"b": [\t1,\t2\t]\t}\t', {"a": 1, "b": [1, 2]}),
+        ('[\r\n\t1,\r\n\t{\r\n\t\t"a": "b\tc"\r\n\t}\r\n]\r\n', [1, {"a": "b\tc"}]),
+        ("a: {\n\tb: c\n}", {"a": {"b": "c"}}),
+        ("a:\tb", {"a": "b"}),
+        ("a: b\t\nc: 1\t# d", {"a": "b", "c": 1}),
+        ("-\ta\t\n- b", ["a", "b"]),
+        ("a: 1\n\t\n \t # c\nb: 2", {"a": 1, "b": 2}),
+        ("a: |\n  x\ty\n  \tz", {"a": "x\ty\n\tz"}),
+        ("null: 1", {"null": 1}),
+        ("{~: 1, 1.0e+10: 2, 0.5: 3}", {"null": 1, "1e+10": 2, "0.5": 3}),
+    ],
+)
+def test_tabs_and_keys(text: str, value: Any) -> None:
+    assert parse_yaml(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("!!binary aGk=", "aGk="),
+        ("!!binary |\n  aG\n  k=\n", "aGk="),
+        ("!!str 5", "5"),
+        ("!!str null", "null"),
+        ('!!int "5"', 5),
+        ('!!float "1.5"', 1.5),
+        ('!!bool "True"', True),
+        ("!!bool yes", True),
+        ("!!bool OFF", False),
+        ("!!null x", None),
+        ("!!map {x: 1}", {"x": 1}),
+        ("!!seq [1]", [1]),
+    ],
+)
+def test_tags(text: str, value: Any) -> None:
+    assert parse_yaml(text) == value
+    json_text(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("!!timestamp 2024-01-02", "!!set {x}", "!!omap [x: 1]", "!!pairs [x: 1]", "!!bool 5", "!!bool [true]"),
+        *("!!map [1]", "!!map x", "!!seq {x: 1}", "!!str [1]", "!!binary {x: 1}", "!custom x", "!!python/none x"),
+    ],
+)
+def test_tags_that_json_cannot_spell(text: str) -> None:
+    with pytest.raises(ValueError, match="not valid YAML or JSON"):
+        parse_yaml(f"a: {text}")
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: c", "a:\n \tb: c", "\t- x", "a: 1\n\tb: 2", "- a\n\t- b"])
+def test_tabs_do_not_indent_blocks(text: str) -> None:
+    with pytest.raises(ValueError, match="not valid YAML or JSON"):
+        parse_yaml(text)
+
+
+@given(JSON)
+def test_json_that_is_indented_by_tabs_is_yaml(value: Any) -> None:
+    assert parse_yaml(json.dumps(value, indent="\t")) == value
+
+
 def test_nan_is_a_number() -> None:
     assert math.isnan(parse_yaml(".nan"))
 
