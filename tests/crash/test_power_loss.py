@@ -58,8 +58,6 @@ pytestmark = [
 class RecordedServer(Server):
     """A server whose changes of the disk are recorded beside its data directory."""
 
-    start_seconds = 120  # strace stops it at each file that it opens
-
     def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
         recorder = [*disk_log.STRACE, "-o", str(self.data_dir.parent.with_name("calls"))]
         return self._spawn([*recorder, *self._command(arguments, code)], environment)

@@ -1,8 +1,8 @@
 """Databases as earlier versions made them: the first so many migrations, and rows that were valid then."""
 
 import sqlite3
+from typing import Any
 
-import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -18,19 +18,26 @@ INSTALLATION = "inst-older"
 CREATED_AT = 1_700_000_000
 
 
-def migrate_to(connection: sqlite3.Connection, revision: str) -> None:
-    """Bring an empty or older database to a migration, and no further."""
-    engine = sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
-    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+def migrate_to(connection: Any, revision: str) -> None:
+    """Bring an empty or older database of either kind to a migration, and no further."""
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
-    with engine.connect() as bound:
-        config.attributes["connection"] = bound
+    with schema.sqlalchemy_connection(connection) as config.attributes["connection"]:
         command.upgrade(config, revision)
-        bound.commit()
+        config.attributes["connection"].commit()
 
 
-def fill(connection: sqlite3.Connection, secret: str, contents: dict[str, tuple[str, bytes, str]]) -> None:
+class Marks:
+    """A connection of psycopg that takes the parameters of `fill`."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: tuple[object, ...]) -> None:
+        self._connection.execute(sql.replace("?", "%s"), parameters)
+
+
+def fill(connection: sqlite3.Connection | Marks, secret: str, contents: dict[str, tuple[str, bytes, str]]) -> None:
     """One project with a key and files, in the tables of the first migration: file id -> blob key, content, SHA-256."""
     size = sum(len(content) for _, content, _ in contents.values())
     rows: list[tuple[str, dict[str, object]]] = [

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 
 from filestead.database import schema
 from filestead.database.engines.postgres.database import connect, connection_parameters
 from filestead.database.engines.sqlite import connect as connect_sqlite
-from tests.migration.older import fill
+from tests.migration.older import Marks, fill, migrate_to
 from tests.support.databases import shared_postgres
 
 BEFORE = "0004"
@@ -31,16 +29,6 @@ TABLES = (
 )
 
 
-class Marks:
-    """A connection of psycopg that takes the parameters of `fill`."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def execute(self, sql: str, parameters: tuple[object, ...]) -> None:
-        self._connection.execute(sql.replace("?", "%s"), parameters)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def older(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A database before vector stores, with files."""
@@ -53,17 +41,9 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     server = shared_postgres()
     with closing(connect(connection_parameters(server.create("older")))) as connection:
         migrate_to(connection, BEFORE)
-        fill(Marks(connection), "sk-a", FILES)  # type: ignore[arg-type]
+        fill(Marks(connection), "sk-a", FILES)
         yield connection
     server.drop("older")
-
-
-def migrate_to(connection: Any, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(schema.MIGRATIONS))
-    with schema.sqlalchemy_connection(connection) as config.attributes["connection"]:
-        command.upgrade(config, revision)
-        config.attributes["connection"].commit()
 
 
 def contents(connection: Any) -> dict[str, list[Any]]:

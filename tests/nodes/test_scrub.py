@@ -22,6 +22,7 @@ from filestead.installation.scrub_state import SCRUB_STATE, open_scrub_state
 from tests.nodes.places import Place, Places, fill
 from tests.support.batch_worker import input_of
 from tests.support.parts import add_part, create_upload, upload_in_parts
+from tests.support.promises import Trials
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
@@ -115,7 +116,8 @@ def test_each_kind_of_content_is_compared_beside_a_server(place: Place) -> None:
     assert place.run("verify").returncode == 0  # the file with the position belongs there
 
 
-def test_every_flipped_bit_is_found(place: Place) -> None:
+@pytest.mark.promise("R-20")
+def test_every_flipped_bit_is_found(place: Place, trials: Trials) -> None:
     """Of contents, and of the digests and sizes in their rows."""
     sizes = [1, 1_000, 50_000]
     ids = fill(place, sizes) + fill(place, sizes, inline=True)
@@ -146,6 +148,7 @@ def test_every_flipped_bit_is_found(place: Place) -> None:
                     place.inside.sql(f"UPDATE files SET {what} = ? WHERE id = ?", values[what], file_id)
                 found = [damage.content.owner_id for damage in runner.run(scrub(backends))]
                 assert found == ([file_id] if values is harm else []), f"seed {seed}, flip {number} of {what}"
+            trials()
 
 
 def test_exchanged_contents_are_found(place: Place) -> None:

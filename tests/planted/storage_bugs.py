@@ -211,4 +211,16 @@ STORAGE_BUGS = (
         (REMEMBER,),
         ("tests/nodes/test_partition.py::test_a_node_that_is_cut_off_acknowledges_nothing_and_comes_back",),
     ),
+    Bug(
+        *("B-60", "R-21", "Each download holds blocks of full size, however many there are."),
+        (Edit(LOCAL, "min(READ_BYTES, READS_TOTAL_BYTES // len(self._reading))", "READ_BYTES"),),
+        ("tests/attack/test_transfer_memory.py::test_memory_of_many_slow_transfers_is_bounded[25165824]",),
+    ),
+    Bug(
+        *("B-61", "R-25", "A migration of SQLite is not one transaction."),
+        (Edit("database/schema.py", '    "BEGIN IMMEDIATE",\n', '    "SELECT 1",\n'),),
+        (
+            "tests/migration/test_killed_upgrades.py::test_an_upgrade_that_is_killed_is_completed_by_the_next[sqlite-0001]",
+        ),
+    ),
 )

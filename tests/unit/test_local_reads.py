@@ -1,4 +1,4 @@
-"""Reads of blobs on a local disk that are given up."""
+"""Reads of blobs on a local disk: that are given up, and that are many at once."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.local.store import READ_BYTES, SMALL_READ_BYTES, LocalBlobs
 
 KEY = "0" * 32
 
@@ -44,6 +44,28 @@ async def test_a_read_that_is_cancelled_while_the_blob_is_opened_leaves_no_open_
     blobs.close()  # waits for the thread
     await asyncio.sleep(0)  # the event loop drops the result that nobody waits for
     assert [path for path in open_paths() if path.startswith(str(tmp_path))] == []
+
+
+async def test_many_reads_at_once_have_smaller_blocks(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path, reserve_bytes=0)
+    blobs.open("inst-1", fresh=True)
+    whole = os.urandom(3 * READ_BYTES)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield whole
+
+    await blobs.put(KEY, chunks())
+    reads = [blobs.read(KEY) for _ in range(200)]
+    sizes = [len(await anext(read)) for read in reads]
+    assert sizes[:16] == [READ_BYTES] * 16
+    assert sizes[31] == READ_BYTES // 2
+    assert sizes[-1] == SMALL_READ_BYTES
+    for read in reads[1:]:
+        await read.aclose()
+    rest = [block async for block in reads[0]]
+    assert [len(block) for block in rest] == [READ_BYTES] * 2
+    assert whole.endswith(b"".join(rest))
+    blobs.close()
 
 
 def open_paths() -> list[str]:

@@ -28,6 +28,9 @@ from filestead.domain.observation import UNOBSERVED, Observer
 
 THREADS = 16
 READ_BYTES = 1024 * 1024
+READS_TOTAL_BYTES = 16 * READ_BYTES
+SMALL_READ_BYTES = 128 * 1024
+"""Each open read holds a block, and its client may be slow: more than 16 at once read smaller blocks."""
 SPACE_CHECK_BYTES = 32 * 1024 * 1024
 """An upload checks the free disk space again each time it has written so much."""
 WRITE_OUT_BYTES = 8 * 1024 * 1024
@@ -46,6 +49,8 @@ class LocalBlobs:
         self._volume = LocalVolume(root, reserve_bytes=reserve_bytes, neighbours=neighbours)
         self._observer = observer
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-blobs")
+        self._reading: set[int] = set()
+        """The descriptors of the blobs that are being read."""
 
     def open(self, installation: str, *, fresh: bool) -> None:
         """Create the folders of a fresh installation, or check that they belong to `installation`. Blocks."""
@@ -79,19 +84,22 @@ class LocalBlobs:
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
         file, size = await self._run(self._open_blob, key)
+        self._reading.add(file.descriptor)
         try:
             if end is not None and end > size:
                 raise BlobNotFound(key)
             left = (size if end is None else end) - start
             offset = start
             while left > 0:
-                block = await self._run(_read, file, min(left, READ_BYTES), offset)
+                most = max(SMALL_READ_BYTES, min(READ_BYTES, READS_TOTAL_BYTES // len(self._reading)))
+                block = await self._run(_read, file, min(left, most), offset)
                 if not block:
                     return
                 offset += len(block)
                 left -= len(block)
                 yield block
         finally:
+            self._reading.discard(file.descriptor)
             file.close()
 
     def require_free_space(self, size: int) -> None:
