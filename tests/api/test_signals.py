@@ -224,6 +224,23 @@ def test_jobs_are_in_the_metrics(one: Server) -> None:
     assert value(found, "job_seconds_sum", kind="index") > 0
 
 
+def test_indexed_files_are_in_the_metrics(one: Server) -> None:
+    contents = {"a.txt": b"some words to be indexed", "b.md": b"others", "empty.txt": b"", "broken.pdf": b"%PDF-1.4 no"}
+    files = [one.upload(content, name=name)["id"] for name, content in contents.items()]
+    store = one.client.post("/vector_stores", json={"file_ids": files}).json()
+    until = time.monotonic() + 60
+    while (counts := one.client.get(f"/vector_stores/{store['id']}").json()["file_counts"])["in_progress"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (counts["completed"], counts["failed"]) == (2, 2)
+    while value(found := read(one), "indexed_files_total") < 4:
+        assert time.monotonic() < until
+    assert value(found, "indexed_files_total", outcome="completed") == 2
+    assert value(found, "indexed_files_total", outcome="failed") == 2
+    assert value(found, "indexed_bytes_total", outcome="completed") == len(contents["a.txt"]) + len(contents["b.md"])
+    assert value(found, "indexed_bytes_total", outcome="failed") == len(contents["broken.pdf"])
+
+
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 

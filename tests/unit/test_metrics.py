@@ -208,6 +208,9 @@ def test_what_observers_receive_is_recorded() -> None:
     observer.breaker(is_open=True)
     observer.blob_store_health(healthy=False)
     observer.job_ended("index", "done", 2.0)
+    observer.file_indexed(70, failed=False)
+    observer.file_indexed(30, failed=False)
+    observer.file_indexed(5, failed=True)
     found = samples(board)
     assert found["filestead_database_seconds_count", ("write",)] == 1
     assert found["filestead_database_errors_total", ("DatabaseUnavailable",)] == 1
@@ -216,6 +219,9 @@ def test_what_observers_receive_is_recorded() -> None:
     assert found["filestead_sync_seconds_count", ("commit",)] == 1
     assert found["filestead_blob_store_breaker_open", ()] == found["filestead_blob_store_unhealthy", ()] == 1
     assert found["filestead_job_seconds_count", ("index", "done")] == 1
+    assert found["filestead_indexed_files_total", ("completed",)] == 2
+    assert found["filestead_indexed_bytes_total", ("completed",)] == 100
+    assert found["filestead_indexed_bytes_total", ("failed",)] == 5
     observer.breaker(is_open=False)
     observer.blob_store_health(healthy=True)
     found = samples(board)

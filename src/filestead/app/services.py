@@ -198,6 +198,7 @@ class Services:
                 quota=_quota(settings),
                 vectors=backends.vectors,
                 embedder=None if self._embedders is None else self._embedders.target,
+                observer=self._observer,
             ),
             JobKind.MERGE: MergeHandler(backends.index, backends.jobs),
             JobKind.CHECK: CheckHandler(

@@ -30,6 +30,9 @@ class Observer(Protocol):
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """An attempt at a job has ended: `done`, `failed` (it is retried), `dead` or `lost`."""
 
+    def file_indexed(self, size: int, *, failed: bool) -> None:
+        """The index of a file of `size` bytes is complete, or it cannot be indexed."""
+
 
 class Unobserved:
     """An `Observer` that ignores everything, for commands and tests."""
@@ -50,6 +53,9 @@ class Unobserved:
         """Ignore it."""
 
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """Ignore it."""
+
+    def file_indexed(self, size: int, *, failed: bool) -> None:
         """Ignore it."""
 
 

@@ -64,3 +64,9 @@ class MetricsObserver:
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """Record an attempt at a job."""
         self._recorder.distribution(table.JOB_SECONDS, kind, outcome).observe(seconds)
+
+    def file_indexed(self, size: int, *, failed: bool) -> None:
+        """Record a file and its bytes."""
+        outcome = "failed" if failed else "completed"
+        self._recorder.value(table.INDEXED_FILES, outcome).add()
+        self._recorder.value(table.INDEXED_BYTES, outcome).add(size)

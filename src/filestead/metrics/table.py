@@ -124,9 +124,12 @@ SYNC_SECONDS = _histogram("sync", "Duration of syncs to the local disk: of a `fi
 
 # Background work
 JOB_SECONDS = _histogram("job",
-    "Duration of attempts at jobs by their outcome: `done`, `failed` (it is tried again), `dead` or `lost`. The rate "
-    'of `filestead_job_seconds_count{kind="index",outcome="done"}` is the indexing rate.',
+    "Duration of attempts at jobs by their outcome: `done`, `failed` (it is tried again), `dead` or `lost`.",
     "kind", "outcome", buckets=JOB_BUCKETS, max_series=48)
+INDEXED_FILES = _counter("indexed_files",
+    "Files of vector stores whose index is `completed` or `failed`, by `outcome`; the rate is the indexing rate.",
+    "outcome", max_series=2)
+INDEXED_BYTES = _counter("indexed_bytes", "Bytes of those files.", "outcome", max_series=2)
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag", "How late a timer of the event loop runs.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0))
 LOG_LINES_DROPPED = _counter("log_lines_dropped", "Lines of requests that were not logged: the log was too slow.")
@@ -245,7 +248,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         BLOB_STORE_UNHEALTHY,
         SYNC_SECONDS,
     ),
-    "Background work": (JOB_SECONDS, EVENT_LOOP_LAG_SECONDS, LOG_LINES_DROPPED),
+    "Background work": (JOB_SECONDS, INDEXED_FILES, INDEXED_BYTES, EVENT_LOOP_LAG_SECONDS, LOG_LINES_DROPPED),
     "Batches": (
         BATCH_LINES,
         BATCH_RETRIES,

@@ -13,6 +13,7 @@ import msgspec
 from filestead.domain.errors import BlobNotFound, QuotaExceeded
 from filestead.domain.files.model import File
 from filestead.domain.jobs import Job, JobRepository
+from filestead.domain.observation import UNOBSERVED, Observer
 from filestead.domain.quota import Quota
 from filestead.domain.vector_stores.embeddings import (
     LOCAL_DIMENSIONS,
@@ -76,6 +77,7 @@ class IndexHandler:
         folder: Path | None = None,
         vectors: VectorRepository | None = None,
         embedder: Embedder | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """`read` yields the content of a file; large content is kept in `folder` while it is indexed.
 
@@ -93,6 +95,7 @@ class IndexHandler:
         self._max_tokens = max_tokens
         self._quota = quota
         self._folder = folder
+        self._observer = observer
 
     async def run(self, job: Job) -> None:
         """Index the file. It fails for good if its content is the reason; other failures are raised for a retry."""
@@ -103,6 +106,7 @@ class IndexHandler:
         error = await self._run(job, task)
         if error is not None:
             await self._index.fail_file(job, task, error)
+            self._observer.file_indexed(task.file.bytes, failed=True)
 
     async def give_up(self, job: Job, error: str) -> None:
         """Let the file fail, and keep the job as a dead letter."""
@@ -111,6 +115,7 @@ class IndexHandler:
             await self._jobs.finish(job)
         else:
             await self._index.fail_file(job, task, SERVER_ERROR, dead_letter=error)
+            self._observer.file_indexed(task.file.bytes, failed=True)
 
     async def _run(self, job: Job, task: IndexTask) -> IndexingError | None:
         if unsupported_extension(task.file.filename) is not None:
@@ -218,6 +223,7 @@ class IndexHandler:
             vectors=received.vectors,
             embed=self._embed_later,
         )
+        self._observer.file_indexed(task.file.bytes, failed=False)
 
     async def _local_model(self) -> EmbeddingModel | None:
         if self._model is None and self._embed_now and self._vectors is not None:
