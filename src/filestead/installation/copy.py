@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from filestead.database.repositories.table_copier import (
+    AUDIT_TABLES,
     RESOURCE_TABLES,
     SEQUENCES,
     TABLES_AFTER_FILES,
@@ -22,6 +23,7 @@ from filestead.database.repositories.table_copier import (
     Row,
 )
 from filestead.database.repositories.vector_stores.parts import split_part_id
+from filestead.domain.audit.events import Event, EventType
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -83,6 +85,7 @@ async def copy(
             await target.files.delete(file["project_id"], file["id"])
     for table in TABLES_AFTER_FILES:  # they include the tombstones of deleted files
         await _copy_table(source, target, table)
+    await _copy_audit_log(source, target)
     await Sweeper(target.files, target.blobs).sweep()
     return copied
 
@@ -120,6 +123,18 @@ async def _pages(backends: Backends, table: str) -> AsyncIterator[list[Row]]:
 async def _copy_table(source: Backends, target: Backends, table: str) -> None:
     async for page in _pages(source, table):
         await target.tables.write(table, page)
+
+
+async def _copy_audit_log(source: Backends, target: Backends) -> None:
+    """Replace the audit log of the target. There, files that have expired in the source end with the copy."""
+    await target.tables.clear("audit_events")  # copying has changed rows, which was no request of anyone
+    for table in AUDIT_TABLES:
+        await _copy_table(source, target, table)
+    after: Row | None = None
+    while page := await source.tables.expired_files(after, ROWS):
+        expired = [Event(EventType.FILE_EXPIRED, row["id"], row["project_id"]) for row in page]
+        await target.audit.record([(None, event) for event in expired])
+        after = page[-1]
 
 
 async def _copy_resources(source: Backends, target: Backends, *, contents: bool) -> None:
