@@ -46,6 +46,7 @@ STORES_USAGE, OWN_USAGE = "/v1/organization/usage/vector_stores", "/v1/usage"
 OF_ORGANIZATION = [
     *(("GET", PROJECTS), ("POST", PROJECTS), ("GET", PROJECT), ("GET", f"{PROJECT}/usage")),
     *(("GET", KEYS), ("POST", KEYS), ("GET", KEY), ("DELETE", KEY), ("GET", STORES_USAGE), ("GET", OWN_USAGE)),
+    ("GET", AUDIT_LOGS),
     *(("GET", ACCOUNTS), ("POST", ACCOUNTS), ("GET", ACCOUNT), ("DELETE", ACCOUNT), ("POST", f"{ACCOUNT}/api_keys")),
 ]
 OPERATIONS = [

@@ -303,6 +303,7 @@ class Services:
             await asyncio.gather(*background_tasks, return_exceptions=True)
             with contextlib.suppress(DomainError):
                 await self._record_denials()
+                await self._seal_events()
             await self._endpoints.close()
             await self._texts.close()
             if self._pool is not None:
