@@ -79,6 +79,7 @@ async def copy(
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total), contents=contents)
         after = page[-1]
     await _copy_resources(source, target, contents=contents)
+    await target.tables.clear("audit_events")  # of an earlier copy: their numbers may be given again
     await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
@@ -126,13 +127,15 @@ async def _copy_table(source: Backends, target: Backends, table: str) -> None:
 
 
 async def _copy_audit_log(source: Backends, target: Backends) -> None:
-    """Replace the audit log of the target. There, files that have expired in the source end with the copy."""
+    """Replace the audit log of the target. There, files that had expired and so were left out end with the copy."""
     await target.tables.clear("audit_events")  # copying has changed rows, which was no request of anyone
     for table in AUDIT_TABLES:
         await _copy_table(source, target, table)
     after: Row | None = None
     while page := await source.tables.expired_files(after, ROWS):
-        expired = [Event(EventType.FILE_EXPIRED, row["id"], row["project_id"]) for row in page]
+        there = {row["seq"] for row in await target.tables.matching_rows("files", page)}  # of an earlier copy
+        left_out = [row for row in page if row["seq"] not in there]
+        expired = [Event(EventType.FILE_EXPIRED, row["id"], row["project_id"]) for row in left_out]
         await target.audit.record([(None, event) for event in expired])
         after = page[-1]
 

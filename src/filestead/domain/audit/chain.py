@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import fields
 
 from filestead.domain.audit.events import AuditLog, Chain, RecordedEvent
 from filestead.domain.integrity import Violation
@@ -11,15 +11,17 @@ PAGE = 1_000
 INVARIANT = "I-16"
 REMEDY = "compare the log with a copy of it elsewhere: someone has changed rows of the database, or report this"
 
+_PROTECTED = sorted({field.name for field in fields(RecordedEvent)} - {"hash"})
+_CANONICAL = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+"""The members are in the order of their names."""
+
 
 def link(previous: str, event: RecordedEvent) -> str:
     """The hash of an event: SHA-256 of the previous hash and of the event as canonical JSON, in hexadecimal.
 
     The previous hash is empty for the first event.
     """
-    fields = asdict(event)
-    del fields["hash"]
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = _CANONICAL.encode({name: getattr(event, name) for name in _PROTECTED})
     return hashlib.sha256((previous + text).encode()).hexdigest()
 
 
