@@ -303,6 +303,9 @@ class Settings(BaseSettings):
         "are removed; 0 removes them immediately.",
         ge=0,
     )
+    audit_retention: int = _setting(
+        365, "days", "How long events of the audit log are kept; 0 keeps them for ever.", ge=0, le=36_500
+    )
     reserve_bytes: ByteSize = _setting(
         ByteSize(16 * MIB), "bytes", "Disk space that uploads leave free, so that the database can always write."
     )

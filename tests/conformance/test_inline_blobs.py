@@ -88,8 +88,8 @@ async def test_uploads_that_wait_share_a_transaction_and_its_statements(
         created = await asyncio.gather(
             *(create(rows, upload([who, other][n % 2], b"x" * n), rate=100) for n in range(16))
         )
-    # Blobs, contents and files in statements of 8, 4, 2 and 1 rows; two users, one project.
-    assert [len(transaction) for transaction in statements] == [3 + 2 + 1]
+    # Blobs, contents, files and events in statements of 8, 4, 2 and 1 rows; two users, one project.
+    assert [len(transaction) for transaction in statements] == [4 + 2 + 1]
     assert sorted(new.rate.remaining for new in created) == sorted([*range(92, 100)] * 2)
     contents = SqlInlineBlobs(rows.database)
     assert [await contents.read(new.file.blob_key) for new in created] == [b"x" * n for n in range(16)]
@@ -118,7 +118,7 @@ async def test_one_transaction_makes_a_file_with_its_bytes(rows: Rows, monkeypat
     with monkeypatch.context() as patch:
         statements = counted_statements(rows, patch)
         created = await create(rows, upload(who), rate=10)
-    assert [len(transaction) for transaction in statements] == [5], statements
+    assert [len(transaction) for transaction in statements] == [6], statements
     assert (created.file.bytes, created.replayed, created.rate.remaining) == (5, False, 9)
     assert await rows.files.get(who.project_id, created.file.id) == created.file
     assert await SqlInlineBlobs(rows.database).read(created.file.blob_key) == b"hello"

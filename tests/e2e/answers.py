@@ -41,10 +41,12 @@ PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 KEYS, KEY = f"{PROJECT}/api_keys", f"{PROJECT}/api_keys/{{key_id}}"
 ACCOUNTS, ACCOUNT = f"{PROJECT}/service_accounts", f"{PROJECT}/service_accounts/{{service_account_id}}"
+AUDIT_LOGS = "/v1/organization/audit_logs"
 STORES_USAGE, OWN_USAGE = "/v1/organization/usage/vector_stores", "/v1/usage"
 OF_ORGANIZATION = [
     *(("GET", PROJECTS), ("POST", PROJECTS), ("GET", PROJECT), ("GET", f"{PROJECT}/usage")),
     *(("GET", KEYS), ("POST", KEYS), ("GET", KEY), ("DELETE", KEY), ("GET", STORES_USAGE), ("GET", OWN_USAGE)),
+    ("GET", AUDIT_LOGS),
     *(("GET", ACCOUNTS), ("POST", ACCOUNTS), ("GET", ACCOUNT), ("DELETE", ACCOUNT), ("POST", f"{ACCOUNT}/api_keys")),
 ]
 OPERATIONS = [
@@ -574,6 +576,9 @@ OF_ORGANIZATION_KINDS = {
     "usage of stores": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&group_by=project_id"),
     "usage of stores, none": _of_organization("GET", STORES_USAGE, 200, query="?start_time=0&end_time=1"),
     "usage of stores, no start": _of_organization("GET", STORES_USAGE, 400),
+    "audit log": _of_organization("GET", AUDIT_LOGS, 200, query="?limit=100"),
+    "audit log, a time too late": _of_organization("GET", AUDIT_LOGS, 400, query=f"?effective_at[gt]={2**63}"),
+    "audit log, unknown cursor": _of_organization("GET", AUDIT_LOGS, 404, query="?after=audit_log-x"),
     "own usage": _of_organization("GET", OWN_USAGE, 200),
     **{
         f"{method} {path}, unknown": _of_organization(

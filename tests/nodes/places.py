@@ -17,7 +17,12 @@ import pytest
 
 from filestead import installation, settings
 from filestead.blobs.keys import new_inline_key, new_key
-from filestead.database.repositories.table_copier import RESOURCE_TABLES, TABLES_AFTER_FILES, TABLES_BEFORE_FILES
+from filestead.database.repositories.table_copier import (
+    AUDIT_TABLES,
+    RESOURCE_TABLES,
+    TABLES_AFTER_FILES,
+    TABLES_BEFORE_FILES,
+)
 from filestead.domain.blobs import is_inline
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
@@ -27,7 +32,7 @@ from tests.support.seaweedfs import shared_server
 from tests.support.servers import Server
 
 KEY = "sk-copied-0123456789"
-TABLES = (*TABLES_BEFORE_FILES, "files", "blob_parts", *TABLES_AFTER_FILES, *RESOURCE_TABLES)
+TABLES = (*TABLES_BEFORE_FILES, "files", "blob_parts", *TABLES_AFTER_FILES, *RESOURCE_TABLES, *AUDIT_TABLES)
 _numbers = itertools.count()
 
 

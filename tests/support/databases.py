@@ -14,6 +14,7 @@ from filestead.database.engines.postgres.database import PostgresDatabase, conne
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.database.engines.statements import Connection, Database
+from filestead.database.repositories.audit_log import SqlAuditLog
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
@@ -30,6 +31,7 @@ from filestead.database.repositories.vector_stores.vector_tables import SqlVecto
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import DEFAULT_SCOPES, KeyRepository, Principal
 from filestead.domain.administration import ProjectRepository
+from filestead.domain.audit.events import AuditLog
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.jobs import JobRepository
@@ -84,6 +86,7 @@ class Rows:
     batch_runs: BatchRunRepository
     webhook_events: WebhookEventRepository
     uploads: UploadRepository
+    audit: AuditLog
     principals: dict[str, Principal] = field(default_factory=dict)
 
     async def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -132,6 +135,7 @@ def over(database: Database, clock: Clock) -> Rows:
         SqlBatchRunRepository(database, new_id, webhook=True),
         SqlWebhookEventRepository(database),
         SqlUploadRepository(database),
+        SqlAuditLog(database),
     )
 
 

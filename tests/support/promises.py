@@ -49,6 +49,7 @@ PROMISES = {
     "R-26": "a mixed load with faults leaks nothing",
     "I-11": "an upload in parts becomes one file of exactly its bytes, or none",
     "I-12": "a quota is exact to the byte under any race",
+    "I-16": "each change has one event in the audit log, and a changed event is found",
     "S-02": "nobody reads or changes what belongs to another project",
     "S-03": "a file of another project cannot be told from an unknown one",
     "S-04": "keys are stored as digests, and a revoked one stops within seconds",

@@ -10,6 +10,7 @@ import msgspec
 from filestead import __version__, wire
 from filestead.api.http.json_body import MAX_KEY_CHARACTERS, MAX_PAIRS, MAX_VALUE_CHARACTERS
 from filestead.api.http.routing import JSON, PUBLIC, Operation
+from filestead.wire.audit_log import EVENT_TYPES
 
 REQUEST_ID = {"x-request-id": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}, "required": True}}
 
@@ -26,7 +27,7 @@ PREFIXES = {
 }
 """Of ids in paths."""
 
-OPTIONAL = {("Upload", "file")}
+OPTIONAL = {("Upload", "file"), *(("AuditLog", name) for name in EVENT_TYPES)}
 """Members of responses that may be absent."""
 
 Schemas = Mapping[type, Mapping[str, Any]]

@@ -18,6 +18,7 @@ from filestead.blobs.keys import new_inline_key, new_key
 from filestead.decoders import DECODERS
 from filestead.domain.access import Authenticator
 from filestead.domain.administration import Administration
+from filestead.domain.audit.denials import PERIOD_SECONDS, DenialCounter
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver
 from filestead.domain.batches.results import ResultReader
 from filestead.domain.batches.retrying import Retrying
@@ -68,6 +69,9 @@ BLOCKS_PER_SWEEP = 100
 LOOK_SECONDS = 600.0
 """Interval at which stores are looked for that have no vectors of the model that the settings name."""
 STORES_PER_LOOK = 1_000
+SEAL_SECONDS = 2.0
+"""Interval at which new events of the audit log are added to its chain; until then, they are not listed."""
+DAY_SECONDS = 86_400
 UNDO_SECONDS = 2.0
 """How long a shutdown waits for cancelled uploads; what is left then is swept."""
 
@@ -174,6 +178,8 @@ class Services:
         )
         self.batch_results = ResultReader(backends.batches, self.files)
         self.batch_retrying = Retrying(self.batches, self.files, run_in_thread=_run_on(self._hash_threads))
+        self.denials = DenialCounter()
+        self._audit_seconds = settings.audit_retention * DAY_SECONDS
         self._sweeper = Sweeper(backends.files, backends.blobs)
         self._sweep_seconds = settings.sweep_seconds
 
@@ -255,6 +261,17 @@ class Services:
         while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
             pass
 
+    async def _seal_events(self) -> None:
+        while await self._backends.audit.seal():
+            pass
+
+    async def _prune_events(self) -> None:
+        while self._audit_seconds and await self._backends.audit.prune(self._audit_seconds):
+            pass
+
+    async def _record_denials(self) -> None:
+        await self.denials.flush(self._backends.audit)
+
     async def _await_uploads(self) -> None:
         """Wait for uploads that the shutdown has cancelled: what they have stored is being deleted."""
         deadline = monotonic() + UNDO_SECONDS
@@ -264,11 +281,14 @@ class Services:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; shut everything down at the end."""
-        sweeps = (self._sweeper.sweep, self._sweep_journals, self._sweep_index)
+        sweeps = (self._sweeper.sweep, self._sweep_journals, self._sweep_index, self._prune_events)
         background_tasks = [
             asyncio.create_task(_repeat(self._sweep_seconds, *sweeps)),
             asyncio.create_task(_repeat(LEASE_SECONDS / 4, self.files.renew_leases, self.uploads.renew_leases)),
             asyncio.create_task(self._endpoints.run()),
+            # Not at once: a start and a short request have no need of it.
+            asyncio.create_task(_repeat(SEAL_SECONDS, self._seal_events, delay=SEAL_SECONDS)),
+            asyncio.create_task(_repeat(PERIOD_SECONDS, self._record_denials, delay=PERIOD_SECONDS)),
         ]
         if self.worker is not None:
             background_tasks.append(asyncio.create_task(self.worker.run()))
@@ -282,6 +302,9 @@ class Services:
             for task in background_tasks:
                 task.cancel()
             await asyncio.gather(*background_tasks, return_exceptions=True)
+            with contextlib.suppress(DomainError):
+                await self._record_denials()
+                await self._seal_events()
             await self._endpoints.close()
             await self._texts.close()
             if self._pool is not None:
@@ -357,8 +380,12 @@ def _run_on(threads: ThreadPoolExecutor) -> RunInThread:
     return submit
 
 
-async def _repeat(seconds: float, *tasks: Callable[[], Awaitable[object]]) -> None:
-    """Run tasks one after the other, periodically, for ever. A failure is logged, and the next run tries again."""
+async def _repeat(seconds: float, *tasks: Callable[[], Awaitable[object]], delay: float = 0) -> None:
+    """Run tasks one after the other, periodically, for ever. A failure is logged, and the next run tries again.
+
+    The first run comes after `delay` seconds.
+    """
+    await asyncio.sleep(delay)
     while True:
         for task in tasks:
             try:

@@ -61,7 +61,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         ),
         UploadHandlers(services.uploads, body_limits, upload_slots, int(settings.max_upload_bytes)),
         VectorStoreHandlers(services.vector_stores, services.search, body_limits),
-        OrganizationHandlers(services.administration, body_limits, time),
+        OrganizationHandlers(services.administration, backends.audit, body_limits, time),
         BatchHandlers(
             services.batches,
             ResultResponses(services.batch_results),
@@ -80,6 +80,7 @@ def build(settings: Settings, backends: Backends, signals: Signals, metrics_port
         services.authenticator,
         WrongKeyLimiter(settings.wrong_keys_per_minute, monotonic=monotonic),
         ClientAddressResolver(settings.proxy_networks),
+        services.denials,
     )
 
     @contextlib.asynccontextmanager

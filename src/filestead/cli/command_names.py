@@ -40,6 +40,7 @@ TOP_LEVEL_SYNONYMS = {
 SERVER_COMMANDS = {
     "serve": "Serve the OpenAI Files API",
     "keys": "Create, list and revoke API keys",
+    "audit": "Show the audit log, and check its hash chain",
     "verify": "Check that every file has its content and no orphaned data is left",
     "scrub": "Find damaged contents while servers run, at a bounded rate",
     "sweep": "Remove the content of expired and deleted files now",

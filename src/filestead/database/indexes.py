@@ -6,6 +6,7 @@ A server does not load them: no statement names one, and their conditions load t
 import sqlalchemy as sa
 
 from filestead.database.tables import (
+    audit_events,
     batches,
     blobs,
     file_tombstones,
@@ -79,3 +80,13 @@ paused = batches.c.pauses.is_not(None)
 sa.Index("batches_paused", batches.c.seq, sqlite_where=paused, postgresql_where=paused)
 not_ready = index_segments.c.state != "ready"
 sa.Index("index_segments_not_ready", index_segments.c.id, sqlite_where=not_ready, postgresql_where=not_ready)
+unsealed, sealed = audit_events.c.sequence.is_(None), audit_events.c.sequence.is_not(None)
+sa.Index("audit_events_unsealed", audit_events.c.id, sqlite_where=unsealed, postgresql_where=unsealed)
+sa.Index("audit_events_by_sequence", audit_events.c.sequence, unique=True, sqlite_where=sealed, postgresql_where=sealed)
+sa.Index(
+    "audit_events_by_organization",
+    audit_events.c.organization_id,
+    audit_events.c.sequence,
+    sqlite_where=sealed,
+    postgresql_where=sealed,
+)

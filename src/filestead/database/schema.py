@@ -17,7 +17,7 @@ from filestead.database.engines.statements import Connection
 from filestead.domain.errors import CannotStart
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration; a test compares it with the directory."""
 
 

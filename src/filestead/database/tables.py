@@ -460,3 +460,36 @@ webhook_events = sa.Table(
     sa.Column("subject", Text, nullable=False, comment="id of the object"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
+
+# The audit log, see `domain.audit`. Rows are inserted with the change that they tell of, and sealed later.
+audit_events = sa.Table(
+    "audit_events",
+    metadata,
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True, comment="never shown"),
+    sa.Column("type", Text, nullable=False),
+    sa.Column("effective_at", sa.BigInteger, nullable=False),
+    sa.Column("organization_id", Text, comment="whose administrators see it; null for none"),
+    sa.Column("project_id", Text),
+    sa.Column("resource_id", Text, comment="what the event is about"),
+    sa.Column("key_id", Text, comment="of the request, as are the next three; null for background tasks and commands"),
+    sa.Column("user_id", Text),
+    sa.Column("request_id", Text),
+    sa.Column("address", Text),
+    sa.Column("data", Text, comment="JSON"),
+    sa.Column("sequence", sa.BigInteger, comment="place in the chain; null until sealed, as is the hash"),
+    sa.Column("hash", Text, comment="see `domain.audit.chain`"),
+    sqlite_autoincrement=True,
+)
+
+audit_chain = sa.Table(
+    "audit_chain",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("last_hash", Text, nullable=False, comment="empty at first"),
+    sa.Column("anchor_sequence", sa.BigInteger, nullable=False, server_default="0", comment="of the last pruned event"),
+    sa.Column("anchor_hash", Text, nullable=False),
+    sa.Column(
+        "complete_since", sa.BigInteger, nullable=False, comment="files created later have their events in the log"
+    ),
+)

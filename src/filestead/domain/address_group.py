@@ -1,8 +1,10 @@
 """The unit in which limits by client address count: hosts with several addresses must not multiply their share."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1_024)
 def address_group(host: str) -> str:
     """Return an IPv4 address as it is, and the /64 network of an IPv6 address."""
     try:

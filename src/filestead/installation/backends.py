@@ -11,6 +11,7 @@ from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.observed import ObservedBlobs
 from filestead.blobs.routed import RoutedBlobs
 from filestead.database.engines.statements import Database
+from filestead.database.repositories.audit_log import SqlAuditLog
 from filestead.database.repositories.batches.events import SqlWebhookEventRepository
 from filestead.database.repositories.batches.repository import SqlBatchRepository
 from filestead.database.repositories.batches.runs import SqlBatchRunRepository
@@ -31,6 +32,7 @@ from filestead.database.repositories.vector_stores.vector_tables import SqlVecto
 from filestead.database.repositories.vector_stores.vectors import SqlVectorRepository
 from filestead.domain.access import KeyRepository
 from filestead.domain.administration import ProjectRepository
+from filestead.domain.audit.events import AuditLog
 from filestead.domain.batches.interfaces import BatchRepository, BatchRunRepository, WebhookEventRepository
 from filestead.domain.blobs import ContentRepository, DirectDownloads, LocalContent
 from filestead.domain.clock import ClockWatch
@@ -76,6 +78,7 @@ class Backends:
     close: Callable[[], None]
     figures: FiguresRepository
     contents: ContentRepository
+    audit: AuditLog
     direct_downloads: DirectDownloads | None = None
     """Signs download URLs, where the blob store can."""
     local_content: LocalContent | None = None
@@ -123,6 +126,7 @@ def build_backends(
         close,
         _deferred(lambda: SqlFigures(database)),
         _deferred(lambda: SqlContentRepository(database)),
+        _deferred(lambda: SqlAuditLog(database)),
         None if isinstance(blobs, LocalBlobs) else blobs,
         blobs if isinstance(blobs, LocalBlobs) else None,
     )

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from filestead.database.repositories.table_copier import (
+    AUDIT_TABLES,
     RESOURCE_TABLES,
     SEQUENCES,
     TABLES_AFTER_FILES,
@@ -22,6 +23,7 @@ from filestead.database.repositories.table_copier import (
     Row,
 )
 from filestead.database.repositories.vector_stores.parts import split_part_id
+from filestead.domain.audit.events import Event, EventType
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 from filestead.domain.errors import BlobNotFound, CannotStart, DomainError, FileNotFound
@@ -77,12 +79,14 @@ async def copy(
         await _copy_page(source, target, page, copied, lambda: progress(copied.bytes, total), contents=contents)
         after = page[-1]
     await _copy_resources(source, target, contents=contents)
+    await target.tables.clear("audit_events")  # of an earlier copy: their numbers may be given again
     await target.tables.finalize({table: await source.tables.last_number(table) for table in SEQUENCES})
     for file in gone:
         with contextlib.suppress(FileNotFound):  # it has expired, too
             await target.files.delete(file["project_id"], file["id"])
     for table in TABLES_AFTER_FILES:  # they include the tombstones of deleted files
         await _copy_table(source, target, table)
+    await _copy_audit_log(source, target)
     await Sweeper(target.files, target.blobs).sweep()
     return copied
 
@@ -120,6 +124,20 @@ async def _pages(backends: Backends, table: str) -> AsyncIterator[list[Row]]:
 async def _copy_table(source: Backends, target: Backends, table: str) -> None:
     async for page in _pages(source, table):
         await target.tables.write(table, page)
+
+
+async def _copy_audit_log(source: Backends, target: Backends) -> None:
+    """Replace the audit log of the target. There, files that had expired and so were left out end with the copy."""
+    await target.tables.clear("audit_events")  # copying has changed rows, which was no request of anyone
+    for table in AUDIT_TABLES:
+        await _copy_table(source, target, table)
+    after: Row | None = None
+    while page := await source.tables.expired_files(after, ROWS):
+        there = {row["seq"] for row in await target.tables.matching_rows("files", page)}  # of an earlier copy
+        left_out = [row for row in page if row["seq"] not in there]
+        expired = [Event(EventType.FILE_EXPIRED, row["id"], row["project_id"]) for row in left_out]
+        await target.audit.record([(None, event) for event in expired])
+        after = page[-1]
 
 
 async def _copy_resources(source: Backends, target: Backends, *, contents: bool) -> None:

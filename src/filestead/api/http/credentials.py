@@ -11,7 +11,24 @@ from filestead.api.http.errors import ApiError, bad_request
 from filestead.api.http.messages import Request
 from filestead.domain import access
 from filestead.domain.access import Authenticator, Principal, Scope
-from filestead.domain.errors import UnknownKey
+from filestead.domain.audit.denials import (
+    FOREIGN_ID,
+    MAX_ID_CHARACTERS,
+    MISSING_SCOPE,
+    WRONG_KEY,
+    Denial,
+    DenialCounter,
+)
+from filestead.domain.audit.events import Origin, set_origin
+from filestead.domain.errors import (
+    BatchNotFound,
+    DomainError,
+    FileNotFound,
+    MissingScope,
+    UnknownKey,
+    UploadNotFound,
+    VectorStoreNotFound,
+)
 
 LIMITED_RESPONSE_DELAY = 1.0
 """Seconds before the error response to a wrong key that exceeds the limit."""
@@ -21,6 +38,15 @@ SINGLE_VALUE_HEADERS = frozenset(
 )
 
 
+NAMED = {
+    FileNotFound: ("file", "file_id"),
+    UploadNotFound: ("upload", "upload_id"),
+    VectorStoreNotFound: ("vector_store", "store_id"),
+    BatchNotFound: ("batch", "batch_id"),
+}
+"""Errors of ids that are unknown or of another project: the kind of the resource, and the attribute with the id."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestAuthenticator:
     """Authenticates requests and limits attempts with wrong keys."""
@@ -28,20 +54,42 @@ class RequestAuthenticator:
     authenticator: Authenticator
     wrong_keys: WrongKeyLimiter
     client_addresses: ClientAddressResolver
+    denials: DenialCounter
 
     async def authenticate(self, request: Request, scope: Scope) -> Principal:
-        """Return the principal, which is also stored in the request's state.
+        """Return the principal, which is also stored in the request's state, and is the origin of what it changes.
 
         Raises a domain error if the key is missing or wrong or has not the scope, and `ApiError` (429) for too many
         wrong keys.
         """
         _reject_conflicting_headers(request)
-        principal = await self._authenticate_key(request)
-        request.scope["state"]["principal"] = principal
-        access.require(principal, scope)
+        address = self.client_addresses.resolve(request)
+        principal = await self._authenticate_key(request, address)
+        state = request.scope["state"]
+        state["principal"] = principal
+        set_origin(Origin(principal.key_id, principal.user_id, state["request_id"], address))
+        try:
+            access.require(principal, scope)
+        except MissingScope:
+            self._deny(MISSING_SCOPE, address, principal, scope.value)
+            raise
         return principal
 
-    async def _authenticate_key(self, request: Request) -> Principal:
+    def count_not_found(self, request: Request, principal: Principal, error: DomainError) -> None:
+        """Count the error of an operation if it may be about an id of another project."""
+        if type(error) in NAMED:
+            kind, attribute = NAMED[type(error)]
+            resource_id = getattr(error, attribute)
+            if len(resource_id) <= MAX_ID_CHARACTERS:
+                self._deny(FOREIGN_ID, self.client_addresses.resolve(request), principal, kind, resource_id)
+
+    def _deny(
+        self, reason: str, address: str, principal: Principal, detail: str, resource_id: str | None = None
+    ) -> None:
+        ids = (principal.key_id, principal.user_id, principal.project_id, principal.organization_id)
+        self.denials.add(Denial(reason, address, *ids, detail, resource_id))
+
+    async def _authenticate_key(self, request: Request, address: str) -> Principal:
         try:
             return await self.authenticator.authenticate(
                 _extract_key(request),
@@ -49,7 +97,8 @@ class RequestAuthenticator:
                 project=request.headers.get("openai-project"),
             )
         except UnknownKey:
-            limit_exceeded = self.wrong_keys.record(self.client_addresses.resolve(request))
+            self.denials.add(Denial(WRONG_KEY, address))
+            limit_exceeded = self.wrong_keys.record(address)
             if limit_exceeded is None:
                 raise
             await asyncio.sleep(LIMITED_RESPONSE_DELAY)

@@ -69,7 +69,7 @@ class _Request(ServedRequest):
         super().__init__(scope, receive, observer)
         self._send = send
         # Not itself: the garbage collector would have to find the reference cycle of every request.
-        scope.setdefault("state", {})["principal"] = None
+        scope.setdefault("state", {}).update(principal=None, request_id=self.id)
         current_span.set(self)
 
     def release(self) -> None:

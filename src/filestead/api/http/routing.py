@@ -12,6 +12,7 @@ from filestead.api.http.messages import Request, Response
 from filestead.api.http.requests import OPERATION, RequestObserver
 from filestead.api.http.router import Endpoint, Route
 from filestead.domain.access import Scope
+from filestead.domain.errors import DomainError
 
 JSON = "application/json"
 
@@ -74,6 +75,11 @@ def _build_endpoint(
             observer.transfer_started(transfer)
         if access == PUBLIC:
             return await handler(request)
-        return await handler(request, await authenticator.authenticate(request, access))
+        principal = await authenticator.authenticate(request, access)
+        try:
+            return await handler(request, principal)
+        except DomainError as error:
+            authenticator.count_not_found(request, principal, error)
+            raise
 
     return endpoint

@@ -11,6 +11,7 @@ from filestead.api.http.json_body import JsonObject, invalid_value, read_json_ob
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_integer, parse_limit, parse_query
 from filestead.api.http.routing import JSON
+from filestead.api.organization import audit_log
 from filestead.api.organization.shapes import (
     account_key_to_wire,
     account_members,
@@ -22,6 +23,7 @@ from filestead.api.organization.shapes import (
 )
 from filestead.domain.access import DEFAULT_SCOPES, MAX_NAME_CHARACTERS, Principal, Scope
 from filestead.domain.administration import GRANTABLE_SCOPES, Administration
+from filestead.domain.audit.events import AuditLog
 from filestead.wire import encode
 from filestead.wire import organization as wire
 
@@ -35,6 +37,7 @@ class OrganizationHandlers:
     """Handlers of the operations on an organization."""
 
     administration: Administration
+    audit: AuditLog
     body_limits: BodyReadLimits
     time: Callable[[], float]
     """Unix seconds."""
@@ -143,6 +146,13 @@ class OrganizationHandlers:
     async def own_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/usage."""
         return _respond(usage_to_wire(await self.administration.own_usage(principal)))
+
+    async def list_audit_logs(self, request: Request, principal: Principal) -> Response:
+        """GET /v1/organization/audit_logs."""
+        after, before, limit = audit_log.parse_page(request)
+        filters = audit_log.parse_filters(request)
+        page = await self.audit.page(principal.organization_id, filters, after=after, before=before, limit=limit)
+        return _respond(audit_log.page_to_wire(page))
 
     async def vector_stores_usage(self, request: Request, principal: Principal) -> Response:
         """GET /v1/organization/usage/vector_stores. The usage of the past is not kept: only the last bucket exists."""

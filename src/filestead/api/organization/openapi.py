@@ -5,9 +5,11 @@ from typing import Any
 
 from filestead.api.http.routing import JSON, Handler, Operation
 from filestead.api.openapi import Schemas, json_response, query_parameter
+from filestead.api.organization import audit_log
 from filestead.api.organization.handlers import BUCKET_SECONDS, MAX_EXPIRY_SECONDS, MAX_LIMIT, OrganizationHandlers
 from filestead.domain.access import MAX_NAME_CHARACTERS, Scope
 from filestead.domain.administration import GRANTABLE_SCOPES
+from filestead.wire import audit_log as audit
 from filestead.wire import organization as wire
 
 SCHEMAS: Schemas = {
@@ -24,6 +26,8 @@ SCHEMAS: Schemas = {
     wire.ServiceAccountDeleted: {},
     wire.UsagePage: {},
     wire.Usage: {},
+    audit.ListAuditLogs: {},
+    audit.AuditLog: {"type": {"enum": list(audit.EVENT_TYPES)}},
 }
 
 LIST_PARAMETERS = [
@@ -159,6 +163,12 @@ def operations(handlers: Callable[[Any], OrganizationHandlers]) -> tuple[Operati
             *("GET", "/v1/organization/usage/vector_stores", lambda to: to.vector_stores_usage, "usageVectorStores"),
             *("Bytes of the index of vector stores now", wire.UsagePage),
             parameters=USAGE_PARAMETERS,
+        ),
+        row(
+            *("GET", "/v1/organization/audit_logs", lambda to: to.list_audit_logs, "listAuditLogs"),
+            *("List events of the audit log", audit.ListAuditLogs),
+            errors=(404,),
+            parameters=audit_log.PARAMETERS,
         ),
         row(
             *("GET", "/v1/usage", lambda to: to.own_usage, "ownUsage", "Usage of the project of the key", wire.Usage),

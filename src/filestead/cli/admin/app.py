@@ -11,6 +11,7 @@ app = App(name="filestead", version_flags=[], suppress_keyboard_interrupt=False)
 for _name, _target in {
     "serve": "filestead.cli.admin.serve:serve",
     "keys": "filestead.cli.admin.keys:keys",
+    "audit": "filestead.cli.admin.audit:audit",
     "verify": "filestead.cli.admin.verify:verify",
     "scrub": "filestead.cli.admin.scrub:scrub",
     "sweep": "filestead.cli.admin.sweep:sweep",

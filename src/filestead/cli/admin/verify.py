@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from filestead import installation, settings
+from filestead.domain.audit.chain import find_broken
 from filestead.domain.files.verify import verify as run_verify
 from filestead.domain.integrity import VerifyReport
 from filestead.domain.uploads.verify import find_damaged_parts
@@ -42,6 +43,8 @@ def verify(*, deep: Flag = False, json: Flag = False, data_dir: str | None = Non
         with contextlib.closing(found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS)) as backends:
             report = await run_verify(backends.files, backends.blobs, deep=deep, progress=progress)
             report.violations += await find_damaged_parts(backends.uploads, backends.files, backends.blobs, deep=deep)
+            broken, _ = await find_broken(backends.audit)
+            report.violations += [broken] if broken else []
             return report
 
     report = asyncio.run(run())

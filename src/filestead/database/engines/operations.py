@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,16 +11,21 @@ from filestead.domain.errors import StorageFailed, StorageFull, StoreUnavailable
 
 
 class QueuedOperation:
-    """An operation, and the future (of some event loop) that waits for its outcome."""
+    """An operation, and the future (of some event loop) that waits for its outcome. It runs in the caller's context."""
 
-    __slots__ = ("error", "future", "loop", "operation", "result")
+    __slots__ = ("_context", "_operation", "error", "future", "loop", "result")
 
     def __init__(self, operation: Callable[[Connection], Any]) -> None:
-        self.operation = operation
+        self._operation = operation
+        self._context = contextvars.copy_context()
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def run(self, connection: Connection) -> Any:
+        """Run the operation once; returns its result."""
+        return self._context.run(self._operation, connection)
 
     def resolve(self) -> None:
         """Set the outcome of the future, unless it was cancelled. Must be called on the loop."""

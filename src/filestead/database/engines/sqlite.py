@@ -88,7 +88,7 @@ def make_single_file(path: Path) -> None:
 def _run_operation(queued: QueuedOperation, connection: Connection) -> None:
     try:
         with translate_sqlite_errors():
-            queued.result = queued.operation(connection)
+            queued.result = queued.run(connection)
     except Exception as error:
         queued.error = error
 

@@ -4,7 +4,7 @@ One text serves every database, without the cost of SQLAlchemy on each call (see
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, Executable, Select, Text, bindparam, cast, func, select
@@ -173,6 +173,22 @@ def rows_of(names: Iterable[str], count: int, **expressions: Callable[[int], Any
 def values_of(rows: Iterable[dict[str, object]]) -> dict[str, object]:
     """The parameters of such an insert."""
     return {f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()}
+
+
+def in_powers(
+    statement: Callable[[int], Statement],
+    connection: Connection,
+    rows: Sequence[dict[str, object]],
+    read: Callable[[Cursor], T],
+) -> list[T]:
+    """Insert the rows by statements of 1, 2, 4 and so on rows, so that few are compiled; what `read` makes of each."""
+    found: list[T] = []
+    start = 0
+    while start < len(rows):
+        count = 1 << ((len(rows) - start).bit_length() - 1)
+        found.append(read(statement(count)(connection, **values_of(rows[start : start + count]))))
+        start += count
+    return found
 
 
 class RowLock:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Dialect, Executable, Text, and_, cast, exists, func, or_, select
+from sqlalchemy import Dialect, Executable, Text, and_, case, cast, exists, func, or_, select
 from sqlalchemy import text as literal_sql
 
 from filestead.database.engines.statements import Connection, Statement
@@ -13,6 +13,8 @@ from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import (
     LIVE,
     PART_BITS,
+    audit_chain,
+    audit_events,
     blob_parts,
     blobs,
     detached_files,
@@ -30,6 +32,7 @@ from filestead.database.tables import (
     vector_stores,
     vector_values,
 )
+from filestead.domain.audit.events import EventType
 from filestead.domain.integrity import Violation
 from filestead.domain.vector_stores.embeddings import ROWS_PER_BLOCK
 
@@ -135,6 +138,45 @@ def _checks() -> list[tuple[str, str, str, str, Executable]]:
         *_upload_checks(),
         *_vector_store_checks(),
         *batch_checks(),
+        *_event_checks(),
+    ]
+
+
+def _event_checks() -> list[tuple[str, str, str, str, Executable]]:
+    """Each file has one event of its creation, and one of its end if it has ended."""
+    remedy = "report this: a change has no event in the audit log, or two"
+    event, kinds = audit_events.c, EventType
+    has_event = and_(event.resource_id == files.c.id, event.type == kinds.FILE_CREATED.value)
+    created = func.count(case((event.type == kinds.FILE_CREATED.value, 1)))
+    ended = func.count(case((event.type != kinds.FILE_CREATED.value, 1)))
+    counts = (
+        select(event.resource_id, created.label("created"), ended.label("ended"))
+        .where(
+            or_(*(event.type == kind.value for kind in (kinds.FILE_CREATED, kinds.FILE_DELETED, kinds.FILE_EXPIRED)))
+        )
+        .group_by(event.resource_id)
+        .subquery("counts")
+    )
+    exists_still = case((files.c.id.is_not(None), 1), else_=0)
+    return [
+        (
+            "I-16",
+            "A",
+            "the file has no event of its creation in the audit log",
+            remedy,
+            select(files.c.id)
+            .select_from(files.outerjoin(audit_events, has_event))
+            .where(files.c.created_at > select(audit_chain.c.complete_since).scalar_subquery(), event.id.is_(None)),
+        ),
+        (
+            "I-16",
+            "A",
+            "the events of the file in the audit log are not one of its creation, and one of its end if it has ended",
+            remedy,
+            select(counts.c.resource_id)
+            .select_from(counts.outerjoin(files, files.c.id == counts.c.resource_id))
+            .where(or_(counts.c.created > 1, counts.c.ended + exists_still != 1)),
+        ),
     ]
 
 

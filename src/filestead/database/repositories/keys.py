@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import and_, bindparam, insert, or_, select, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.tables import keys, organizations, projects, users
 from filestead.domain.access import Key, Principal, Scope
+from filestead.domain.audit.events import Event, EventType, current_origin
 from filestead.domain.errors import KeyNotFound
 
 NewId = Callable[[str], str]
@@ -25,6 +27,7 @@ class SqlKeyRepository:
     def __init__(self, database: Database, new_id: NewId) -> None:
         self._database = database
         self._new_id = new_id
+        self._events = AuditEvents.of(database.dialect)
 
         def compiled(statement: Any) -> Statement:
             return Statement(statement, database.dialect)
@@ -46,7 +49,10 @@ class SqlKeyRepository:
         self._by_id = compiled(key_rows.where(keys.c.id == bindparam("id")))
         self._by_digest = compiled(key_rows.where(keys.c.digest == bindparam("digest")))
         self._revoke = compiled(
-            update(keys).where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_(None)).values(revoked_at=now())
+            update(keys)
+            .where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_(None))
+            .values(revoked_at=now())
+            .returning(keys.c.project_id)
         )
         self._add_key = compiled(
             insert(keys).values(
@@ -95,15 +101,22 @@ class SqlKeyRepository:
             existing = self._by_digest(connection, digest=digest).fetchone()
             if existing is not None:
                 return _key(existing)
-            organization_id = self._get_or_create(
+            events: list[Event] = []
+            organization_id, is_new = self._get_or_create(
                 connection, self._organization, self._add_organization, "org-", name=organization
             )
-            project_id = self._get_or_create(
+            if is_new:
+                events.append(Event(EventType.ORGANIZATION_CREATED, organization_id, organization_id=organization_id))
+            project_id, is_new = self._get_or_create(
                 connection, self._project, self._add_project, "proj_", name=project, organization_id=organization_id
             )
-            user_id = self._get_or_create(
+            if is_new:
+                events.append(Event(EventType.PROJECT_CREATED, project_id, project_id))
+            user_id, is_new = self._get_or_create(
                 connection, self._user, self._add_user, "user-", name=user or key_id, organization_id=organization_id
             )
+            if is_new:
+                events.append(Event(EventType.ACCOUNT_CREATED, user_id, project_id))
             self._add_key(
                 connection,
                 id=key_id,
@@ -114,20 +127,23 @@ class SqlKeyRepository:
                 scopes=" ".join(sorted(scopes)),
                 lifetime=expires_after_seconds,
             )
+            created = {"scopes": sorted(scopes), "user_id": user_id}
+            events.append(Event(EventType.KEY_CREATED, key_id, project_id, created))
+            self._events.add(connection, current_origin(), *events)
             return _key(self._by_id(connection, id=key_id).fetchone())
 
         return await self._database.write(operation)
 
     def _get_or_create(
         self, connection: Connection, find: Statement, add: Statement, prefix: str, **values: str
-    ) -> str:
-        """The id of the named row, which is created if it does not exist."""
+    ) -> tuple[str, bool]:
+        """The id of the named row, and whether it was created because it did not exist."""
         row = find(connection, **values).fetchone()
         if row is not None:
-            return str(row[0])
+            return str(row[0]), False
         new = self._new_id(prefix)
         add(connection, id=new, **values)
-        return new
+        return new, True
 
     async def find(self, digest: str) -> Principal | None:
         """The principal of a usable key."""
@@ -155,7 +171,8 @@ class SqlKeyRepository:
         """Revoke a key."""
 
         def operation(connection: Connection) -> Key:
-            self._revoke(connection, id=key_id)
+            for (project_id,) in self._revoke(connection, id=key_id).fetchall():
+                self._events.record(connection, EventType.KEY_DELETED, key_id, project_id)
             row = self._by_id(connection, id=key_id).fetchone()
             if row is None:
                 raise KeyNotFound(key_id)

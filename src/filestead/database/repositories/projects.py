@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, bindparam, case, func, insert, or_, select, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now, now_us
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.tables import files, keys, projects, users, vector_store_files
 from filestead.domain import rate_limit
 from filestead.domain.access import Scope
@@ -17,6 +18,7 @@ from filestead.domain.administration import (
     ServiceAccount,
     StoredUsage,
 )
+from filestead.domain.audit.events import Event, EventType, current_origin
 from filestead.domain.errors import (
     ItemCursorNotFound,
     KeyNotFound,
@@ -41,6 +43,7 @@ class SqlProjectRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._events = AuditEvents.of(database.dialect)
 
         def compiled(statement: Any) -> Statement:
             return Statement(statement, database.dialect)
@@ -142,6 +145,7 @@ class SqlProjectRepository:
             if self._by_name(connection, organization_id=organization_id, name=name).fetchone() is not None:
                 raise ProjectExists(name)
             self._add(connection, organization_id=organization_id, project_id=project_id, name=name)
+            self._events.record(connection, EventType.PROJECT_CREATED, project_id, project_id)
             row = self._by_id(connection, organization_id=organization_id, project_id=project_id).fetchone()
             assert row is not None, "inserted above"
             return Project(*row)
@@ -213,8 +217,15 @@ class SqlProjectRepository:
         """Revoke the keys of a user in one statement."""
 
         def operation(connection: Connection) -> None:
-            if not self._revoke_account(connection, project_id=project_id, user_id=account_id).fetchall():
+            revoked = self._revoke_account(connection, project_id=project_id, user_id=account_id).fetchall()
+            if not revoked:
                 raise ServiceAccountNotFound(account_id)
+            self._events.add(
+                connection,
+                current_origin(),
+                Event(EventType.ACCOUNT_DELETED, account_id, project_id),
+                *(Event(EventType.KEY_DELETED, key_id, project_id) for (key_id,) in sorted(revoked)),
+            )
 
         await self._database.write(operation)
 

@@ -14,6 +14,7 @@ Row = dict[str, Any]
 
 TABLES_BEFORE_FILES = ("organizations", "projects", "users", "keys")
 TABLES_AFTER_FILES = ("idempotency_keys", "file_tombstones")
+AUDIT_TABLES = ("audit_events", "audit_chain")
 
 RESOURCE_TABLES = (
     *("embedding_models", "vector_stores", "file_batches", "vector_store_files", "vector_store_chunks"),
@@ -33,6 +34,7 @@ SEQUENCES = {
     "index_segments": "id",
     "batches": "seq",
     "jobs": "id",
+    "audit_events": "id",
 }
 """Tables whose rows are numbered; a number is never given twice."""
 
@@ -73,6 +75,11 @@ class TableCopier:
         """As `rows`, without expired files."""
         unexpired = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
         return await self._page(files, sa.select(files).where(unexpired), after, limit)
+
+    async def expired_files(self, after: Row | None, limit: int) -> list[Row]:
+        """The rows that `files` leaves out."""
+        expired = files.c.expires_at <= proven_us() // 1_000_000
+        return await self._page(files, sa.select(files).where(expired), after, limit)
 
     async def matching_rows(self, table: str, rows: Sequence[Row]) -> list[Row]:
         """The rows with the same keys as `rows`, which come from another installation."""

@@ -213,7 +213,7 @@ class _PostgresWorker:
     def _attempt(self, queued: _OperationWithDeadline) -> Any:
         connection = self._open_connection(queued.deadline)
         try:
-            return _run_transaction(connection, queued) if queued.writes else queued.operation(connection)
+            return _run_transaction(connection, queued) if queued.writes else queued.run(connection)
         except BaseException as error:
             if not _reset_connection(connection, error):
                 self._close_connection()
@@ -241,7 +241,7 @@ class _PostgresWorker:
 
 def _run_transaction(connection: PostgresConnection, queued: _OperationWithDeadline) -> Any:
     connection.execute(BEGIN)
-    result = queued.operation(connection)
+    result = queued.run(connection)
     # In this order: `_on_deadline`, which comes after the deadline, must know of a COMMIT that is still to be sent.
     queued.commits = True
     if monotonic() >= queued.deadline:

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Dialect, bindparam, case, insert, literal_column, null, select, update
 
 from filestead.database.engines.statements import Connection, Statement, int_param, now, now_us
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.batches.rows import BATCH_COLUMNS, table, to_batch
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.files.rows import require_row, visible_in_project
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches, files, projects
 from filestead.domain import rate_limit
+from filestead.domain.audit.events import EventType
 from filestead.domain.batches.model import Batch, BatchStatus, NewBatch
 from filestead.domain.errors import BatchKeyReused, BatchRateLimited
 from filestead.domain.jobs import JobKind
@@ -71,6 +73,7 @@ class Creating:
     def __init__(self, dialect: Dialect, queue: JobQueue) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._queue = queue
+        self._audit = AuditEvents.of(dialect)
         self._rate = BatchRate(dialect)
         self._quota = QuotaLedger.of(dialect)
         # The lock keeps the file from being deleted until the pin is committed.
@@ -130,6 +133,8 @@ class Creating:
             retry_of=new.retry_of,
         ).fetchone()
         self._queue.add(connection, JobKind.BATCH, batch_id, project_id)
+        about = {"endpoint": new.endpoint, "input_file_id": new.input_file_id}
+        self._audit.record(connection, EventType.BATCH_CREATED, batch_id, project_id, **about)
         return to_batch(require_row(row))
 
     def find_by_key(self, connection: Connection, project_id: str, key: str, fingerprint: str | None) -> Batch | None:

@@ -6,11 +6,13 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, tuple_, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.batches.creating import Creating, Owner
 from filestead.database.repositories.batches.journal import SIZES, Journal
 from filestead.database.repositories.batches.rows import BATCH_COLUMNS, decode_pauses, in_project, table, to_batch
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches
+from filestead.domain.audit.events import EventType
 from filestead.domain.batches.model import Batch, BatchStatus, NewBatch, Pause, ResultKind
 from filestead.domain.errors import BatchCursorNotFound, BatchNotCancellable, BatchNotFound
 from filestead.domain.jobs import JobKind
@@ -28,6 +30,7 @@ class SqlBatchRepository:
         self._queue = JobQueue.of(database.dialect)
         self._creating = Creating(database.dialect, self._queue)
         self._journal = Journal(database.dialect)
+        self._audit = AuditEvents.of(database.dialect)
         self._get = compiled(select(*BATCH_COLUMNS).where(in_project()))
         position = (table.created_at, table.seq)
         self._position = compiled(select(*position).where(in_project()))
@@ -102,6 +105,7 @@ class SqlBatchRepository:
             self._queue.wake(connection, JobKind.BATCH, batch_id, project_id)
             row = self._cancel(connection, id=batch_id, project_id=project_id).fetchone()
             if row is not None:
+                self._audit.record(connection, EventType.BATCH_CANCELLING, batch_id, project_id)
                 return to_batch(row)
             batch = self._find(connection, project_id, batch_id)
             if batch.status not in CANCELLED:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, Text, bindparam, case, exists, func, literal_column, null, or_, select, update
 
 from filestead.database.engines.statements import Connection, Database, Statement, int_param, now
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.batches.events import EventRecorder
 from filestead.database.repositories.batches.journal import Journal
 from filestead.database.repositories.batches.rows import (
@@ -28,6 +29,7 @@ from filestead.database.repositories.files.rows import require_row
 from filestead.database.repositories.files.uploads import Uploads
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches, jobs
+from filestead.domain.audit.events import EventType
 from filestead.domain.batches.model import (
     TERMINAL,
     BatchError,
@@ -87,6 +89,7 @@ class SqlBatchRunRepository:
         self._database = database
         self._queue = JobQueue.of(dialect)
         self._journal = Journal(dialect)
+        self._audit = AuditEvents.of(dialect)
         self._events = EventRecorder(dialect, self._queue, new_id, enabled=webhook)
         self._blobs = BlobStatements.of(dialect)
         self._quota = QuotaLedger.of(dialect)
@@ -305,12 +308,9 @@ class SqlBatchRunRepository:
 
         def operation(connection: Connection) -> None:
             self._queue.require_held(connection, job)
+            lease_us = lease_seconds * 1_000_000
             self._blobs.add_pending(
-                connection,
-                key=blob_key,
-                project_id=job.project_id,
-                bytes_reserved=0,
-                lease_us=lease_seconds * 1_000_000,
+                connection, key=blob_key, project_id=job.project_id, bytes_reserved=0, lease_us=lease_us
             )
 
         await self._database.write(operation)
@@ -351,6 +351,7 @@ class SqlBatchRunRepository:
             # Its bytes were within the quota when they were reserved.
             self._uploads.publish(connection, _completed(file, project_id, organization_id, lifetime), Quota())
         self._events.record(connection, project_id, job.subject, status)
+        self._audit.record(connection, EventType(f"batch.{status.value}"), job.subject, project_id)
         return status
 
     async def delete_finished_journals(self, limit: int) -> int:

@@ -14,8 +14,10 @@ from filestead.database.engines.statements import (
     now_us,
     text_array_param,
 )
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.files.rows import sum_by_project
 from filestead.database.tables import DELETED, blobs, upload_parts, uploads
+from filestead.domain.audit.events import Event, EventType, current_origin
 from filestead.domain.uploads.model import KEPT_SECONDS, UploadStatus
 
 EXPIRED_PER_SWEEP = 50
@@ -27,6 +29,7 @@ class EndedUploads(StatementSet):
 
     def __init__(self, dialect: Dialect) -> None:
         compiled = partial(Statement, dialect=dialect)
+        self._events = AuditEvents.of(dialect)
         ids = text_array_param("ids")
         # Waits for uploads that another sweep is ending: the bytes it releases count, too.
         self._expired = compiled(
@@ -43,7 +46,7 @@ class EndedUploads(StatementSet):
             update(uploads)
             .where(uploads.c.id.in_(ids), uploads.c.status == UploadStatus.PENDING.value)
             .values(status=bindparam("new_status"))
-            .returning(uploads.c.project_id, uploads.c.bytes)
+            .returning(uploads.c.project_id, uploads.c.bytes, uploads.c.id)
         )
         of_these = upload_parts.c.upload_id.in_(ids)
         self._mark_parts = compiled(
@@ -77,7 +80,13 @@ class EndedUploads(StatementSet):
     ) -> tuple[Counter[str], list[str]]:
         """End pending uploads; returns the reserved bytes to be released, by project, and the blobs of the parts."""
         ids = json_array(upload_ids)
-        reserved = sum_by_project(self._end(connection, ids=ids, new_status=status.value).fetchall())
+        ended = self._end(connection, ids=ids, new_status=status.value).fetchall()
+        is_cancelled = status is UploadStatus.CANCELLED
+        kind, origin = (
+            (EventType.UPLOAD_CANCELLED, current_origin()) if is_cancelled else (EventType.UPLOAD_EXPIRED, None)
+        )
+        self._events.add(connection, origin, *(Event(kind, row[2], row[0]) for row in ended))
+        reserved = sum_by_project(row[:2] for row in ended)
         keys = [row[0] for row in self._mark_parts(connection, ids=ids).fetchall()]
         self._delete_parts(connection, ids=ids)
         return reserved, keys

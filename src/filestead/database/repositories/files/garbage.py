@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from filestead.database.engines.statements import Connection, json_array
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -11,6 +12,7 @@ from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, sum_by_project
+from filestead.domain.audit.events import Event, EventType
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 
 EXPIRED_FILES_PER_SWEEP = 500
@@ -30,6 +32,7 @@ class Garbage:
     _listing: FileListing
     _idempotency: IdempotencyRecords
     _uploads: EndedUploads
+    _events: AuditEvents
 
     def claim(self, connection: Connection, lease_seconds: int, limit: int) -> list[str]:
         """Claim blobs with an expired lease, among them those of expired files."""
@@ -59,6 +62,9 @@ class Garbage:
         rows = self._files.expired(connection, proven_us=proven_us, limit=EXPIRED_FILES_PER_SWEEP).fetchall()
         if rows:
             keys = json_array(row[2] for row in rows)
+            # Of no request, even if one has just needed the space.
+            expired = (Event(EventType.FILE_EXPIRED, row[3], row[0]) for row in rows)
+            self._events.add(connection, None, *expired)
             self._listing.add_tombstones(connection, proven_us=proven_us, keys=keys)
             self._files.lock_attachments_by_blobs(connection, keys=keys)
             self._files.delete_by_blobs(connection, keys=keys)

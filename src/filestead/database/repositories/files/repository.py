@@ -13,6 +13,7 @@ from time import monotonic
 from filestead.database.engines.merging import MergedWrites
 from filestead.database.engines.statements import Connection, Database, json_array
 from filestead.database.repositories import audit
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -23,6 +24,7 @@ from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row, sum_by_project
 from filestead.database.repositories.files.uploads import Uploads
+from filestead.domain.audit.events import EventType, Origin, current_origin
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import FileNotFound, QuotaExceeded
@@ -48,6 +50,9 @@ SPACE_CHECK_BYTES = 1024 * 1024
 SPACE_CHECK_SECONDS = 0.05
 """Free space is looked for again after so many bytes, or so much time."""
 
+_InlineItem = tuple[InlineUpload, int, Quota, Origin | None]
+"""An upload with its rate and quota, and whose request it is: requests are merged."""
+
 
 class SqlFileRepository:
     """See `FileRepository` for the contract."""
@@ -72,12 +77,13 @@ class SqlFileRepository:
         self._quota = QuotaLedger.of(dialect)
         self._listing = FileListing(dialect, self._clock)
         idempotency = IdempotencyRecords(dialect, self._clock)
-        parts = EndedUploads.of(dialect)
-        self._garbage = Garbage(self._clock, self._files, self._blobs, self._quota, self._listing, idempotency, parts)
+        self._events = AuditEvents.of(dialect)
+        shared = (self._files, self._blobs, self._quota)
+        parts, inline = EndedUploads.of(dialect), InlineStatements.of(dialect)
+        self._garbage = Garbage(self._clock, *shared, self._listing, idempotency, parts, self._events)
         self._rate = UploadRate.of(dialect)
-        inline = InlineStatements.of(dialect)
-        self._uploads = Uploads(self._rate, self._files, self._blobs, self._quota, self._garbage, idempotency, inline)
-        self._inline_writes: MergedWrites[tuple[InlineUpload, int, Quota], Created] = MergedWrites(
+        self._uploads = Uploads(self._rate, *shared, self._garbage, idempotency, inline, self._events)
+        self._inline_writes: MergedWrites[_InlineItem, Created] = MergedWrites(
             database, self._create_many_inline, lambda connection, item: self._uploads.create_inline(connection, *item)
         )
 
@@ -109,9 +115,10 @@ class SqlFileRepository:
             self._look_for_free_space(self._require_free_space, COPIES * len(upload.content))
         if upload.completed.idempotency is not None:
             return await self._database.write(
-                lambda connection: self._uploads.create_inline(connection, upload, rate, quota)
+                lambda connection: self._uploads.create_inline(connection, upload, rate, quota, current_origin())
             )
-        return await self._inline_writes.write((upload.completed.project_id, rate, quota), (upload, rate, quota))
+        item = (upload, rate, quota, current_origin())
+        return await self._inline_writes.write((upload.completed.project_id, rate, quota), item)
 
     def _look_for_free_space(self, require: Callable[[int], None], size: int) -> None:
         """Look from time to time only: it is a system call, and the reserve is larger than what comes in between."""
@@ -120,11 +127,10 @@ class SqlFileRepository:
             require(size)
             self._unchecked, self._next_check = 0, monotonic() + SPACE_CHECK_SECONDS
 
-    def _create_many_inline(
-        self, connection: Connection, items: Sequence[tuple[InlineUpload, int, Quota]]
-    ) -> list[Created]:
-        _, rate, quota = items[0]
-        return self._uploads.create_many_inline(connection, [upload for upload, *_ in items], rate, quota)
+    def _create_many_inline(self, connection: Connection, items: Sequence[_InlineItem]) -> list[Created]:
+        _, rate, quota, _ = items[0]
+        uploads, origins = [upload for upload, *_ in items], [origin for *_, origin in items]
+        return self._uploads.create_many_inline(connection, uploads, rate, quota, origins)
 
     async def count_upload(self, user_id: str, *, rate: int) -> None:
         """Count an upload that has failed."""
@@ -175,6 +181,7 @@ class SqlFileRepository:
                 proven_us=self._clock.proven_us(connection),
             )
             self._quota.release(connection, project_id=project_id, used=file.bytes, reserved=0)
+            self._events.record(connection, EventType.FILE_DELETED, file_id, project_id)
             return file
 
         return await self._database.write(operation)

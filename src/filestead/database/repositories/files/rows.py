@@ -95,7 +95,7 @@ class FileStatements(StatementSet):
         self.delete = compiled(delete(files).where(visible_in_project()).returning(*FILE_COLUMNS, files.c.seq))
         # Waits for rows that another sweep is deleting: the bytes it releases count, too.
         self.expired = compiled(
-            select(files.c.project_id, files.c.bytes, files.c.blob_key)
+            select(files.c.project_id, files.c.bytes, files.c.blob_key, files.c.id)
             .where(files.c.expires_at <= int_param("proven_us") // 1_000_000)
             .order_by(files.c.expires_at)
             .limit(int_param("limit"))

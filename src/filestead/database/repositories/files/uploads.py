@@ -1,12 +1,13 @@
 """An upload from its reservation to its file. The methods run within the caller's transaction, and may run again."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Dialect
 
-from filestead.database.engines.statements import Connection, Cursor, Statement, T, values_of
+from filestead.database.engines.statements import Connection, in_powers
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -17,6 +18,7 @@ from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
 from filestead.database.tables import LIVE
+from filestead.domain.audit.events import Event, EventType, Origin, current_origin
 from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost
 from filestead.domain.files.model import (
     Admission,
@@ -41,6 +43,7 @@ class Uploads:
     _garbage: Garbage
     _idempotency: IdempotencyRecords
     _inline: InlineStatements
+    _events: AuditEvents
 
     @classmethod
     def compile(cls, dialect: Dialect, clock: SqlClock) -> "Uploads":
@@ -48,8 +51,9 @@ class Uploads:
         files, blobs, quota = FileStatements.of(dialect), BlobStatements.of(dialect), QuotaLedger.of(dialect)
         idempotency = IdempotencyRecords(dialect, clock)
         listing, parts = FileListing(dialect, clock), EndedUploads.of(dialect)
-        garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts)
-        return cls(UploadRate.of(dialect), files, blobs, quota, garbage, idempotency, InlineStatements.of(dialect))
+        inline, events = InlineStatements.of(dialect), AuditEvents.of(dialect)
+        garbage = Garbage(clock, files, blobs, quota, listing, idempotency, parts, events)
+        return cls(UploadRate.of(dialect), files, blobs, quota, garbage, idempotency, inline, events)
 
     def begin(
         self, connection: Connection, upload: PendingUpload, rate: int, quota: Quota, lease_seconds: int
@@ -116,9 +120,11 @@ class Uploads:
         # Locks the project's row, so files become visible in the order of `created_at` and `seq`.
         if exceeded := self._charge(connection, completed, quota, use=completed.bytes, settle=pending[0]):
             raise exceeded
-        return self._add_file(connection, completed)
+        return self._add_file(connection, completed, current_origin())
 
-    def create_inline(self, connection: Connection, upload: InlineUpload, rate: int, quota: Quota) -> Created:
+    def create_inline(
+        self, connection: Connection, upload: InlineUpload, rate: int, quota: Quota, origin: Origin | None
+    ) -> Created:
         """Count the upload, charge the quota, store the bytes and make the file visible."""
         completed = upload.completed
         key, project_id = completed.blob_key, completed.project_id
@@ -136,10 +142,15 @@ class Uploads:
         # Locks the project's row, so late: uploads of other nodes wait for this commit.
         if exceeded := self._charge(connection, completed, quota, use=completed.bytes):
             raise exceeded
-        return Created(self._add_file(connection, completed), decision, replayed=False)
+        return Created(self._add_file(connection, completed, origin), decision, replayed=False)
 
     def create_many_inline(
-        self, connection: Connection, uploads: Sequence[InlineUpload], rate: int, quota: Quota
+        self,
+        connection: Connection,
+        uploads: Sequence[InlineUpload],
+        rate: int,
+        quota: Quota,
+        origins: Sequence[Origin | None],
     ) -> list[Created]:
         """As `create_inline` for uploads of one project without idempotency keys; raises if one of them fails.
 
@@ -149,29 +160,32 @@ class Uploads:
         keys: list[dict[str, object]] = [
             {"key": each.completed.blob_key, "project_id": first.project_id} for each in uploads
         ]
-        if sum(_in_powers(self._blobs.add_many_live, connection, keys, lambda cursor: cursor.rowcount)) < len(keys):
+        if sum(in_powers(self._blobs.add_many_live, connection, keys, lambda cursor: cursor.rowcount)) < len(keys):
             raise UploadLost  # one of them is there already, from an earlier attempt
         by_user = Counter(each.user_id for each in uploads)
         decisions = {
             user: iter(self._rate.count_many(connection, user, rate, by_user[user])) for user in sorted(by_user)
         }
         contents: list[dict[str, object]] = [{"key": each.completed.blob_key, "data": each.content} for each in uploads]
-        _in_powers(self._inline.add_many, connection, contents, lambda cursor: None)
+        in_powers(self._inline.add_many, connection, contents, lambda cursor: None)
         if exceeded := self._charge(connection, first, quota, use=sum(each.completed.bytes for each in uploads)):
             raise exceeded
         rows = [_file_values(each.completed) for each in uploads]
         found = [
             File(*row)
-            for some in _in_powers(self._files.add_many, connection, rows, lambda cursor: cursor.fetchall())
+            for some in in_powers(self._files.add_many, connection, rows, lambda cursor: cursor.fetchall())
             for row in some
         ]
+        created = (_created(each.completed) for each in uploads)
+        self._events.add_all(connection, zip(origins, created, strict=True))
         files = {file.id: file for file in found}
         return [Created(files[each.completed.id], next(decisions[each.user_id]), replayed=False) for each in uploads]
 
-    def _add_file(self, connection: Connection, completed: CompletedUpload) -> File:
+    def _add_file(self, connection: Connection, completed: CompletedUpload, origin: Origin | None) -> File:
         if completed.idempotency is not None:
             self._idempotency.save(connection, completed.project_id, completed.idempotency, completed.id)
         row = self._files.add(connection, **_file_values(completed)).fetchone()
+        self._events.add(connection, origin, _created(completed))
         return File(*require_row(row))
 
     def _lock_rows(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> None:
@@ -211,6 +225,16 @@ class Uploads:
         return row is None or row[0] != LIVE
 
 
+def _created(completed: CompletedUpload) -> Event:
+    return Event(
+        EventType.FILE_CREATED,
+        completed.id,
+        completed.project_id,
+        {"bytes": completed.bytes, "purpose": completed.purpose},
+        completed.organization_id,
+    )
+
+
 def _file_values(completed: CompletedUpload) -> dict[str, object]:
     return {
         "id": completed.id,
@@ -224,19 +248,3 @@ def _file_values(completed: CompletedUpload) -> dict[str, object]:
         "blob_key": completed.blob_key,
         "lifetime": completed.expires_after_seconds,
     }
-
-
-def _in_powers(
-    statement: Callable[[int], Statement],
-    connection: Connection,
-    rows: Sequence[dict[str, object]],
-    read: Callable[[Cursor], T],
-) -> list[T]:
-    """Insert the rows by statements of powers of two rows; returns what `read` makes of each."""
-    found: list[T] = []
-    start = 0
-    while start < len(rows):
-        count = 1 << ((len(rows) - start).bit_length() - 1)
-        found.append(read(statement(count)(connection, **values_of(rows[start : start + count]))))
-        start += count
-    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filestead.database.engines.statements import Connection, Database, json_array
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -24,6 +25,7 @@ from filestead.database.repositories.uploads.rows import (
     PartStatements,
     UploadStatements,
 )
+from filestead.domain.audit.events import EventType
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import (
     QuotaExceeded,
@@ -89,6 +91,7 @@ class SqlUploadRepository:
         self._quota = QuotaLedger.of(dialect)
         self._ended = EndedUploads.of(dialect)
         self._jobs = JobQueue.of(dialect)
+        self._events = AuditEvents.of(dialect)
         clock = SqlClock(database, watch or ClockWatch())
         self._garbage = Garbage(
             clock,
@@ -98,6 +101,7 @@ class SqlUploadRepository:
             FileListing(dialect, clock),
             IdempotencyRecords(dialect, clock),
             self._ended,
+            self._events,
         )
 
     # --- an upload and its parts ----------------------------------------------------------------------------------
@@ -111,9 +115,12 @@ class SqlUploadRepository:
             if exceeded is not None:
                 return exceeded  # not raised: the request stays counted
             created_at = require_row(self._uploads.now(connection).fetchone())[0]
+            upload_id = f"upload_{created_at:08x}{upload.random}"
+            about = {"bytes": upload.bytes, "purpose": upload.purpose}
+            self._events.record(connection, EventType.UPLOAD_CREATED, upload_id, upload.project_id, **about)
             row = self._uploads.add(
                 connection,
-                id=f"upload_{created_at:08x}{upload.random}",
+                id=upload_id,
                 project_id=upload.project_id,
                 filename=upload.filename,
                 purpose=upload.purpose,
@@ -250,6 +257,10 @@ class SqlUploadRepository:
         stored = self._stored_parts(connection, completion.upload_id)
         parts = rules.arrange(completion.upload_id, row.upload.bytes, stored, completion.part_ids)
         file = self._add_file(connection, row, completion, parts)
+        ids = (completion.upload_id, completion.project_id)
+        self._events.record(connection, EventType.UPLOAD_COMPLETED, *ids, file_id=file.id)
+        about = {"bytes": file.bytes, "purpose": file.purpose}
+        self._events.record(connection, EventType.FILE_CREATED, file.id, completion.project_id, **about)
         if not file.sha256 or file.purpose in completion.check_purposes:
             self._jobs.add(connection, JobKind.CHECK, file.id, completion.project_id)
         used = {part.blob_key for part in parts}

@@ -19,11 +19,13 @@ from filestead.database.engines.statements import (
     now_us,
     text_array_param,
 )
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.files.rows import is_visible, require_row
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.rows import encode
 from filestead.database.tables import file_batches, files, organizations, vector_store_files
 from filestead.domain import rate_limit
+from filestead.domain.audit.events import Event, EventType, current_origin
 from filestead.domain.errors import AttachRateLimited, FilesNotAttachable, UnsupportedFileType
 from filestead.domain.jobs import JobKind
 from filestead.domain.rate_limit import RateDecision
@@ -76,9 +78,10 @@ class _Visible:
 class Attaching:
     """Statements that attach files."""
 
-    def __init__(self, dialect: Dialect, queue: JobQueue) -> None:
+    def __init__(self, dialect: Dialect, queue: JobQueue, events: AuditEvents) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._queue = queue
+        self._events = events
         self._rate = AttachRate(dialect)
         ids = text_array_param("file_ids")
         # The lock keeps the files from being deleted until the attachments are committed.
@@ -153,6 +156,7 @@ class Attaching:
         if batch_id is not None:
             self._add_batch(connection, batch_id=batch_id, store_id=store_id)
         existing = {row[0]: row[1:] for row in self._existing(connection, file_ids=ids, store_id=store_id).fetchall()}
+        added: list[Event] = []
         for file_id, attachment in by_id.items():
             error = _type_error(file_id, found[file_id].filename, refuse=batch_id is None)
             if file_id in existing and self._keep(connection, existing[file_id], attachment, batch_id):
@@ -161,6 +165,9 @@ class Attaching:
             self._add(
                 connection, project_id, store_id, attachment, expires_at=expires_at, error=error, batch_id=batch_id
             )
+            data = {"vector_store_id": store_id}
+            added.append(Event(EventType.FILE_ATTACHED, file_id, project_id, data, organization_id))
+        self._events.add(connection, current_origin(), *added)
         return self._rate.count(connection, organization_id, len(by_id), rate)
 
     def _keep(self, connection: Connection, row: Any, attachment: NewAttachment, batch_id: str | None) -> bool:

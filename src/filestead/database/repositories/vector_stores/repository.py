@@ -19,6 +19,7 @@ from filestead.database.engines.statements import (
     json_array,
     now,
 )
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
 from filestead.database.repositories.vector_stores.listing import Listing
@@ -46,12 +47,8 @@ from filestead.database.tables import (
     vector_store_files,
     vector_stores,
 )
-from filestead.domain.errors import (
-    AttachedFileNotFound,
-    FileBatchNotFound,
-    VectorStoreExpired,
-    VectorStoreNotFound,
-)
+from filestead.domain.audit.events import EventType
+from filestead.domain.errors import AttachedFileNotFound, FileBatchNotFound, VectorStoreExpired, VectorStoreNotFound
 from filestead.domain.jobs import JobKind
 from filestead.domain.rate_limit import RateDecision
 from filestead.domain.vector_stores.model import (
@@ -81,7 +78,8 @@ class SqlVectorStoreRepository:
         compiled = partial(Statement, dialect=dialect)
         self._queue = JobQueue.of(dialect)
         self._segments = SegmentStatements.of(dialect)
-        self._attaching = Attaching(dialect, self._queue)
+        self._events = AuditEvents.of(dialect)
+        self._attaching = Attaching(dialect, self._queue, self._events)
         texts = ("project_id", "name", "description", "metadata")
         self._insert = compiled(
             insert(vector_stores).values(
@@ -184,6 +182,7 @@ class SqlVectorStoreRepository:
                 metadata=encode(new.metadata),
                 expires_after_days=new.expires_after_days,
             )
+            self._events.record(connection, EventType.STORE_CREATED, new.id, project_id)
             self._attaching.attach(connection, project_id, organization_id, new.id, files, rate=rate, batch_id=None)
             return self._require_store(connection, project_id, new.id)
 
@@ -234,6 +233,7 @@ class SqlVectorStoreRepository:
             self._queue.remove(connection, JobKind.MERGE, [store_id])
             self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
+            self._events.record(connection, EventType.STORE_DELETED, store_id, project_id)
 
         await self._database.write(operation)
 
@@ -319,6 +319,7 @@ class SqlVectorStoreRepository:
             row = self._detach(connection, store_id=store_id, file_id=file_id).fetchone()
             if row is None:
                 raise AttachedFileNotFound(store_id, file_id)
+            self._events.record(connection, EventType.FILE_DETACHED, file_id, project_id, vector_store_id=store_id)
 
         await self._database.write(operation)
 

@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy import Dialect, bindparam, delete, exists, or_, select
 
 from filestead.database.engines.statements import Connection, Statement, int_array_param, int_param, json_array
+from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.jobs import JobQueue
@@ -25,6 +26,7 @@ from filestead.database.tables import (
     vector_store_files,
     vector_stores,
 )
+from filestead.domain.audit.events import Event, EventType
 from filestead.domain.jobs import JobKind
 
 ROWS_PER_STEP = 1_000
@@ -49,6 +51,7 @@ class Sweeping:
     ) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._quota = quota
+        self._events = AuditEvents.of(dialect)
         self._clock = clock
         self._queue = queue
         self._segments = segments
@@ -58,7 +61,7 @@ class Sweeping:
             exists().where(index_segments.c.vector_store_id == stores.id, index_segments.c.state == READY),
         )
         self._expired = compiled(
-            select(stores.id)
+            select(stores.id, stores.project_id)
             .where(stores.expires_at <= int_param("proven_us") // 1_000_000, not_empty)
             .order_by(stores.expires_at)
             .limit(1)
@@ -98,13 +101,14 @@ class Sweeping:
         row = self._expired(connection, proven_us=self._clock.proven_us(connection)).fetchone()
         if row is None:
             return 0
-        store_id = row[0]
+        store_id, project_id = row
         found = [seq for (seq,) in self._of_store(connection, store_id=store_id, limit=limit).fetchall()]
         self._detach(connection, ids=json_array(found))
         if len(found) < limit:
             self._queue.remove(connection, JobKind.MERGE, [store_id])
             self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
+            self._events.add(connection, None, Event(EventType.STORE_EXPIRED, store_id, project_id))
         return max(1, len(found))
 
     def delete_chunks(self, connection: Connection, limit: int) -> int:
