@@ -245,7 +245,7 @@ def test_yaml_of_a_file_object() -> None:
 def test_yaml_of_what_is_no_json() -> None:
     value = parse('{"a": nul}')
     assert value is not None
-    with pytest.raises(ValueError, match="Expecting value"):
+    with pytest.raises(ValueError, match="the response is not JSON from 'nul' on"):
         yaml_text.format_yaml(value)
 
 

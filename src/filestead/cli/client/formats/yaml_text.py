@@ -67,7 +67,10 @@ def _scalar_lines(value: Value) -> list[str]:
         return _string_lines(value.text)
     if value.kind in {"object", "array"}:
         return ["{}" if value.kind == "object" else "[]"]
-    json.loads(value.raw)
+    try:
+        json.loads(value.raw)
+    except ValueError:
+        raise ValueError(f"the response is not JSON from {value.raw[:20]!r} on") from None
     return [value.raw]
 
 
