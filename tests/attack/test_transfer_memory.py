@@ -129,6 +129,7 @@ def move(transfers: list[Transfer], size: int) -> None:
             list(pool.map(lambda one: one.step(), left))  # type: ignore[attr-defined]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.promise("R-21")
 @pytest.mark.parametrize("size", [24 * MIB, pytest.param(256 * MIB, marks=pytest.mark.torture)])
 def test_memory_of_many_slow_transfers_is_bounded(tmp_path: Path, size: int) -> None:

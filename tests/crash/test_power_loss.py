@@ -281,6 +281,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return load(folder)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.promise("R-02")
 def test_what_was_acknowledged_survives_a_power_failure(recording: Recording, tmp_path: Path, trials: Trials) -> None:
     print(f"POWER_SEED={SEED} POWER_RECORDING={recording.folder}")

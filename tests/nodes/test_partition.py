@@ -106,6 +106,7 @@ def listed(server: Server) -> dict[str, str]:
     return {file["id"]: file["filename"] for file in server.client.get("/files?limit=1000").json()["data"]}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.promise("R-15")
 def test_a_node_that_is_cut_off_acknowledges_nothing_and_comes_back(pair: Pair, trials: Trials) -> None:
     cut_off, other = pair.cut_off, pair.other

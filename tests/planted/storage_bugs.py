@@ -207,11 +207,6 @@ STORAGE_BUGS = (
         ("tests/nodes/test_linearizability.py::test_histories_of_concurrent_clients_are_linearizable",),
     ),
     Bug(
-        *("B-59", "R-15", "A node without its database tells what it remembers."),
-        (REMEMBER,),
-        ("tests/nodes/test_partition.py::test_a_node_that_is_cut_off_acknowledges_nothing_and_comes_back",),
-    ),
-    Bug(
         *("B-60", "R-21", "Each download holds blocks of full size, however many there are."),
         (Edit(LOCAL, "min(READ_BYTES, READS_TOTAL_BYTES // len(self._reading))", "READ_BYTES"),),
         ("tests/attack/test_transfer_memory.py::test_memory_of_many_slow_transfers_is_bounded[25165824]",),
