@@ -99,6 +99,8 @@ def shoot(page: Page, view: str, element: str, name: str, text: str | None = Non
     page.wait_for(element, text)
     page.wait("!document.querySelector('[aria-busy=true]')")
     page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 400))")
+    page.run("scrollTo(0, 0)")
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=0, y=0)  # no row is below the mouse
     path = FOLDER / f"{name}.png"
     page.screenshot(path)
     path.write_bytes(with_palette(path.read_bytes()))

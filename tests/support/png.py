@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {2: 3, 6: 4}
 MAX_COLOURS = 256
+FREQUENT_COLOURS = 64
 
 Pixels = NDArray[np.uint8]
 
 
 def with_palette(data: bytes) -> bytes:
-    """The same picture in its 256 most frequent colours; the others, of the edges of letters, become the nearest one."""
+    """The same picture in 256 colours; the others, of the edges of letters, become the nearest one."""
     pixels = _decode(data)[:, :, :3]
     packed = pixels[:, :, 0].astype(np.int32) << 16 | pixels[:, :, 1].astype(np.int32) << 8 | pixels[:, :, 2]
     all_colours, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    colours = all_colours[np.argsort(-counts)[:MAX_COLOURS]]
+    colours = _palette(all_colours, counts)
     indices = np.array([_nearest(colour, colours) for colour in all_colours], np.uint8)[where]
     height, width = packed.shape
     rows = np.zeros((height, width + 1), np.uint8)
@@ -30,9 +31,23 @@ def with_palette(data: bytes) -> bytes:
     return SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
+def _palette(colours: NDArray[np.int32], counts: NDArray[np.intp]) -> NDArray[np.int32]:
+    """The most frequent colours, then those that would change most: a word in red stays red among much grey."""
+    chosen = list(colours[np.argsort(-counts)[:FREQUENT_COLOURS]])
+    error = np.min([_distances(colour, colours) for colour in chosen], axis=0)
+    while len(chosen) < MAX_COLOURS and error.any():
+        chosen.append(colours[np.argmax(error * counts)])
+        error = np.minimum(error, _distances(chosen[-1], colours))
+    return np.array(chosen)
+
+
 def _nearest(colour: np.int32, colours: NDArray[np.int32]) -> np.intp:
+    return np.argmin(_distances(colour, colours))
+
+
+def _distances(colour: np.int32, colours: NDArray[np.int32]) -> NDArray[np.int32]:
     parts = [((colours >> shift) & 255) - ((colour >> shift) & 255) for shift in (16, 8, 0)]
-    return np.argmin(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2)
+    return parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
