@@ -8,7 +8,7 @@ PROMISES := .venv/.promises
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Filestead needs Python 3.11 or newer; name one with make PYTHON=...")' && \
 	{ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) makes no virtual environments: apt-get install python3-venv" >&2; exit 1; }; }
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format docs bench torture lock clean needs-test needs-bench needs-torture
+.PHONY: help install serve test check format docs bench bench-full torture lock clean needs-test needs-bench needs-torture
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -65,8 +65,11 @@ docs: install   ## write the generated documents, and the synchronous client
 	$(BIN)/python -m filestead.metrics > docs/metrics.md
 	$(BIN)/python scripts/generate_sync_client.py
 
-bench: needs-bench install  ## measure against nginx, side by side
-	$(BIN)/python -m bench
+bench: needs-bench install  ## measure beside other programs, and plot it: 15 minutes at most
+	$(BIN)/python -m bench --plot
+
+bench-full: needs-bench install  ## the long measures, too: up to an hour
+	$(BIN)/python -m bench --full --plot
 
 torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 150 minutes
 	$(BIN)/python -m tests.support.torture

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from bench import report
+from bench import plot, report
 from bench.batches import measure_batches
 from bench.batches_litellm import measure_litellm
+from bench.checked_uploads import measure_checked_uploads
+from bench.command_line import measure_command_line
 from bench.forwarding import measure_forwarding
 from bench.hybrid import measure_hybrid
 from bench.lines import measure_lines
@@ -40,8 +43,12 @@ from bench.transfers import measure_download, measure_upload
 from bench.vector_stores import measure_vector_stores
 
 RESULTS = Path(__file__).parent / "results"
+LATEST = RESULTS / "latest.json"
 LIMIT_SECONDS = 60 * 60
 """No run takes longer; on a slow disk it is better to have no figures than a machine that is never given back."""
+
+LAST_START_SECONDS = 12 * 60
+"""A run without the long measures ends within 15 minutes: no measure begins after this time, and none takes three."""
 
 MISSED = 1
 INCOMPLETE = 2
@@ -53,6 +60,8 @@ class Measure:
 
     run: Callable[[Bench, Nginx | None], list[Row]]
     needs: tuple[str, ...] = ()
+    long: bool = False
+    """It belongs to `make bench-full`."""
 
 
 MEASURES = {
@@ -61,32 +70,34 @@ MEASURES = {
     "get": Measure(measure_get, ("wrk",)),
     "workers": Measure(measure_workers, ("wrk",)),
     "process": Measure(measure_process),
+    "command-line": Measure(measure_command_line),
     "signals": Measure(measure_signals, ("wrk",)),
     "small-uploads": Measure(measure_small_uploads, ("wrk",)),
     "memory": Measure(measure_memory, ("curl",)),
     "lines": Measure(measure_lines, ("curl",)),
+    "checked-uploads": Measure(measure_checked_uploads, ("curl",)),
     "listing": Measure(measure_listing),
-    "search": Measure(measure_search),
-    "vector-stores": Measure(measure_vector_stores),
-    "hybrid": Measure(measure_hybrid),
+    "search": Measure(measure_search, long=True),
+    "vector-stores": Measure(measure_vector_stores, long=True),
+    "hybrid": Measure(measure_hybrid, long=True),
     "batches": Measure(measure_batches),
     "batches-litellm": Measure(measure_litellm),
-    "scheduling": Measure(measure_scheduling),
+    "scheduling": Measure(measure_scheduling, long=True),
     "parts": Measure(measure_parts, ("curl",)),
     "forwarding": Measure(measure_forwarding, ("wrk",)),
     "litellm-files": Measure(measure_litellm_files, ("wrk",)),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-parts": Measure(measure_parts_in_objects, ("curl", "weed")),
-    "production-memory": Measure(measure_large_uploads, ("curl", "weed")),
-    "production-requests": Measure(measure_requests, ("wrk", "weed")),
-    "production-listing": Measure(measure_rows, ("weed",)),
-    "production-most": Measure(measure_most_rows, ("weed",)),
+    "production-memory": Measure(measure_large_uploads, ("curl", "weed"), long=True),
+    "production-requests": Measure(measure_requests, ("wrk", "weed"), long=True),
+    "production-listing": Measure(measure_rows, ("weed",), long=True),
+    "production-most": Measure(measure_most_rows, ("weed",), long=True),
 }
 
 
 def main() -> int:
     """Run what the command line asks for."""
-    plan, names = _arguments()
+    plan, names, given = _arguments()
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _end)
     signal.alarm(LIMIT_SECONDS)
@@ -95,18 +106,24 @@ def main() -> int:
         # Beside the results and not in /tmp, which is memory on many machines and would make syncing free.
         with tempfile.TemporaryDirectory(prefix="run-", dir=RESULTS) as directory, _nginx(Path(directory)) as reference:
             machine = report.machine(Path(directory), nginx_version() if reference else "none")
-            rows = list(_measure(Bench(plan, Path(directory), _progress), names, reference))
+            bench = Bench(plan, Path(directory), _progress)
+            rows: list[Row] = []
+            for row in _measure(bench, names, reference, LIMIT_SECONDS if given.full else LAST_START_SECONDS):
+                rows.append(row)
+                result = _keep(machine, rows, plan)  # each time: a run that is interrupted leaves its figures
     except KeyboardInterrupt:
         return 130
     finally:
         _stop_children()
     print(report.table(rows, plan.judged))
-    _keep(machine, rows, plan)
+    print(f"\nEvery figure is in {LATEST.relative_to(Path.cwd()) if LATEST.is_relative_to(Path.cwd()) else LATEST}")
+    if given.plot:
+        print("Plots:", *plot.write(result, plot.DOCS))
     verdicts = {row.verdict(plan.judged) for row in rows}
     return MISSED if "MISSED" in verdicts else INCOMPLETE if "not measured" in verdicts else 0
 
 
-def _arguments() -> tuple[Plan, Sequence[str]]:
+def _arguments() -> tuple[Plan, Sequence[str], argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Filestead beside nginx.")
     parser.add_argument("--quick", action="store_true", help="small sizes: does everything run? goals are not judged")
     parser.add_argument(
@@ -115,9 +132,13 @@ def _arguments() -> tuple[Plan, Sequence[str]]:
         help=f"measure only some of: {', '.join(MEASURES)}; production is all of its own",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each transfer and each load")
-    parser.add_argument("--full", action="store_true", help="8 GiB in parts, instead of 1 GiB")
+    parser.add_argument(
+        "--full", action="store_true", help="the long measures, too, and 8 GiB in parts instead of 1 GiB"
+    )
+    parser.add_argument("--plot", action="store_true", help="draw the comparisons with other programs: docs/*.svg")
     given = parser.parse_args()
-    chosen = given.only.split(",") if given.only else list(MEASURES)
+    usual = [name for name, measure in MEASURES.items() if given.full or not measure.long]
+    chosen = given.only.split(",") if given.only else usual
     if unknown := [word for word in chosen if not named(word)]:
         parser.error(f"there is no measure {unknown[0]}; there are {', '.join(MEASURES)}")
     names = list(dict.fromkeys(name for word in chosen for name in named(word)))
@@ -128,7 +149,7 @@ def _arguments() -> tuple[Plan, Sequence[str]]:
         plan = replace(plan, parts=FULL_PARTS)
     if given.rounds:
         plan = replace(plan, rounds=given.rounds, load_rounds=given.rounds, parts_rounds=given.rounds)
-    return plan, names
+    return plan, names, given
 
 
 def named(word: str) -> list[str]:
@@ -148,9 +169,15 @@ def _nginx(directory: Path) -> Iterator[Nginx | None]:
         yield running
 
 
-def _measure(bench: Bench, names: Sequence[str], reference: Nginx | None) -> Iterator[Row]:
+def _measure(bench: Bench, names: Sequence[str], reference: Nginx | None, last_start: float) -> Iterator[Row]:
+    """The rows of the measures; none begins later than so many seconds after the first."""
+    began = time.monotonic()
     for name in names:
-        _progress(name)
+        seconds = time.monotonic() - began
+        if seconds > last_start:
+            yield Row(measure=name, note="the time of a run without --full is over")
+            continue
+        _progress(f"{name}, after {seconds:.0f} s")
         measure = MEASURES[name]
         try:
             for program in measure.needs:
@@ -165,11 +192,11 @@ def _measure(bench: Bench, names: Sequence[str], reference: Nginx | None) -> Ite
             yield Row(measure=name, problem=repr(error))
 
 
-def _keep(machine: dict[str, object], rows: Sequence[Row], plan: Plan) -> None:
+def _keep(machine: dict[str, object], rows: Sequence[Row], plan: Plan) -> dict[str, object]:
     run = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "quick": not plan.judged, "machine": machine}
-    path = RESULTS / "latest.json"
-    path.write_text(json.dumps(run | {"measures": report.as_json(rows, plan.judged)}, indent=2) + "\n")
-    print(f"\nEvery figure is in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    result = run | {"measures": report.as_json(rows, plan.judged)}
+    LATEST.write_text(json.dumps(result, indent=2) + "\n")
+    return result
 
 
 def _end(number: int, _: object) -> None:

@@ -53,6 +53,9 @@ class Plan:
     indexed_files: int
     lines_bytes: int
     """Size of the files whose lines are checked."""
+    batch_file_bytes: int
+    training_lines: int
+    """Of a fine-tuning file."""
     batch_lines: int
     large_batch_lines: int
     beside_requests: int
@@ -88,6 +91,8 @@ FULL = Plan(
     many_chunks=1_000_000,
     indexed_files=1_500,
     lines_bytes=64 * MIB,
+    batch_file_bytes=200 * MIB,
+    training_lines=500_000,
     batch_lines=50_000,
     large_batch_lines=50_000,
     beside_requests=300,
@@ -118,6 +123,8 @@ QUICK = Plan(
     many_chunks=20_000,
     indexed_files=60,
     lines_bytes=4 * MIB,
+    batch_file_bytes=20 * MIB,
+    training_lines=50_000,
     batch_lines=10_000,
     large_batch_lines=5_000,
     beside_requests=50,

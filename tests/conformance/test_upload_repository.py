@@ -723,7 +723,7 @@ async def test_a_job_checks_a_file_of_several_parts(rows: Rows) -> None:
     checked = Checked(sha256(b"ab"), FileStatus.ERROR, "Line 1: bad.")
     await rows.uploads.record_check(job, file, checked)
     found = await rows.files.get(who.project_id, file.id)
-    assert found == replace(file, sha256=sha256(b"ab"), status="error", status_details="Line 1: bad.")
+    assert found == file._replace(sha256=sha256(b"ab"), status="error", status_details="Line 1: bad.")
     with pytest.raises(JobLost):
         await rows.uploads.record_check(job, file, Checked("x", FileStatus.PROCESSED, None))
     assert await rows.files.get(who.project_id, file.id) == found

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -43,7 +42,7 @@ async def test_the_same_content_is_extracted_once(pool: CountingPool) -> None:
     found = Texts(pool, max_tokens=1000)
     content = b"words of a document"
     file = stored(content)
-    others = [replace(file, id=f"file-{number}", blob_key=f"key-{number}") for number in range(8)]
+    others = [file._replace(id=f"file-{number}", blob_key=f"key-{number}") for number in range(8)]
     extracted = await asyncio.gather(*(found.extract(each, content) for each in others))
     assert {text.text.strip() for text in extracted} == {"words of a document"}
     assert pool.runs == 1

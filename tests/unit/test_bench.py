@@ -1,9 +1,13 @@
 """What `python -m bench` makes of its figures: ratios, verdicts, and whether uploads were lost. It measures nothing."""
 
+import json
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from bench import plot
 from bench.__main__ import MEASURES, named
 from bench.plan import WrongAnswer
 from bench.production_rows import plan_row
@@ -127,3 +131,44 @@ def test_a_page_that_grows_with_the_table_is_a_problem(nodes: tuple[dict[str, An
 def test_the_server_without_signals_has_all_that_the_other_parts_ask_of_them() -> None:
     signals = Signals(Settings(), Board())
     assert [name for name in dir(signals) if not name.startswith("_") and not hasattr(NoSignals(), name)] == []
+
+
+# --- the plot ----------------------------------------------------------------------------------------------------------
+
+
+def result(*rows: Row) -> dict[str, Any]:
+    machine = {"cores": 2, "load_average_before": [0.5, 1, 1], "filestead": "1"}
+    found: dict[str, Any] = json.loads(
+        json.dumps({"at": "2026-01-02T03", "machine": machine, "measures": as_json(rows, True)})
+    )
+    return found
+
+
+def test_the_plot_compares_with_other_programs_by_speed() -> None:
+    rows = [
+        Row(measure="rate", unit="/s", ours=[30, 10, 20], against="SeaweedFS PUT", reference=[10, 10, 20]),
+        Row(measure="time", unit="s", ours=[2, 4], against="nginx GET", reference=[1, 1]),
+        Row(measure="itself", unit="s", ours=[1], against="one worker", reference=[1]),
+        Row(measure="wrong", unit="s", ours=[1], against="nginx GET", reference=[1], problem="lost"),
+        Row(measure="alone", unit="s", ours=[1]),
+        Row(measure="gone", unit="s", against="nginx GET", reference=[1]),
+    ]
+    assert plot.comparisons(result(*rows)["measures"]) == [
+        plot.Comparison("rate", "SeaweedFS PUT", 2.0, 1.0, 3.0),
+        plot.Comparison("time", "nginx GET", 1 / 3, 0.25, 0.5),
+    ]
+
+
+def test_the_plot_is_an_image_in_two_versions(tmp_path: Path) -> None:
+    row = Row(measure="<rate> & more", unit="/s", ours=[30, 10], against="nginx", reference=[10, 10])
+    written = plot.write(result(row), tmp_path)
+    assert [path.name for path in written] == ["benchmarks-light.svg", "benchmarks-dark.svg"]
+    for path in written:
+        texts = [text.text for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+        assert {"<rate> & more", "2.00 times"} <= set(texts)
+        assert "2026-01-02, 2 cores, load 0.5 before the run, Filestead 1" in texts
+
+
+def test_nothing_is_drawn_without_comparisons(tmp_path: Path) -> None:
+    assert plot.write(result(Row(measure="alone", unit="s", ours=[1])), tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -28,6 +28,8 @@ INLINE_LINES = 4 * 1024
 """The same for line checks."""
 PAUSE_SECONDS = 0.0001
 """Pause of a line check between two slices, so that threads that wait for the interpreter lock can run."""
+WORK_SECONDS = 0.0005
+"""A line check pauses after so much work; after each slice, pauses would take longer than the checks of long lines."""
 
 RunInThread = Callable[..., "asyncio.Future[Any]"]
 """Run a function on a worker thread: `run_in_thread(function, *args)`."""
@@ -91,7 +93,7 @@ class UploadDigester:
             await self._run_line_checks(self._check_whole, content)
 
     def _check_whole(self, content: bytes) -> None:
-        self.checks.feed(content, _pause if len(content) > INLINE_LINES else _no_pause)
+        self.checks.feed(content, Pauses() if len(content) > INLINE_LINES else _no_pause)
         self.checks.finish()
 
     def _process(self, block: bytes) -> "list[asyncio.Future[Any]]":
@@ -104,7 +106,7 @@ class UploadDigester:
         if self.size <= INLINE_LINES:
             self.checks.feed(block)
         elif not self.checks.complete:
-            work.append(self._run_line_checks(self.checks.feed, block, _pause))
+            work.append(self._run_line_checks(self.checks.feed, block, Pauses()))
         return work
 
 
@@ -112,8 +114,17 @@ def _no_pause() -> None:
     """Go on at once."""
 
 
-def _pause() -> None:
-    time.sleep(PAUSE_SECONDS)
+class Pauses:
+    """What is called between two slices: pauses, if there was work for `WORK_SECONDS` since the last time."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __call__(self) -> None:
+        """Pause, or go on at once."""
+        if time.perf_counter() - self._since >= WORK_SECONDS:
+            time.sleep(PAUSE_SECONDS)
+            self._since = time.perf_counter()
 
 
 async def _wait_for(work: "list[asyncio.Future[Any]]") -> None:
