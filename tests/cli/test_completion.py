@@ -29,6 +29,7 @@ COMMANDS = [
     *GROUP_NAMES,
     "serve",
     "keys",
+    "audit",
     "verify",
     "scrub",
     "sweep",
