@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     database_connections: int = _setting(
         8,
         "connections",
-        "PostgreSQL connections of one process. One is for reads of one row, and each other has a thread.",
+        "PostgreSQL connections of one process that have a thread each. One more reads single rows.",
         ge=2,
         le=100,
     )

@@ -301,7 +301,7 @@ class PostgresDatabase:
         operation_timeout: float = OPERATION_TIMEOUT_SECONDS,
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """One of several connections is for reads of one row, and each other has a thread.
+        """Each connection has a thread. If there are several, another one is for reads of one row.
 
         `operation_timeout` bounds an operation; commands that read all rows need a longer one.
         """
@@ -311,8 +311,7 @@ class PostgresDatabase:
         self._queue: queue.Queue[_OperationWithDeadline | None] = queue.Queue(QUEUE_SIZE)
         self._rows = RowReader(partial(connect, parameters)) if connections > 1 else None
         self._workers = [
-            _PostgresWorker(f"filestead-postgres-{n}", self._queue, parameters, self._rows)
-            for n in range(max(1, connections - 1))
+            _PostgresWorker(f"filestead-postgres-{n}", self._queue, parameters, self._rows) for n in range(connections)
         ]
 
     async def read(self, operation: Callable[[Connection], T], *, long: bool = False) -> T:
