@@ -126,7 +126,8 @@ def redirect_request(send: Send, status: int, location: str) -> Send:
             "twice; use that address as the base URL"
         )
     if not is_same_origin(head.url, url):
-        _check_other_origin(method, head, url, status)
+        # A DELETE that has become a GET there would look as if it had been done.
+        _check_other_origin("DELETE" if head.method == "DELETE" else method, head, url, status)
         headers = tuple(pair for pair in headers if pair[0].lower() in PUBLIC_HEADERS)
     return replace(send, head=RequestHead(method, url, headers), body=body)
 
