@@ -39,7 +39,7 @@ from bench.requests import measure_get, measure_small_uploads, measure_workers
 from bench.scheduling import measure_scheduling
 from bench.search import measure_search
 from bench.signals import measure_signals
-from bench.transfers import measure_download, measure_upload
+from bench.transfers import measure_download, measure_parallel_uploads, measure_upload
 from bench.vector_stores import measure_vector_stores
 
 RESULTS = Path(__file__).parent / "results"
@@ -67,6 +67,7 @@ class Measure:
 MEASURES = {
     "upload": Measure(measure_upload, ("curl",)),
     "download": Measure(measure_download, ("curl",)),
+    "parallel-uploads": Measure(measure_parallel_uploads, ("curl",), long=True),
     "get": Measure(measure_get, ("wrk",)),
     "workers": Measure(measure_workers, ("wrk",)),
     "process": Measure(measure_process),
@@ -85,7 +86,7 @@ MEASURES = {
     "scheduling": Measure(measure_scheduling, long=True),
     "parts": Measure(measure_parts, ("curl",)),
     "forwarding": Measure(measure_forwarding, ("wrk",)),
-    "litellm-files": Measure(measure_litellm_files, ("wrk",)),
+    "litellm-files": Measure(measure_litellm_files, ("wrk",), long=True),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-parts": Measure(measure_parts_in_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed"), long=True),

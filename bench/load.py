@@ -62,6 +62,14 @@ def curl(*arguments: str) -> Transfer:
     return curl_together([list(arguments)])[0]
 
 
+def receive(size: int, arguments: Sequence[str]) -> float:
+    """The seconds of a download, which must have so many bytes."""
+    answer = curl(*arguments)
+    if answer.received != size:
+        raise WrongAnswer(f"{answer.received} of {size} bytes arrived")
+    return answer.seconds
+
+
 def curl_together(requests: Sequence[Sequence[str]]) -> list[Transfer]:
     """One process for each request, all at once."""
     report = ["--write-out", "%{stderr}\n%{http_code} %{time_total} %{size_download}"]

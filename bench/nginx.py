@@ -53,6 +53,7 @@ class Nginx:
 
     url: str
     files: Path
+    pid: int
 
 
 FILES = "dav_methods PUT DELETE;"
@@ -91,7 +92,7 @@ def _running(home: Path, location: str, upstream: str) -> Iterator[Nginx]:
             process = subprocess.Popen([program, "-p", home, "-c", configuration], stdout=log, stderr=log)
         try:
             _wait_until_ready(process, port, output)
-            yield Nginx(f"http://127.0.0.1:{port}", files)
+            yield Nginx(f"http://127.0.0.1:{port}", files, process.pid)
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from bench.load import curl, curl_together, download, upload
+from bench.load import curl, curl_together, download, receive, upload
 from bench.memory import growth, uploads
 from bench.nginx import Nginx
 from bench.plan import MIB, Bench, WrongAnswer, discard
@@ -38,9 +38,9 @@ def measure_objects(bench: Bench, _: Nginx | None) -> list[Row]:
         # Not in turns with uploads: behind a read this store takes half as much processor time again for a write.
         file_id = _upload(node, source, [])
         for _round in range(bench.plan.rounds + 1):
-            down.append(_whole(size, download(node, file_id)))
-            followed.append(_whole(size, ["--location", *download(redirecting, file_id)]))
-            get.append(_whole(size, ["--output", "/dev/null", servers.link("GET", NAME)]))
+            down.append(receive(size, download(node, file_id)))
+            followed.append(receive(size, ["--location", *download(redirecting, file_id)]))
+            get.append(receive(size, ["--output", "/dev/null", servers.link("GET", NAME)]))
     title = f"{size // MIB} MB"
     return [
         _row(f"production: upload {title}", up, "SeaweedFS PUT", put),
@@ -70,13 +70,6 @@ def _row(measure: str, ours: list[float], against: str, reference: list[float]) 
     ratios = [a / b for a, b in zip(ours, reference, strict=True)]
     note = f"the ratios of the single rounds are {min(ratios):.2f} to {max(ratios):.2f}"
     return Row(measure=measure, unit="s", ours=ours, against=against, reference=reference, goal=GOAL, note=note)
-
-
-def _whole(size: int, arguments: list[str]) -> float:
-    answer = curl(*arguments)
-    if answer.received != size:
-        raise WrongAnswer(f"{answer.received} of {size} bytes arrived")
-    return answer.seconds
 
 
 def measure_large_uploads(bench: Bench, _: Nginx | None) -> list[Row]:
