@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Repeat what says how long something may take, and leave out what this run does not ask for."""
-    for item in items:
+    for item in items if config.pluginmanager.hasplugin("rerunfailures") else ():
         if item.get_closest_marker("timing"):
             item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
     # Before pytest applies `-m`: `-m torture` also chooses the cases that are not in today's share.

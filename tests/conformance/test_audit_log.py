@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -85,7 +86,7 @@ async def seal(rows: Rows) -> int:
 @pytest.mark.promise("I-16")
 async def test_a_file_has_an_event_of_its_creation_and_one_of_its_end(rows: Rows) -> None:
     origin = Origin("key_1", "user_1", "req_1", "192.0.2.1")
-    set_origin(origin)
+    set_origin(lambda: origin)
     deleted = await create(rows)
     await rows.files.delete(deleted_in := (await rows.principal()).project_id, deleted.id)
     with pytest.raises(FileNotFound):
@@ -123,7 +124,7 @@ async def test_uploads_that_share_a_transaction_have_the_origin_of_their_own_req
     await rows.principal()
 
     async def one(number: int) -> tuple[str, str]:
-        set_origin(Origin(f"key_{number}", None, f"req_{number}"))
+        set_origin(partial(Origin, f"key_{number}", None, f"req_{number}"))
         return (await create(rows)).id, f"key_{number}"
 
     made = await asyncio.gather(*(one(number) for number in range(20)))
@@ -320,10 +321,10 @@ async def test_a_cursor_must_be_an_event_of_the_organization(rows: Rows) -> None
 
 
 async def test_every_filter_filters(rows: Rows) -> None:
-    set_origin(Origin("key_a", "user_a"))
+    set_origin(lambda: Origin("key_a", "user_a"))
     first = await create(rows)
     rows.clock.pass_(100)
-    set_origin(Origin("key_b", "user_b"))
+    set_origin(lambda: Origin("key_b", "user_b"))
     second = await create(rows, "two")
     await seal(rows)
     one, two = await rows.principal(), await rows.principal("two")

@@ -291,7 +291,7 @@ def test_a_killed_copy_resumes(way: Way) -> None:
     for wanted in (*sorted(random.sample(range(5, 120), 2)), 140):
         assert cut_off(source, target, lambda wanted=wanted: len(target.inside.stored()) >= wanted), wanted
         found = target.run("verify", "--deep", "--json").stdout.splitlines()[:-1]
-        broken = {json.loads(line)["invariant"] for line in found} - {"I-12"}
+        broken = {json.loads(line)["invariant"] for line in found} - {"I-12", "I-16"}  # the sums and the log come last
         assert not broken, "what is visible is whole, and what is there is known"
     done = copy(source, target)
     assert (done.returncode, done.stderr) == (0, "")

@@ -125,8 +125,8 @@ STORAGE_BUGS = (
         (
             Edit(
                 "database/engines/postgres/database.py",
-                "            if not _reset_connection(connection, error):\n                self._close_connection()\n",
-                "",
+                "            if not _reset_connection(connection, error):\n",
+                "            if not _reset_connection and error is not None:\n",
             ),
         ),
         ("tests/nodes/test_failures.py::test_an_operation_that_raises_is_rolled_back",),

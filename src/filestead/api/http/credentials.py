@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import partial
 
 from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import WrongKeyLimiter
@@ -63,17 +64,19 @@ class RequestAuthenticator:
         wrong keys.
         """
         _reject_conflicting_headers(request)
-        address = self.client_addresses.resolve(request)
-        principal = await self._authenticate_key(request, address)
-        state = request.scope["state"]
-        state["principal"] = principal
-        set_origin(Origin(principal.key_id, principal.user_id, state["request_id"], address))
+        principal = await self._authenticate_key(request)
+        request.scope["state"]["principal"] = principal
+        set_origin(partial(self._origin, request, principal))
         try:
             access.require(principal, scope)
         except MissingScope:
-            self._deny(MISSING_SCOPE, address, principal, scope.value)
+            self._deny(MISSING_SCOPE, request, principal, scope.value)
             raise
         return principal
+
+    def _origin(self, request: Request, principal: Principal) -> Origin:
+        request_id = request.scope["state"]["request_id"]
+        return Origin(principal.key_id, principal.user_id, request_id, self.client_addresses.resolve(request))
 
     def count_not_found(self, request: Request, principal: Principal, error: DomainError) -> None:
         """Count the error of an operation if it may be about an id of another project."""
@@ -81,15 +84,15 @@ class RequestAuthenticator:
             kind, attribute = NAMED[type(error)]
             resource_id = getattr(error, attribute)
             if len(resource_id) <= MAX_ID_CHARACTERS:
-                self._deny(FOREIGN_ID, self.client_addresses.resolve(request), principal, kind, resource_id)
+                self._deny(FOREIGN_ID, request, principal, kind, resource_id)
 
     def _deny(
-        self, reason: str, address: str, principal: Principal, detail: str, resource_id: str | None = None
+        self, reason: str, request: Request, principal: Principal, detail: str, resource_id: str | None = None
     ) -> None:
         ids = (principal.key_id, principal.user_id, principal.project_id, principal.organization_id)
-        self.denials.add(Denial(reason, address, *ids, detail, resource_id))
+        self.denials.add(Denial(reason, self.client_addresses.resolve(request), *ids, detail, resource_id))
 
-    async def _authenticate_key(self, request: Request, address: str) -> Principal:
+    async def _authenticate_key(self, request: Request) -> Principal:
         try:
             return await self.authenticator.authenticate(
                 _extract_key(request),
@@ -97,6 +100,7 @@ class RequestAuthenticator:
                 project=request.headers.get("openai-project"),
             )
         except UnknownKey:
+            address = self.client_addresses.resolve(request)
             self.denials.add(Denial(WRONG_KEY, address))
             limit_exceeded = self.wrong_keys.record(address)
             if limit_exceeded is None:

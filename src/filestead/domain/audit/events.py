@@ -3,7 +3,7 @@
 Events name things by their ids. They never hold keys, contents or names of files.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,17 +58,18 @@ class Origin:
     """IPv4 address or IPv6 network of the client."""
 
 
-_current: ContextVar[Origin | None] = ContextVar("current_origin", default=None)
+_current: ContextVar[Callable[[], Origin] | None] = ContextVar("current_origin", default=None)
 
 
 def current_origin() -> Origin | None:
     """The origin of the request that the current task serves; None for background tasks and commands."""
-    return _current.get()
+    find = _current.get()
+    return None if find is None else find()
 
 
-def set_origin(origin: Origin | None) -> None:
-    """Set the origin for the current task."""
-    _current.set(origin)
+def set_origin(find: Callable[[], Origin] | None) -> None:
+    """Set how the origin of the current task is found: most requests change nothing, and need none."""
+    _current.set(find)
 
 
 @dataclass(frozen=True, slots=True)
