@@ -16,7 +16,7 @@ import pytest
 from filestead.installation import DATABASE
 from filestead.wire.audit_log import EVENT_TYPES
 from tests.support.installations import OnDisk
-from tests.support.servers import KEY, Server, run_command
+from tests.support.servers import KEY, Server, new_key, run_command
 
 LOGS = "/organization/audit_logs"
 SECONDS = 20
@@ -26,12 +26,6 @@ SECONDS = 20
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("audited") / "data") as running:
         yield running
-
-
-def new_key(server: Server, *arguments: str) -> str:
-    done = run_command(server.data_dir, "keys", "create", *arguments, place=server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")

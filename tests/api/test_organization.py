@@ -7,13 +7,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.support.servers import KEY, Server, run_command
-
-
-def new_key(server: Server, *arguments: str) -> str:
-    done = run_command(server.data_dir, "keys", "create", *arguments, place=server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from tests.support.servers import KEY, Server, new_key
 
 
 @pytest.fixture(scope="module")

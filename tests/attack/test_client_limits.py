@@ -11,13 +11,7 @@ import pytest
 from filestead.api.http.client_address import ClientAddressResolver
 from filestead.api.http.client_limits import MAX_TRACKED_ADDRESSES, WRONG_KEY_BURST, WrongKeyLimiter
 from tests.attack.test_quota_while_streaming import open_upload
-from tests.support.servers import KEY, Server, run_command, wait_for_uploads
-
-
-def new_key(server: Server, project: str) -> str:
-    done = run_command(server.data_dir, "keys", "create", "--project", project)
-    assert done.returncode == 0, done.stderr
-    return str(done.stdout.strip())
+from tests.support.servers import KEY, Server, new_key, run_command, wait_for_uploads
 
 
 def upload(server: Server, key: str) -> httpx2.Response:
@@ -34,7 +28,7 @@ def test_one_project_cannot_use_all_upload_slots(tmp_path: Path) -> None:
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
         assert "the limit of a project is 2" in response.json()["error"]["message"]
-        assert upload(server, new_key(server, "other")).status_code == 200
+        assert upload(server, new_key(server, "--project", "other")).status_code == 200
         stack.close()
         deadline = time.monotonic() + 30
         while (response := upload(server, KEY)).status_code != 200 and time.monotonic() < deadline:
@@ -65,7 +59,7 @@ def test_requests_with_invalid_keys_are_limited_and_valid_keys_are_not(tmp_path:
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert refused.elapsed.total_seconds() >= 1
         assert list_files(server, KEY).status_code == 200, "an honest neighbour behind the same address"
-        assert list_files(server, new_key(server, "new")).status_code == 200
+        assert list_files(server, new_key(server, "--project", "new")).status_code == 200
 
 
 def test_only_a_trusted_proxy_can_set_the_address_of_a_client(tmp_path: Path) -> None:

@@ -166,3 +166,10 @@ def run_command(
     if arguments[:2] == ("keys", "create") and done.returncode == 0:
         canaries.plant(data_dir, done.stdout.strip())
     return done
+
+
+def new_key(server: Server, *arguments: str) -> str:
+    """The key that `filestead keys create` prints."""
+    done = run_command(server.data_dir, "keys", "create", *arguments, place=server.place)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
