@@ -35,7 +35,7 @@ def test_the_official_package_manages_projects(official: Any) -> None:
     )
     assert official.projects.retrieve(made.id) == made
     names = [project.name for project in official.projects.list(limit=1)]  # pages of one
-    assert names == ["default", "research"]
+    assert sorted(names) == ["default", "research"], "in the order of their ids if they are of the same second"
     with pytest.raises(openai.ConflictError, match="research"):
         official.projects.create(name="research")
     with pytest.raises(openai.NotFoundError, match="No project found with id 'proj_none'"):
