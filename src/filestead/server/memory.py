@@ -17,7 +17,7 @@ DELAY_SECONDS = 1.0
 """More connections are likely to close at the same time."""
 
 MAX_ARENAS = 2
-"""By default glibc has eight for each core, and each keeps what its threads needed at most: 30 MiB more in ten minutes
+"""By default glibc has eight for each core, and each keeps what its threads needed at most: 30 MiB more in eight minutes
 of mixed load, and no less processor time."""
 
 _M_ARENA_MAX = -8
