@@ -17,8 +17,8 @@ DELAY_SECONDS = 1.0
 """More connections are likely to close at the same time."""
 
 MAX_ARENAS = 2
-"""By default glibc has eight for each core, and each keeps what its threads needed at most: 30 MiB more in eight minutes
-of mixed load, and no less processor time."""
+"""By default glibc has eight for each core, and each keeps what its threads needed at most: 30 MiB more after eight
+minutes of mixed load, and no less processor time."""
 
 _M_ARENA_MAX = -8
 _malloc_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
