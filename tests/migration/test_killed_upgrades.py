@@ -62,9 +62,11 @@ class SqliteDatabases:
         with self.open(path) as connection:
             migrate_to(connection, revision)
             fill(connection, "sk-a", FILES)
-        yield path
-        for file in self._folder.iterdir():
-            file.unlink()
+        try:
+            yield path
+        finally:
+            for file in self._folder.iterdir():
+                file.unlink()
 
     def upgrade(self, database: Path, statement: int) -> int:
         context = multiprocessing.get_context("fork")
@@ -112,8 +114,10 @@ class PostgresDatabases:
                 fill(Marks(connection), "sk-a", FILES)
             self._made.add(template)
         self._server.create("killed", template)
-        yield "killed"
-        self._server.drop("killed")
+        try:
+            yield "killed"
+        finally:
+            self._server.drop("killed")
 
     def upgrade(self, database: str, statement: int) -> int:
         count = 0
@@ -134,6 +138,8 @@ class PostgresDatabases:
                 schema.upgrade(connection)
         finally:
             proxy.close()
+        # The session of the process that was killed ends when the server notices: until then its names are taken.
+        self._server.wait_for_sessions_to_end(database)
         return count
 
     @contextlib.contextmanager

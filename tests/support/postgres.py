@@ -215,6 +215,14 @@ class PostgresServer:
         with self.session() as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def wait_for_sessions_to_end(self, database: str) -> None:
+        """Wait until nobody is connected to the database: a connection that was cut ends when the server notices."""
+        with self.session() as connection:
+            deadline = time.monotonic() + START_SECONDS
+            while connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", (database,)).fetchone():
+                assert time.monotonic() < deadline, f"sessions of {database} do not end"
+                time.sleep(0.005)
+
 
 class Proxy:
     """A TCP proxy before a server, which hands each message of a client to `judge` before it passes it on.
