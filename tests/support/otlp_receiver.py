@@ -27,7 +27,8 @@ class Received(NamedTuple):
 class OtlpReceiver:
     """Spans arrive at `url`, encoded with protobuf."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, *, discard: bool = False) -> None:
+        """Answers with `status`; `discard` keeps nothing of what arrives."""
         self.spans: list[Received] = []
         self.paths: set[str] = set()
         self.headers: dict[str, str] = {}
@@ -39,9 +40,10 @@ class OtlpReceiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 owner.paths.add(self.path)
                 owner.headers = {name.lower(): value for name, value in self.headers.items()}
-                owner.bodies.append(body)
-                if status == 200:
-                    owner.spans += _decode(body)
+                if not discard:
+                    owner.bodies.append(body)
+                    if status == 200:
+                        owner.spans += _decode(body)
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,12 @@ MODULE = "tests.planted"
 NOTHING_COLLECTED = 5
 """pytest's exit status if no test is marked so."""
 END_SECONDS = 30
+POLL_SECONDS = 0.2
+MINUTES = 80
+"""Of all parts together."""
+AT_ONCE = 2
+"""Parts that run beside each other: most of them wait for disks and for servers that start."""
+RECORD = "promises"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Part:
     """One run of pytest, or of a module; it has failed when it takes longer than `minutes`."""
 
     name: str
-    minutes: int
+    minutes: float
     arguments: tuple[str, ...]
     """Options of pytest, or the module that is run in its place."""
     variables: dict[str, str] = field(default_factory=dict)
@@ -55,29 +62,42 @@ PARTS = (
 )
 
 
-def run(part: Part, record: Path) -> str | None:
-    """Run it; returns what went wrong, if anything. Its trials of promises are added to the record."""
-    options = () if part.arguments == (MODULE,) else ("pytest", "-s", "--timeout", "0")
-    command = [sys.executable, "-m", *options, *part.arguments]
-    environment = os.environ | {"TORTURE": "1", promises.VARIABLE: str(record)} | part.variables
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        status = process.wait(part.minutes * 60)
-    except subprocess.TimeoutExpired:
-        return f"took longer than {part.minutes} minutes"
-    finally:
-        _end(process)
-    return None if status in {0, NOTHING_COLLECTED} else f"it ended with {status}"
+class Run:
+    """A part that is running, and what it prints."""
 
+    def __init__(self, part: Part, folder: Path) -> None:
+        """Its trials of promises are added to the record of the folder."""
+        options = () if part.arguments == (MODULE,) else ("pytest", "-s", "--timeout", "0")
+        environment = os.environ | {"TORTURE": "1", promises.VARIABLE: str(folder / RECORD)} | part.variables
+        self.part = part
+        self.log = folder / f"{part.name}.log"
+        self._started = time.monotonic()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *options, *part.arguments],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Stop a part that was cut short, so that it stops what it has started; then whatever is left of it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    @property
+    def minutes(self) -> float:
+        """Since it was started."""
+        return (time.monotonic() - self._started) / 60
+
+    def outcome(self) -> str | None:
+        """What has become of it: `ok`, or what went wrong; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return f"took longer than {self.part.minutes} minutes" if self.minutes > self.part.minutes else None
+        return "ok" if status in {0, NOTHING_COLLECTED} else f"it ended with {status}"
+
+    def end(self) -> None:
+        """Stop a part that was cut short, so that it stops what it has started; then whatever is left of it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def main() -> int:
@@ -88,21 +108,41 @@ def main() -> int:
         print(f"there is no part {unknown[0]}; there are {', '.join(names)}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        return run_parts(wanted, Path(folder) / "promises")
+        return run_parts([part for part in PARTS if part.name in wanted], Path(folder))
 
 
-def run_parts(names: Collection[str], record: Path) -> int:
-    """Run some parts, and print what became of them and of the promises; 1 if one of them failed."""
-    outcomes = {}
-    for part in PARTS:
-        if part.name not in names:
-            continue
-        print(f"\n=== {part.name}: at most {part.minutes} minutes", flush=True)
-        started = time.monotonic()
-        outcome = run(part, record)
-        outcomes[part.name] = f"{outcome or 'ok'} ({(time.monotonic() - started) / 60:.1f} minutes)"
-        print(f"=== {part.name}: {outcomes[part.name]}", flush=True)
-    if tallies := promises.read_record(record):
+def run_parts(parts: Iterable[Part], folder: Path) -> int:
+    """Run parts, several at a time, and print what became of them and of the promises; 1 if one of them failed.
+
+    What a part prints is in its log in the folder while it runs, and is printed at its end.
+    """
+    waiting = deque(parts)
+    running: list[Run] = []
+    outcomes: dict[str, str] = {}
+    deadline = time.monotonic() + MINUTES * 60
+    try:
+        while waiting or running:
+            is_over = time.monotonic() > deadline
+            while waiting and is_over:
+                outcomes[waiting.popleft().name] = f"was not started: the {MINUTES} minutes of all parts are over"
+            while waiting and len(running) < AT_ONCE:
+                running.append(run := Run(waiting.popleft(), folder))
+                print(f"=== {run.part.name}: at most {run.part.minutes} minutes; its log is {run.log}", flush=True)
+            for run in list(running):
+                outcome = run.outcome() or (
+                    f"had not ended after the {MINUTES} minutes of all parts" if is_over else None
+                )
+                if outcome is not None:
+                    running.remove(run)
+                    run.end()
+                    outcomes[run.part.name] = f"{outcome} ({run.minutes:.1f} minutes)"
+                    print(f"\n{run.log.read_text(errors='replace')}", flush=True)
+                    print(f"=== {run.part.name}: {outcomes[run.part.name]}", flush=True)
+            time.sleep(POLL_SECONDS)
+    finally:
+        for run in running:
+            run.end()
+    if tallies := promises.read_record(folder / RECORD):
         print(f"\n{promises.table(tallies)}")
     print("\n" + "\n".join(f"{name}: {text}" for name, text in outcomes.items()))
     return 0 if all(text.startswith("ok ") for text in outcomes.values()) else 1
