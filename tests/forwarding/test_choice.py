@@ -165,7 +165,7 @@ async def test_batches_leave_places_to_interactive_requests() -> None:
         lane.release(1)
         lane.release(1)
         assert lane.ready()  # one place is always left
-        await endpoints.close()
+        endpoints.close()
 
 
 async def test_traffic_is_counted_until_the_end_of_the_response() -> None:
@@ -196,4 +196,4 @@ async def test_traffic_is_counted_until_the_end_of_the_response() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert endpoint.traffic.interactive == 0
-        await endpoints.close()
+        endpoints.close()

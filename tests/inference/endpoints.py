@@ -26,7 +26,7 @@ async def running(*configs: EndpointConfig) -> AsyncIterator[Endpoints]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await endpoints.close()
+        endpoints.close()
 
 
 def config(*servers: ModelServer, **options: Any) -> EndpointConfig:

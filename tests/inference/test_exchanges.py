@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointBroken, EndpointTimeout, EndpointUnreachable
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import EndpointBroken, EndpointTimeout, EndpointUnreachable
 from filestead.inference.exchanges import MAX_TOKENS, Usage, of_failure, of_response, retry_after_of, usage_of
 from filestead.inference.limiter import Load
 from filestead.inference.metrics import load_of

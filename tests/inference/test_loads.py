@@ -5,10 +5,10 @@ import math
 
 import pytest
 
+from filestead.http_client.connections import Response
 from filestead.inference import endpoint as module
 from filestead.inference import loads
 from filestead.inference.cohorts import Outcome
-from filestead.inference.connections import Response
 from filestead.inference.limiter import Limiter, Load
 from filestead.inference.loads import slots_of
 from filestead.inference.metrics import load_of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from filestead.egress import Egress, origin_of
-from filestead.inference.client import Client
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointBroken, EndpointTimeout, EndpointUnreachable
+from filestead.http_client.client import Client
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import EndpointBroken, EndpointTimeout, EndpointUnreachable
 from tests.support.model_server import Fault, Machine, ModelServer
 
 pytestmark = pytest.mark.anyio

@@ -192,4 +192,4 @@ async def test_streams_of_interactive_requests_are_measured() -> None:
             found.append(endpoints.all[0].state().chat_ttft_p95)
         assert found[0] is None
         assert found[1] is not None and 0 < found[1] < 1
-        await endpoints.close()
+        endpoints.close()

@@ -16,7 +16,7 @@ from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.store import S3Blobs
 from filestead.decoders import DECODERS
 from filestead.domain.blobs import BlobStore
-from filestead.domain.errors import FileCorrupt, StorageFailed, StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable, FileCorrupt, StorageFailed, StoreUnavailable
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import File, FileStatus, Limits
 from filestead.domain.files.service import Files
@@ -112,6 +112,65 @@ async def test_a_blob_of_another_length_is_corrupt(blobs: S3Blobs) -> None:
     await blobs.put(key, of(data[:-1]))
     assert await download(blobs, file_of(key, data), 0, 1000) == b""
     assert await download(blobs, file_of(key, data), 10, 1000) == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1000", "the range that was requested"),
+        (b"HTTP/1.1 206 Partial Content\r\ncontent-length: 1000", "the range that was requested"),
+        (b"HTTP/1.1 206 Partial Content\r\ncontent-length: 1000\r\ncontent-range: bytes 1-1000/2000", "the range"),
+        (b"HTTP/1.1 206 Partial Content\r\ncontent-length: 1000\r\ncontent-range: bytes 0-999/*", "the size"),
+        (b"HTTP/1.1 206 Partial Content\r\ncontent-length: 1000\r\ncontent-range: bytes 0-999/-1", "the size"),
+    ],
+)
+async def test_a_response_that_is_not_the_range_is_refused(
+    blobs: S3Blobs, place: Place, head: bytes, words: str
+) -> None:
+    key = new_key()
+    await blobs.put(key, of(secrets.token_bytes(1000)))
+    place.proxy.plan = lambda request: Fault(answer=lambda _, body: (head, body)) if request.reads else None
+    with pytest.raises(StorageFailed, match=words):
+        async for _ in blobs.read(key, 0, 1000):
+            pass
+
+
+async def test_the_credentials_that_the_driver_finds_are_used(
+    place: Place, blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = place.seaweed.credentials
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", given.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given.secret_access_key)
+    found = place.store(credentials=None)
+    key, data = new_key(), secrets.token_bytes(3 * MIB)
+    await found.put(key, of(data))
+    place.proxy.seen.clear()
+    assert b"".join([block async for block in found.read(key, 1, MIB)]) == data[1:MIB]
+    assert b"".join([block async for block in found.read(key)]) == data
+    assert all("X-Amz-Signature" in request.query for request in place.proxy.seen), "signed by the driver"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    wrong = place.store(credentials=None)
+    with pytest.raises(BlobStoreUnavailable, match="rejects the credentials"):
+        await anext(wrong.read(key))
+    found.close()
+    wrong.close()
+
+
+async def test_many_reads_take_smaller_blocks(blobs: S3Blobs) -> None:
+    key = new_key()
+    await blobs.put(key, of(bytes(5 * MIB)))
+    reads = [blobs.read(key, 0, 5 * MIB) for _ in range(40)]
+    assert len(await anext(reads[0])) >= MIB
+    for read in reads[1:]:
+        await anext(read)
+    await anext(reads[0])  # what has arrived meanwhile
+    await asyncio.sleep(0.2)
+    assert len(await anext(reads[0])) <= 16 * MIB // 40 + MIB // 4
+    for read in reads:
+        await read.aclose()
+    again = blobs.read(key, 0, 5 * MIB)
+    assert len(await anext(again)) >= MIB, "reads that ended are not counted"
+    await again.aclose()
 
 
 @pytest.mark.promise("R-04")

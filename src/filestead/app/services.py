@@ -305,7 +305,7 @@ class Services:
             with contextlib.suppress(DomainError):
                 await self._record_denials()
                 await self._seal_events()
-            await self._endpoints.close()
+            self._endpoints.close()
             await self._texts.close()
             if self._pool is not None:
                 await self._pool.__aexit__(None, None, None)

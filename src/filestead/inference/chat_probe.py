@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from filestead.inference.client import Client
-from filestead.inference.errors import EndpointFailure, EndpointTimeout
+from filestead.http_client.client import Client
+from filestead.http_client.errors import EndpointFailure, EndpointTimeout
 
 PROBE_TIMEOUT_SECONDS = 10.0
 REFUSED_SECONDS = 300.0

@@ -10,18 +10,18 @@ import msgspec
 from filestead.domain.batches.observation import UNOBSERVED_BATCHES, BatchObserver, LaneState, UpstreamState
 from filestead.domain.forwarding.interfaces import FileMode
 from filestead.egress import Egress
+from filestead.http_client.client import MIB, Client, Content
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import EndpointFailure, EndpointUnreachable
+from filestead.http_client.streams import StreamedResponse
 from filestead.inference.breaker import Breaker, Refusals, Verdict
 from filestead.inference.chat_probe import ChatProbe
 from filestead.inference.chat_target import ChatTarget
-from filestead.inference.client import MIB, Client, Content
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointFailure, EndpointUnreachable
 from filestead.inference.lanes import Lane
 from filestead.inference.limiter import Limiter
 from filestead.inference.loads import LoadSource
 from filestead.inference.politeness import Politeness
 from filestead.inference.priority import PriorityField, PriorityMode
-from filestead.inference.streams import StreamedResponse
 from filestead.inference.traffic import Traffic
 
 log = logging.getLogger("filestead")
@@ -270,10 +270,10 @@ class Endpoint:
             for lane in self._lanes.values():
                 lane.observe(load)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
-        await self._root.close()
+        self._client.close()
+        self._root.close()
 
 
 def _verdict(response: Response | None, lane: Lane) -> Verdict:

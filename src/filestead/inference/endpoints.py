@@ -109,10 +109,10 @@ class Endpoints:
             for _, endpoint in self._all:
                 group.create_task(endpoint.watch())
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all connections."""
         for _, endpoint in self._all:
-            await endpoint.close()
+            endpoint.close()
 
 
 def choose(endpoints: Sequence[Endpoint], model: str, group: bytes) -> Lane | None:

@@ -13,8 +13,8 @@ from typing import Literal
 import msgspec
 
 from filestead.domain.jsonl.lines import without_lone_surrogates
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
 
 Kind = Literal["ok", "final", "retry", "busy", "unreachable", "timeout", "refused"]
 

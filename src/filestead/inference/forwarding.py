@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from filestead.domain.errors import EndpointUnavailable, ModelNotServed, ResponseNotFound
 from filestead.domain.forwarding.interfaces import FileMode, ForwardedRequest, Target
 from filestead.domain.forwarding.observation import UNOBSERVED_FORWARDING, ForwardingObserver
+from filestead.http_client.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
+from filestead.http_client.streams import StreamedResponse
 from filestead.inference.chat_target import ChatTarget
 from filestead.inference.endpoint import Endpoint
 from filestead.inference.endpoints import LOAD_BOUND, Endpoints
-from filestead.inference.errors import EndpointFailure, EndpointTimeout, EndpointUnreachable
-from filestead.inference.streams import StreamedResponse
 
 REMEMBERED_RESPONSES = 10_000
 MIN_RETRY_SECONDS = 1

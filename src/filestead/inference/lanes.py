@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from filestead.domain.batches.observation import LaneObserver
 from filestead.domain.forwarding.interfaces import FileMode
+from filestead.http_client.client import Client
+from filestead.http_client.errors import EndpointFailure
 from filestead.inference.breaker import Breaker, Refusals
-from filestead.inference.client import Client
 from filestead.inference.cohorts import Outcome
-from filestead.inference.errors import EndpointFailure
 from filestead.inference.exchanges import Exchange, of_failure, of_response
 from filestead.inference.limiter import Limiter, Load
 from filestead.inference.priority import KEY_SUFFIX, PriorityField

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import msgspec
 
-from filestead.inference.client import Client
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointFailure
+from filestead.http_client.client import Client
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import EndpointFailure
 from filestead.inference.limiter import Load
 from filestead.inference.metrics import load_of
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from filestead.inference.client import Response
+from filestead.http_client.client import Response
 from filestead.inference.exchanges import Exchange, Usage
 from filestead.worker.batches.lines import (
     EXPIRED,

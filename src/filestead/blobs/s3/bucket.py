@@ -5,10 +5,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.store import S3Store
@@ -17,6 +18,7 @@ from filestead.blobs.breaker import Breaker
 from filestead.blobs.keys import KEY
 from filestead.blobs.s3.errors import translate_s3_errors
 from filestead.blobs.s3.incomplete import IncompleteUploads
+from filestead.blobs.s3.objects import ObjectReader
 from filestead.blobs.s3.proxy import DriverProxy
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed
@@ -35,8 +37,8 @@ RESPONSE_SECONDS = 5.0
 WRITE_SECONDS = 13.0
 """For one request that sends a part; a part has 15 seconds in all (`multipart.py`)."""
 
-READ_SECONDS = 24 * 3600.0
-"""For one request that reads: as long as the client takes. Each block has its own limit (`reads.py`)."""
+SIGNED_SECONDS = 300
+"""How long a signature of the driver is valid, with clocks that differ."""
 
 MIN_BYTES_PER_SECOND = 1024 * 1024
 """The body of a request extends its time limit by one second for so many bytes."""
@@ -83,18 +85,27 @@ class Bucket:
             if credentials.session_token is not None:
                 config["session_token"] = credentials.session_token
         make = functools.partial(_make_client, bucket, prefix, config, self.proxy.url)
-        self.client, self.writer, self.reader = map(make, (RESPONSE_SECONDS, WRITE_SECONDS, READ_SECONDS))
+        self.client, self.writer = map(make, (RESPONSE_SECONDS, WRITE_SECONDS))
+        self.reader = ObjectReader(address, egress, self._sign_read, CONNECT_SECONDS)
         self.breaker = Breaker(time.monotonic)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
 
     def close(self) -> None:
         """Wait for running operations."""
         self._pool.shutdown()
+        self.reader.close()
         self.proxy.close()
 
     def name(self, path: str) -> str:
         """The object's name in the bucket."""
         return f"{self._prefix}/{path}".lstrip("/")
+
+    async def _sign_read(self, path: str) -> tuple[str, Mapping[str, str]]:
+        """Sign a GET of an object: with the credentials that were given, or those that the driver finds."""
+        if self.signer is not None:
+            return self.signer.read_request(self.name(path))
+        parts = urlsplit(await obstore.sign_async(self.client, "GET", path, timedelta(seconds=SIGNED_SECONDS)))
+        return f"{parts.path}?{parts.query}", {}
 
     def run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """Run a blocking function on a thread."""

@@ -1,4 +1,4 @@
-"""Errors of the object store's driver, translated to errors of the domain.
+"""Errors of the object store and of its driver, translated to errors of the domain.
 
 The driver's own messages are never passed on: they may quote the access key and the address. Only the status and the
 store's error code are kept.
@@ -13,6 +13,7 @@ from obstore import exceptions as driver
 
 from filestead.blobs.s3.proxy import DESTINATION_REFUSED, REDIRECT_REFUSED, UNREACHABLE
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed, StorageFull
+from filestead.http_client.errors import EndpointFailure, EndpointRefused, EndpointTimeout
 
 log = logging.getLogger("filestead")
 
@@ -83,6 +84,43 @@ def domain_error(operation: str, key: str, error: Exception) -> DomainError:
     text = str(error)
     codes = {match[1] for match in (STATUS.search(text), CODE.search(text)) if match is not None}
     shown = " ".join(sorted(codes)) or "no response"
+    return (
+        _of_installation(operation, codes, shown)
+        or _by_type(operation, key, error, shown)
+        or _by_codes(operation, text, codes, shown)
+    )
+
+
+def response_error(operation: str, key: str, status: int, body: str) -> DomainError:
+    """The domain's error for a response of the store that is no success."""
+    codes = {str(status)}
+    if 300 <= status < 400:
+        codes.add(REDIRECT_REFUSED)
+    if (match := CODE.search(body)) is not None:
+        codes.add(match[1])
+    shown = " ".join(sorted(codes))
+    if (found := _of_installation(operation, codes, shown)) is not None:
+        return found
+    if status == 404:
+        return BlobNotFound(key)
+    if status == 412:
+        return StorageFailed(f"{operation}: the object was replaced")
+    return _by_codes(operation, "", codes, shown)
+
+
+def failure_error(operation: str, failure: EndpointFailure) -> DomainError:
+    """The domain's error for a request without a complete response."""
+    if isinstance(failure, EndpointRefused):
+        log.error("a request to the object store was refused: %s", failure)
+        error_type, message = PROXY_ERRORS[DESTINATION_REFUSED]
+        return error_type(f"{operation}: {message}")
+    if isinstance(failure, EndpointTimeout):
+        return BlobStoreUnavailable(f"{operation}: the object store did not respond in time")
+    return BlobStoreUnavailable(f"{operation}: the object store does not respond")
+
+
+def _of_installation(operation: str, codes: set[str], shown: str) -> DomainError | None:
+    """Errors whose cause is the configuration, or the machine."""
     if codes & CLOCK_SKEW:
         log.error("the object store rejects signatures: the clock of this machine is off by over 15 minutes; set it")
         return BlobStoreUnavailable(f"{operation}: the clock of this machine is wrong ({shown})")
@@ -91,7 +129,7 @@ def domain_error(operation: str, key: str, error: Exception) -> DomainError:
     for code, (error_type, message) in PROXY_ERRORS.items():
         if code in codes:
             return error_type(f"{operation}: {message}")
-    return _by_type(operation, key, error, shown) or _by_codes(operation, text, codes, shown)
+    return None
 
 
 def _by_type(operation: str, key: str, error: Exception, shown: str) -> DomainError | None:

@@ -11,33 +11,16 @@ States of a read:
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import obstore
 
 from filestead.blobs.s3.bucket import RESPONSE_SECONDS, Bucket, blob_path
 from filestead.blobs.s3.errors import RangeNotSatisfiable
+from filestead.blobs.s3.objects import OPERATION, ObjectStream
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, StorageFailed
-
-if TYPE_CHECKING:
-    from obstore import BytesStream, GetOptions
 
 log = logging.getLogger("filestead")
 
-OPERATION = "reading a blob"
 IDLE_SECONDS = 15.0
 MAX_RESUMES = 2
-READ_BYTES = 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Stream:
-    """An open stream, where it ends, and the ETag for resuming it."""
-
-    blocks: "BytesStream"
-    end: int
-    etag: str | None
 
 
 async def read_blob(bucket: Bucket, key: str, start: int, end: int | None) -> AsyncGenerator[bytes]:
@@ -48,7 +31,8 @@ async def read_blob(bucket: Bucket, key: str, start: int, end: int | None) -> As
         if found is None or (end is not None and end > found.size):
             raise BlobNotFound(key)
         return
-    position, end, etag, resumes = start, stream.end, stream.etag, 0
+    position, etag, resumes = start, stream.etag, 0
+    end = stream.size if end is None else end
     while position < end:
         seconds = RESPONSE_SECONDS if resumes else IDLE_SECONDS
         try:
@@ -71,33 +55,28 @@ async def read_blob(bucket: Bucket, key: str, start: int, end: int | None) -> As
                 raise StorageFailed(f"{OPERATION}: the object was deleted") from None
 
 
-async def _open(bucket: Bucket, key: str, start: int, end: int | None, etag: str | None) -> _Stream | None:
-    options: GetOptions = {}
-    if etag is not None:
-        options["if_match"] = etag
-    if end is not None:
-        options["range"] = (start, end)
-    elif start:
-        options["range"] = {"offset": start}
+async def _open(bucket: Bucket, key: str, start: int, end: int | None, etag: str | None) -> ObjectStream | None:
     try:
         async with bucket.request(OPERATION, key=key):
-            response = await obstore.get_async(bucket.reader, blob_path(key), options=options)
-            meta = response.meta
-            blocks = response.stream(min_chunk_size=READ_BYTES)
+            stream = await bucket.reader.open(blob_path(key), start, end, etag)
     except RangeNotSatisfiable:
         return None
-    if end is not None and meta["size"] < end:
+    if end is not None and stream.size < end:
+        stream.close()
         raise BlobNotFound(key)
-    return _Stream(blocks, meta["size"] if end is None else end, meta["e_tag"])
+    return stream
 
 
-async def _blocks(bucket: Bucket, stream: _Stream, left: int, seconds: float) -> AsyncGenerator[bytes]:
-    while True:
-        async with bucket.request(OPERATION, seconds):
-            block = await anext(stream.blocks, b"")
-        left -= len(block)
-        if left < 0:
-            raise StorageFailed(f"{OPERATION}: the object store sent more than was requested")
-        if not block:
-            return
-        yield block
+async def _blocks(bucket: Bucket, stream: ObjectStream, left: int, seconds: float) -> AsyncGenerator[bytes]:
+    try:
+        while True:
+            async with bucket.request(OPERATION, seconds):
+                block = await stream.read(bucket.reader.block_bytes)
+            left -= len(block)
+            if left < 0:
+                raise StorageFailed(f"{OPERATION}: the object store sent more than was requested")
+            if not block:
+                return
+            yield block
+    finally:
+        stream.close()

@@ -1,6 +1,7 @@
-"""Presigned URLs (Signature Version 4 in the query), for requests that the driver does not offer.
+"""Signature Version 4, for requests that do not go through the driver.
 
-These are downloads with a file name, and listing and aborting incomplete uploads (`incomplete.py`).
+In the query of presigned URLs: downloads with a file name, and listing and aborting incomplete uploads
+(`incomplete.py`). In headers: reads (`objects.py`).
 """
 
 import hashlib
@@ -9,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
+
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ class Signer:
         path = quote(f"{base.path}/{self._bucket}/{key}".removesuffix("/"))
         encoded = "&".join(f"{quote(name, safe='')}={quote(fields[name], safe='')}" for name in sorted(fields))
         request = f"{method}\n{path}\n{encoded}\nhost:{base.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        signature = self._sign(f"AWS4-HMAC-SHA256\n{now:%Y%m%dT%H%M%SZ}\n{scope}\n{digest}", scope)
+        signature = self._sign(request, now, scope)
         return f"{base.scheme}://{base.netloc}{path}?{encoded}&X-Amz-Signature={signature}"
 
     def download(self, key: str, disposition: str, *, seconds: int) -> str:
@@ -63,7 +65,28 @@ class Signer:
         }
         return self.url("GET", key, query, seconds=seconds)
 
-    def _sign(self, text: str, scope: str) -> str:
+    def read_request(self, key: str) -> tuple[str, dict[str, str]]:
+        """The path of an object, and the headers with which a GET of it is accepted for some minutes."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        scope = f"{now:%Y%m%d}/{self._region}/s3/aws4_request"
+        base = urlsplit(self._endpoint)
+        path = quote(f"{base.path}/{self._bucket}/{key}")
+        headers = {"x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
+        if self._credentials.session_token is not None:
+            headers["x-amz-security-token"] = self._credentials.session_token
+        signed = {"host": base.netloc, **headers}  # in the order of their names
+        lines, names = "".join(f"{name}:{value}\n" for name, value in signed.items()), ";".join(signed)
+        signature = self._sign(f"GET\n{path}\n\n{lines}\n{names}\n{EMPTY_SHA256}", now, scope)
+        headers["Authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self._credentials.access_key_id}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
+        return path, headers
+
+    def _sign(self, request: str, now: datetime, scope: str) -> str:
+        """The signature of a request in its canonical form."""
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{now:%Y%m%dT%H%M%SZ}\n{scope}\n{digest}"
         key = f"AWS4{self._credentials.secret_access_key}".encode()
         for word in scope.split("/"):
             key = hmac.digest(key, word.encode(), "sha256")

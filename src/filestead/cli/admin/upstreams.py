@@ -40,7 +40,7 @@ def upstreams(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         try:
             return await asyncio.gather(*(endpoint.check() for endpoint in endpoints.all))
         finally:
-            await endpoints.close()
+            endpoints.close()
 
     found = list(zip(endpoints.all, asyncio.run(run()), strict=True))
     for endpoint, check in found:

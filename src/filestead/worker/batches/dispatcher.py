@@ -12,7 +12,7 @@ from typing import Protocol
 
 from filestead.domain.batches.model import Pause
 from filestead.domain.errors import FileReferenceRejected
-from filestead.inference.connections import Response
+from filestead.http_client.connections import Response
 from filestead.inference.endpoints import Endpoint, Endpoints, Lane, choose
 from filestead.inference.exchanges import Exchange
 from filestead.worker.batches.fair_queue import FairQueue

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from filestead.inference.errors import EndpointBroken
-from filestead.inference.framing import Body, Head, UnboundedBody, body_of, split_head
+from filestead.http_client.errors import EndpointBroken
+from filestead.http_client.framing import Body, Head, UnboundedBody, body_of, split_head
 
 JOINED_BYTES = 64 * 1024
 """Bodies up to this size are written with the head, in one system call."""

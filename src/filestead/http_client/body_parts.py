@@ -6,8 +6,8 @@ Source: RFC 9112, sections 6 and 7. Malformed input raises `EndpointBroken`; not
 from collections.abc import Mapping
 from typing import Protocol
 
-from filestead.inference.errors import EndpointBroken
-from filestead.inference.framing import MAX_CHUNK_LINE_BYTES, MAX_HEAD_BYTES, chunk_size, length_of
+from filestead.http_client.errors import EndpointBroken
+from filestead.http_client.framing import MAX_CHUNK_LINE_BYTES, MAX_HEAD_BYTES, chunk_size, length_of
 
 
 class BodyParts(Protocol):

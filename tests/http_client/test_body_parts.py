@@ -2,8 +2,8 @@
 
 import pytest
 
-from filestead.inference.body_parts import ChunkedParts, parts_of
-from filestead.inference.errors import EndpointBroken
+from filestead.http_client.body_parts import ChunkedParts, parts_of
+from filestead.http_client.errors import EndpointBroken
 
 CHUNKED = b"5;ext=1\r\nhello\r\n1\r\n\r\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n"
 

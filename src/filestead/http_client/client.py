@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client for one endpoint, written for many small requests: general clients need ten times the processor.
+"""An HTTP/1.1 client for one server, written for many small requests: general clients need ten times the processor.
 
 Only the origin of the URL is connected to, as `egress.py` allows; redirects are responses like others. The key is sent
 in the header `Authorization` and appears nowhere else.
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from filestead import __version__
 from filestead.egress import Egress, origin_of
-from filestead.inference.connections import JOINED_BYTES, Connection, ConnectionEnded, Response
-from filestead.inference.errors import EndpointTimeout
-from filestead.inference.framing import Head
-from filestead.inference.pools import Pool
-from filestead.inference.streams import StreamConnection, StreamedResponse
+from filestead.http_client.connections import JOINED_BYTES, Connection, ConnectionEnded, Response
+from filestead.http_client.errors import EndpointTimeout
+from filestead.http_client.framing import Head
+from filestead.http_client.pools import Pool
+from filestead.http_client.streams import StreamConnection, StreamedResponse
 
 MIB = 1024 * 1024
 MAX_RESPONSE_BYTES = 64 * MIB
@@ -186,8 +186,8 @@ class Client:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         return (head + "\r\n").encode("ascii")
 
-    async def close(self) -> None:
-        """Close the idle connections; others are closed after their response."""
+    def close(self) -> None:
+        """Close the idle connections; others are closed after their response. Called on the event loop."""
         self._pool.close()
         self._streams.close()
 

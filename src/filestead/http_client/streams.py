@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from filestead.inference.body_parts import BodyParts, parts_of
-from filestead.inference.connections import ConnectionEnded
-from filestead.inference.errors import EndpointBroken, EndpointFailure, EndpointTimeout
-from filestead.inference.framing import Head, split_head
+from filestead.http_client.body_parts import BodyParts, parts_of
+from filestead.http_client.connections import ConnectionEnded
+from filestead.http_client.errors import EndpointBroken, EndpointFailure, EndpointTimeout
+from filestead.http_client.framing import Head, split_head
 
 BUFFER_BYTES = 64 * 1024
-"""Of a response that wait to be taken, after which no more is read from the socket."""
+"""Of a response that wait to be taken, after which the socket is not read; a reader may ask for more at once."""
 
 
 class StreamConnection(asyncio.Protocol):
@@ -43,6 +43,7 @@ class StreamConnection(asyncio.Protocol):
         self._body: BodyParts | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._buffer_bytes = BUFFER_BYTES
         self._is_paused = False
         self._failure: EndpointFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -93,20 +94,28 @@ class StreamConnection(asyncio.Protocol):
             await self._wait()
         return self._head
 
-    async def read(self) -> bytes:
-        """Wait for more of the body; empty at its end. Raises `EndpointFailure`."""
-        while not self._parts:
-            if self._body is not None and self._body.is_complete:
-                return b""
+    async def read(self, at_least: int = 1) -> bytes:
+        """Wait for so many bytes of the body; fewer come at its end or before a failure, and none after the end.
+
+        Raises `EndpointFailure`.
+        """
+        self._buffer_bytes = max(BUFFER_BYTES, at_least)
+        while self._size < at_least:
+            if (self._body is not None and self._body.is_complete) or (self._failure is not None and self._parts):
+                break
+            self._resume()
             await self._wait()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
+        self._resume()
+        return data
+
+    def _resume(self) -> None:
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._heard_at = self._loop.time()
             self._transport.resume_reading()
-        return data
 
     async def _wait(self) -> None:
         if self._failure is not None:
@@ -172,7 +181,7 @@ class StreamConnection(asyncio.Protocol):
                 self._size += len(content)
         if (
             not self._body.is_complete
-            and self._size >= BUFFER_BYTES
+            and self._size >= self._buffer_bytes
             and not self._is_paused
             and self._transport is not None
         ):
@@ -239,9 +248,12 @@ class StreamedResponse:
         self._connection = connection
         self._ended: Callable[[StreamConnection], None] | None = ended
 
-    async def read(self) -> bytes:
-        """More of the body; empty at its end. Raises `EndpointFailure`."""
-        return await self._connection.read()
+    async def read(self, at_least: int = 1) -> bytes:
+        """At least so many bytes of the body; fewer come at its end or before a failure, and none after the end.
+
+        Raises `EndpointFailure`.
+        """
+        return await self._connection.read(at_least)
 
     def close(self) -> None:
         """End the exchange; before the end of the body this closes the connection, which makes model servers stop."""

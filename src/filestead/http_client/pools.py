@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from filestead.egress import Egress, Origin, numeric_addresses, tls_context
-from filestead.inference.errors import EndpointUnreachable
+from filestead.egress import DestinationRefused, Egress, Origin, numeric_addresses, tls_context
+from filestead.http_client.errors import EndpointRefused, EndpointUnreachable
 
 IDLE_SECONDS = 30.0
 """A connection that was idle for longer is not used again: a firewall may have dropped it without a word."""
@@ -80,7 +80,9 @@ class Pool(Generic[C]):
                 return await self._connect()
         except TimeoutError:
             raise EndpointUnreachable(f"{host}:{port}: no connection within {seconds:g} seconds") from None
-        except OSError as error:  # of sockets, the resolver, TLS and the policy
+        except DestinationRefused as error:
+            raise EndpointRefused(f"{host}:{port}: {_reason(error)}") from None
+        except OSError as error:  # of sockets, the resolver and TLS
             raise EndpointUnreachable(f"{host}:{port}: {_reason(error)}") from None
 
     async def _connect(self) -> C:

@@ -1,4 +1,4 @@
-"""Why a request to an endpoint brought no response. The texts never hold the key, nor content of a response."""
+"""Why a request to a server brought no response. The texts never hold the key, nor content of a response."""
 
 
 class EndpointFailure(Exception):
@@ -7,6 +7,10 @@ class EndpointFailure(Exception):
 
 class EndpointUnreachable(EndpointFailure):
     """There is no connection: refused, no address, TLS, the policy of destinations, or no time left to connect."""
+
+
+class EndpointRefused(EndpointUnreachable):
+    """The policy of destinations (`egress.py`) refuses the connection."""
 
 
 class EndpointTimeout(EndpointFailure):

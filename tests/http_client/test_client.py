@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 
 from filestead.egress import Egress, Origin, origin_of
-from filestead.inference import pools
-from filestead.inference.client import Client
-from filestead.inference.connections import Response
-from filestead.inference.errors import EndpointBroken, EndpointFailure, EndpointTimeout, EndpointUnreachable
-from filestead.inference.framing import MAX_HEAD_BYTES
+from filestead.http_client import pools
+from filestead.http_client.client import Client
+from filestead.http_client.connections import Response
+from filestead.http_client.errors import (
+    EndpointBroken,
+    EndpointFailure,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnreachable,
+)
+from filestead.http_client.framing import MAX_HEAD_BYTES
 from tests.client.test_tls import certificate  # noqa: F401 - a fixture
 from tests.support.model_server import Fault, ModelServer
 from tests.support.model_server.server import reset
@@ -90,7 +96,7 @@ async def connect(raw: RawServer) -> AsyncIterator[Callable[..., Client]]:
 
     yield new
     for client in made:
-        await client.close()
+        client.close()
 
 
 async def get(client: Client, seconds: float = 5) -> Response:
@@ -324,6 +330,25 @@ async def test_silence_is_that_of_one_exchange(raw: RawServer, connect: Callable
     assert raw.connections == 1
 
 
+async def test_reads_of_a_least_size(raw: RawServer, connect: Callable[..., Client]) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n"
+    raw.responses = [[head, *[bytes(1000)] * 300], [head, *[bytes(1000)] * 150, None]]
+    client = connect()
+    whole = await client.open("GET", "/models", seconds=5)
+    sizes = []
+    while part := await whole.read(200_000):
+        sizes.append(len(part))
+    whole.close()
+    assert len(sizes) == 2
+    assert sizes[0] >= 200_000, "more than waits without a reader"
+    assert sum(sizes) == 300_000
+    cut = await client.open("GET", "/models", seconds=5)
+    assert 100_000 < len(await cut.read(200_000)) < 200_000, "what came before the connection ended"
+    with pytest.raises(EndpointBroken, match="in the middle of the response"):
+        await cut.read(200_000)
+    cut.close()
+
+
 async def test_a_shorter_time_limit_counts_at_once(raw: RawServer, connect: Callable[..., Client]) -> None:
     client = connect()
     raw.responses = [[OK], []]
@@ -350,7 +375,7 @@ async def test_closing_ends_idle_connections(raw: RawServer, connect: Callable[.
     raw.responses = [[OK]]
     client = connect()
     await get(client)
-    await client.close()
+    client.close()
     async with asyncio.timeout(10):
         await raw.closed.wait()
 
@@ -401,7 +426,7 @@ async def test_the_policy_of_destinations(raw: RawServer) -> None:
         (raw.url, Egress([Origin("127.0.0.1", 1)]), "not configured"),
         ("http://169.254.169.254/v1", Egress([Origin("169.254.169.254", 80)]), "link-local"),
     ):
-        with pytest.raises(EndpointUnreachable, match=reason):
+        with pytest.raises(EndpointRefused, match=reason):
             await get(Client(url, KEY, egress))
     assert raw.connections == 0
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from filestead.inference.errors import EndpointBroken
+from filestead.http_client.errors import EndpointBroken
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a head, and of the trailer of a chunked body."""
