@@ -28,6 +28,7 @@ from bench.litellm_files import measure_litellm_files
 from bench.memory import measure_memory
 from bench.nginx import Nginx, nginx
 from bench.nginx import version as nginx_version
+from bench.ogx_files import measure_ogx_files
 from bench.parts import measure_parts
 from bench.plan import FULL, FULL_PARTS, QUICK, Bench, CannotMeasure, Plan, WrongAnswer, find_program
 from bench.process import measure_process
@@ -87,6 +88,7 @@ MEASURES = {
     "parts": Measure(measure_parts, ("curl",)),
     "forwarding": Measure(measure_forwarding, ("wrk",)),
     "litellm-files": Measure(measure_litellm_files, ("wrk",), long=True),
+    "ogx-files": Measure(measure_ogx_files, ("wrk",), long=True),
     "production-objects": Measure(measure_objects, ("curl", "weed")),
     "production-parts": Measure(measure_parts_in_objects, ("curl", "weed")),
     "production-memory": Measure(measure_large_uploads, ("curl", "weed"), long=True),

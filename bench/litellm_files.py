@@ -8,10 +8,13 @@ import os
 from bench.litellm_proxy import PYTHON, litellm_proxy
 from bench.load import CONNECTIONS, wrk
 from bench.nginx import Nginx
+from bench.peers import rates_row
 from bench.plan import Bench, CannotMeasure
-from bench.report import Goal, Row
+from bench.report import Row
 from bench.requests import form, turns, upload_for
 from tests.support.servers import KEY
+
+AGAINST = "through LiteLLM's proxy"
 
 
 def measure_litellm_files(bench: Bench, _: Nginx | None) -> list[Row]:
@@ -32,12 +35,6 @@ def measure_litellm_files(bench: Bench, _: Nginx | None) -> list[Row]:
                 uploads.append((upload_for(server.base_url, seconds, body, answers), theirs))
                 reads.append((wrk(f"{server.base_url}{path}", seconds).rate, wrk(f"{url}{path}", seconds).rate))
     return [
-        _row(f"durable 1 KB uploads, {CONNECTIONS} at once", uploads[1:]),
-        _row(f"GET /v1/files/{{id}}, {CONNECTIONS} at once", reads[1:]),
+        rates_row(f"durable 1 KB uploads, {CONNECTIONS} at once", uploads, AGAINST),
+        rates_row(f"GET /v1/files/{{id}}, {CONNECTIONS} at once", reads, AGAINST),
     ]
-
-
-def _row(measure: str, pairs: list[tuple[float, float]]) -> Row:
-    ours, theirs = zip(*pairs, strict=True)
-    goal = Goal(1, of="ratio", at_least=True)
-    return Row(measure=measure, unit="/s", ours=ours, against="through LiteLLM's proxy", reference=theirs, goal=goal)

@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.plan import Bench
+from bench.peers import running
+from bench.plan import Bench, CannotMeasure
 from tests.support.postgres import free_port
 from tests.support.servers import KEY
 
 PYTHON = "LITELLM_PYTHON"
-START_SECONDS = 60.0
 
 
 def environment() -> dict[str, str]:
@@ -30,31 +28,18 @@ def litellm_proxy(bench: Bench, configuration: str, ask: Callable[[str], object]
     if not python:
         yield None
         return
-    file, output = bench.directory / "litellm.yaml", bench.directory / "litellm.log"
+    file = bench.directory / "litellm.yaml"
     file.write_text(f"{configuration}general_settings: {{master_key: {KEY}}}\n")
     port = free_port()
+    base_url = f"http://127.0.0.1:{port}/v1"
     program = Path(python).with_name("litellm")
     command = [str(program), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
-    with output.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
-    try:
-        base_url = f"http://127.0.0.1:{port}/v1"
-        if _responds(process, lambda: ask(base_url)):
-            yield base_url
-        else:
-            said = (output.read_text().splitlines() or ["it says nothing"])[-1]
-            bench.progress(f"LiteLLM's proxy does not start and is not measured ({said})")
+    output = bench.directory / "litellm.log"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(running("LiteLLM's proxy", command, environment(), output, lambda: ask(base_url)))
+        except CannotMeasure as error:
+            bench.progress(str(error))
             yield None
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _responds(process: "subprocess.Popen[bytes]", ask: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(Exception):
-            ask()
-            return True
-        time.sleep(0.5)
-    return False
+        else:
+            yield base_url

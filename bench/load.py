@@ -12,6 +12,7 @@ from tests.support.servers import KEY, Server
 
 CURL_SECONDS = 300
 CONNECTIONS = 16
+SLOW_SECONDS = 2
 AUTHORIZATION = f"Authorization: Bearer {KEY}"
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
@@ -106,13 +107,14 @@ def wrk(
     script: Path = SCRIPT,
     arguments: Sequence[Path] = (),
     authorization: str | None = AUTHORIZATION,
+    slow: int = SLOW_SECONDS,
 ) -> Load:
     """Requests on some connections as fast as they are answered.
 
-    Each script says what it does with which `arguments`.
+    Each script says what it does with which `arguments`. A request of more than `slow` seconds counts as broken.
     """
     header = ["-H", authorization] if authorization else []
-    shape = ["-t1", f"-c{connections}", f"-d{seconds}s"]
+    shape = ["-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={slow}s"]
     command = [find_program("wrk"), *shape, *header, "-s", str(script)]
     ran = subprocess.run(
         [*command, url, "--", *arguments],

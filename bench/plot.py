@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-PEERS = ("nginx", "SeaweedFS", "LiteLLM", "dd ", "obstore")
+PEERS = ("nginx", "SeaweedFS", "LiteLLM", "OGX", "dd ", "obstore")
 """Beginnings of the names of references that are other programs; all others are Filestead itself, or parts of it."""
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -1,15 +1,20 @@
 """What `python -m bench` makes of its figures: ratios, verdicts, and whether uploads were lost. It measures nothing."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from bench import plot
 from bench.__main__ import MEASURES, named
-from bench.plan import WrongAnswer
+from bench.ogx_files import measure_ogx_files
+from bench.peers import rates_row, running
+from bench.plan import QUICK, Bench, CannotMeasure, WrongAnswer
 from bench.production_rows import plan_row
 from bench.report import Goal, Row, as_json, table
 from bench.requests import require_all
@@ -133,6 +138,49 @@ def test_the_server_without_signals_has_all_that_the_other_parts_ask_of_them() -
     assert [name for name in dir(signals) if not name.startswith("_") and not hasattr(NoSignals(), name)] == []
 
 
+# --- other servers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("python", [None, "", sys.executable, "/no/such/python"])
+def test_without_a_python_that_has_ogx_the_measure_says_what_to_do(
+    python: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OGX_PYTHON", raising=False)
+    if python is not None:
+        monkeypatch.setenv("OGX_PYTHON", python)
+    with pytest.raises(CannotMeasure, match=r"^set OGX_PYTHON to a Python of version 3\.12 .*pip install ogx"):
+        measure_ogx_files(Bench(QUICK, tmp_path, print), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_ends_at_its_start_is_named_with_what_it_said_last(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('starting'); raise SystemExit('no such option')"]
+    with (
+        pytest.raises(CannotMeasure, match=r"^the peer does not start .*\(no such option\)$"),
+        running("the peer", command, os.environ, tmp_path / "log", lambda: 1 / 0),
+    ):
+        pytest.fail("it is not running")
+
+
+def test_a_server_runs_from_its_first_answer_to_the_end_of_the_block(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        f"import time, pathlib; pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)",
+    ]
+    with running("the peer", command, os.environ, tmp_path / "log", (tmp_path / "up").read_bytes):
+        (process,) = [child for child in psutil.Process().children() if child.cmdline() == command]
+        assert process.is_running()
+    assert not process.is_running()
+
+
+def test_rates_are_compared_without_the_warm_up() -> None:
+    row = rates_row("m", [(1, 100), (30, 10), (40, 20), (50, 30)], "OGX", "n")
+    assert (row.ours, row.reference, row.ratio, row.note) == ((30, 40, 50), (10, 20, 30), 2, "n")
+    assert row.verdict(judged=True) == "ok"
+    assert rates_row("m", [(1, 1), (9, 10)], "OGX").verdict(judged=True) == "MISSED"
+
+
 # --- the plot ----------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +196,7 @@ def test_the_plot_compares_with_other_programs_by_speed() -> None:
     rows = [
         Row(measure="rate", unit="/s", ours=[30, 10, 20], against="SeaweedFS PUT", reference=[10, 10, 20]),
         Row(measure="time", unit="s", ours=[2, 4], against="nginx GET", reference=[1, 1]),
+        Row(measure="peer", unit="/s", ours=[6, 8], against="OGX, not synced", reference=[2, 2]),
         Row(measure="itself", unit="s", ours=[1], against="one worker", reference=[1]),
         Row(measure="wrong", unit="s", ours=[1], against="nginx GET", reference=[1], problem="lost"),
         Row(measure="alone", unit="s", ours=[1]),
@@ -156,6 +205,7 @@ def test_the_plot_compares_with_other_programs_by_speed() -> None:
     assert plot.comparisons(result(*rows)["measures"]) == [
         plot.Comparison("rate", "SeaweedFS PUT", 2.0, 1.0, 3.0),
         plot.Comparison("time", "nginx GET", 1 / 3, 0.25, 0.5),
+        plot.Comparison("peer", "OGX, not synced", 3.5, 3.0, 4.0),
     ]
 
 
