@@ -30,7 +30,11 @@ def running(
         yield
     finally:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # it must not cost the figures
+            process.kill()
+            process.wait()
 
 
 def _responds(process: "subprocess.Popen[bytes]", ask: Callable[[], object]) -> bool:

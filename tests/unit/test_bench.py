@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from bench import plot
+from bench import peers, plot
 from bench.__main__ import MEASURES, named
 from bench.ogx_files import measure_ogx_files
 from bench.peers import rates_row, running
@@ -171,6 +171,16 @@ def test_a_server_runs_from_its_first_answer_to_the_end_of_the_block(tmp_path: P
     with running("the peer", command, os.environ, tmp_path / "log", (tmp_path / "up").read_bytes):
         (process,) = [child for child in psutil.Process().children() if child.cmdline() == command]
         assert process.is_running()
+    assert not process.is_running()
+
+
+def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "STOP_SECONDS", 0.2)
+    up = tmp_path / "up"
+    code = f"import pathlib, signal, time; signal.signal(15, signal.SIG_IGN); pathlib.Path({str(up)!r}).touch()"
+    command = [sys.executable, "-c", f"{code}; time.sleep(60)"]
+    with running("the peer", command, os.environ, tmp_path / "log", up.read_bytes):
+        (process,) = [child for child in psutil.Process().children() if child.cmdline() == command]
     assert not process.is_running()
 
 
