@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.peers import running
 from bench.plan import Bench, CannotMeasure
@@ -19,10 +20,15 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def litellm_proxy(bench: Bench, configuration: str, ask: Callable[[str], object]) -> Iterator[str | None]:
+def litellm_proxy(
+    bench: Bench,
+    configuration: str,
+    ask: Callable[[str], object],
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str | None]:
     """The base URL of a proxy whose key is `KEY`. None without the variable, and if no `ask` succeeds within a minute.
 
-    One that does not start is reported, so that the rest of the measure goes on.
+    `variables` are those of its environment. If it does not start that is reported, and the rest goes on.
     """
     python = os.environ.get(PYTHON)
     if not python:
@@ -37,7 +43,9 @@ def litellm_proxy(bench: Bench, configuration: str, ask: Callable[[str], object]
     output = bench.directory / "litellm.log"
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(running("LiteLLM's proxy", command, environment(), output, lambda: ask(base_url)))
+            stack.enter_context(
+                running("LiteLLM's proxy", command, environment() | variables, output, lambda: ask(base_url))
+            )
         except CannotMeasure as error:
             bench.progress(str(error))
             yield None

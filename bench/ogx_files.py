@@ -16,15 +16,13 @@ import httpx2
 
 from bench.load import CONNECTIONS, wrk
 from bench.nginx import Nginx
-from bench.peers import rates_row, running
+from bench.peers import SLOW_SECONDS, rates_row, running
 from bench.plan import Bench, CannotMeasure, WrongAnswer
 from bench.report import Row
 from bench.requests import KIB, form, turns, upload_for
 from tests.support.postgres import free_port
 
 PYTHON = "OGX_PYTHON"
-SLOW_SECONDS = 30
-"""Beside other work OGX answers some requests after more than the two seconds that wrk allows by default."""
 PAGE = 100
 VERSION = "from importlib.metadata import version; print(version('ogx'))"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import AUTHORIZATION, CONNECTIONS, wrk
+from bench.load import AUTHORIZATION, CONNECTIONS, SLOW_SECONDS, wrk
 from bench.nginx import Nginx
 from bench.plan import Bench, WrongAnswer, helper
 from bench.report import Goal, Row
@@ -185,9 +185,11 @@ def turns(bench: Bench) -> Iterator[int]:
     yield from [bench.plan.load_seconds] * bench.plan.load_rounds
 
 
-def upload_for(base_url: str, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS) -> float:
-    """Uploads a second; the id of each goes to `answers`."""
-    load = wrk(f"{base_url}/files", seconds, connections=connections, arguments=(body, answers))
+def upload_for(
+    base_url: str, seconds: int, body: Path, answers: Path, connections: int = CONNECTIONS, *, slow: int = SLOW_SECONDS
+) -> float:
+    """Uploads a second; the id of each goes to `answers`. One of more than `slow` seconds counts as broken."""
+    load = wrk(f"{base_url}/files", seconds, connections=connections, arguments=(body, answers), slow=slow)
     written = len(answers.read_text().split())
     if written != load.requests:
         raise WrongAnswer(f"{load.requests} answers, but only {written} with status 200 and an id")
