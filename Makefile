@@ -71,7 +71,7 @@ bench: needs-bench install  ## measure beside other programs, and plot it: 15 mi
 bench-full: needs-bench install  ## the long measures, too: up to an hour
 	$(BIN)/python -m bench --full --plot
 
-torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to four hours
+torture: needs-torture install  ## long runs of kills and repetitions, and foreign client programs: up to 80 minutes
 	$(BIN)/python -m tests.support.torture
 
 lock: install   ## renew requirements/*.txt from pyproject.toml
