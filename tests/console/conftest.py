@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright import sync_api
 
 from tests.support.browser import Browser, Page, chromium
 from tests.support.servers import KEY, Server, run_command
@@ -53,12 +54,10 @@ Open = Callable[..., Page]
 
 def drop(page: Page, files: dict[str, str]) -> None:
     """Drop files with these texts on the page."""
-    page.run(
-        "(() => { const data = new DataTransfer();"
-        f" for (const [name, text] of Object.entries({files!r})) data.items.add(new File([text], name));"
-        " const area = document.querySelector('.drop-area'); for (const type of ['dragenter', 'dragover', 'drop'])"
-        " area.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true })); })()"
-    )
+    dropped = [
+        sync_api.FilePayload(name=name, mimeType="text/plain", buffer=text.encode()) for name, text in files.items()
+    ]
+    page.use(lambda tab: tab.locator(".drop-area").drop({"files": dropped}))
 
 
 @pytest.fixture
@@ -102,7 +101,7 @@ def sign_in(page: Page, key: str = KEY) -> None:
 
 def settle(page: Page) -> None:
     """Wait until every list has loaded."""
-    page.wait("!document.querySelector('[aria-busy=true]')")
+    page.wait_until_gone("[aria-busy=true]")
 
 
 @pytest.fixture(scope="module")

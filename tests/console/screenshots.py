@@ -57,11 +57,11 @@ class Running:
     def go_on(self, page: Page) -> None:
         """Store more results while a page watches, so that it has something to plot."""
         for count, in_flight, limit in PACE:
-            page.run("new Promise((resolve) => setTimeout(resolve, 1_500))")
+            time.sleep(1.5)
             results = [line(number, ANSWERS[number % 4]) for number in range(self.done, self.done + count)]
             self.worker.append(self.job, *results, rate=42.0, parallelism=Parallelism(in_flight, limit))
             self.done += count
-        page.run("new Promise((resolve) => setTimeout(resolve, 1_500))")
+        time.sleep(1.5)
 
 
 def run_batches(server: Server, worker: BatchWorker) -> Running:
@@ -97,10 +97,9 @@ def shoot(page: Page, view: str, element: str, name: str, text: str | None = Non
     """Show a view and save it."""
     page.run(f"location.hash = '#/{view}'")
     page.wait_for(element, text)
-    page.wait("!document.querySelector('[aria-busy=true]')")
-    page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 400))")
+    page.wait_until_gone("[aria-busy=true]")
+    time.sleep(0.4)
     page.run("scrollTo(0, 0)")
-    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=0, y=0)  # no row is below the mouse
     path = FOLDER / f"{name}.png"
     page.screenshot(path)
     path.write_bytes(with_palette(path.read_bytes()))

@@ -1,5 +1,7 @@
 """Usage, and projects and keys for an administrator, in the browser."""
 
+import time
+
 import httpx2
 
 from tests.console.conftest import Open
@@ -33,13 +35,13 @@ def test_a_key_is_made_shown_once_and_revoked(opened: Open, server: Server, admi
     refused = httpx2.post(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"})
     assert "Missing scopes: files:write" in refused.text
     page.press("Escape")
-    page.wait("!document.querySelector('.secret')")
-    assert secret not in page.run("document.documentElement.outerHTML")
+    page.wait_until_gone(".secret")
+    assert secret not in page.html()
     page.wait_for("td", "ada")
     page.click("button", "Revoke…")
     page.click("dialog button[type=submit]")
     page.wait_until_gone("td", "ada")
-    page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 2100))")
+    time.sleep(2.1)
     assert httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"}).status_code == 401
 
 
@@ -60,10 +62,10 @@ def test_a_service_account_is_made_and_deleted_with_its_keys(opened: Open, serve
         page.wait_for(".secret")
         secrets.append(page.text(".secret"))
         page.press("Escape")
-        page.wait("!document.querySelector('.secret')")
-        assert secrets[-1] not in page.run("document.documentElement.outerHTML")
-    page.wait("document.querySelectorAll('[aria-label=Keys] tbody tr').length === 2")
-    assert page.run("document.querySelectorAll('.accounts tbody tr').length") == 1
+        page.wait_until_gone(".secret")
+        assert secrets[-1] not in page.html()
+    page.wait_for_count("[aria-label=Keys] tbody tr", 2)
+    assert page.count(".accounts tbody tr") == 1
     assert page.text(".accounts tbody .name") == name
     assert page.shows("[aria-label=Keys] td", "in 59 minutes"), "the lifetime of the second key"
     users = [httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {key}"}) for key in secrets]
@@ -78,7 +80,7 @@ def test_a_service_account_is_made_and_deleted_with_its_keys(opened: Open, serve
     page.wait_for(".toast", "The service account is deleted")
     page.wait_until_gone(".accounts tbody tr")
     page.wait_until_gone("[aria-label=Keys] tbody tr")
-    page.wait("new Promise((resolve) => setTimeout(() => resolve(true), 2100))")
+    time.sleep(2.1)
     users = [httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {key}"}) for key in secrets]
     assert [user.status_code for user in users] == [401, 401]
 

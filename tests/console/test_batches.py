@@ -70,9 +70,8 @@ def test_a_batch_is_created_from_a_stored_file(opened: Open, server: Server) -> 
     file = server.upload(line.encode(), purpose="batch", name="embed.jsonl")
     page = opened("batches")
     page.click("button", "New batch")
-    page.wait(f"Boolean(document.querySelector('option[value={file['id']}]'))")
     page.choose("dialog select", file["id"])
-    page.wait("document.querySelectorAll('dialog select')[1].value === '/v1/embeddings'")  # as its first line says
+    page.wait_for_value("dialog select >> nth=1", "/v1/embeddings")  # as its first line says
     page.fill("dialog input[name=description]", "nightly")
     page.click("dialog button[type=submit]")
     batch = server.client.get(f"/batches/{shown_id(page)}").json()
@@ -105,7 +104,7 @@ def test_a_dropped_file_becomes_a_batch_for_the_endpoint_that_it_names(opened: O
     page = opened("batches")
     drop(page, {"dropped.jsonl": json.dumps(line)})
     page.wait_for("dialog .hint", "dropped.jsonl")
-    page.wait("document.querySelector('dialog select').value === '/v1/embeddings'")
+    page.wait_for_value("dialog select", "/v1/embeddings")
     page.click("dialog button[type=submit]")
     page.wait_for(".toast", "has begun")
     assert server.client.get("/batches").json()["data"][0]["endpoint"] == "/v1/embeddings"
@@ -128,14 +127,14 @@ def test_progress_faults_and_results_come_while_it_runs(opened: Open, server: Se
     page.wait_for(".kinds", "HTTP 429 · rate_limit_exceeded 1")
     page.wait_for(".answer", "answer <b>3</b>")
     page.wait_for("td.end", "1.23 sec")
-    assert page.run("document.querySelectorAll('.answer b, .kinds i').length") == 0
+    assert page.count(".answer b, .kinds i") == 0
     worker.append(job, *(result(number) for number in (7, 8, 9)))
     page.wait_for(".chart")
     worker.finish(job)
     page.wait_for(".status", "completed")
-    page.wait("document.querySelectorAll('.answer').length === 7")
+    page.wait_for_count(".answer", 7)
     ended = server.client.get(f"/batches/{batch['id']}").json()
-    assert page.run(f"Boolean(document.querySelector('a[href=\"#/files/{ended['output_file_id']}\"]'))")
+    assert page.shows(f"a[href='#/files/{ended['output_file_id']}']")
 
     page.click("button", "Retry what failed")
     page.wait_for(".toast", "A new batch repeats what failed")
@@ -152,10 +151,10 @@ def test_the_parallelism_is_plotted_beside_the_pace(opened: Open, server: Server
     page.wait_for(".legend", "1 lines in flight, limit 4")
     worker.append(job, result(1), parallelism=Parallelism(6, 8))
     page.wait_for(".legend", "6 lines in flight, limit 8")
-    page.wait("document.querySelectorAll('.chart path').length === 2")
+    page.wait_for_count(".chart path", 2)
     page.wait_for("figcaption", "Lines in flight · highest: 6")
     assert page.text(".axis.flight").split() == ["6", "0"]
-    assert "Lines in flight · highest: 6" in page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    assert "Lines in flight · highest: 6" in page.attribute(".chart", "aria-label")
     worker.finish(job)
 
 
@@ -209,7 +208,7 @@ def test_a_running_batch_is_accessible_in_every_look(
     page.wait("document.documentElement.dir === 'rtl'")
     page.wait_for(".kinds", "boom")
     page.wait_for(".answer", "ok")
-    page.wait("document.querySelectorAll('.chart path').length === 2")
+    page.wait_for_count(".chart path", 2)
     found += judge(page, axe, "narrow, right to left")
     # Paths and ids are read from left to right in every language.
     assert page.run("getComputedStyle(document.querySelector('.facts code')).direction") == "ltr"
@@ -235,7 +234,7 @@ def test_a_result_longer_than_a_block_is_shown_and_more_on_request(
     while page.shows("button", "Show more"):
         page.click("button", "Show more")
         page.wait("!document.querySelector('.pager button')?.disabled")
-    page.wait("document.querySelectorAll('.answer').length === 40")
+    page.wait_for_count(".answer", 40)
 
 
 def test_faults_of_the_input_name_their_lines(opened: Open, server: Server, worker: BatchWorker) -> None:
@@ -279,7 +278,6 @@ def test_without_an_upstream_the_refusal_names_the_setting(
         file = plain.upload(batch_input(1)[0].encode(), purpose="batch", name="in.jsonl")
         page = opened("batches", at=plain.origin, expected=("status of 400",))
         page.click("button", "New batch")
-        page.wait(f"Boolean(document.querySelector('option[value={file['id']}]'))")
         page.choose("dialog select", file["id"])
         page.click("dialog button[type=submit]")
         page.wait_for("dialog [role=alert]", "FILESTEAD_UPSTREAM_URL")

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright import sync_api
 
 from tests.console.conftest import NAMES, Open, settle
 from tests.support.browser import Page
@@ -37,7 +39,7 @@ def test_hostile_names_are_shown_as_text(opened: Open, named: dict[str, Any], ma
     settle(page)
     shown = names(page)
     assert set(NAMES.values()) <= set(shown)
-    assert page.run("document.querySelectorAll('main img, main script').length") == 0
+    assert page.count("main img, main script") == 0
     # The longest name does not widen the page, also on a telephone.
     for width in (1280, 360):
         page.resize(width, 800)
@@ -69,7 +71,7 @@ def test_pages_filter_and_order(opened: Open, many: list[str], named: dict[str, 
     settle(page)
     assert names(page) != first
     page.choose(".tools select", "vision")
-    page.wait(f"{ROWS}.length === 1")
+    page.wait_for_count("tbody tr", 1)
     assert names(page) == ["picture.png"]
     page.choose(".tools select", "fine-tune")
     page.wait_for(".empty", "no files with this purpose")
@@ -102,7 +104,7 @@ def test_back_leads_to_the_same_page_of_the_list(opened: Open, many: list[str], 
 def test_lines_are_laid_out_and_faults_marked(opened: Open, named: dict[str, Any]) -> None:
     page = opened(f"files/{named['faulty']['id']}")
     page.wait_for("ol.lines")
-    assert page.run("document.querySelectorAll('.lines li').length") == 50
+    assert page.count(".lines li") == 50
     faults = page.run(
         "[...document.querySelectorAll('.lines li.faulty')].map((line) => [line.value, line.querySelector('.fault').textContent])"
     )
@@ -110,7 +112,7 @@ def test_lines_are_laid_out_and_faults_marked(opened: Open, named: dict[str, Any
     assert faults[0][1].startswith("Not JSON: ")
     assert faults[1][1] == "The custom_id is that of line 1"
     assert faults[2][1] == "Missing: url, body"
-    assert page.run("document.querySelectorAll('.lines b').length") == 0
+    assert page.count(".lines b") == 0
     assert "⟨202E⟩" in page.text(".lines")  # a character that reverses text is shown, not obeyed
     assert named["faulty"]["status_details"] in page.text("main")
 
@@ -120,9 +122,9 @@ def test_previews_can_do_nothing(opened: Open, named: dict[str, Any]) -> None:
     for kind in ("markup", "svg", "picture"):
         page.run(f"location.hash = '#/files/{named[kind]['id']}'")
         page.wait_for("iframe.preview")
-        page.wait(f"document.querySelector('h1').textContent === {json.dumps(named[kind]['filename'])}")
-        assert page.run("document.querySelector('iframe').getAttribute('sandbox')") == ""
-    page.run("new Promise((resolve) => setTimeout(resolve, 300))")
+        page.wait_for("h1", named[kind]["filename"])
+        assert page.attribute("iframe", "sandbox") == ""
+    time.sleep(0.3)
     assert page.run("window.hacked") is None
     for kind, text in (("empty", "The file is empty."), ("binary", "This is not text.")):
         page.run(f"location.hash = '#/files/{named[kind]['id']}'")
@@ -133,7 +135,7 @@ def test_commands_have_the_id_and_not_the_key(opened: Open, named: dict[str, Any
     file = named["markup"]
     page = opened(f"files/{file['id']}")
     page.wait_for("#snippet")
-    page.run("document.getElementById('tab-curl').focus()")
+    page.use(lambda tab: tab.focus("#tab-curl"))
     for name, expected in (
         ("Python", "client.files.content"),
         ("Node", "await client.files.content"),
@@ -161,9 +163,8 @@ def test_the_commands_get_the_file_whatever_its_name(
     name = 'it\'s "$(id)" `id` <b>.txt'
     file = server.upload(b"content", name=name)
     page = opened(f"files/{file['id']}")
-    allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     page.wait_for("iframe.preview")
-    page.browser.call("Browser.grantPermissions", permissions=allowed, browserContextId=page.context)
+    page.use(lambda tab: tab.context.grant_permissions(["clipboard-read", "clipboard-write"]))
     environment = {**os.environ, "OPENAI_API_KEY": KEY, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     shell, python, node = ["bash", "-c"], [sys.executable, "-c"], ["node", "--input-type=module", "--eval"]
     for tab, program in (("curl", shell), ("Python", python), ("Node", node), ("CLI", shell)):
@@ -173,7 +174,7 @@ def test_the_commands_get_the_file_whatever_its_name(
         page.click(".toast button")
         page.wait_until_gone(".toast")
         command = page.run("navigator.clipboard.readText()")
-        assert command == page.run("document.getElementById('snippet').textContent")
+        assert command == page.use(lambda tab: tab.text_content("#snippet"))
         folder = tmp_path / tab
         folder.mkdir()
         if tab == "Node":
@@ -192,18 +193,16 @@ def test_the_commands_get_the_file_whatever_its_name(
         assert (folder / name).read_bytes() == b"content"
 
 
-def test_a_download_is_the_file(opened: Open, named: dict[str, Any], tmp_path: Any) -> None:
+def test_a_download_is_the_file(opened: Open, server: Server, named: dict[str, Any]) -> None:
     page = opened(f"files/{named['picture']['id']}")
-    page.browser.call(
-        "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), browserContextId=page.context
-    )
-    page.click("button", "Download")
-    path = tmp_path / "picture.png"
-    for _ in range(200):
-        if path.is_file() and path.stat().st_size == named["picture"]["bytes"]:
-            break
-        page.run("new Promise((resolve) => setTimeout(resolve, 25))")
-    assert path.stat().st_size == named["picture"]["bytes"]
+
+    def download(tab: sync_api.Page) -> tuple[str, bytes]:
+        with tab.expect_download() as begun:
+            tab.get_by_role("button", name="Download").click()
+        return begun.value.suggested_filename, begun.value.path().read_bytes()
+
+    content = server.client.get(f"/files/{named['picture']['id']}/content").content
+    assert page.use(download) == ("picture.png", content)
 
 
 def test_one_confirmation_deletes_many_and_names_their_stores(

@@ -78,7 +78,7 @@ def faults_of(page: Page, where: str) -> list[str]:
     page.run("scrollTo(0, 0)")
     count = page.run(f"(window.__controls = {CONTROLS}).length")
     assert count >= 9, "the bar has so many"
-    page.run("document.querySelector('.skip').focus()")
+    page.use(lambda tab: tab.focus(".skip"))
     found = []
     for position in range(1, count):
         page.press("Tab")
@@ -89,7 +89,7 @@ def faults_of(page: Page, where: str) -> list[str]:
         found += [
             f"{where}: {focus['name']} is not {what}" for what in ("outlined", "seen", "above") if not focus[what]
         ]
-    page.press("Tab", shift=True)
+    page.press("Shift+Tab")
     if focused(page)["position"] != count - 2:
         found.append(f"{where}: Shift and Tab do not lead back")
     return found
@@ -159,19 +159,19 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(
 
 def test_sign_in_and_past_the_bar_without_a_mouse(opened: Open, admin: str, named: dict[str, Any]) -> None:
     page = opened(key=None)
-    assert page.run("document.activeElement.id") == "key", "the field for the key has the focus"
-    page.call("Input.insertText", text=admin)
+    assert page.shows("#key:focus"), "the field for the key has the focus"
+    page.type(admin)
     page.press("Enter")
     page.wait_for("tbody a")
 
     page.reload()
     page.wait_for("tbody a")
     page.press("Tab")
-    assert page.run("document.activeElement.textContent") == "Skip to content"
+    assert page.text(":focus") == "Skip to content"
     page.press("Enter")
-    assert page.run("document.activeElement.id") == "main"
+    assert page.shows("#main:focus")
     page.press("Tab")
-    assert page.run("document.activeElement.closest('main') !== null"), "past the bar"
+    assert page.shows("main :focus"), "past the bar"
 
 
 def test_a_store_is_made_and_deleted_without_a_mouse(opened: Open, server: Server) -> None:
@@ -179,12 +179,12 @@ def test_a_store_is_made_and_deleted_without_a_mouse(opened: Open, server: Serve
     tab_to(page, ".views a", "Vector stores")
     page.press("Enter")
     page.wait_for("h1", "Vector stores")
-    page.wait("document.activeElement.id === 'main'")
+    page.wait_for("#main:focus")
     tab_to(page, ".tools button", "New vector store")
     page.press("Enter")
     page.wait_for("dialog")
     tab_to(page, "dialog input[name=name]")
-    page.call("Input.insertText", text="by keyboard")
+    page.type("by keyboard")
     page.press("Enter")
     page.wait_for("h1", "by keyboard")
     assert server.client.get("/vector_stores").json()["data"][0]["name"] == "by keyboard"
@@ -204,7 +204,7 @@ def test_a_file_is_chosen_and_deleted_without_a_mouse(opened: Open, server: Serv
     page.press("Enter")
     page.wait_for("tbody a", "by keyboard.txt")
     tab_to(page, "tbody input[aria-label='Select by keyboard.txt']")
-    page.press(" ")
+    page.press("Space")
     page.wait_for(".selection-bar", "1 file selected")
     tab_to(page, ".selection-bar button", "Delete…")
     page.press("Enter")

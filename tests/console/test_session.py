@@ -7,24 +7,22 @@ from typing import Any
 import pytest
 
 from tests.console.conftest import Open, sign_in
-from tests.support.browser import Browser
 from tests.support.servers import KEY, Server, run_command
 
 
 def test_a_wrong_key_is_refused_and_a_right_one_kept_in_the_tab(opened: Open) -> None:
     page = opened(key=None, expected=("status of 401",))
-    assert page.run("document.activeElement.id") == "key"
+    assert page.shows("#key:focus")
     page.fill("#key", "sk-wrong")
     page.press("Enter")
     page.wait_for("#key-error", "The server does not accept this key.")
-    assert page.run("document.querySelector('#key').getAttribute('aria-describedby')").startswith("key-error")
+    assert page.attribute("#key", "aria-describedby").startswith("key-error")
     sign_in(page)
     page.reload()
     page.wait_for(".views")  # still signed in
     assert page.run("JSON.stringify({ ...localStorage })") == "{}"
     assert page.run("document.cookie") == ""
-    cookies = page.call("Network.getCookies")["cookies"]
-    assert cookies == []
+    assert page.use(lambda tab: tab.context.cookies()) == []
 
 
 def test_signing_out_clears_the_tab(opened: Open) -> None:
@@ -33,15 +31,15 @@ def test_signing_out_clears_the_tab(opened: Open) -> None:
     page.click("button", "Sign out")
     page.wait_for("#key")
     assert page.run("sessionStorage.length") == 0
-    assert page.run("document.querySelector('#key').value") == ""
-    assert KEY not in page.run("document.documentElement.outerHTML")
+    assert page.use(lambda tab: tab.input_value("#key")) == ""
+    assert KEY not in page.html()
 
 
 def test_the_key_is_nowhere_in_the_page(opened: Open) -> None:
     page = opened()
-    assert KEY not in page.run("document.documentElement.outerHTML")
+    assert KEY not in page.html()
     assert KEY not in page.run("location.href")
-    assert all(KEY not in request for request in page.requests.values())
+    assert all(KEY not in request for request in page.requests)
 
 
 def test_a_key_that_has_ended_leads_back_to_the_sign_in(opened: Open, server: Server) -> None:
@@ -56,9 +54,9 @@ def test_a_key_that_has_ended_leads_back_to_the_sign_in(opened: Open, server: Se
     assert not page.shows("[role=alert]")
 
 
-def test_two_tabs_have_keys_of_their_own(opened: Open, browser: Browser, server: Server) -> None:
+def test_two_tabs_have_keys_of_their_own(opened: Open, server: Server) -> None:
     one = opened()
-    two = browser.open_beside(one.context, f"{server.origin}/console")
+    two = one.open_beside(f"{server.origin}/console")
     two.wait_for("#key")  # a key does not spread to other tabs
     done = run_command(server.data_dir, "keys", "create", "--project", "second tab", place=server.place)
     sign_in(two, done.stdout.strip())

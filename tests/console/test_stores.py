@@ -24,7 +24,7 @@ def test_a_store_is_created_filled_searched_and_deleted(opened: Open, server: Se
     page.fill("dialog textarea", "topic: water\nyear: 2026\nchecked: true")
     page.click("dialog button[type=submit]")
     page.wait_until_gone("dialog")
-    page.wait("[...document.querySelectorAll('.status.good')].length >= 3")  # the store and both files
+    page.wait_for_count(".status.good", 3)  # the store and both files
     page.wait_for("td", "steam.md")
     (store,) = [each for each in server.client.get("/vector_stores").json()["data"] if each["name"] == "physics"]
     attached = server.client.get(f"/vector_stores/{store['id']}/files/{file['id']}").json()
@@ -33,7 +33,7 @@ def test_a_store_is_created_filled_searched_and_deleted(opened: Open, server: Se
     page.fill("input[type=search]", "melting ice")
     page.press("Enter")
     page.wait_for(".passage", "ice.md")
-    assert page.run("document.querySelector('.passage mark').textContent") == "melts"
+    assert page.text(".passage mark") == "melts"
     assert 0 < float(page.text(".passage .score")) < 1
     assert "topic: water" in page.text(".passage .attributes")
 
@@ -56,7 +56,7 @@ def test_faults_have_reasons_and_passages_are_text(opened: Open, store: dict[str
     page.press("Enter")
     page.wait_for(".passage blockquote", "<script>alert(1)</script>")
     page.choose(".panel-head select", "failed")
-    page.wait("document.querySelectorAll('tbody tr').length === 1")
+    page.wait_for_count("tbody tr", 1)
 
 
 def test_a_search_filters_by_an_attribute(opened: Open, store: dict[str, Any]) -> None:

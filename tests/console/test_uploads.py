@@ -32,7 +32,7 @@ def choose(page: Page, *paths: Path, purpose: str | None = None) -> None:
 
 
 def limit_rate(page: Page, bytes_per_second: int) -> None:
-    page.call(
+    page.command(
         "Network.emulateNetworkConditions",
         offline=False,
         latency=0,
@@ -56,7 +56,7 @@ def test_dropped_files_are_uploaded_together(opened: Open, server: Server) -> No
     drop(page, {f"dropped-{number}.txt": f"content {number}" for number in range(7)})
     page.wait_for("dialog li", "dropped-0.txt")
     page.click("dialog button[type=submit]")
-    page.wait("document.querySelectorAll('.upload .status.good').length === 7")
+    page.wait_for_count(".upload .status.good", 7)
     for number in range(7):
         (file,) = stored(server, f"dropped-{number}.txt")
         content = server.client.get(f"/files/{file['id']}/content").content
@@ -82,7 +82,7 @@ def test_progress_and_cancelling(opened: Open, server: Server, tmp_path: Path) -
     page.wait_for(".upload", "per second")
     page.wait_for(".upload", "left")
     assert page.shows(".views .mark", "1")
-    value = int(page.run("document.querySelector('.upload [role=progressbar]').getAttribute('aria-valuenow')"))
+    value = int(page.attribute(".upload [role=progressbar]", "aria-valuenow"))
     assert 0 < value < 100
     page.click(".upload button", "Cancel")
     page.wait_for(".upload .status", "cancelled")
@@ -133,10 +133,7 @@ def test_an_expiry_is_sent(opened: Open, server: Server, tmp_path: Path) -> None
     page.click("button", "Upload files")
     path = random_file(tmp_path, "expiring.bin", MB)
     page.set_files("dialog input[type=file]", path)
-    page.run(
-        "(() => { const all = document.querySelectorAll('dialog select'); all[1].value = '3600';"
-        " all[1].dispatchEvent(new Event('change', { bubbles: true })); })()"
-    )
+    page.choose("dialog select >> nth=1", "3600")
     page.click("dialog button[type=submit]")
     page.wait_for(".upload .status", "done")
     (file,) = stored(server, "expiring.bin")
@@ -153,7 +150,6 @@ def test_parts_that_have_arrived_are_not_sent_again_after_the_page_was_loaded_an
         limit_rate(page, 40 * MB)
         choose(page, path)
         page.wait(f"{ARRIVED} >= 2")
-        page.run("Event.prototype.preventDefault = () => {}")  # so that nothing asks whether to leave the page
         page.reload()
         page.wait_for(".views")
         limit_rate(page, -1)

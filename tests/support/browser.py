@@ -1,54 +1,29 @@
-"""Headless Chromium, driven by the DevTools protocol over two pipes: no port, no driver program, no package.
+"""Headless Chromium of the machine, driven by Playwright.
 
 `Browser` is the process, `Page` a tab. A page records what a person would see in the developer tools: uncaught exceptions,
-errors in the console, violations of the content security policy, and every host that it asked.
+errors in the console (violations of the content security policy are among them), dialogs, and every host that it asked.
+
+Playwright keeps an event loop in the thread that it was started in, where no other could run then. So it has a thread of
+its own, and what calls it is marked `in_its_thread`.
 """
 
-import base64
-import contextlib
-import fcntl
-import json
+import functools
 import os
-import select
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
+
+from playwright import sync_api
+from playwright.sync_api import expect
 
 from tests.support.preflight import find
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-SECONDS = 20.0
-LAUNCH = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
-"""Chromium reads commands from descriptor 3 and writes to 4."""
-
-FLAGS = (
-    *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--disable-gpu"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
-    *("--disable-dev-shm-usage", "--force-color-profile=srgb", "--lang=en-US", "--hide-scrollbars"),
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-)
-
-HELPERS = """
-window.__find = (selector, text) => [...document.querySelectorAll(selector)].find((element) =>
-  (text === null || element.textContent.trim().replace(/\\s+/g, ' ').includes(text)) && element.getClientRects().length > 0);
-window.__center = async (selector, text) => {
-  const element = window.__find(selector, text);
-  if (!element || element.disabled) return null;
-  element.scrollIntoView({ block: 'center', inline: 'center' });
-  const before = element.getBoundingClientRect();
-  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
-  const { x, y, width, height } = element.getBoundingClientRect();  // not while a list is being redrawn
-  if (!width || x !== before.x || y !== before.y || window.__find(selector, text) !== element) return null;
-  return [x + width / 2, y + height / 2];
-};
-"""
+MILLISECONDS = 20_000
+FLAGS = ("--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
 
 
 def chromium() -> str | None:
@@ -56,260 +31,250 @@ def chromium() -> str | None:
     return next((path for name in NAMES if (path := find(name))), None)
 
 
-class BrowserError(AssertionError):
-    """A command that the browser refused, or something that did not happen in time."""
+class HasThread(Protocol):
+    """Something that is used in the thread of Playwright alone."""
+
+    thread: ThreadPoolExecutor
+
+
+Owner = TypeVar("Owner", bound=HasThread)
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def in_its_thread(
+    method: Callable[Concatenate[Owner, Parameters], Result],
+) -> Callable[Concatenate[Owner, Parameters], Result]:
+    """Run a method in the thread of Playwright, and wait for it."""
+
+    @functools.wraps(method)
+    def call(self: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return self.thread.submit(method, self, *args, **kwargs).result()
+
+    return call
+
+
+class Page:
+    """A tab. Selectors are those of Playwright; `text` narrows them to an element that contains it, in any case."""
+
+    def __init__(self, thread: ThreadPoolExecutor, tab: sync_api.Page) -> None:
+        self.thread = thread
+        self.problems: list[str] = []
+        self.hosts: set[str] = set()
+        self.requests: list[str] = []
+        self._tab = tab
+        tab.on("pageerror", lambda error: self.problems.append(error.stack or error.message))
+        tab.on("console", self._take_message)
+        tab.on("dialog", self._take_dialog)
+        tab.on("websocket", lambda socket: self._take_url(socket.url))
+        tab.context.on("request", self._take_request)  # also those of windows that the page opens
+
+    def _take_message(self, message: sync_api.ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            self.problems.append(f"{message.type}: {message.text} {message.location['url']}")
+
+    def _take_dialog(self, dialog: sync_api.Dialog) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+        else:
+            self.problems.append(f"{dialog.type}: {dialog.message}")
+            dialog.dismiss()
+
+    def _take_request(self, request: sync_api.Request) -> None:
+        self.requests.append(f"{request.method} {request.url}")
+        self._take_url(request.url)
+
+    def _take_url(self, url: str) -> None:
+        if urlsplit(url).scheme not in ("blob", "data", "about"):
+            self.hosts.add(urlsplit(url).netloc)
+
+    def _visible(self, selector: str, text: str | None) -> sync_api.Locator:
+        return self._tab.locator(selector, has_text=text).filter(visible=True)
+
+    @in_its_thread
+    def use(self, work: Callable[[sync_api.Page], Result]) -> Result:
+        """Do with the tab what this class has no method for."""
+        return work(self._tab)
+
+    @functools.cached_property
+    def _session(self) -> sync_api.CDPSession:
+        return self._tab.context.new_cdp_session(self._tab)
+
+    @in_its_thread
+    def command(self, method: str, **parameters: Any) -> None:
+        """Send a command of the DevTools protocol, for what Playwright lacks."""
+        self._session.send(method, parameters)
+
+    @in_its_thread
+    def go(self, url: str) -> None:
+        """Load an address and wait for the document."""
+        self._tab.goto(url)
+
+    @in_its_thread
+    def reload(self) -> None:
+        """Load the same address again."""
+        self._tab.reload()
+
+    @in_its_thread
+    def resize(self, width: int, height: int) -> None:
+        """Change the size of the screen."""
+        self._tab.set_viewport_size({"width": width, "height": height})
+
+    @in_its_thread
+    def show_dark(self, dark: bool) -> None:
+        """What the system prefers."""
+        self._tab.emulate_media(color_scheme="dark" if dark else "light")
+
+    @in_its_thread
+    def run(self, expression: str) -> Any:
+        """The value of an expression of JavaScript; a promise is awaited. Works beside the page's policy."""
+        return self._tab.evaluate(expression)
+
+    @in_its_thread
+    def wait(self, expression: str) -> Any:
+        """Wait until an expression is true; returns its value."""
+        # A function is evaluated once, and only that first time beside the page's policy.
+        return self._tab.wait_for_function(f"() => {expression}", polling=50).json_value()
+
+    @in_its_thread
+    def wait_for(self, selector: str, text: str | None = None, *, seconds: float = MILLISECONDS / 1000) -> None:
+        """Wait for a visible element."""
+        self._visible(selector, text).first.wait_for(timeout=1000 * seconds)
+
+    @in_its_thread
+    def wait_until_gone(self, selector: str, text: str | None = None) -> None:
+        """Wait until there is no such element."""
+        expect(self._visible(selector, text)).to_have_count(0, timeout=MILLISECONDS)
+
+    @in_its_thread
+    def wait_for_count(self, selector: str, count: int) -> None:
+        """Wait until there are so many elements, visible or not."""
+        expect(self._tab.locator(selector)).to_have_count(count, timeout=MILLISECONDS)
+
+    @in_its_thread
+    def wait_for_value(self, selector: str, value: str) -> None:
+        """Wait until a field has this value."""
+        expect(self._tab.locator(selector).first).to_have_value(value, timeout=MILLISECONDS)
+
+    @in_its_thread
+    def shows(self, selector: str, text: str | None = None) -> bool:
+        """Whether there is such a visible element now."""
+        return self._visible(selector, text).count() > 0
+
+    @in_its_thread
+    def count(self, selector: str) -> int:
+        """How many elements there are now, visible or not."""
+        return self._tab.locator(selector).count()
+
+    @in_its_thread
+    def text(self, selector: str) -> str:
+        """The visible text of the first element."""
+        return self._tab.locator(selector).first.inner_text()
+
+    @in_its_thread
+    def attribute(self, selector: str, name: str) -> str | None:
+        """An attribute of the first element."""
+        return self._tab.locator(selector).first.get_attribute(name)
+
+    @in_its_thread
+    def html(self) -> str:
+        """The document as it is now."""
+        return self._tab.content()
+
+    @in_its_thread
+    def click(self, selector: str, text: str | None = None) -> None:
+        """Click with the mouse, as soon as the element is there, enabled and not covered."""
+        self._visible(selector, text).first.click()
+
+    @in_its_thread
+    def fill(self, selector: str, text: str) -> None:
+        """Replace the text of a field."""
+        self._visible(selector, None).first.fill(text)
+
+    @in_its_thread
+    def choose(self, selector: str, value: str) -> None:
+        """Choose the option with this value."""
+        self._visible(selector, None).first.select_option(value)
+
+    @in_its_thread
+    def press(self, key: str) -> None:
+        """Press a key: `Tab`, `Enter`, `Escape`, `ArrowRight`, `Space`, `Shift+Tab`."""
+        self._tab.keyboard.press(key)
+
+    @in_its_thread
+    def type(self, text: str) -> None:
+        """Press the keys of a text."""
+        self._tab.keyboard.type(text)
+
+    @in_its_thread
+    def set_files(self, selector: str, *paths: Path) -> None:
+        """Choose files in a field for them."""
+        self._tab.locator(selector).first.set_input_files(paths)
+
+    @in_its_thread
+    def screenshot(self, path: Path) -> None:
+        """Save what is visible, without the mouse over it."""
+        self._tab.mouse.move(0, 0)
+        self._tab.screenshot(path=path)
+
+    @in_its_thread
+    def open_beside(self, url: str) -> "Page":
+        """A new tab of the same profile."""
+        page = Page(self.thread, self._tab.context.new_page())
+        page._tab.goto(url)
+        return page
+
+    @in_its_thread
+    def close(self) -> None:
+        """Close the tab, and its profile if no other uses it."""
+        self._tab.close()
+        if not self._tab.context.pages:
+            self._tab.context.close()
 
 
 class Browser:
-    """One process with its own empty profile."""
+    """One process."""
 
     def __init__(self) -> None:
-        self._profile = tempfile.TemporaryDirectory(prefix="filestead-chromium-", ignore_cleanup_errors=True)
-        self._last = 0
-        self._answers: dict[int, Any] = {}
-        self._buffer = b""
-        self.pages: dict[str, Page] = {}
-        commands, self._write = os.pipe()
-        self._read, events = os.pipe()
-        # Out of the way of 3 and 4.
-        passed = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (commands, events)]
-        flags = [*FLAGS, f"--user-data-dir={self._profile.name}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        program = chromium()
-        assert program is not None, "there is no Chromium: apt-get install chromium"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, *map(str, passed), program, *flags, "about:blank"],
-            pass_fds=passed,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for descriptor in (*passed, commands, events):
-            os.close(descriptor)
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="playwright")
 
-    def call(self, method: str, session: str | None = None, /, **parameters: Any) -> Any:
-        """Send a command and return its result; events that come meanwhile go to their pages."""
-        self._last += 1
-        number = self._last
-        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + SECONDS
-        while number not in self._answers:
-            self.pump(deadline, what=method)
-        answer = self._answers.pop(number)
-        if "error" in answer:
-            raise BrowserError(f"{method}: {answer['error']['message']}")
-        return answer["result"]
-
-    def pump(self, deadline: float, *, what: str = "an event") -> None:
-        """Read what the browser says next."""
-        ready, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise BrowserError(f"nothing came in time for {what}")
-        data = os.read(self._read, 1 << 20)
-        if not data:
-            raise BrowserError("the browser has ended")
-        *messages, self._buffer = (self._buffer + data).split(b"\0")
-        for message in map(json.loads, messages):
-            if "id" in message:
-                self._answers[message["id"]] = message
-            elif page := self.pages.get(message.get("sessionId", "")):
-                page.take(message["method"], message["params"])
-
+    @in_its_thread
     def open(
         self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "en-US"
-    ) -> "Page":
+    ) -> Page:
         """A new tab of a new profile: no storage is shared with other tabs."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
-        return self.open_beside(context, url, width=width, height=height, dark=dark, language=language)
-
-    def open_beside(
-        self,
-        context: str,
-        url: str,
-        *,
-        width: int = 1280,
-        height: int = 900,
-        dark: bool = False,
-        language: str = "en-US",
-    ) -> "Page":
-        """A new tab of the profile of another one."""
-        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
-        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session, target, context)
-        self.pages[session] = page
-        page.prepare(width, height, dark=dark, language=language)
-        page.go(url)
+        context = self._chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            locale=language,
+            timezone_id="UTC",
+            user_agent="Filestead test",
+        )
+        context.set_default_timeout(MILLISECONDS)
+        page = Page(self.thread, context.new_page())
+        page._tab.goto(url)
         return page
 
-    def close(self) -> None:
-        """End the process."""
-        with contextlib.suppress(OSError, BrowserError):
-            self.call("Browser.close")
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._write)
-        os.close(self._read)
-        self._profile.cleanup()
+    @in_its_thread
+    def _start(self, program: str) -> None:
+        self._playwright = sync_api.sync_playwright().start()
+        self._chromium = self._playwright.chromium.launch(
+            executable_path=program, args=FLAGS, chromium_sandbox=os.geteuid() != 0
+        )
+
+    @in_its_thread
+    def _stop(self) -> None:
+        self._chromium.close()
+        self._playwright.stop()
 
     def __enter__(self) -> Self:
+        program = chromium()
+        assert program is not None, "there is no Chromium: apt-get install chromium"
+        self._start(program)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
-
-
-class Page:
-    """A tab. Selectors are CSS; `text` narrows them to an element that contains it."""
-
-    def __init__(self, browser: Browser, session: str, target: str, context: str) -> None:
-        self.browser, self.session, self.target, self.context = browser, session, target, context
-        self.problems: list[str] = []
-        self.hosts: set[str] = set()
-        self.requests: dict[str, str] = {}
-        self.downloads: list[dict[str, Any]] = []
-        self._loaded = False
-
-    def call(self, method: str, /, **parameters: Any) -> Any:
-        """Send a command to this tab."""
-        return self.browser.call(method, self.session, **parameters)
-
-    def prepare(self, width: int, height: int, *, dark: bool, language: str) -> None:
-        """Record everything from now on, and look like a screen of this size."""
-        for domain in ("Page", "Runtime", "Log", "Network", "Audits", "DOM"):
-            self.call(f"{domain}.enable")
-        self.call("Page.addScriptToEvaluateOnNewDocument", source=HELPERS)
-        self.resize(width, height)
-        self.show_dark(dark)
-        self.call("Emulation.setUserAgentOverride", userAgent="Filestead test", acceptLanguage=language)
-        self.call("Emulation.setLocaleOverride", locale=language)
-        self.call("Emulation.setTimezoneOverride", timezoneId="UTC")
-
-    def resize(self, width: int, height: int) -> None:
-        """Change the size of the screen."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-
-    def show_dark(self, dark: bool) -> None:
-        """What the system prefers."""
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=features)
-
-    def take(self, method: str, event: dict[str, Any]) -> None:
-        """Note an event."""
-        if method == "Runtime.exceptionThrown":
-            details = event["exceptionDetails"]
-            self.problems.append(details.get("exception", {}).get("description") or details["text"])
-        elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning", "assert"):
-            self.problems.append(f"console: {[item.get('value') for item in event['args']]}")
-        elif method == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"):
-            self.problems.append(f"log: {event['entry']['text']} {event['entry'].get('url', '')}")
-        elif method == "Audits.issueAdded":
-            self._take_issue(event["issue"])
-        elif method == "Network.requestWillBeSent":
-            url = event["request"]["url"]
-            self.requests[event["requestId"]] = f"{event['request']['method']} {url}"
-            if urlsplit(url).scheme not in ("blob", "data", "about"):
-                self.hosts.add(urlsplit(url).netloc)
-        elif method == "Page.loadEventFired":
-            self._loaded = True
-
-    def _take_issue(self, issue: dict[str, Any]) -> None:
-        if issue["code"] == "ContentSecurityPolicyIssue":
-            self.problems.append(f"csp: {issue['details']['contentSecurityPolicyIssueDetails']}")
-
-    def go(self, url: str) -> None:
-        """Load an address and wait for the document."""
-        self._load("Page.navigate", url=url)
-
-    def reload(self) -> None:
-        """Load the same address again."""
-        self._load("Page.reload")
-
-    def _load(self, method: str, **parameters: Any) -> None:
-        self._loaded = False
-        self.call(method, **parameters)
-        deadline = time.monotonic() + SECONDS
-        while not self._loaded:
-            self.browser.pump(deadline, what="the load of a page")
-
-    def run(self, expression: str) -> Any:
-        """The value of an expression of JavaScript; a promise is awaited. Works beside the page's policy."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in answer:
-            details = answer["exceptionDetails"]
-            raise BrowserError(details.get("exception", {}).get("description") or details["text"])
-        return answer["result"].get("value")
-
-    def wait(self, expression: str, *, seconds: float = SECONDS) -> Any:
-        """Wait until an expression is true; returns its value."""
-        deadline = time.monotonic() + seconds
-        while not (value := self.run(expression)):
-            if time.monotonic() > deadline:
-                raise BrowserError(f"not in time: {expression}\n{self.text()[:2000]}\n{self.problems}")
-            time.sleep(0.05)
-        return value
-
-    def wait_for(self, selector: str, text: str | None = None, *, seconds: float = SECONDS) -> None:
-        """Wait for a visible element."""
-        self.wait(f"Boolean(__find({json.dumps(selector)}, {json.dumps(text)}))", seconds=seconds)
-
-    def wait_until_gone(self, selector: str, text: str | None = None) -> None:
-        """Wait until there is no such element."""
-        self.wait(f"!__find({json.dumps(selector)}, {json.dumps(text)})")
-
-    def shows(self, selector: str, text: str | None = None) -> bool:
-        """Whether there is such a visible element now."""
-        return bool(self.run(f"Boolean(__find({json.dumps(selector)}, {json.dumps(text)}))"))
-
-    def text(self, selector: str = "body") -> str:
-        """The visible text of an element; empty without one."""
-        return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
-
-    def click(self, selector: str, text: str | None = None) -> None:
-        """Click with the mouse, as soon as the element is there and enabled."""
-        x, y = self.wait(f"__center({json.dumps(selector)}, {json.dumps(text)})")
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            button = "none" if kind == "mouseMoved" else "left"
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
-
-    def fill(self, selector: str, text: str) -> None:
-        """Replace the text of a field."""
-        self.click(selector)
-        self.run(f"document.querySelector({json.dumps(selector)}).select?.()")
-        self.call("Input.insertText", text=text)
-
-    def choose(self, selector: str, value: str) -> None:
-        """Choose the option with this value."""
-        self.wait_for(selector)
-        self.run(
-            f"(() => {{ const element = document.querySelector({json.dumps(selector)}); element.value = {json.dumps(value)};"
-            " element.dispatchEvent(new Event('change', { bubbles: true })); })()"
-        )
-
-    def press(self, key: str, *, shift: bool = False) -> None:
-        """Press a key: `Tab`, `Enter`, `Escape`, `ArrowRight`."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowRight": 39}
-        text = {"Enter": "\r", " ": " "}.get(key)
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key], "modifiers": 8 if shift else 0}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
-        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
-
-    def set_files(self, selector: str, *paths: Path) -> None:
-        """Choose files in a field for them."""
-        self.wait_for(selector)
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
-
-    def screenshot(self, path: Path, *, full: bool = False) -> None:
-        """Save what is visible, or the whole page."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=full)["data"]
-        path.write_bytes(base64.b64decode(data))
-
-    def close(self) -> None:
-        """Close the tab."""
-        self.browser.call("Target.closeTarget", targetId=self.target)
-        self.browser.pages.pop(self.session, None)
+        self._stop()
+        self.thread.shutdown()
