@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright import sync_api
+from playwright import async_api
 
 from tests.support.browser import Browser, Page, chromium
 from tests.support.servers import KEY, Server, run_command
@@ -55,7 +55,7 @@ Open = Callable[..., Page]
 def drop(page: Page, files: dict[str, str]) -> None:
     """Drop files with these texts on the page."""
     dropped = [
-        sync_api.FilePayload(name=name, mimeType="text/plain", buffer=text.encode()) for name, text in files.items()
+        async_api.FilePayload(name=name, mimeType="text/plain", buffer=text.encode()) for name, text in files.items()
     ]
     page.use(lambda tab: tab.locator(".drop-area").drop({"files": dropped}))
 
@@ -84,12 +84,12 @@ def opened(browser: Browser, server: Server) -> Iterator[Open]:
         return page
 
     yield open_
+    for page, _ in pages:
+        page.close()
     for page, expected in pages:
         unexpected = [problem for problem in page.problems if not any(text in problem for text in expected)]
-        hosts = page.hosts
-        page.close()
         assert unexpected == []
-        assert len(hosts) == 1, hosts
+        assert len(page.hosts) == 1, page.hosts
 
 
 def sign_in(page: Page, key: str = KEY) -> None:
@@ -101,7 +101,7 @@ def sign_in(page: Page, key: str = KEY) -> None:
 
 def settle(page: Page) -> None:
     """Wait until every list has loaded."""
-    page.wait_until_gone("[aria-busy=true]")
+    page.wait_for_count("[aria-busy=true]", 0)
 
 
 @pytest.fixture(scope="module")

@@ -97,12 +97,12 @@ def shoot(page: Page, view: str, element: str, name: str, text: str | None = Non
     """Show a view and save it."""
     page.run(f"location.hash = '#/{view}'")
     page.wait_for(element, text)
-    page.wait_until_gone("[aria-busy=true]")
+    page.wait_for_count("[aria-busy=true]", 0)
     time.sleep(0.4)
     page.run("scrollTo(0, 0)")
+    page.use(lambda tab: tab.mouse.move(0, 0))  # no row is below the mouse
     path = FOLDER / f"{name}.png"
-    page.screenshot(path)
-    path.write_bytes(with_palette(path.read_bytes()))
+    path.write_bytes(with_palette(page.use(lambda tab: tab.screenshot())))
 
 
 def signed_in(browser: Browser, server: Server, key: str, *, dark: bool) -> Page:

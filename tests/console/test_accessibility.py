@@ -65,7 +65,7 @@ def test_every_dialog_is_accessible(opened: Open, axe: str, admin: str, store: d
         page.wait_for("dialog h2")
         found += judge(page, axe, f"{view} {button}")
         page.press("Escape")
-        page.wait_until_gone("dialog")
+        page.wait_for_count("dialog", 0)
         assert page.shows(f"{button}:focus"), "the focus returns"
     assert found == []
 

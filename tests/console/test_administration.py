@@ -35,7 +35,7 @@ def test_a_key_is_made_shown_once_and_revoked(opened: Open, server: Server, admi
     refused = httpx2.post(f"{server.base_url}/files", headers={"authorization": f"Bearer {secret}"})
     assert "Missing scopes: files:write" in refused.text
     page.press("Escape")
-    page.wait_until_gone(".secret")
+    page.wait_for_count(".secret", 0)
     assert secret not in page.html()
     page.wait_for("td", "ada")
     page.click("button", "Revoke…")
@@ -62,7 +62,7 @@ def test_a_service_account_is_made_and_deleted_with_its_keys(opened: Open, serve
         page.wait_for(".secret")
         secrets.append(page.text(".secret"))
         page.press("Escape")
-        page.wait_until_gone(".secret")
+        page.wait_for_count(".secret", 0)
         assert secrets[-1] not in page.html()
     page.wait_for_count("[aria-label=Keys] tbody tr", 2)
     assert page.count(".accounts tbody tr") == 1

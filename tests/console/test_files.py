@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright import sync_api
+from playwright import async_api
 
 from tests.console.conftest import NAMES, Open, settle
 from tests.support.browser import Page
@@ -196,10 +196,11 @@ def test_the_commands_get_the_file_whatever_its_name(
 def test_a_download_is_the_file(opened: Open, server: Server, named: dict[str, Any]) -> None:
     page = opened(f"files/{named['picture']['id']}")
 
-    def download(tab: sync_api.Page) -> tuple[str, bytes]:
-        with tab.expect_download() as begun:
-            tab.get_by_role("button", name="Download").click()
-        return begun.value.suggested_filename, begun.value.path().read_bytes()
+    async def download(tab: async_api.Page) -> tuple[str, bytes]:
+        async with tab.expect_download() as begun:
+            await tab.get_by_role("button", name="Download").click()
+        downloaded = await begun.value
+        return downloaded.suggested_filename, (await downloaded.path()).read_bytes()
 
     content = server.client.get(f"/files/{named['picture']['id']}/content").content
     assert page.use(download) == ("picture.png", content)
