@@ -25,7 +25,7 @@ $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml
 	@touch $@
 
 $(STAMP): $(RUNTIME) requirements/dev.txt
-	@echo "Installing the tools of checks and tests into .venv (once, 850 MB) ..."
+	@echo "Installing the tools of checks and tests into .venv (once, 1.2 GB) ..."
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
