@@ -35,10 +35,12 @@ def chromium() -> str | None:
 
 
 def finish(portal: BlockingPortal, work: Callable[[], Awaitable[Result]], *, seconds: float = SECONDS) -> Result:
-    """Run a call of Playwright on its event loop, and wait for it."""
+    """Run a call of Playwright on its event loop, and wait for it. What does not come in time is an `AssertionError`."""
     future = portal.start_task_soon(work)
     try:
         return future.result(seconds + MARGIN)
+    except (async_api.TimeoutError, TimeoutError) as error:
+        raise AssertionError(str(error) or f"nothing came within {seconds + MARGIN:g} seconds") from error
     finally:
         future.cancel()
 
