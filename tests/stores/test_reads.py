@@ -1,6 +1,7 @@
 """What a store that holds wrong bytes does to a download, and what a failing store does to the guard around it."""
 
 import asyncio
+import base64
 import hashlib
 import os
 import secrets
@@ -13,10 +14,13 @@ import pytest
 from filestead.blobs.health import HealthCheckedBlobs
 from filestead.blobs.keys import new_inline_key, new_key
 from filestead.blobs.local.store import LocalBlobs
+from filestead.blobs.s3.bucket import Bucket
+from filestead.blobs.s3.opening import open_blob_store
+from filestead.blobs.s3.signing import Credentials
 from filestead.blobs.s3.store import S3Blobs
 from filestead.decoders import DECODERS
 from filestead.domain.blobs import BlobStore
-from filestead.domain.errors import BlobStoreUnavailable, FileCorrupt, StorageFailed, StoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable, CannotStart, FileCorrupt, StorageFailed, StoreUnavailable
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import File, FileStatus, Limits
 from filestead.domain.files.service import Files
@@ -154,6 +158,65 @@ async def test_the_credentials_that_the_driver_finds_are_used(
         await anext(wrong.read(key))
     found.close()
     wrong.close()
+
+
+async def test_reads_of_an_empty_blob_leave_nothing_open(blobs: S3Blobs, place: Place) -> None:
+    key = new_key()
+    await blobs.put(key, of())
+    for _ in range(20):
+        assert [block async for block in blobs.read(key)] == []
+    whole = new_key()
+    await blobs.put(whole, of(bytes(3 * MIB)))
+    read = blobs.read(whole)
+    assert len(await anext(read)) >= MIB, "no read of the empty one counts as open"
+    await read.aclose()
+
+
+async def test_a_read_ends_with_its_last_byte(blobs: S3Blobs, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of the connection or of the store afterwards does not matter."""
+    key, data = new_key(), secrets.token_bytes(1000)
+    await blobs.put(key, of(data))
+    read = blobs.read(key, 0, 1000)
+    assert await anext(read) == data
+    monkeypatch.setattr(blobs._bucket.breaker, "require_closed", lambda: pytest.fail("another request"))
+    with pytest.raises(StopAsyncIteration):
+        await anext(read)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_host_is_sent_as_it_is_signed(scheme: str) -> None:
+    port = {"http": 80, "https": 443}[scheme]
+    bucket = Bucket(
+        "b", endpoint=f"{scheme}://Store.Example:{port}/base%20path", credentials=Credentials("id", "secret")
+    )
+    assert bucket.signer is not None
+    assert bucket.signer.url("GET", "x", {}, seconds=1).startswith(f"{scheme}://store.example/base%20path/b/x?")
+    assert bucket.signer.read_request("x y", {})[0] == "/base%20path/b/x%20y"
+    bucket.close()
+
+
+def test_the_key_of_a_customer_is_named_to_the_store() -> None:
+    key = base64.b64encode(bytes(range(32))).decode()
+    environ = {
+        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SERVER_SIDE_ENCRYPTION": "sse-c", "AWS_SSE_CUSTOMER_KEY_BASE64": key,
+    }  # fmt: skip
+
+    def opened(**changed: str) -> Bucket:
+        blobs = open_blob_store("s3://b/p", endpoint="http://127.0.0.1:1", region=None, environ=environ | changed)
+        blobs.close()
+        return blobs._bucket
+
+    _, headers = asyncio.run(opened()._sign_read("x"))
+    assert headers["x-amz-server-side-encryption-customer-key"] == key
+    assert headers["x-amz-server-side-encryption-customer-key-md5"] == "tP/LI3N87DFaSk0aoqYgzg=="
+    names = headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    assert names == sorted(names)
+    assert {name for name in headers if name.startswith("x-amz-")} < set(names)
+    with pytest.raises(CannotStart, match="AWS_SSE_CUSTOMER_KEY_BASE64"):
+        opened(AWS_SSE_CUSTOMER_KEY_BASE64="short")
+    with pytest.raises(CannotStart, match="of a role"):
+        opened(AWS_ACCESS_KEY_ID="")
 
 
 async def test_many_reads_take_smaller_blocks(blobs: S3Blobs) -> None:

@@ -1,8 +1,10 @@
 """Requests to one bucket. Each is bounded in time, its errors are translated, and the breaker records its outcome."""
 
 import asyncio
+import base64
 import contextlib
 import functools
+import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -22,7 +24,7 @@ from filestead.blobs.s3.objects import ObjectReader
 from filestead.blobs.s3.proxy import DriverProxy
 from filestead.blobs.s3.signing import Credentials, Signer
 from filestead.domain.errors import BlobNotFound, BlobStoreUnavailable, DomainError, StorageFailed
-from filestead.egress import Egress, origin_of
+from filestead.egress import PORTS, Egress, origin_of
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -37,8 +39,8 @@ RESPONSE_SECONDS = 5.0
 WRITE_SECONDS = 13.0
 """For one request that sends a part; a part has 15 seconds in all (`multipart.py`)."""
 
-SIGNED_SECONDS = 300
-"""How long a signature of the driver is valid, with clocks that differ."""
+SIGNED_SECONDS = 20 * 60
+"""How long a signature of the driver is valid: longer than clocks may differ. The URL does not leave the process."""
 
 MIN_BYTES_PER_SECOND = 1024 * 1024
 """The body of a request extends its time limit by one second for so many bytes."""
@@ -65,13 +67,17 @@ class Bucket:
         endpoint: str | None = None,
         region: str = "us-east-1",
         credentials: Credentials | None = None,
+        customer_key: str | None = None,
         egress: Egress | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Without `egress`, only the store itself may be connected to."""
+        """Without `egress`, only the store itself may be connected to.
+
+        `customer_key` (base64) is that with which the store encrypts (SSE-C). The driver takes it from the environment.
+        """
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         self._prefix = prefix
-        address = endpoint or f"https://s3.{region}.amazonaws.com"
+        address = _normalized(endpoint or f"https://s3.{region}.amazonaws.com")
         egress = egress or Egress([origin_of(address)])
         self.proxy = DriverProxy(egress)
         self.signer: Signer | None = None
@@ -87,6 +93,7 @@ class Bucket:
         make = functools.partial(_make_client, bucket, prefix, config, self.proxy.url)
         self.client, self.writer = map(make, (RESPONSE_SECONDS, WRITE_SECONDS))
         self.reader = ObjectReader(address, egress, self._sign_read, CONNECT_SECONDS)
+        self._customer_headers = {} if customer_key is None else _customer_headers(customer_key)
         self.breaker = Breaker(time.monotonic)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="filestead-s3")
 
@@ -103,7 +110,7 @@ class Bucket:
     async def _sign_read(self, path: str) -> tuple[str, Mapping[str, str]]:
         """Sign a GET of an object: with the credentials that were given, or those that the driver finds."""
         if self.signer is not None:
-            return self.signer.read_request(self.name(path))
+            return self.signer.read_request(self.name(path), self._customer_headers)
         parts = urlsplit(await obstore.sign_async(self.client, "GET", path, timedelta(seconds=SIGNED_SECONDS)))
         return f"{parts.path}?{parts.query}", {}
 
@@ -163,6 +170,24 @@ class Bucket:
             async with self.request("aborting incomplete uploads"):
                 if aborted := await self.run(self.incomplete.abort, self.name(path)):
                     log.info("aborted %d incomplete uploads", aborted)
+
+
+def _normalized(address: str) -> str:
+    """The address with the host as clients sign and send it: in lower case, and without the default port."""
+    parts = urlsplit(address)
+    default = f":{PORTS.get(parts.scheme)}"
+    return parts._replace(netloc=parts.netloc.lower().removesuffix(default)).geturl()
+
+
+def _customer_headers(key: str) -> dict[str, str]:
+    """What a request for an object has to name that the store encrypts with this key (base64)."""
+    digest = hashlib.md5(base64.b64decode(key), usedforsecurity=False).digest()
+    prefix = "x-amz-server-side-encryption-customer"
+    return {
+        f"{prefix}-algorithm": "AES256",
+        f"{prefix}-key": key,
+        f"{prefix}-key-md5": base64.b64encode(digest).decode(),
+    }
 
 
 def _make_client(bucket: str, prefix: str, config: "S3Config", proxy_url: str, seconds: float) -> S3Store:

@@ -118,18 +118,21 @@ class ObjectReader:
         """Send a request, again if the store fails for a moment."""
         loop = asyncio.get_running_loop()
         until = loop.time() + RETRY_SECONDS
+
+        def is_last(pause: float | None) -> bool:
+            return pause is None or loop.time() + pause > until
+
         for pause in (*PAUSES, None):
-            is_last = pause is None or loop.time() + pause > until
             target, signature = await self._sign(path)
             try:
                 response = await self._client_of(loop).open(
                     "GET", target, headers={**headers, **signature}, seconds=SILENCE_SECONDS
                 )
             except EndpointFailure as failure:
-                if is_last or isinstance(failure, EndpointRefused | EndpointTimeout):
+                if is_last(pause) or isinstance(failure, EndpointRefused | EndpointTimeout):
                     raise failure_error(OPERATION, failure) from None
             else:
-                if is_last or response.status not in RETRIED:
+                if is_last(pause) or response.status not in RETRIED:
                     return response
                 response.close()
             await asyncio.sleep(pause or 0)

@@ -1,5 +1,6 @@
 """Creating the blob store for a URL. The driver is imported only here, and only if a URL is configured."""
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +47,42 @@ def open_blob_store(
     address, name = _address(endpoint, environ)
     region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     credentials = _credentials(environ)
+    customer_key = None
+    if environ.get("AWS_SERVER_SIDE_ENCRYPTION", "").lower() == "sse-c":
+        customer_key = _customer_key(environ, credentials)
     urls = {name: address or f"https://s3.{region}.amazonaws.com"}
     if credentials is None:
         urls |= _credential_sources(environ, region)
     egress = _egress(urls, allow_link_local=allow_link_local)
     prefix = parts.path.strip("/")
-    bucket = Bucket(parts.netloc, prefix, endpoint=address, region=region, credentials=credentials, egress=egress)
+    bucket = Bucket(
+        parts.netloc,
+        prefix,
+        endpoint=address,
+        region=region,
+        credentials=credentials,
+        customer_key=customer_key,
+        egress=egress,
+    )
     bucket.breaker.changed = observer.breaker
     return S3Blobs(bucket, spool_folder)
+
+
+def _customer_key(environ: Mapping[str, str], credentials: Credentials | None) -> str:
+    """The key that the driver and our reads name to the store (SSE-C). `CannotStart`."""
+    key = environ.get("AWS_SSE_CUSTOMER_KEY_BASE64", "")
+    try:
+        size = len(base64.b64decode(key, validate=True))
+    except ValueError:
+        size = 0
+    if size != 32:
+        raise CannotStart("sse-c (AWS_SERVER_SIDE_ENCRYPTION) needs 32 bytes in base64 as AWS_SSE_CUSTOMER_KEY_BASE64")
+    if credentials is None:
+        raise CannotStart(
+            "sse-c (AWS_SERVER_SIDE_ENCRYPTION) needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the requests of a "
+            "role cannot name the key"
+        )
+    return key
 
 
 def _address(endpoint: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:

@@ -27,12 +27,13 @@ async def read_blob(bucket: Bucket, key: str, start: int, end: int | None) -> As
     """Read the bytes from `start` to `end`; the contract is that of `BlobStore.read`."""
     stream = None if end is not None and start >= end else await _open(bucket, key, start, end, None)
     if stream is None:
-        found = await bucket.head(blob_path(key))
-        if found is None or (end is not None and end > found.size):
-            raise BlobNotFound(key)
+        await _require_size(bucket, key, end)
         return
     position, etag, resumes = start, stream.etag, 0
     end = stream.size if end is None else end
+    if position >= end:
+        stream.close()
+        return
     while position < end:
         seconds = RESPONSE_SECONDS if resumes else IDLE_SECONDS
         try:
@@ -55,6 +56,13 @@ async def read_blob(bucket: Bucket, key: str, start: int, end: int | None) -> As
                 raise StorageFailed(f"{OPERATION}: the object was deleted") from None
 
 
+async def _require_size(bucket: Bucket, key: str, size: int | None) -> None:
+    """Raise `BlobNotFound` unless there is such a blob, of at least this size."""
+    found = await bucket.head(blob_path(key))
+    if found is None or (size is not None and size > found.size):
+        raise BlobNotFound(key)
+
+
 async def _open(bucket: Bucket, key: str, start: int, end: int | None, etag: str | None) -> ObjectStream | None:
     try:
         async with bucket.request(OPERATION, key=key):
@@ -69,7 +77,7 @@ async def _open(bucket: Bucket, key: str, start: int, end: int | None, etag: str
 
 async def _blocks(bucket: Bucket, stream: ObjectStream, left: int, seconds: float) -> AsyncGenerator[bytes]:
     try:
-        while True:
+        while left:
             async with bucket.request(OPERATION, seconds):
                 block = await stream.read(bucket.reader.block_bytes)
             left -= len(block)

@@ -50,7 +50,7 @@ class Signer:
         if self._credentials.session_token is not None:
             fields["X-Amz-Security-Token"] = self._credentials.session_token
         base = urlsplit(self._endpoint)
-        path = quote(f"{base.path}/{self._bucket}/{key}".removesuffix("/"))
+        path = self._path(base.path, key).removesuffix("/")
         encoded = "&".join(f"{quote(name, safe='')}={quote(fields[name], safe='')}" for name in sorted(fields))
         request = f"{method}\n{path}\n{encoded}\nhost:{base.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
         signature = self._sign(request, now, scope)
@@ -65,16 +65,19 @@ class Signer:
         }
         return self.url("GET", key, query, seconds=seconds)
 
-    def read_request(self, key: str) -> tuple[str, dict[str, str]]:
-        """The path of an object, and the headers with which a GET of it is accepted for some minutes."""
+    def read_request(self, key: str, more: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """The path of an object, and the headers with which a GET of it is accepted for some minutes.
+
+        `more` are headers (`x-amz-...`, in lower case) that are sent and signed, too.
+        """
         now = datetime.fromtimestamp(self._clock(), UTC)
         scope = f"{now:%Y%m%d}/{self._region}/s3/aws4_request"
         base = urlsplit(self._endpoint)
-        path = quote(f"{base.path}/{self._bucket}/{key}")
-        headers = {"x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
+        path = self._path(base.path, key)
+        headers = {"x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}", **more}
         if self._credentials.session_token is not None:
             headers["x-amz-security-token"] = self._credentials.session_token
-        signed = {"host": base.netloc, **headers}  # in the order of their names
+        signed = dict(sorted({"host": base.netloc, **headers}.items()))
         lines, names = "".join(f"{name}:{value}\n" for name, value in signed.items()), ";".join(signed)
         signature = self._sign(f"GET\n{path}\n\n{lines}\n{names}\n{EMPTY_SHA256}", now, scope)
         headers["Authorization"] = (
@@ -82,6 +85,10 @@ class Signer:
             f"SignedHeaders={names}, Signature={signature}"
         )
         return path, headers
+
+    def _path(self, base: str, key: str) -> str:
+        """The path of an object; that of the endpoint is encoded already."""
+        return quote(base, safe="/%") + quote(f"/{self._bucket}/{key}")
 
     def _sign(self, request: str, now: datetime, scope: str) -> str:
         """The signature of a request in its canonical form."""
