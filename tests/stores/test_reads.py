@@ -198,7 +198,7 @@ async def test_the_host_is_sent_as_it_is_signed(scheme: str) -> None:
 def test_the_key_of_a_customer_is_named_to_the_store() -> None:
     key = base64.b64encode(bytes(range(32))).decode()
     environ = {
-        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
         "AWS_SERVER_SIDE_ENCRYPTION": "sse-c", "AWS_SSE_CUSTOMER_KEY_BASE64": key,
     }  # fmt: skip
 
