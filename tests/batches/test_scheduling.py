@@ -78,6 +78,7 @@ def test_case_35_a_small_batch_of_another_project_beside_a_large_one(tmp_path: P
         assert taken < 0.05 * (20_000 - before) / rate, (taken, rate)
 
 
+@pytest.mark.timing
 def test_cases_32_and_33_the_best_parallelism_is_found_without_a_refusal(tmp_path: Path) -> None:
     machine = Machine(knee=16)
     with (
