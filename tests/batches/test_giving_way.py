@@ -4,6 +4,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import counts, create, get, has_counts, lines, wait
 from tests.support.model_server import ModelServer
@@ -13,6 +15,7 @@ LINES = 20_000
 SECONDS = 2.0
 
 
+@pytest.mark.timing
 def test_a_batch_is_slower_while_requests_are_served(tmp_path: Path) -> None:
     with (
         ThreadedModels(ModelServer(instant=True, records=False)) as models,
