@@ -46,10 +46,10 @@ class Part:
 PARTS = (
     Part(
         "repetitions",
-        45,
+        60,
         ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
     ),
-    Part("kills", 35, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "400"}),
+    Part("kills", 15, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "150"}),
     Part("programs", 25, (PROGRAMS, "-rs")),
     Part("power", 20, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
     Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
