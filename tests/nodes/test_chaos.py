@@ -1,6 +1,6 @@
 """kill -9 of random nodes, of PostgreSQL and of the store under load, again and again: what was promised holds.
 
-`CHAOS_CYCLES` is how often (for a long run: 200), `CHAOS_SEED` repeats the choices of an earlier run.
+`CHAOS_CYCLES` is how often (170 are more than 300 kills), `CHAOS_SEED` repeats the choices of an earlier run.
 """
 
 import hashlib
@@ -148,11 +148,14 @@ def list_all(client: Client) -> dict[str, str]:
         after = f"&after={page['last_id']}"
 
 
-def strike(fleet: Fleet, dice: random.Random) -> str:
-    """Kill some of what runs, one after the other at random moments; then start it again, what nodes need first."""
+def strike(fleet: Fleet, dice: random.Random) -> list[str | int]:
+    """Kill some of what runs, one after the other at random moments; then start it again, what nodes need first.
+
+    Return what was killed.
+    """
     place = fleet.place
     targets = ["postgres", "store", *range(NODES)]
-    victims = [target for target in targets if dice.random() < 0.35] or [dice.randrange(NODES)]
+    victims: list[str | int] = [target for target in targets if dice.random() < 0.35] or [dice.randrange(NODES)]
     dice.shuffle(victims)
     for victim in victims:
         time.sleep(dice.uniform(0, 0.5))
@@ -169,7 +172,7 @@ def strike(fleet: Fleet, dice: random.Random) -> str:
         place.seaweed.start()
     with ThreadPoolExecutor(NODES) as pool:
         list(pool.map(fleet.start, [int(victim) for victim in victims if victim not in ("postgres", "store")]))
-    return " ".join(map(str, victims))
+    return victims
 
 
 def clear_up(fleet: Fleet) -> None:
@@ -206,18 +209,19 @@ def check(fleet: Fleet, clients: list[Client]) -> None:
 
 
 def endure(fleet: Fleet, dice: random.Random, clients: list[Client], trials: Trials) -> None:
-    """Cycles of kills with all clients at work."""
+    """Cycles of kills with all clients at work; each kill is a trial."""
     stop = threading.Event()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             work = [pool.submit(client.run, stop) for client in clients]
             for cycle in range(CYCLES):
                 time.sleep(dice.uniform(0.2, 2))
-                print(f"{cycle}: {strike(fleet, dice)}")
+                victims = strike(fleet, dice)
+                print(f"{cycle}: {' '.join(map(str, victims))}")
                 for one in work:
                     if one.done():
                         one.result()
-                trials()
+                trials(len(victims))
         finally:
             stop.set()
     for one in work:
