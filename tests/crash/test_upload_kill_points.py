@@ -175,6 +175,56 @@ def test_killed_while_a_part_is_repeated(installation: Installation, step: str) 
     finish(installation, upload_id, [part], SMALL)
 
 
+KEY = "part-1"
+
+
+def finish_with_two_copies(installation: Installation, upload_id: str, response: httpx2.Response | None) -> str:
+    """Repeat the part until it is acknowledged, add another one with the same bytes, and complete.
+
+    There is room for both, so only the key tells that the repetition is the same part.
+    """
+    client = installation.victim.client
+    again = send_part(client, upload_id, SMALL, key=KEY)
+    assert again.status_code == 200, again.text
+    assert response is None or response.json() == again.json()
+    assert send_part(client, upload_id, SMALL[::-1], key=KEY).status_code == 400, "other bytes with the same key"
+    part = str(again.json()["id"])
+    assert len(stored_parts(installation, upload_id)) == 1
+    other = add_part(client, upload_id, SMALL)
+    assert other != part
+    finish(installation, upload_id, [part, other], SMALL + SMALL)
+    return part
+
+
+def stored_parts(installation: Installation, upload_id: str) -> list[str]:
+    rows = sql(installation.data_dir, "SELECT id FROM upload_parts WHERE upload_id = ?", upload_id)
+    return [part for (part,) in rows]
+
+
+@pytest.mark.rotating(3)
+@pytest.mark.parametrize("step", points(PART))
+@pytest.mark.promise("R-01")
+def test_killed_while_a_part_with_a_key_is_stored(installation: Installation, step: str) -> None:
+    upload_id = create_upload(installation.victim.client, 2 * len(SMALL))["id"]
+    response = installation.die_at(step, 1, lambda client: send_part(client, upload_id, SMALL, key=KEY))
+    stored = stored_parts(installation, upload_id)
+    assert len(stored) == is_behind(step, "after commit of uploads.accept_part", PART)
+    part = finish_with_two_copies(installation, upload_id, response)
+    assert stored in ([], [part])
+
+
+@pytest.mark.rotating(3)
+@pytest.mark.parametrize("step", points(REPEATED_PART))
+@pytest.mark.promise("R-01")
+def test_killed_while_a_part_with_a_key_is_repeated(installation: Installation, step: str) -> None:
+    upload_id = create_upload(installation.victim.client, 2 * len(SMALL))["id"]
+    first = send_part(installation.victim.client, upload_id, SMALL, key=KEY)
+    response = installation.die_at(step, 1, lambda client: send_part(client, upload_id, SMALL, key=KEY))
+    assert stored_parts(installation, upload_id) == [first.json()["id"]]
+    assert response is None or response.json() == first.json()
+    assert finish_with_two_copies(installation, upload_id, first) == first.json()["id"]
+
+
 @pytest.mark.rotating(3)
 @pytest.mark.parametrize("step", points(CHECK))
 @pytest.mark.promise("R-01")
