@@ -201,7 +201,7 @@ def stored_parts(installation: Installation, upload_id: str) -> list[str]:
     return [part for (part,) in rows]
 
 
-@pytest.mark.rotating(3)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(PART))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_part_with_a_key_is_stored(installation: Installation, step: str) -> None:
@@ -213,7 +213,7 @@ def test_killed_while_a_part_with_a_key_is_stored(installation: Installation, st
     assert stored in ([], [part])
 
 
-@pytest.mark.rotating(3)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(REPEATED_PART))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_part_with_a_key_is_repeated(installation: Installation, step: str) -> None:

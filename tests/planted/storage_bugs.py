@@ -208,7 +208,7 @@ STORAGE_BUGS = (
     ),
     Bug(
         *("B-60", "R-21", "Each download holds blocks of full size, however many there are."),
-        (Edit(LOCAL, "min(READ_BYTES, READS_TOTAL_BYTES // len(self._reading))", "READ_BYTES"),),
+        (Edit("blobs/blocks.py", "min(LARGEST_BYTES, TOTAL_BYTES // max(1, open_reads))", "LARGEST_BYTES"),),
         ("tests/attack/test_transfer_memory.py::test_memory_of_many_slow_transfers_is_bounded[25165824]",),
     ),
     Bug(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from filestead.blobs.local.store import READ_BYTES, SMALL_READ_BYTES, LocalBlobs
+from filestead.blobs.blocks import LARGEST_BYTES, SMALLEST_BYTES
+from filestead.blobs.local.store import LocalBlobs
 
 KEY = "0" * 32
 
@@ -49,7 +50,7 @@ async def test_a_read_that_is_cancelled_while_the_blob_is_opened_leaves_no_open_
 async def test_many_reads_at_once_have_smaller_blocks(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path, reserve_bytes=0)
     blobs.open("inst-1", fresh=True)
-    whole = os.urandom(3 * READ_BYTES)
+    whole = os.urandom(3 * LARGEST_BYTES)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield whole
@@ -57,13 +58,13 @@ async def test_many_reads_at_once_have_smaller_blocks(tmp_path: Path) -> None:
     await blobs.put(KEY, chunks())
     reads = [blobs.read(KEY) for _ in range(200)]
     sizes = [len(await anext(read)) for read in reads]
-    assert sizes[:16] == [READ_BYTES] * 16
-    assert sizes[31] == READ_BYTES // 2
-    assert sizes[-1] == SMALL_READ_BYTES
+    assert sizes[:16] == [LARGEST_BYTES] * 16
+    assert sizes[31] == LARGEST_BYTES // 2
+    assert sizes[-1] == SMALLEST_BYTES
     for read in reads[1:]:
         await read.aclose()
     rest = [block async for block in reads[0]]
-    assert [len(block) for block in rest] == [READ_BYTES] * 2
+    assert [len(block) for block in rest] == [LARGEST_BYTES] * 2
     assert whole.endswith(b"".join(rest))
     blobs.close()
 

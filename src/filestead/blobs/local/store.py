@@ -18,6 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from filestead.blobs.blocks import block_bytes
 from filestead.blobs.disk import sync_directory, translate_disk_errors
 from filestead.blobs.keys import KEY
 from filestead.blobs.local.volume import PROBE_PREFIX, LocalVolume, list_names
@@ -27,10 +28,6 @@ from filestead.domain.integrity import Violation
 from filestead.domain.observation import UNOBSERVED, Observer
 
 THREADS = 16
-READ_BYTES = 1024 * 1024
-READS_TOTAL_BYTES = 16 * READ_BYTES
-SMALL_READ_BYTES = 128 * 1024
-"""Each open read holds a block, and its client may be slow: more than 16 at once read smaller blocks."""
 SPACE_CHECK_BYTES = 32 * 1024 * 1024
 """An upload checks the free disk space again each time it has written so much."""
 WRITE_OUT_BYTES = 8 * 1024 * 1024
@@ -91,7 +88,7 @@ class LocalBlobs:
             left = (size if end is None else end) - start
             offset = start
             while left > 0:
-                most = max(SMALL_READ_BYTES, min(READ_BYTES, READS_TOTAL_BYTES // len(self._reading)))
+                most = block_bytes(len(self._reading))
                 block = await self._run(_read, file, min(left, most), offset)
                 if not block:
                     return

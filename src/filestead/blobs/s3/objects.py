@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
+from filestead.blobs import blocks
 from filestead.blobs.s3.errors import failure_error, response_error
 from filestead.domain.errors import StorageFailed
 from filestead.egress import Egress
@@ -27,11 +28,6 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 PAUSES = (0.1, 0.2, 0.4, 0.8)
 RETRY_SECONDS = 3.0
 """No attempt starts later than this, so that the last one can still complete in time."""
-
-READ_BYTES = 1024 * 1024
-READS_TOTAL_BYTES = 16 * READ_BYTES
-SMALL_READ_BYTES = 128 * 1024
-"""Each open read holds blocks, and its client may be slow: more than 16 at once read smaller ones."""
 
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -106,7 +102,7 @@ class ObjectReader:
     @property
     def block_bytes(self) -> int:
         """How much a read should take at once, by the number of open ones."""
-        return max(SMALL_READ_BYTES, min(READ_BYTES, READS_TOTAL_BYTES // max(1, len(self._open))))
+        return blocks.block_bytes(len(self._open))
 
     def close(self) -> None:
         """Close idle connections, if the event loop that has them is running here; others end with their loop."""
