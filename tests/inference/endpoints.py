@@ -36,7 +36,7 @@ def config(*servers: ModelServer, **options: Any) -> EndpointConfig:
 
 async def send(lane: Lane, content: bytes | None = None) -> Exchange:
     content = body(model=lane.model) if content is None else content
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not lane.try_acquire(len(content)):
             await lane.wait_ready()
         return await lane.send(PATH, content, idempotency_key="batch_req_1", model=lane.model)

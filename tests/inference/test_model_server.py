@@ -28,7 +28,7 @@ def client_of(url: str, key: str | None = None) -> Client:
     return Client(url, key, Egress([origin_of(url)]))
 
 
-async def ask(client: Client, text: str = "x", *, system: str = "", seconds: float = 5, **more: Any) -> Response:
+async def ask(client: Client, text: str = "x", *, system: str = "", seconds: float = 30, **more: Any) -> Response:
     messages = [{"role": "system", "content": system}] if system else []
     content = {"model": "m", "messages": [*messages, {"role": "user", "content": text}], **more}
     return await client.request("POST", "/chat/completions", json.dumps(content).encode(), seconds=seconds)
@@ -132,4 +132,4 @@ async def test_as_a_process() -> None:
         ]
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0

@@ -154,7 +154,7 @@ async def test_probes_of_an_endpoint(monkeypatch: pytest.MonkeyPatch, target: fl
             assert probes[0]["max_tokens"] == 1 and probes[0]["model"] == "m"
             assert (endpoint.state().chat_ttft_p95 or 0) > 0
         assert lane.limit <= most
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # a probe may be on its way
         sent = len(server.requests)
         await asyncio.sleep(0.1)
         assert len(server.requests) == sent  # none without a batch
@@ -185,11 +185,12 @@ async def test_streams_of_interactive_requests_are_measured() -> None:
         for stream in (False, True):
             content = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": stream})
             headers = {"Content-Type": "application/json"}
+            began = asyncio.get_running_loop().time()
             response = await target.send(ForwardedRequest("POST", "/chat/completions", headers, content.encode()))
             while await response.read():
                 pass
             response.close()
             found.append(endpoints.all[0].state().chat_ttft_p95)
         assert found[0] is None
-        assert found[1] is not None and 0 < found[1] < 1
+        assert found[1] is not None and 0 < found[1] <= asyncio.get_running_loop().time() - began
         endpoints.close()
