@@ -99,6 +99,13 @@ def sign_in(page: Page, key: str = KEY) -> None:
     settle(page)
 
 
+def keep_toasts(page: Page) -> None:
+    """Notices stay until they are dismissed: on a busy machine they would go before they are looked for."""
+    page.run(
+        "(() => { const wait = setTimeout; setTimeout = (work, ms, ...rest) => ms === 6000 || wait(work, ms, ...rest); })()"
+    )
+
+
 def settle(page: Page) -> None:
     """Wait until every list has loaded."""
     page.wait_for_count("[aria-busy=true]", 0)

@@ -79,6 +79,7 @@ def test_a_view_moves_the_focus_and_the_title(opened: Open) -> None:
     assert page.text("nav [aria-current=page]") == "Vector stores"
 
 
+@pytest.mark.timing
 def test_the_first_paint_is_quick_and_nothing_moves_after_it(
     opened: Open, server: Server, named: dict[str, Any]
 ) -> None:

@@ -65,7 +65,7 @@ def test_a_service_account_is_made_and_deleted_with_its_keys(opened: Open, serve
         page.wait_for_count(".secret", 0)
         assert secrets[-1] not in page.html()
     page.wait_for_count("[aria-label=Keys] tbody tr", 2)
-    assert page.count(".accounts tbody tr") == 1
+    page.wait_for_count(".accounts tbody tr", 1)
     assert page.text(".accounts tbody .name") == name
     assert page.shows("[aria-label=Keys] td", "in 59 minutes"), "the lifetime of the second key"
     users = [httpx2.get(f"{server.base_url}/files", headers={"authorization": f"Bearer {key}"}) for key in secrets]

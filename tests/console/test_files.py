@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright import async_api
 
-from tests.console.conftest import NAMES, Open, settle
+from tests.console.conftest import NAMES, Open, keep_toasts, settle
 from tests.support.browser import Page
 from tests.support.servers import KEY, Server
 
@@ -164,6 +164,7 @@ def test_the_commands_get_the_file_whatever_its_name(
     file = server.upload(b"content", name=name)
     page = opened(f"files/{file['id']}")
     page.wait_for("iframe.preview")
+    keep_toasts(page)
     page.use(lambda tab: tab.context.grant_permissions(["clipboard-read", "clipboard-write"]))
     environment = {**os.environ, "OPENAI_API_KEY": KEY, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     shell, python, node = ["bash", "-c"], [sys.executable, "-c"], ["node", "--input-type=module", "--eval"]

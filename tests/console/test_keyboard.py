@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Open, batch_input, settle
+from tests.console.conftest import Open, batch_input, keep_toasts, settle
 from tests.support.browser import Page
 from tests.support.servers import Server
 
@@ -65,7 +65,7 @@ def tab_to(page: Page, selector: str, text: str = "") -> None:
 
 def focused(page: Page) -> Any:
     """The element that has the focus, once one has: the way over the frame of a preview leads through another process."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (focus := page.run(FOCUS))["position"] < 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     return focus
@@ -210,6 +210,7 @@ def test_a_file_is_chosen_and_deleted_without_a_mouse(opened: Open, server: Serv
     page.press("Enter")
     page.wait_for("dialog")
     tab_to(page, "dialog button[type=submit]")
+    keep_toasts(page)
     page.press("Enter")
     page.wait_for(".toast", "1 file deleted")
     assert server.client.get(f"/files/{file['id']}").status_code == 404
