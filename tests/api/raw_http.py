@@ -18,7 +18,7 @@ import uvicorn
 from filestead.server.http1.limits import ConnectionLimits
 from filestead.server.http1.protocol import protocol_class
 
-TIMEOUT = 10  # seconds until a test gives up on a socket
+TIMEOUT = 30  # seconds until a test gives up on a socket
 BIG_BODY_BYTES = 16 * 2**20
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -84,6 +84,13 @@ class RawServer:
         while self.server.server_state.connections and time.monotonic() < until:
             time.sleep(0.02)
         return not self.server.server_state.connections
+
+    def wait_for_path(self, client: "Client", path: str) -> None:
+        """Wait until a request of this client for a path has reached the application."""
+        until = time.monotonic() + TIMEOUT
+        while path not in self.paths[client.port]:
+            assert time.monotonic() < until, f"{path} has not been asked for"
+            time.sleep(0.01)
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         self.paths[scope["client"][1]].append(scope["raw_path"].decode())

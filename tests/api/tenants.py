@@ -103,6 +103,9 @@ BODIES: dict[str, Callable[[Ids], dict[str, Any]]] = {
 QUERIES: dict[str, dict[str, str]] = {"usageVectorStores": {"start_time": "1"}}
 """Parameters without which a request is refused."""
 
+ENDED = {"completed", "failed", "expired", "cancelled"}
+"""The states of batches that stay."""
+
 
 def names_in(path: str) -> dict[str, str]:
     """What each parameter of a path names. Raises `LookupError` for a path that is not known here."""
@@ -187,7 +190,7 @@ class Tenant:
         deadline = time.monotonic() + 30
         store = self.ids["store"]
         while (
-            self.client.get(f"/batches/{self.ids['batch']}").json()["status"] != "completed"
+            any(batch["status"] not in ENDED for batch in self.client.get("/batches?limit=100").json()["data"])
             or self.client.get(f"/vector_stores/{store}").json()["file_counts"]["in_progress"]
         ):
             assert time.monotonic() < deadline, "the batch or the index is not complete"

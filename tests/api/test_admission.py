@@ -91,7 +91,10 @@ def test_the_oldest_connection_in_the_health_check_reserve_is_evicted(
 def test_the_number_of_health_checks_in_progress_is_limited(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "HEALTH_CHECK_RESERVE", 2)
     with serve(ConnectionLimits(max_connections=1, health_check_paths=frozenset({b"/gate"}))) as server:
-        busy = [connect(server).send(GATE) for _ in range(5)]
+        busy = []
+        for _ in range(5):
+            busy.append(connect(server).send(GATE))
+            server.wait_for_path(busy[-1], "/gate")  # the next connection could displace one that has asked for nothing
         assert all(client.is_silent(0.1) for client in busy)
         (response,) = connect(server).responses()
         assert response.check(503)

@@ -103,7 +103,7 @@ class Counted:
         before = self._work.copy()
         self._transport.written.clear()
         self._connection.data_received(head.encode() + b"\r\n" + body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self._connection.owes_response:
                 await asyncio.sleep(0)
         status, _, content = b"".join(self._transport.written).partition(b"\r\n\r\n")
@@ -126,7 +126,7 @@ class Counted:
 async def has_settled(work: Counter[str]) -> None:
     """Wait until the first sweep has ended: nothing happens for a while."""
     before = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while before != work:
             before = work.copy()
             await asyncio.sleep(0.1)

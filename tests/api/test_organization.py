@@ -184,7 +184,7 @@ def test_usage_of_vector_stores_has_the_bucket_of_now(server: Server, official: 
     now = int(time.time())
     (bucket,) = official.usage.vector_stores(start_time=now - 86400, bucket_width="1h").data
     assert bucket.end_time - bucket.start_time == 3600
-    assert bucket.start_time <= now + 1
+    assert bucket.start_time <= time.time()
     assert [result.usage_bytes for result in bucket.results] == [expected]
     (grouped,) = official.usage.vector_stores(start_time=0, group_by=["project_id"]).data
     assert [(result.usage_bytes, bool(result.project_id)) for result in grouped.results] == [(expected, True)]

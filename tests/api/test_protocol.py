@@ -61,7 +61,7 @@ def short_head_timeout() -> Iterator[RawServer]:
 
 @pytest.fixture(scope="module")
 def short_send_timeout() -> Iterator[RawServer]:
-    yield from running(ConnectionLimits(send_stall_seconds=0.8))
+    yield from running(ConnectionLimits(send_stall_seconds=1.5))
 
 
 @pytest.fixture(autouse=True)
@@ -347,6 +347,7 @@ def test_a_head_that_arrives_slowly_is_rejected_at_the_deadline(
     assert response.check(408)
 
 
+@pytest.mark.timing
 def test_a_later_head_has_its_own_deadline_from_its_first_byte(short_head_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_head_timeout).send(request())
     assert client.one_response()
@@ -369,6 +370,7 @@ def test_the_head_timeout_does_not_run_while_a_response_is_owed(connect: Connect
         assert 0.2 < time.monotonic() - late < 4
 
 
+@pytest.mark.timing
 def test_the_head_timeout_does_not_apply_to_a_body(short_head_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_head_timeout).send(post(b"Content-Length: 3", body=b""))
     assert client.is_silent(0.6)
@@ -401,8 +403,8 @@ def test_the_keep_alive_timeout_does_not_run_while_a_pipelined_request_is_served
 
 def test_a_client_that_stops_reading_a_response_is_reset(short_send_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_send_timeout, 4096).send(request(line=b"GET /big HTTP/1.1"))
-    assert client.is_reset_within(3)
-    assert time.monotonic() - client.connected > 0.7
+    assert client.is_reset_within(TIMEOUT)
+    assert time.monotonic() - client.connected > 1.4
 
 
 @pytest.mark.parametrize("more", [(), (b"Connection: close",)], ids=["kept alive", "closing"])
@@ -410,7 +412,7 @@ def test_a_client_that_stops_reading_a_completed_response_is_reset(
     short_send_timeout: RawServer, connect: Connect, more: tuple[bytes, ...]
 ) -> None:
     client = connect(short_send_timeout, 4096).send(request(*more, line=b"GET /blob?20000000 HTTP/1.1"))
-    assert client.is_reset_within(3)
+    assert client.is_reset_within(TIMEOUT)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -418,11 +420,11 @@ def test_a_client_that_stops_reading_a_completed_response_is_reset(
 def test_a_client_that_stops_reading_before_the_last_bytes_is_reset(
     connect: Connect, more: tuple[bytes, ...], loop: str
 ) -> None:
-    with serve(ConnectionLimits(send_stall_seconds=0.4), keep_alive=1, send_buffer=4096, loop=loop) as server:
+    with serve(ConnectionLimits(send_stall_seconds=0.8), keep_alive=1, send_buffer=4096, loop=loop) as server:
         for size, left in [(60_000, 60_000), *((200_000, left) for left in range(4000, 120_000, 4000))]:
             client = connect(server, 4096).send(request(*more, line=b"GET /blob?%d HTTP/1.1" % size))
             assert len(client.file.read(size - left)) == size - left
-        assert server.has_no_connections_within(4)
+        assert server.has_no_connections_within(TIMEOUT)
 
 
 def test_a_client_that_stops_reading_does_not_delay_shutdown(connect: Connect) -> None:
@@ -433,7 +435,7 @@ def test_a_client_that_stops_reading_does_not_delay_shutdown(connect: Connect) -
 def test_a_client_that_reads_slowly_is_not_reset(short_send_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_send_timeout, 4096).send(request(line=b"GET /big HTTP/1.1"))
     taken = 0
-    while time.monotonic() - client.connected < 3:
+    while time.monotonic() - client.connected < 5:
         time.sleep(0.05)  # the pace is what is tested: far too slow to free the kernel's buffer in a stall's time
         taken += len(client.sock.recv(1024))
     assert len(client.file.read(BIG_BODY_BYTES - taken)) == BIG_BODY_BYTES - taken
@@ -519,6 +521,7 @@ def test_reading_pauses_while_pipelined_requests_wait(connect: Connect) -> None:
         waiting = request(line=b"GET /gate HTTP/1.1") + post(b"Content-Length: 100000000", body=bytes(10**8))
         with pytest.raises(TimeoutError):
             client.sock.sendall(request() * 60 + waiting)
+        server.wait_for_path(client, "/gate")
         (connection,) = server.server.server_state.connections
         assert len(connection.cycle.body) < 2**20
         client.close()
@@ -533,7 +536,11 @@ def test_at_most_one_small_read_of_a_body_precedes_the_app_reading_it(connect: C
         body = bytes(10**8)
         with pytest.raises(TimeoutError):
             client.sock.sendall(request(b"Content-Length: 100000000", line=b"POST /gate HTTP/1.1", body=body))
+        server.wait_for_path(client, "/gate")
         (connection,) = server.server.server_state.connections
+        until = time.monotonic() + TIMEOUT
+        while not connection.cycle.body and time.monotonic() < until:
+            time.sleep(0.01)
         assert 0 < len(connection.cycle.body) <= len(connection.buffers.small)
         client.close()
         server.gate.set()
@@ -548,7 +555,7 @@ def test_at_most_one_part_of_a_response_is_buffered_for_a_client_that_does_not_r
         served = 0
         while served != len(server.paths[client.port]):
             served = len(server.paths[client.port])
-            time.sleep(0.3)
+            time.sleep(1)
         assert 0 < connection.transport.get_write_buffer_size() < 16 * 1024 + 8200
         assert len(connection._unparsed) <= len(connection.buffers.small)
         client.close()
@@ -564,9 +571,13 @@ def test_at_most_one_part_of_a_response_is_buffered_for_a_client_that_does_not_r
 def test_a_closed_connection_is_freed_without_garbage_collection(connect: Connect, sent: bytes, reset: bool) -> None:
     """Closed connections must not stay in memory until the garbage collector examines the oldest generation."""
     with serve(ConnectionLimits()) as server:
-        client = connect(server).send(sent)
-        client.is_silent(0.2)
+        client = connect(server)
+        until = time.monotonic() + TIMEOUT
+        while not server.server.server_state.connections:
+            assert time.monotonic() < until
+            time.sleep(0.01)
         left = weakref.ref(*server.server.server_state.connections)
+        client.send(sent).is_silent(0.2)
         gc.disable()
         try:
             if reset:
@@ -586,7 +597,7 @@ def test_a_graceful_shutdown_completes_the_responses_that_are_owed(connect: Conn
         idle = connect(server).send(request())
         busy = connect(server).send(request(line=b"GET /gate HTTP/1.1"))
         assert idle.one_response()
-        assert busy.is_silent(0.1)
+        server.wait_for_path(busy, "/gate")
         server.server.should_exit = True
         assert idle.responses() == []
         server.gate.set()

@@ -25,7 +25,7 @@ def head(length: int | None, *, key: str = KEY, expect: bool = False) -> bytes:
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
 
 
 def read_to_end(connection: socket.socket) -> bytes:

@@ -49,6 +49,15 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     )
 
 
+def read_when(server: Server, name: str, count: float, **labels: str) -> Samples:
+    """The metrics once the series with these labels add up to this: a request is counted when its response has been sent."""
+    until = time.monotonic() + 30
+    while value(found := read(server), name, **labels) != count:
+        assert time.monotonic() < until, value(found, name, **labels)
+        time.sleep(0.02)
+    return found
+
+
 def requests_in(server: Server, *, wait_for: int = 0) -> list[dict[str, Any]]:
     """The lines of requests in the log."""
     until = time.monotonic() + 30
@@ -76,7 +85,7 @@ def test_what_requests_leave_in_the_metrics(one: Server) -> None:
     assert one.client.get("/files/none").status_code == 404
     assert one.client.get("/no/such/path").status_code == 404
     assert httpx2.get(f"{one.base_url}/files", headers={"Authorization": "Bearer wrong"}).status_code == 401
-    found = read(one)
+    found = read_when(one, "requests_total", 1, status="401")
     assert value(found, "requests_total", method="POST", route="/v1/files", status="200") == 1
     assert value(found, "requests_total", route="/v1/files/{file_id}/content", status="200") == 1
     assert value(found, "requests_total", route="/v1/files/{file_id}", status="404") == 1
@@ -112,10 +121,8 @@ def test_transfers_in_progress(one: Server) -> None:
         until = time.monotonic() + 30
         while value(read(one), "transfers_in_flight", direction="upload") != 1:
             assert time.monotonic() < until
-    until = time.monotonic() + 30
-    while value(found := read(one), "transfers_in_flight"):
-        assert time.monotonic() < until
-    assert value(found, "requests_total", route="/v1/files", status="499") == 1, "the client has gone"
+    read_when(one, "requests_total", 1, route="/v1/files", status="499")  # the client has gone
+    read_when(one, "transfers_in_flight", 0)
 
 
 def test_a_download_that_the_client_breaks_off_ends(one: Server) -> None:
@@ -123,9 +130,8 @@ def test_a_download_that_the_client_breaks_off_ends(one: Server) -> None:
     with one.client.stream("GET", f"/files/{file['id']}/content") as response:
         assert value(read(one), "transfers_in_flight", direction="download") == 1
         next(response.iter_bytes())
-    until = time.monotonic() + 30
-    while value(found := read(one), "transfers_in_flight"):
-        assert time.monotonic() < until
+    read_when(one, "requests_total", 1, route="/v1/files/{file_id}/content")
+    found = read_when(one, "transfers_in_flight", 0)
     assert 0 < value(found, "sent_bytes_total", route="/v1/files/{file_id}/content") <= 30_000_000
 
 
@@ -133,13 +139,14 @@ def test_a_request_that_is_rejected_before_routing_is_counted(one: Server) -> No
     with socket.create_connection(("127.0.0.1", one.port), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/9.9\r\n\r\n")
         assert b" 400 " in connection.recv(65536)
-    assert value(read(one), "rejected_requests_total", status="400") == 1
+    read_when(one, "rejected_requests_total", 1, status="400")
 
 
 def test_two_processes_are_one_server(tmp_path: Path) -> None:
     """Also when one of them is killed: what it has counted stays."""
     with Server(tmp_path / "data", metrics_port=0, workers=2) as server:
         counted = 0
+        read_when(server, "worker_starts_total", 2)
         workers = psutil.Process(server.process.pid).children()
         assert len(workers) == 2
         for round_ in range(2):
@@ -147,6 +154,7 @@ def test_two_processes_are_one_server(tmp_path: Path) -> None:
                 with httpx2.Client() as client:  # a new connection each time, which either process may accept
                     client.get(f"{server.base_url}/files", headers={"Authorization": f"Bearer {KEY}"})
                 counted += 1
+            read_when(server, "requests_total", counted, route="/v1/files")
             for _ in range(6):
                 found = read(server)
                 assert value(found, "requests_total", route="/v1/files") == counted

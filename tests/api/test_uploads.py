@@ -37,7 +37,7 @@ def indented(response: httpx2.Response) -> Any:
 
 def until_checked(server: Server, file_id: str) -> httpx2.Headers:
     """The headers of a download, once the job has read the file."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while "repr-digest" not in (headers := server.client.head(f"/files/{file_id}/content").headers):
         assert time.monotonic() < deadline, "the file was not checked"
         time.sleep(0.05)
@@ -566,7 +566,8 @@ def test_lost_and_damaged_parts_are_found(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         contents = [b"x" * 3_000_000, b"y" * 3_000_000, b"z" * 10]
         lost, whole = (upload_in_parts(server.client, *contents)["file"]["id"] for _ in range(2))
-        until_checked(server, whole)
+        for each in (lost, whole):
+            until_checked(server, each)
         pending = create_upload(server.client, 10)
         part = add_part(server.client, pending["id"], b"part")
         ((key,),) = server.place.sql(

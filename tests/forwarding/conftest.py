@@ -24,9 +24,21 @@ def server(upstream: EventServer, tmp_path_factory: pytest.TempPathFactory) -> I
         tmp_path_factory.mktemp("forwarding") / "data",
         upstream_url=upstream.url,
         upstream_api_key=UPSTREAM_KEY,
-        upstream_timeout=2,
+        upstream_timeout=30,
         pass_through_paths="/v1/tokenize",
         uploads_per_minute=0,
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def impatient(upstream: EventServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that waits for the model server for 2 seconds only, which a busy machine may take for any request."""
+    with Server(
+        tmp_path_factory.mktemp("impatient") / "data",
+        upstream_url=upstream.url,
+        upstream_api_key=UPSTREAM_KEY,
+        upstream_timeout=2,
     ) as made:
         yield made
 

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.embedded("rows and bytes are not concerned")
 
 
-def raw(server: Server, data: bytes, *, seconds: float = 5) -> bytes:
+def raw(server: Server, data: bytes, *, seconds: float = 30) -> bytes:
     """Everything that comes back until the server closes, or nothing more comes."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
         connection.sendall(data)
@@ -98,7 +98,8 @@ def test_requests_cannot_be_split(server: Server, upstream: EventServer, lines: 
     body = b'{"model":"m"}\r\n0\r\n\r\nPOST /v1/evil HTTP/1.1\r\nHost: x\r\n\r\n'
     received = raw(server, head(*lines) + body, seconds=1)
     assert b" 200 " not in received.partition(b"\r\n")[0]
-    assert not upstream.requests
+    # The begin of an upload of the test before may come now.
+    assert not [request for request in upstream.requests if request.path != "/v1/audio/transcriptions"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_requests_cannot_be_split(server: Server, upstream: EventServer, lines: 
     ],
 )  # fmt: skip
 def test_paths_cannot_lead_elsewhere(server: Server, upstream: EventServer, path: str) -> None:
-    received = raw(server, head(body=json.dumps(CHAT).encode(), path=path), seconds=2)
+    received = raw(server, head(body=json.dumps(CHAT).encode(), path=path))
     if path.endswith("@x:1"):  # harmless below a base URL
         assert [request.path for request in upstream.requests] == [path]
     else:
@@ -120,7 +121,7 @@ def test_paths_cannot_lead_elsewhere(server: Server, upstream: EventServer, path
 @pytest.mark.parametrize("response_id", ["..", "%2e%2e", "resp_1%2f..%2f..%2fadmin", "a%20b", "resp_1%0d%0aX: y"])
 def test_ids_cannot_lead_elsewhere(server: Server, upstream: EventServer, response_id: str) -> None:
     data = f"GET /v1/responses/{response_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-    received = raw(server, f"{data}Connection: close\r\n\r\n".encode(), seconds=2)
+    received = raw(server, f"{data}Connection: close\r\n\r\n".encode())
     assert received.split()[1] in {b"404", b"405", b"400"}
     assert not upstream.requests
 
@@ -187,7 +188,7 @@ def test_events_that_never_end_take_constant_memory(server: Server, upstream: Ev
             if received > 200 * MIB:
                 break
     assert process.memory_info().rss - before < 20 * MIB
-    assert upstream.requests[0].gone.wait(5)
+    assert upstream.requests[0].gone.wait(30)
 
 
 def test_one_line_of_10_mb(server: Server, upstream: EventServer) -> None:
@@ -236,18 +237,25 @@ def test_a_client_that_hardly_reads_stops_the_model_server_and_nobody_else(
     for connection in slow:
         connection.close()
     for request in upstream.requests[:10]:
-        assert request.gone.wait(5)
+        assert request.gone.wait(30)
 
 
 def test_a_model_server_that_answers_before_it_has_the_upload(server: Server, upstream: EventServer) -> None:
+    answered = threading.Event()
+
     async def refuse(request: Heard, answer: Answer) -> None:
         await answer.whole(b'{"error":{"message":"too large"}}', 413, connection="close")
-        await asyncio.sleep(0.5)
+        while not answered.is_set():  # a reset that overtakes the response would be another case
+            await asyncio.sleep(0.01)
         raise ConnectionResetError
 
     refuse.before_body = True  # type: ignore[attr-defined]
     upstream.behave = refuse
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with (
+        contextlib.ExitStack() as ended,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+    ):
+        ended.callback(answered.set)
         lines = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n"
         lines += f"Authorization: Bearer {KEY}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
         connection.sendall(
@@ -317,12 +325,14 @@ def test_responses_of_other_projects_are_not_found(server: Server, upstream: Eve
 
 def test_large_bodies_of_one_project_leave_memory_to_others(tmp_path: Path, upstream: EventServer) -> None:
     """A body is held until its response begins: at most 192 MiB of one project, of 256 MiB in all."""
-    release = threading.Event()
+    release, finished = threading.Event(), threading.Event()
 
     async def hold(request: Heard, answer: Answer) -> None:
         while "x-client-request-id" not in request.headers and not release.is_set():
             await asyncio.sleep(0.01)
         await answer.whole(b"{}", connection="close")
+        while not finished.is_set():  # a reset that overtakes the response would be another case
+            await asyncio.sleep(0.01)
         raise ConnectionResetError
 
     hold.before_body = True  # type: ignore[attr-defined]
@@ -349,4 +359,5 @@ def test_large_bodies_of_one_project_leave_memory_to_others(tmp_path: Path, upst
         for thread in threads:
             thread.join()
         assert statuses == [429, 200, 200, 200]
+        finished.set()
         assert server.client.post("/chat/completions", json=CHAT).status_code == 200

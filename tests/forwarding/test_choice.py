@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,9 +139,9 @@ def test_a_streamed_response_is_remembered(server: Server, servers: list[EventSe
 
 
 def test_another_equal_server_steps_in(tmp_path: Path) -> None:
-    with EventServer() as gone:
-        dead = gone.url
-    with EventServer() as alive:
+    with socket.socket() as refusing, EventServer() as alive:
+        refusing.bind(("127.0.0.1", 0))  # nobody else gets this port, and nobody listens on it
+        dead = f"http://127.0.0.1:{refusing.getsockname()[1]}/v1"
         config = tmp_path / "filestead.toml"
         config.write_text(f'[[upstreams]]\nname = "gpu"\nurl = ["{dead}", "{alive.url}"]\n')
         with Server(tmp_path / "data", env={"FILESTEAD_CONFIG": str(config)}) as server:
@@ -191,7 +192,7 @@ async def test_traffic_is_counted_until_the_end_of_the_response() -> None:
 
         models.behave = hold
         task = asyncio.create_task(target.send(ForwardedRequest("POST", "/chat/completions", {}, content)))
-        await asyncio.to_thread(holding.wait, 5)
+        await asyncio.to_thread(holding.wait, 30)
         assert endpoint.traffic.interactive == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

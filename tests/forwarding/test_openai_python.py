@@ -56,7 +56,7 @@ def test_a_stream_that_is_closed_early(client: OpenAI, upstream: EventServer) ->
     events: Any = client.chat.completions.create(model="m", messages=[QUESTION], stream=True)  # type: ignore[call-overload]
     next(iter(events))
     events.close()
-    assert upstream.requests[0].gone.wait(5)
+    assert upstream.requests[0].gone.wait(30)
 
 
 def test_responses(client: OpenAI) -> None:
@@ -117,7 +117,9 @@ def test_files_in_responses(client: OpenAI, upstream: EventServer) -> None:
     assert raised.value.param == "input[0].content[0].file_id"
 
 
-def test_a_model_server_that_does_not_respond(client: OpenAI, upstream: EventServer) -> None:
+def test_a_model_server_that_does_not_respond(impatient: Server, upstream: EventServer) -> None:
+    client = OpenAI(base_url=impatient.base_url, api_key=impatient.key, max_retries=0)
+
     async def silent(request: Heard, answer: Answer) -> None:
         await asyncio.sleep(60)
 
