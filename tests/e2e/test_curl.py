@@ -45,7 +45,8 @@ class Curl:
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run curl without the user's .curlrc; the result may be a failure."""
-        command = [find_program("curl"), "-q", "-sS", *arguments]
+        # By itself it waits for `100 Continue` for a second only, and then sends: a busy machine may take longer.
+        command = [find_program("curl"), "-q", "-sS", "--expect100-timeout", "30", *arguments]
         return subprocess.run(command, cwd=self.folder, input=stdin, capture_output=True, timeout=60, check=False)
 
     def __call__(self, path: str, *arguments: str, stdin: bytes = b"", key: bool = True) -> Reply:

@@ -128,8 +128,8 @@ def test_a_change_of_the_model_while_the_old_vectors_answer(tmp_path: Path) -> N
             eventually(lambda: embeddings.refused > 0)
             assert names(client, store, "the") != []
             assert {model for model, _ in embeddings.batches} == {"m"}, "the query, with the old model"
-            embeddings.refused_models.clear()
             embeddings.batches.clear()
+            embeddings.refused_models.clear()
             eventually(lambda: names(client, store, "the") != [] and embeddings.batches[-1] == ("other", 1))
             assert ("other", 3) in embeddings.batches
         with Server(tmp_path / "data", place=place, embeddings="local") as server:
