@@ -84,11 +84,13 @@ async def add_files(rows: Rows, who: Principal, number: int, prefix: str = "file
     """Many files, without their uploads."""
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {number - 1}) "
     await rows.run(
-        f"INSERT INTO blobs (key, project_id, state) {numbers} SELECT '{prefix}' || i, '{who.project_id}', 'live' FROM n"
+        f"INSERT INTO blobs (key, project_id, state) {numbers} SELECT '{prefix}' || i, '{who.project_id}', 'live' FROM n",
+        long=True,
     )
     await rows.run(
         "INSERT INTO files (id, project_id, filename, purpose, bytes, created_at, status, sha256, blob_key) "
         f"{numbers} SELECT '{prefix}' || i, '{who.project_id}', 'a.txt', 'assistants', 0, 1, 'processed', '', "
-        f"'{prefix}' || i FROM n"
+        f"'{prefix}' || i FROM n",
+        long=True,
     )
     return [f"{prefix}{i}" for i in range(number)]

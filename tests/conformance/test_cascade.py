@@ -134,11 +134,13 @@ async def attach_many(rows: Rows, stores: str, files: str) -> None:
     await rows.run(
         "INSERT INTO vector_store_files (vector_store_id, file_id, project_id, created_at, status, chunk_tokens, "
         f"chunk_overlap_tokens) SELECT s.id, f.id, p.project_id, 1, 'in_progress', 800, 400 FROM ({stores}) s, ({files}) f "
-        "JOIN files p ON p.id = f.id"
+        "JOIN files p ON p.id = f.id",
+        long=True,
     )
     await rows.run(
         "INSERT INTO jobs (kind, subject, project_id, due_us, created_us) SELECT 'index', CAST(v.seq AS TEXT), "
-        "f.project_id, 1, 1 FROM vector_store_files v JOIN files f ON f.id = v.file_id"
+        "f.project_id, 1, 1 FROM vector_store_files v JOIN files f ON f.id = v.file_id",
+        long=True,
     )
 
 
@@ -148,7 +150,8 @@ async def test_a_file_of_ten_thousand_stores_is_deleted_quickly(rows: Rows) -> N
     first, second = await add(rows, who), await add(rows, who, expires_after_seconds=10)
     await rows.run(
         f"INSERT INTO vector_stores (id, project_id, created_at, last_active_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION "
-        f"ALL SELECT i + 1 FROM n WHERE i < {MANY}) SELECT 'vs_' || i, '{who.project_id}', 1, 1 FROM n"
+        f"ALL SELECT i + 1 FROM n WHERE i < {MANY}) SELECT 'vs_' || i, '{who.project_id}', 1, 1 FROM n",
+        long=True,
     )
     await attach_many(rows, "SELECT id FROM vector_stores", "SELECT id FROM files")
     assert await seconds(rows.files.delete(who.project_id, first.id)) < SECONDS

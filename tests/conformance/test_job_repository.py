@@ -261,7 +261,7 @@ async def test_a_worker_gives_no_project_more_than_its_share(rows: Rows) -> None
     )
     task = asyncio.create_task(worker.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(running) < 3:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.2)

@@ -30,7 +30,7 @@ async def fill(rows: Rows, count: int) -> str:
     """Files without content, four in each second; returns the id of their project."""
     project = (await rows.principal()).project_id
     for statement in many_files.statements(project, count):
-        await rows.run(statement)
+        await rows.run(statement, long=True)
     if rows.database.dialect.name == "postgresql":
         await rows.database.read(lambda connection: connection.execute("VACUUM ANALYZE"), long=True)
     return project

@@ -88,7 +88,7 @@ async def fill(rows: Rows) -> str:
         f"INSERT INTO index_postings {numbers.format(MANY - 1)} SELECT i, {data} FROM n",
         f"INSERT INTO index_documents {numbers.format(MANY - 1)} SELECT i, {data} FROM n",
     ):
-        await rows.run(statement)
+        await rows.run(statement, long=True)
     if rows.database.dialect.name == "postgresql":
         await rows.database.read(lambda connection: connection.execute("VACUUM ANALYZE"))
     return large
@@ -166,6 +166,7 @@ async def quickest(operation: Callable[[], Awaitable[object]]) -> float:
     return min(seconds)
 
 
+@pytest.mark.timing
 async def test_no_statement_reads_a_whole_table(full: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     large = await fill(full)
     project = (await full.principal()).project_id

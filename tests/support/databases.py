@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from filestead.database import schema
+from filestead.database.engines.postgres import database as postgres_database
 from filestead.database.engines.postgres.database import PostgresDatabase, connect, connection_parameters
 from filestead.database.engines.sqlite import SqliteDatabase
 from filestead.database.engines.sqlite import connect as connect_sqlite
@@ -89,8 +92,10 @@ class Rows:
     audit: AuditLog
     principals: dict[str, Principal] = field(default_factory=dict)
 
-    async def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement without parameters; returns its rows, if it has any."""
+    async def run(self, sql: str, *, long: bool = False) -> list[tuple[Any, ...]]:
+        """Run a statement without parameters; returns its rows, if it has any. A `long` one may take a minute."""
+        if long and self.database.dialect.name == "postgresql":
+            sql = f"SET LOCAL statement_timeout = 60000; {sql}"
 
         def operation(connection: Connection) -> list[tuple[Any, ...]]:
             cursor = connection.execute(sql, {})
@@ -161,8 +166,11 @@ def on_sqlite(folder: Path) -> Iterator[Rows]:
 def on_postgres(folder: Path, *, pooled: bool = False) -> Iterator[Rows]:
     with fresh_database() as (server, name), held_clock(server, name) as clock:
         url = shared_pgbouncer(server).url_of(name) if pooled else server.url_of(name)
-        with closing(PostgresDatabase(url)) as database:
-            yield over(database, clock)
+        # The time limits of a server would end a test on a busy machine, above all one that sends much at once.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(postgres_database, "QUEUE_TIMEOUT_SECONDS", 60)
+            with closing(PostgresDatabase(url, operation_timeout=60)) as database:
+                yield over(database, clock)
 
 
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Rows]]] = {

@@ -337,7 +337,7 @@ def proxy(nodes: tuple[Server, Server]) -> Iterator[int]:
         assert checked.returncode == 0, checked.stderr
         process = subprocess.Popen([*words, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
         try:
-            for _ in range(500):
+            for _ in range(1_500):
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break

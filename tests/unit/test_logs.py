@@ -117,7 +117,7 @@ async def test_a_line_has_what_is_known(name: LogFormat) -> None:
     if name == "json":
         found = json.loads(line)
         assert (found["received"], found["database_us"], found["level"]) == (3, 500_000, "info")
-        assert abs((datetime.fromisoformat(found["time"]) - before).total_seconds()) < 1
+        assert abs((datetime.fromisoformat(found["time"]) - before).total_seconds()) < 30
         bare = json.loads(RequestFormatter("json")(served("GET")))
         assert not {"key_id", "reason", "traceparent", "client_us", "database_us"} & bare.keys()
 

@@ -1,5 +1,6 @@
 """Metrics: values in shared memory, bounds, the text, and that documents and code agree."""
 
+import itertools
 import os
 import signal
 import time
@@ -93,7 +94,7 @@ def test_a_reader_sees_whole_entries_while_another_process_adds_them() -> None:
         for number in range(200_000):
             recorder.value(table.REFUSALS, f"reason {number % 149}").add()
         os._exit(0)
-    last, until = 0.0, time.monotonic() + 20
+    last, until = 0.0, time.monotonic() + 120
     while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
         total = sum(values[0] for snapshot in board.read() for values in snapshot.series.values())
         assert last <= total <= 200_000
@@ -105,15 +106,21 @@ def test_a_reader_sees_no_part_of_an_entry_that_another_process_appends() -> Non
     board = Board(1)
     section = board.sections[0]
     section.adopt()
+    turns, give = os.pipe()
     if not (pid := os.fork()):
-        while section.append(f"key {section.values[0]}", 1) is not None:
-            pass
-        os._exit(0)
-    seen, reads, until = 0, 0, time.monotonic() + 20
+        for number in itertools.count():
+            if number % 1_000 == 0:
+                os.read(turns, 1)  # so that there are reads in between, however the two are scheduled
+            if section.append(f"key {section.values[0]}", 1) is None:
+                os._exit(0)
+    seen, reads, until = 0, 0, time.monotonic() + 120
     while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+        os.write(give, b".")
         (snapshot,) = board.read()
         assert len(snapshot.series) >= seen
         seen, reads = len(snapshot.series), reads + 1
+    os.close(turns)
+    os.close(give)
     assert reads > 2
     assert len(board.read()[0].series) > 10_000
 

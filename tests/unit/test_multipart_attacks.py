@@ -58,6 +58,7 @@ def assert_cut_early(head: bytes, chunk: bytes, allowance: int) -> MultipartErro
     pytest.fail("it still reads")
 
 
+@pytest.mark.timing
 def test_cve_2024_24762_content_type_is_read_in_linear_time() -> None:
     hostile = ['\\"' * 500_000, ";" * 1_000_000, "; a=" * 250_000, '="' * 500_000, " " * 1_000_000]
 
@@ -143,6 +144,7 @@ def test_cve_2025_69228_fields_are_counted_together_while_they_arrive() -> None:
     assert isinstance(assert_cut_early(b"", small, 8 * len(small)), MultipartLimitError)
 
 
+@pytest.mark.timing
 def test_cve_2025_69229_one_byte_chunks() -> None:
     body = form(part(b"batch"), part((b"\r\n--7MA4YWx" * 100_000)[:1_000_000], FILE))
     chunks = list(chunked(body, 1))
@@ -156,11 +158,13 @@ def test_cve_2025_69229_one_byte_chunks() -> None:
     assert best_of(2, run) < ONE_SECOND
 
 
+@pytest.mark.timing
 def test_cve_2025_69229_one_byte_chunks_in_part_heads() -> None:
     body = form(*[part(head=field_headed(8192))] * 16)
     assert best_of(1, partial(read, body, size=1)) < ONE_SECOND
 
 
+@pytest.mark.timing
 def test_cve_2024_30251_no_malformed_body_takes_long() -> None:
     body = form(part(b"batch"), part(b"x" * 100, FILE))
     tricks = (b"\r\n", b"\r", b"\n", b"--", b"\r\n--" + B, b'"', b"\\", b";", b"\0")
@@ -184,6 +188,7 @@ def throughput(content: bytes) -> float:
     return len(body) / best_of(9, run)
 
 
+@pytest.mark.timing
 def test_cve_2023_46136_hostile_content_is_as_linear_as_any() -> None:
     benign = throughput(bytes(range(256)) * 64)
     delimiter = b"\r\n--484552e3a8502969ec46faf37a4d52ec"

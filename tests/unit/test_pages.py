@@ -86,5 +86,5 @@ async def test_no_place_is_lost_to_those_who_leave_the_queue() -> None:
         if number % 3:
             tasks[-1 - number].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(5), share.slot("x"), share.slot("y"):
+    async with asyncio.timeout(30), share.slot("x"), share.slot("y"):
         pass
