@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from bench.peers import running
 from bench.plan import Bench, CannotMeasure
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.support.servers import KEY
 
 PYTHON = "LITELLM_PYTHON"

@@ -20,7 +20,7 @@ from bench.peers import SLOW_SECONDS, rates_row, running
 from bench.plan import Bench, CannotMeasure, WrongAnswer
 from bench.report import Row
 from bench.requests import KIB, form, turns, upload_for
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 PYTHON = "OGX_PYTHON"
 PAGE = 100

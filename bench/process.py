@@ -12,7 +12,7 @@ from bench.plan import Bench, WrongAnswer
 from bench.report import Goal, Row
 from bench.usage import resident
 from tests.support.installations import clean_environment
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.support.servers import KEY
 
 PATIENCE_SECONDS = 30.0

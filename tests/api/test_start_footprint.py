@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.installations import clean_environment
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.support.servers import KEY
 
 pytestmark = pytest.mark.embedded("about a start on SQLite and a local disk")

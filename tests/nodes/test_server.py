@@ -19,7 +19,8 @@ from filestead.database.repositories.installation import add_installation, insta
 from filestead.domain.errors import CannotStart, DatabaseUnavailable, StorageFailed, StorageFull
 from filestead.installation import new_id
 from tests.support.databases import shared_postgres
-from tests.support.postgres import PostgresServer, Proxy, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer, Proxy
 
 PASSWORD = "secret-word"
 

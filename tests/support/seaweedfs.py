@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from filestead.blobs.s3.signing import Credentials, Signer
+from tests.support.ports import free_ports
 from tests.support.preflight import find
 
 START_SECONDS = 60
@@ -36,7 +36,7 @@ class SeaweedServer:
         self.folder = Path(tempfile.mkdtemp(prefix="filestead-weed-"))
         # In /tmp: the path of a socket has at most 107 bytes, and TMPDIR or the clone may lie deep.
         self._sockets = Path(tempfile.mkdtemp(prefix="filestead-weed-", dir="/tmp"))
-        self._ports = _free_ports(8)
+        self._ports = free_ports(8)
         self.port = self._ports[0]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.bucket = BUCKET
@@ -191,13 +191,3 @@ def _weed() -> str:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: also when the tests themselves are killed
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -22,7 +22,7 @@ from filestead.database import schema
 from filestead.settings import Settings, variable
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnServers, clean_environment
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.support.preflight import find
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import KEY, Server

@@ -18,7 +18,7 @@ from filestead import __version__
 from filestead.api.routes import OPERATIONS
 from filestead.settings import Settings, variable
 from tests.support.installations import clean_environment
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 try:
     import helm_python as helm
