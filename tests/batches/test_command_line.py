@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,18 @@ from tests.batches.runs import CHAT, create, encode, get, ids, line, lines, wait
 from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Screen
 from tests.client.proxy import Fault as ProxyFault
 from tests.client.proxy import Proxy
+from tests.crash.harness import wait_until
 from tests.support.model_server import Fault
 from tests.support.servers import Server
+
+
+@pytest.fixture(scope="module")
+def server(models: ThreadedModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Filestead server that waits for its model server longer than any command of these tests takes."""
+    folder = tmp_path_factory.mktemp("batches")
+    options = {"upstream_timeout": 120, "batch_cancel_seconds": 1, "uploads_per_minute": 0}
+    with Server(folder / "data", upstream_url=models.url, **options) as made:
+        yield made
 
 
 @pytest.fixture
@@ -36,6 +47,11 @@ def write(cli: CommandLine, given: list[Any]) -> None:
 
 def read(path: Path) -> list[Any]:
     return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def number_of_lines(path: Path) -> int:
+    """Of a file that is being written, or will be."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def test_run_to_its_end(cli: CommandLine, models: ThreadedModels) -> None:
@@ -126,10 +142,10 @@ def test_results_so_far(cli: CommandLine, held: Any) -> None:
 @pytest.mark.parametrize("words", [(), ("-o", "r.jsonl")])
 def test_results_are_followed_to_the_end(cli: CommandLine, server: Server, held: Any, words: tuple[str, ...]) -> None:
     with cli.start("batches", "results", held["id"], "--follow", *words) as process:
+        if words:
+            wait_until(lambda: number_of_lines(cli.folder / "r.jsonl") == 4, "the results so far are not written", 60)
         time.sleep(1)
         assert process.poll() is None
-        if words:
-            assert len(read(cli.folder / "r.jsonl")) == 4
         server.client.post(f"/batches/{held['id']}/cancel")
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
@@ -142,16 +158,28 @@ def test_results_are_followed_to_the_end(cli: CommandLine, server: Server, held:
 def test_what_is_finished_while_it_is_followed_is_printed_once(
     cli: CommandLine, server: Server, models: ThreadedModels, ranges: bool
 ) -> None:
-    models.server.script = lambda request: Fault.slow(1.5) if b"slow" in request.body else None
+    released = threading.Event()
+    models.server.script = lambda request: Fault.held(released) if b"slow" in request.body else None
     given = [*lines(4), *(line(f"slow-{n}", "slow") for n in range(3))]
     batch = create(server, given)
     wait(server, batch, lambda found: found["request_counts"]["completed"] == 4)
-    with Proxy(server.port, [] if ranges else [ProxyFault(strip=("range",))] * 50) as proxy:
-        done = cli("batches", "results", batch["id"], "--follow", "--base-url", proxy.base_url)
-    assert done.code == 0, done.err
-    assert sorted(ids(map(json.loads, done.out.splitlines()))) == sorted(ids(given))
-    asked = [seen.headers.get("range") for seen in proxy.seen if seen.target.endswith("/output?wait=20")]
-    assert asked[0] is None and asked[1].startswith("bytes=")
+    with (
+        Proxy(server.port, [] if ranges else [ProxyFault(strip=("range",))] * 50) as proxy,
+        cli.start("batches", "results", batch["id"], "--follow", "--base-url", proxy.base_url) as process,
+    ):
+
+        def asked() -> list[str | None]:
+            return [seen.headers.get("range") for seen in proxy.seen if seen.target.endswith("/output?wait=20")]
+
+        try:
+            wait_until(lambda: len(asked()) >= 2, "it does not wait for more", 60)
+        finally:
+            released.set()
+        out, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, err
+    assert sorted(ids(map(json.loads, out.splitlines()))) == sorted(ids(given))
+    first, second, *_ = asked()
+    assert first is None and second is not None and second.startswith("bytes=")
 
 
 def test_each_line_is_shown_as_it_comes(cli: CommandLine, server: Server, models: ThreadedModels) -> None:
@@ -160,7 +188,7 @@ def test_each_line_is_shown_as_it_comes(cli: CommandLine, server: Server, models
     batch = create(server, [*lines(4), line("slow", "slow"), line("held", "held")])
     with cli.start("batches", "results", batch["id"], "--follow", "-o", "r.jsonl") as process:
         written = cli.folder / "r.jsonl"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not written.exists() or b'"slow"' not in written.read_bytes():
             assert time.monotonic() < deadline
             time.sleep(0.02)

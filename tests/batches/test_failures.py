@@ -54,11 +54,15 @@ def test_case_28_fifty_refusals_cost_no_attempt(server: Server, models: Threaded
 
 def test_case_29_the_server_is_down_for_a_while(tmp_path: Path) -> None:
     with ThreadedModels(ModelServer(instant=True)) as models:
-        models.server.script = lambda received: Fault.slow(0.02)
+        # The last lines have no response before, so that there is something to wait for on a fast machine.
+        models.server.script = lambda received: (
+            Fault.hang() if int(text_of(received).split()[1]) > 290 else Fault.slow(0.02)
+        )
         with Server(tmp_path / "data", upstream_url=models.url) as server:
             created = create(server, lines(300))
             wait(server, created, has_counts(completed=50))
             models.stop()
+            models.server.script = lambda received: Fault.slow(0.02)
             deadline = time.monotonic() + 30
             while not paused(server):
                 assert time.monotonic() < deadline
@@ -182,7 +186,7 @@ def test_a_line_that_alone_is_refused_stops_neither_its_batch_nor_others(
         return Fault.of_status(403, "blocked by a filter") if refused else Fault.slow(0.02)
 
     models.server.script = refuse_one
-    done = wait(server, create(server, lines(60)), seconds=20)
+    done = wait(server, create(server, lines(60)))
     assert (done["status"], counts(done)) == ("completed", (60, 59, 1))
     (refused,) = results(server, done)[1]
     assert (refused["custom_id"], refused["response"]["status_code"]) == ("line-7", 403)

@@ -37,7 +37,9 @@ def test_what_a_batch_leaves(models: ThreadedModels, receiver: Receiver, tmp_pat
         done = wait(server, create(server, lines(40)))
         assert done["status"] == "completed"
         wait(server, create_of(server, "file-unknown"))
-        found = read_until(server, lambda found: value(found, "webhook_deliveries_total", outcome="delivered") == 2)
+        # A job is counted after its effect.
+        found = read_until(server, lambda found: value(found, "job_seconds_count", kind="webhook", outcome="done") == 2)
+    assert value(found, "webhook_deliveries_total", outcome="delivered") == 2
     assert value(found, "batch_lines_total", outcome="completed") == 39
     assert value(found, "batch_lines_total", outcome="failed") == value(found, "batch_lines_total") - 39 == 1
     assert value(found, "batches_ended_total", status="completed") == 1
@@ -68,7 +70,11 @@ def test_a_batch_in_progress_and_its_cancellation(models: ThreadedModels, tmp_pa
         wait(server, created, has_counts(completed=8))
         found = read_until(
             server,
-            lambda found: value(found, "upstream_in_flight", model="m") > 0 and _has(found, "batch_slack_seconds"),
+            lambda found: (
+                value(found, "upstream_in_flight", model="m") > 0
+                and _has(found, "batch_slack_seconds")
+                and value(found, "batch_lines_left") < 2_000
+            ),
         )
         assert 0 < value(found, "upstream_in_flight", model="m") <= value(found, "upstream_limit", model="m")
         assert value(found, "batches", status="in_progress") == value(found, "batches") == 1
@@ -114,6 +120,7 @@ def test_several_processes_add_up(models: ThreadedModels, tmp_path: Path) -> Non
     with Server(tmp_path / "data", upstream_url=models.url, metrics_port=0, workers=2) as server:
         for created in [create(server, lines(100)) for _ in range(6)]:
             wait(server, created)
+        read_until(server, lambda found: value(found, "batches_ended_total") == 6)  # counted after the last commit
         for _ in range(4):  # whichever process responds
             found = read(server)
             assert value(found, "batch_lines_total", outcome="completed") == 600

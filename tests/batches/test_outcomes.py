@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -120,7 +121,13 @@ def test_case_39_the_files_expire(server: Server, models: ThreadedModels) -> Non
 
 
 def test_case_41_results_are_read_while_it_runs(server: Server, models: ThreadedModels) -> None:
-    models.server.script = lambda received: Fault.slow(0.3 + int(text_of(received).split()[1]) % 7 / 10)
+    released = {"text 59": threading.Event(), "text 60": threading.Event()}
+
+    def spread(received: Received) -> Fault:
+        text = text_of(received)
+        return Fault.held(released[text]) if text in released else Fault.slow(0.3 + int(text.split()[1]) % 7 / 10)
+
+    models.server.script = spread
     created = create(server, lines(60))
     parts: list[bytes] = []
     offset = 0
@@ -131,6 +138,8 @@ def test_case_41_results_are_read_while_it_runs(server: Server, models: Threaded
             assert response.content.endswith(b"\n"), "whole lines only"
             parts.append(response.content)
             offset += len(response.content)
+            for event in list(released.values())[: len(parts)]:  # so that there are further parts, on any machine
+                event.set()
         time.sleep(0.1)
     done = wait(server, created)
     assert len(parts) > 1

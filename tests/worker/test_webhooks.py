@@ -113,8 +113,9 @@ async def test_case_43_a_delivery_is_repeated_until_it_succeeds(rows: Rows, rece
     batch_id = await failed_batch(rows)
     async with delivering(rows, receiver.url), asyncio.timeout(20):
         while await events_left(rows):
-            rows.clock.pass_(60)
-            await asyncio.sleep(0.05)
+            if not await rows.run("SELECT 1 FROM jobs WHERE token IS NOT NULL"):  # whose lease would end
+                rows.clock.pass_(20)
+            await asyncio.sleep(0.02)
     assert len(receiver.received) == 3, "500 and 302 are failures"
     assert receiver.redirected == 0
     ids = {headers["webhook-id"] for headers, _ in receiver.received}

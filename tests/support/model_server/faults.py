@@ -1,11 +1,12 @@
 """What a test makes the server do instead of a response, and the record of a request."""
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-Kind = Literal["status", "hang", "reset", "raw", "slow"]
+Kind = Literal["status", "hang", "reset", "raw", "slow", "held"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Fault:
     """Of a response; for `raw` the bytes of everything, after which the connection is closed."""
     seconds: float = 0.0
     """Before a `slow` response, which then is a good one."""
+    released: threading.Event | None = None
+    """Of a `held` response, which is a good one as soon as this is set."""
 
     @classmethod
     def of_status(cls, status: int, message: str = "scripted", **headers: str) -> Self:
@@ -47,6 +50,10 @@ class Fault:
     @classmethod
     def slow(cls, seconds: float) -> Self:
         return cls("slow", seconds=seconds)
+
+    @classmethod
+    def held(cls, released: threading.Event) -> Self:
+        return cls("held", released=released)
 
 
 @dataclass(frozen=True)

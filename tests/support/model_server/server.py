@@ -239,8 +239,8 @@ class _Connection(asyncio.Protocol):
         if server.records:
             server.requests.append(received)
         fault = server.fault_for(received)
-        if fault is not None and fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
+        if fault is not None and fault.kind in ("slow", "held"):
+            await _delay(fault)
         elif fault is not None:
             await self._fail(fault)
             return
@@ -320,6 +320,12 @@ class _Connection(asyncio.Protocol):
         head = f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: application/json\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+async def _delay(fault: Fault) -> None:
+    await asyncio.sleep(fault.seconds)
+    while fault.released is not None and not fault.released.is_set():
+        await asyncio.sleep(0.01)
 
 
 def reset(transport: Any) -> None:

@@ -82,7 +82,7 @@ async def stored(rows: Rows, job: Job) -> list[int]:
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -144,7 +144,7 @@ async def test_the_last_results_are_stored_at_once(rows: Rows, monkeypatch: pyte
         one.is_busy = lambda: True
         for line in (1, 2):
             one.add(output(line))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await one.drained()
     assert journal.groups == [[1], [2]]
 
@@ -206,7 +206,7 @@ async def test_another_worker_has_the_job(rows: Rows) -> None:
     one = made(Journal(rows, job))
     one.add(output(1))
     with pytest.raises(JobLost):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await one.run()
     assert await stored(rows, job) == []
 
