@@ -21,6 +21,7 @@ import pytest
 from filestead import settings
 from filestead.domain.errors import CannotStart
 from filestead.installation import EmbeddedInstallation, backup, restore
+from tests.crash.harness import wait_until
 from tests.nodes.places import KEY, Place, Places, fill, searchable
 from tests.support.batch_worker import input_of
 from tests.support.parts import add_part, create_upload, upload_in_parts
@@ -159,8 +160,8 @@ def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
     with source.serve() as server:
         ids = [server.upload(secrets.token_bytes(17_000), name=f"{number}.bin")["id"] for number in range(30)]
         # Contents are read in the order of their keys.
-        in_order = [file_id for (file_id,) in source.inside.sql("SELECT id FROM files ORDER BY blob_key")]
-        stored, gone = in_order[0], in_order[-1]
+        in_order = source.inside.sql("SELECT id, blob_key FROM files ORDER BY blob_key")
+        stored, gone = in_order[0][0], in_order[-1][0]
         reports: list[int] = []
 
         def delete_once(done: int, total: int | None) -> None:
@@ -168,6 +169,8 @@ def test_a_file_that_is_deleted_during_the_backup_is_not_in_it(
             if len(reports) == 15:
                 for file_id in (stored, gone):
                     assert server.client.delete(f"/files/{file_id}").status_code == 200
+                # The content goes after the response.
+                wait_until(lambda: not {in_order[0][1], in_order[-1][1]} & source.inside.stored(), "it stays")
 
         loaded = settings.load(data_dir=source.data_dir)
         where = tmp_path / "backup"
@@ -268,23 +271,27 @@ def test_only_an_empty_directory_is_used(places: Places, made: Path, tmp_path: P
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
 def test_a_killed_command_leaves_nothing_that_looks_complete(places: Places, tmp_path: Path, command: str) -> None:
-    source, target = places.embedded(), places.embedded()
+    source = places.embedded()
     fill(source, [2_000_000] * 30)
     assert source.run("backup", str(tmp_path / "whole")).returncode == 0
-    place, words = (source, ["backup", str(tmp_path / "cut")]) if command == "backup" else (target, ["restore", str(tmp_path / "whole")])  # fmt: skip
-    watched = tmp_path / "cut" if command == "backup" else target.data_dir
-    process = subprocess.Popen(
-        [sys.executable, "-m", "filestead.cli.main", *words],
-        env=place.environment | {"FILESTEAD_DATA_DIR": str(place.data_dir)},
-    )
-    deadline = time.monotonic() + 20
-    while not list(watched.glob("blobs/*/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
+    for number in range(10):  # it may have come to its end before it is killed
+        cut, target = tmp_path / f"cut{number}", places.embedded()
+        place, words = (source, ["backup", str(cut)]) if command == "backup" else (target, ["restore", str(tmp_path / "whole")])  # fmt: skip
+        watched, last = (cut, "COMPLETE") if command == "backup" else (target.data_dir, "filestead.db")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "filestead.cli.main", *words],
+            env=place.environment | {"FILESTEAD_DATA_DIR": str(place.data_dir)},
+        )
+        deadline = time.monotonic() + 60
+        while not list(watched.glob("blobs/*/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        if not (watched / last).exists():
+            break
     if command == "backup":
-        refused = target.run("restore", str(tmp_path / "cut"))
+        refused = target.run("restore", str(cut))
         assert (refused.returncode, "is no complete backup" in refused.stderr) == (78, True), refused.stderr
     else:
         refused = target.run("serve")

@@ -24,6 +24,7 @@ from filestead.domain.files.service import Files
 from filestead.domain.files.validation import UploadPolicy
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
+from tests.crash.harness import wait_until
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, completed
 from tests.support.databases import fresh_database
 from tests.support.postgres import PostgresServer, Proxy
@@ -40,6 +41,16 @@ def own() -> Iterator[PostgresServer]:
         schema.upgrade(connection)
     yield server
     server.remove()
+
+
+@pytest.fixture(autouse=True)
+def _up_again(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that failed while its server was down leaves it running, for the next one and for its own repetition."""
+    yield
+    if "own" in request.fixturenames:
+        own: PostgresServer = request.getfixturevalue("own")
+        if not own.is_up:
+            own.start()
 
 
 async def within(seconds: float, outcome: Awaitable[object]) -> object:
@@ -126,6 +137,7 @@ async def test_operations_time_out_while_the_server_is_silent(own: PostgresServe
         await asyncio.gather(*(database.write(one) for _ in range(10)))
 
 
+@pytest.mark.timing
 async def test_operations_fail_fast_when_connections_are_busy_or_the_queue_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,6 +159,7 @@ async def test_operations_fail_fast_when_connections_are_busy_or_the_queue_is_fu
         assert await database.read(one) == (1,)
 
 
+@pytest.mark.timing
 async def test_locks_and_statements_have_timeouts() -> None:
     with cluster() as two:
         who = await two.principal()
@@ -164,11 +177,9 @@ async def test_locks_and_statements_have_timeouts() -> None:
             )
         assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
         assert await two.nodes[0].add(who)
+        running = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
         with two.server.session(two.name) as session:
-            left = session.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
-            ).fetchone()
-        assert left == (0,), "what nobody waits for is ended in the server, too"
+            wait_until(lambda: not session.execute(running).fetchall(), "the server goes on for nobody", 20)
 
 
 @pytest.mark.promise("R-11")
@@ -177,19 +188,19 @@ async def test_operations_survive_randomly_terminated_backends(trials: Trials) -
     with cluster() as two:
         who = await two.principal()
         busy = True
+        terminated = 0
 
-        async def terminate() -> int:
-            ended = 0
+        async def terminate() -> None:
+            nonlocal terminated
             with two.server.session() as session:
                 while busy:
                     backends = session.execute(
                         "SELECT pid FROM pg_stat_activity WHERE datname = %s", (two.name,)
                     ).fetchall()
                     if backends:
-                        ended += 1
+                        terminated += 1
                         session.execute("SELECT pg_terminate_backend(%s)", chance.choice(backends))
                     await asyncio.sleep(chance.uniform(0, 0.03))
-            return ended
 
         terminator = asyncio.create_task(terminate())
         few = asyncio.Semaphore(8)
@@ -209,11 +220,12 @@ async def test_operations_survive_randomly_terminated_backends(trials: Trials) -
                         return blob, await node.files.publish(made, quota=NO_QUOTA)
                 return blob, None
 
-        outcomes = await asyncio.gather(*(publish(n) for n in range(200)))
+        outcomes: list[tuple[str, File | None]] = []
+        while len(outcomes) < 200 or terminated <= 20:  # the faster the machine, the more files it takes
+            outcomes += await asyncio.gather(*(publish(n) for n in range(50)))
         busy = False
-        terminated = await terminator
+        await terminator
         trials(terminated)
-        assert terminated > 20
         visible = await two.ids(who)
         assert sorted(visible) == sorted(file.id for _, file in outcomes if file), "each that was answered, once"
         usage = await two.nodes[0].files.usage(who.project_id)
@@ -266,8 +278,11 @@ async def test_a_connection_lost_during_commit_raises_outcome_unknown_and_a_retr
         with pytest.raises(OutcomeUnknown) as unknown:
             await node.files.publish(upload, quota=NO_QUOTA)
         assert isinstance(unknown.value.result, File)
-        await asyncio.sleep(0.1)
-        assert (await made.ids(who) == [upload.id]) is (verdict == "drop after")
+        if verdict == "drop after":
+            async with asyncio.timeout(20):
+                while not await made.ids(who):
+                    await asyncio.sleep(0.01)
+        assert await made.ids(who) == ([upload.id] if verdict == "drop after" else [])
         file = await node.files.publish(upload, quota=NO_QUOTA)
         assert (
             file == await node.files.publish(upload, quota=NO_QUOTA) == await node.files.get(who.project_id, upload.id)
@@ -378,18 +393,21 @@ async def test_an_upload_waits_for_the_database_to_recover(own: PostgresServer, 
         made = Cluster(own, "rows", [Node(database)])
         files, store = files_service(made, tmp_path)
         who = await made.principal("patient")
+        stopped = asyncio.Event()
 
         class Slow(Upload):
             async def chunks(self):  # type: ignore[no-untyped-def]
                 yield b"hel"
                 await asyncio.to_thread(own.stop)
+                stopped.set()
                 yield b"lo"
 
         task = asyncio.create_task(files.create(who, Slow()))
+        await asyncio.wait_for(stopped.wait(), 60)
         await asyncio.sleep(2)
         assert not task.done()
         await asyncio.to_thread(own.start)
-        created = await asyncio.wait_for(task, 5)
+        created = await asyncio.wait_for(task, 30)
         assert await made.ids(who) == [created.file.id]
         store.close()
 

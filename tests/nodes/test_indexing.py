@@ -1,5 +1,6 @@
 """Indexing on several nodes: roles, a worker that is killed, and searches that agree."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -34,10 +35,20 @@ def counts(server: Server, store: str) -> dict[str, int]:
 
 
 def wait_for(server: Server, store: str, **wanted: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not all(counts(server, store)[name] >= number for name, number in wanted.items()):
         assert time.monotonic() < deadline, counts(server, store)
         time.sleep(0.05)
+
+
+def freeze_while_it_holds_jobs(worker: Server, place: OnServers) -> bool:
+    """Stop the process if it has jobs right now, so that it is killed in the middle of them."""
+    worker.process.send_signal(signal.SIGSTOP)
+    if place.sql("SELECT 1 FROM jobs WHERE token IS NOT NULL"):
+        return True
+    worker.process.send_signal(signal.SIGCONT)
+    time.sleep(0.01)
+    return False
 
 
 def search(server: Server, store: str, query: str) -> list[Any]:
@@ -56,9 +67,9 @@ def test_jobs_of_a_killed_worker_go_to_another_node(place: OnServers, tmp_path: 
         assert first.client.get("/vector_stores").status_code == 404, "a worker serves only health checks"
         assert first.client.get(first.origin + "/health/ready").status_code == 200
         wait_for(api, store, completed=5)
+        while not freeze_while_it_holds_jobs(first, place):
+            assert counts(api, store)["in_progress"], "all files are indexed"
         first.kill()
-        held = place.sql("SELECT count(*) FROM jobs WHERE token IS NOT NULL")[0][0]
-        assert held, "it was killed while it held jobs"
         place.sql("UPDATE jobs SET due_us = 1 WHERE token IS NOT NULL")  # as if the leases had expired
         second = node(stack, tmp_path / "second", place, "all")
         wait_for(api, store, completed=FILES)

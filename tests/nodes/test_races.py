@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from filestead.database.engines.postgres import database as postgres
 from filestead.domain.errors import FileNotFound, IdempotencyKeyReused, QuotaExceeded, RateLimited, UploadLost
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
@@ -16,9 +17,15 @@ from tests.support.promises import Trials
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many operations of few connections: how long they wait for one depends on the machine, and is not the question."""
+    monkeypatch.setattr(postgres, "QUEUE_TIMEOUT_SECONDS", 30)
+
+
 @pytest.fixture
 def two() -> Iterator[Cluster]:
-    with cluster() as made:
+    with cluster(operation_timeout=60) as made:
         yield made
 
 
@@ -117,7 +124,7 @@ async def test_blobs_claimed_by_a_dead_sweep_are_claimed_again(two: Cluster) -> 
 
 
 async def test_eight_nodes_together_never_exceed_the_upload_rate() -> None:
-    with cluster(8, connections=2) as eight, held_clock(eight.server, eight.name) as clock:
+    with cluster(8, connections=2, operation_timeout=60) as eight, held_clock(eight.server, eight.name) as clock:
         who = await eight.principal()
         for _ in range(3):
             outcomes = await asyncio.gather(
@@ -250,7 +257,7 @@ async def test_an_upload_waits_for_the_quota_that_a_concurrent_sweep_releases(tw
 
 
 async def test_a_key_is_created_once_on_many_nodes() -> None:
-    with cluster(6, connections=2) as six:
+    with cluster(6, connections=2, operation_timeout=60) as six:
         await asyncio.gather(
             *(
                 node.keys.create(

@@ -89,6 +89,7 @@ def test_many_nodes_prepare_one_database_concurrently(empty: Empty) -> None:
         assert node.returncode == 0
         ids.append(output.decode().strip())
     assert len(set(ids)) == 1
+    empty[0].wait_for_sessions_to_end("empty")  # a session ends after its client
     with postgres_server.maintenance_connection(empty[1]) as connection:
         assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)
         locks = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()

@@ -1,5 +1,6 @@
 """The statements as the server sees them: with indexes, and without anything that outlasts a transaction."""
 
+import asyncio
 import re
 from contextlib import closing
 from typing import Any
@@ -118,8 +119,12 @@ async def test_no_setting_or_prepared_statement_outlasts_a_transaction() -> None
         with made.server.session() as session:
             session.execute("ALTER SYSTEM SET log_statement = 'all'; ")
             session.execute("SELECT pg_reload_conf()")
-        before = len(made.server.log)
         try:
+            shown = "SHOW log_statement"  # each session takes up the new value in its own time
+            async with asyncio.timeout(20):
+                while await node.database.read(lambda connection: connection.execute(shown).fetchone()) != ("all",):
+                    await asyncio.sleep(0.01)
+            before = len(made.server.log)
             settings = "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name LIKE '%timeout%'"
             fresh = await node.database.read(lambda connection: connection.execute(settings).fetchall())
             await all_operations(made, node, who.project_id)

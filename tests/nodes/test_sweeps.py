@@ -21,6 +21,10 @@ from tests.support.seaweedfs import shared_server
 from tests.support.servers import run_command
 
 FILES = BATCH + 100
+SLOW_DELETES = (
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'"
+)
+"""The objects of a batch are gone, and its rows are still there, until the server ends the statement."""
 SWEEP = [sys.executable, "-m", "filestead.cli.main", "sweep"]
 
 
@@ -50,6 +54,8 @@ def test_later_sweeps_finish_the_work_of_a_killed_one(tmp_path: Path) -> None:
         asyncio.run(multiply(place))
         assert len(place.stored()) == FILES
         place.sql("UPDATE files SET created_at = 1, expires_at = 2")
+        place.sql(SLOW_DELETES)
+        place.sql("CREATE TRIGGER slow BEFORE DELETE ON blobs FOR EACH STATEMENT EXECUTE FUNCTION slow()")
         environment = clean_environment() | place.variables()
         killed = subprocess.Popen(SWEEP, env=environment, stdout=subprocess.PIPE)
         try:
@@ -58,6 +64,8 @@ def test_later_sweeps_finish_the_work_of_a_killed_one(tmp_path: Path) -> None:
             killed.kill()
             killed.communicate()
         assert killed.returncode < 0
+        place.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        place.sql("DROP TRIGGER slow ON blobs")
         taken = place.sql("SELECT key FROM blobs WHERE state = 'doomed' AND lease_until_us > filestead_now()")
         assert len(taken) == BATCH, "it was in the middle"
 

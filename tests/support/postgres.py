@@ -128,6 +128,11 @@ class PostgresServer:
         return f"postgresql://postgres:secret-word@127.0.0.1:{port or self.port}/{database}"
 
     @property
+    def is_up(self) -> bool:
+        """Whether it was started and has not been ended since."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
