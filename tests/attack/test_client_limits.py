@@ -16,7 +16,7 @@ from tests.support.servers import KEY, Server, new_key, run_command, wait_for_up
 
 def upload(server: Server, key: str) -> httpx2.Response:
     form = {"data": {"purpose": "user_data"}, "files": {"file": ("a.txt", b"hello")}}
-    return httpx2.post(server.base_url + "/files", headers={"Authorization": f"Bearer {key}"}, **form)
+    return httpx2.post(server.base_url + "/files", headers={"Authorization": f"Bearer {key}"}, timeout=30, **form)
 
 
 def test_one_project_cannot_use_all_upload_slots(tmp_path: Path) -> None:

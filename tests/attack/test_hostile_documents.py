@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from tests.crash.harness import wait_until
 from tests.extraction.test_hostile_documents import HOSTILE
 from tests.support.servers import Server
 
@@ -28,6 +30,7 @@ MESSAGES = {
 GROWTH_MIB = 64
 
 
+@pytest.mark.timing
 def test_hostile_documents_fail_and_others_go_on(tmp_path: Path) -> None:
     with Server(tmp_path / "data", uploads_per_minute=0, indexing_seconds=5) as server:
         good = server.upload(b"a good document", name="good.txt")["id"]
@@ -45,7 +48,7 @@ def test_hostile_documents_fail_and_others_go_on(tmp_path: Path) -> None:
         late = server.upload(b"a late document", name="late.txt")["id"]
         body = {"file_ids": [*ids, late]}
         batch = server.client.post(f"/vector_stores/{store}/file_batches", json=body).json()["id"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         slowest = 0.0
         while server.client.get(f"/vector_stores/{store}/file_batches/{batch}").json()["file_counts"]["in_progress"]:
             began = time.perf_counter()
@@ -61,4 +64,16 @@ def test_hostile_documents_fail_and_others_go_on(tmp_path: Path) -> None:
         assert {result["filename"] for result in found} == {"good.txt", "late.txt"}
         assert slowest < 2, "others were held up"
         assert (process.memory_info().rss - before) / 2**20 < GROWTH_MIB
-        assert sum(child.status() != psutil.STATUS_ZOMBIE for child in process.children(recursive=True)) <= 1
+        wait_until(lambda: len(running(process)) <= 1, lambda: running(process))
+
+
+def running(process: psutil.Process) -> list[psutil.Process]:
+    """The processes below this one that have not ended."""
+    return [child for child in process.children(recursive=True) if is_running(child)]
+
+
+def is_running(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -33,7 +33,7 @@ def test_idle_connections_do_not_block_requests_or_health_checks(
                 connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
                 connection.sendall(sent)
             for _ in range(5):
-                assert httpx2.get(server.origin + "/health").status_code == 200
+                assert httpx2.get(server.origin + "/health", timeout=30).status_code == 200
                 time.sleep(0.2)
             assert server.client.get("/files").status_code == 200
             yield from body[3:]

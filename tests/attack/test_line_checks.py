@@ -106,6 +106,7 @@ def cpu_seconds(server: Server) -> float:
     return float(times.user + times.system)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("purpose", "content", "details"), CASES.values(), ids=CASES)
 def test_the_cost_of_checking_one_upload_is_limited(
     server: Server, purpose: str, content: bytes, details: str | None
@@ -127,6 +128,7 @@ def test_the_cost_of_checking_one_upload_is_limited(
     assert server.client.get("/files").status_code == 200
 
 
+@pytest.mark.timing
 def test_four_concurrent_uploads_do_not_delay_other_requests(server: Server) -> None:
     other = server.upload()
     content = CASES["items"][1]

@@ -19,6 +19,8 @@ LISTERS = 16
 GETS = 300
 WORST_P99 = 0.1
 """Seconds; 25 ms on a quiet machine (`docs/security.md`). A page of 10,000 files takes about 50 ms of the server."""
+PAGES = 2
+"""A request may be delayed by so many pages on a machine that takes longer for one: 16 are asked for at once."""
 
 LISTER = f"""
 import http.client, sys, threading
@@ -35,7 +37,7 @@ threads = [threading.Thread(target=repeat, daemon=True) for _ in range({LISTERS}
 for thread in threads:
     thread.start()
 print("started", flush=True)
-threads[0].join(60)
+threads[0].join(280)
 """
 
 
@@ -52,6 +54,16 @@ def listers(server: Server, method: str, path: str) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def seconds_of_a_page(server: Server) -> float:
+    """The time of a page of all files, when nobody else asks."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert server.client.get("/files").status_code == 200
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 def p99_of_single_files(server: Server, file_id: str) -> float:
@@ -87,9 +99,10 @@ def many_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
 )  # fmt: skip
 def test_long_listings_do_not_delay_other_requests(many_files: tuple[Server, str], method: str, path: str) -> None:
     server, file_id = many_files
+    worst = max(WORST_P99, PAGES * seconds_of_a_page(server))
     with listers(server, method, path):
         # One of three: the machine may have been busy with something else.
-        assert any(p99_of_single_files(server, file_id) <= WORST_P99 for _ in range(3))
+        assert any(p99_of_single_files(server, file_id) <= worst for _ in range(3)), worst
 
 
 @pytest.mark.embedded("its rows are made in SQLite")

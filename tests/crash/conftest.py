@@ -26,7 +26,9 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation
 
 @pytest.fixture
 def installation(idle: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    found = idle.pop() if idle else Installation(tmp_path_factory.mktemp("kills") / "data")
+    found = (
+        idle.pop() if idle else Installation(tmp_path_factory.mktemp("kills") / "data", sweep_seconds=3_600)
+    )  # no sweep gets among the steps
     try:
         yield found
         found.check()

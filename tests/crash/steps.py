@@ -80,7 +80,7 @@ class Installation:
         with self.victim.failing("kill", step, nth):
             with contextlib.suppress(httpx2.TransportError):
                 response = request(self.victim.client)
-            assert self.victim.process.wait(10) == KILLED
+            assert self.victim.process.wait(60) == KILLED
         self.victim.stop()
         self.victim = self._start()
         return response

@@ -44,7 +44,7 @@ def error_of(response: httpx2.Response) -> Any:
 
 def ready(server: Server) -> int:
     """What an orchestrator sees."""
-    return httpx2.get(server.origin + "/health/ready").status_code
+    return httpx2.get(server.origin + "/health/ready", timeout=30).status_code
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------

@@ -79,6 +79,6 @@ def test_kills_while_files_are_indexed(tmp_path: Path, trials: Trials) -> None:
                 content = server.client.get(f"/vector_stores/{store}/files/{ids[number]}/content").json()
                 assert content["data"][0]["text"].encode() == text(number)
         time.sleep(1)
-    wait_until_quiet(data)
+        wait_until_quiet(data)
     checked = run_command(data, "verify")
     assert checked.returncode == 0, checked.stdout

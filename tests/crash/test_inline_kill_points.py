@@ -30,7 +30,9 @@ def inline_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ins
 def installation(inline_ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     data_dir = tmp_path_factory.mktemp("inline") / "data"
     found = (
-        inline_ashore.pop() if inline_ashore else Installation(data_dir, inline_bytes=16384, uploads_per_minute=RATE)
+        inline_ashore.pop()
+        if inline_ashore
+        else Installation(data_dir, inline_bytes=16384, uploads_per_minute=RATE, sweep_seconds=3_600)
     )
     try:
         yield found

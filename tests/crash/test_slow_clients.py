@@ -79,7 +79,7 @@ def idle_files(server: Server) -> int:
 @pytest.fixture(autouse=True)
 def nothing_stays(server: Server, idle_files: int) -> Iterator[None]:
     yield
-    wait_until_quiet(server.data_dir, 5)
+    wait_until_quiet(server.data_dir)
     assert findings(server.data_dir) == []
 
 
@@ -123,15 +123,16 @@ def test_a_client_below_the_rate(server: Server) -> None:
     dripping.join()
 
 
+@pytest.mark.timing
 def test_a_client_just_above_the_rate(server: Server) -> None:
     size = 10_000
     upload = Upload(server, size)
-    for _ in range(size // 250):  # 2,500 bytes a second, for four seconds
-        upload.send(b"x" * 250)
-        time.sleep(0.1)
-    upload.send(END)
-    status = int(upload.socket.recv(100).split(b" ", 2)[1])
-    assert status == 200
+    with contextlib.suppress(OSError):  # it was cut off
+        for _ in range(size // 250):  # 2,500 bytes a second, for four seconds
+            upload.send(b"x" * 250)
+            time.sleep(0.1)
+        upload.send(END)
+    assert upload.socket.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 # --- gone -----------------------------------------------------------------------------------------------------------
@@ -157,8 +158,8 @@ def test_clients_that_vanish(server: Server, idle_files: int, reset: bool, trial
             trials()
 
     def wait_until_gone() -> None:
-        wait_until(lambda: process.num_fds() <= idle_files + 5, lambda: (idle_files, process.open_files()), 5)
-        wait_until_quiet(server.data_dir, 5)
+        wait_until(lambda: process.num_fds() <= idle_files + 5, lambda: (idle_files, process.open_files()))
+        wait_until_quiet(server.data_dir)
 
     abort(20)  # so that pools and caches have what they keep
     wait_until_gone()
@@ -176,7 +177,7 @@ def test_a_client_that_goes_after_its_last_byte(server: Server) -> None:
         upload = Upload(server, 7)
         upload.send(b"wholly!" + END)
         upload.vanish(reset=True)
-    wait_until_quiet(server.data_dir, 5)
+    wait_until_quiet(server.data_dir)
     for file in server.client.get("/files").json()["data"]:
         if file["bytes"] == 7:
             assert server.client.get(f"/files/{file['id']}/content").content == b"wholly!"
@@ -195,9 +196,9 @@ def test_a_reader_that_takes_nothing(server: Server) -> None:
         reader.connect(("127.0.0.1", server.port))
         request = f"GET /v1/files/{file_id}/content HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\r\n"
         reader.sendall(request.encode())
-        wait_until(lambda: process.num_fds() > before, "the download did not begin", 5)
-        wait_until(lambda: process.num_fds() <= before, "the blob and the connection stay open", 5)
-        reader.settimeout(5)
+        wait_until(lambda: process.num_fds() > before, "the download did not begin")
+        wait_until(lambda: process.num_fds() <= before, "the blob and the connection stay open")
+        reader.settimeout(30)
         taken = 0
         with contextlib.suppress(ConnectionResetError):
             while data := reader.recv(MIB):
@@ -209,6 +210,7 @@ def test_a_reader_that_takes_nothing(server: Server) -> None:
 # --- many -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 def test_two_hundred_slow_uploads_slow_nobody_down(tmp_path: Path) -> None:
     content = os.urandom(4 * MIB)
 
@@ -241,7 +243,7 @@ def test_two_hundred_slow_uploads_slow_nobody_down(tmp_path: Path) -> None:
         for upload in slow:
             upload.vanish(reset=True)
         assert crowded < 3 * alone + 0.05, (alone, crowded)
-        wait_until_quiet(server.data_dir, 5)
+        wait_until_quiet(server.data_dir)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
         upload.send(b"x" * 50_000 + END)
         status, body = upload.answer()
         assert (status, body["bytes"]) == (200, 100_000)
-        server.process.wait(5 + 2)
+        server.process.wait(30)
     with Server(tmp_path / "data") as server:
         assert [file["id"] for file in server.client.get("/files").json()["data"]] == [body["id"]]
         assert findings(server.data_dir) == []
@@ -282,6 +284,6 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, size: int) -> None:
         requests = [json.loads(line) for line in server.output.splitlines() if line.startswith('{"time"')]
         assert [each["status"] for each in requests if each.get("method") == "POST"] == [503], server.output
     with Server(tmp_path / "data") as server:
-        wait_until_quiet(server.data_dir, 5)
+        wait_until_quiet(server.data_dir)
         assert server.client.get("/files").json()["data"] == []
         assert findings(server.data_dir) == []

@@ -363,7 +363,7 @@ def upload_on_a_new_connection(server: Server) -> bool:
     with contextlib.suppress(httpx2.TransportError):
         headers = {"Authorization": f"Bearer {KEY}"}
         form = {"purpose": (None, b"user_data"), "file": ("a", b"content")}
-        return httpx2.post(server.base_url + "/files", headers=headers, files=form).status_code == 200
+        return httpx2.post(server.base_url + "/files", headers=headers, files=form, timeout=60).status_code == 200
     return False
 
 
@@ -385,7 +385,7 @@ def test_workers_end_with_a_killed_supervisor(pair: Server) -> None:
     orphans = workers(pair)
     pair.upload()
     pair.kill()
-    wait_until(lambda: not any(orphan.is_running() for orphan in orphans), "the workers went on", 3)
+    wait_until(lambda: not any(orphan.is_running() for orphan in orphans), "the workers went on")
     with Server(pair.data_dir) as server:
         assert len(server.client.get("/files").json()["data"]) == 1
 
