@@ -13,11 +13,8 @@ SLOW_FORK = """
 import os, sys, time
 from filestead.server.supervisor import Supervisor
 
-def start_slowly():
-    print("ready", flush=True)  # the supervisor has its handlers by now
-    time.sleep(1)
-
-os.register_at_fork(after_in_child=start_slowly)
+os.register_at_fork(after_in_child=lambda: time.sleep(1))
+print("ready", flush=True)
 Supervisor(2, lambda _: time.sleep(600)).run()
 """
 
