@@ -18,6 +18,8 @@ from tests.support.servers import KEY, Server, run_command
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello you"}]}
 STREAMED = CHAT | {"stream": True}
 MIB = 1024 * 1024
+SECONDS_BETWEEN = 0.05
+"""Between two events of a stream."""
 
 pytestmark = pytest.mark.embedded("rows and bytes are not concerned")
 
@@ -61,8 +63,8 @@ def test_events_leave_when_they_arrive(server: Server, upstream: EventServer) ->
 
     async def slowly(request: Heard, answer: Answer) -> None:
         await answer.begin_events()
-        for number in range(50):
-            await asyncio.sleep(0.01)
+        for number in range(20):
+            await asyncio.sleep(SECONDS_BETWEEN)
             sent.append(time.perf_counter())
             await answer.event({"n": number})
         await answer.event("[DONE]")
@@ -76,9 +78,9 @@ def test_events_leave_when_they_arrive(server: Server, upstream: EventServer) ->
             if number < len(sent):
                 late.append(time.perf_counter() - sent[number])
             text += part.decode()
-    assert text.count("data: ") == 51
-    # The median: this machine may have much else to do.
-    assert sorted(late)[len(late) // 2] < 0.004
+    assert text.count("data: ") == 21
+    # None waits for the next one. The median: this machine may have much else to do.
+    assert sorted(late)[len(late) // 2] < SECONDS_BETWEEN / 2
 
 
 def test_the_head_of_a_stream_does_not_wait_for_its_first_event(server: Server, upstream: EventServer) -> None:
