@@ -160,7 +160,7 @@ def test_the_image_s_wheel_is_whole(tmp_path: Path) -> None:
     for list_ in ("runtime", "build"):
         pinned = (ROOT / f"requirements/{list_}.txt").read_text()
         assert all("--hash=sha256:" in one for one in re.split(r"\n(?=[a-z])", pinned.strip())), list_
-    for need in ("psycopg", "obstore"):
+    for need in ("psycopg", "obstore", "opentelemetry-sdk"):
         assert re.search(rf"^{need}\S*==", (ROOT / "requirements/runtime.txt").read_text(), re.MULTILINE), need
 
 
