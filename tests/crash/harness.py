@@ -108,9 +108,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def send_form(client: httpx2.Client, name: str, content: bytes, *, file_first: bool = False) -> httpx2.Response:
+def send_form(
+    client: httpx2.Client, name: str, content: bytes, *, purpose: str = "user_data", file_first: bool = False
+) -> httpx2.Response:
     """Upload with the fields in either order."""
-    fields = [("purpose", (None, b"user_data")), ("file", (name, content))]
+    fields = [("purpose", (None, purpose.encode())), ("file", (name, content))]
     return client.post("/files", files=fields[::-1] if file_first else fields)
 
 
@@ -145,9 +147,11 @@ LIVE_BLOBS = (
     "SELECT blob_key FROM files WHERE parts IS NULL UNION SELECT blob_key FROM upload_parts UNION "
     "SELECT part_key FROM blob_parts JOIN files ON files.blob_key = blob_parts.blob_key"
 )
-PENDING_BYTES = (
-    "SELECT coalesce(sum(bytes), 0) FROM uploads WHERE project_id = projects.id AND uploads.status = 'pending'"
+RESERVED_BYTES = (
+    "SELECT coalesce(sum(bytes), 0) FROM (SELECT project_id, bytes FROM uploads WHERE status = 'pending' "
+    "UNION ALL SELECT project_id, bytes_reserved FROM batches) reserved WHERE reserved.project_id = projects.id"
 )
+"""Of uploads in parts, and of batches for their results."""
 
 
 def garbage(data_dir: Path) -> dict[str, object]:
@@ -158,7 +162,9 @@ def garbage(data_dir: Path) -> dict[str, object]:
         "blobs without a file or part": stored(data_dir) - live,
         "files and parts without a blob": live - stored(data_dir),
         "ledger": sql(data_dir, "SELECT * FROM blobs WHERE state != 'live'"),
-        "reserved": sql(data_dir, f"SELECT id, bytes_reserved FROM projects WHERE bytes_reserved != ({PENDING_BYTES})"),
+        "reserved": sql(
+            data_dir, f"SELECT id, bytes_reserved FROM projects WHERE bytes_reserved != ({RESERVED_BYTES})"
+        ),
     }
     return {name: what for name, what in found.items() if what}
 

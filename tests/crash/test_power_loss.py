@@ -1,4 +1,4 @@
-"""The power fails while clients upload and delete: whatever the disk kept, what was acknowledged holds.
+"""The power fails while clients upload, delete, attach and run batches: whatever the disk kept, what was acknowledged holds.
 
 A server runs under strace. From what it did to its data directory, states are made that a power failure may leave
 (`power_loss.py`); each is opened like an installation, and compared with what the clients were told by that moment.
@@ -8,11 +8,11 @@ with it `POWER_SEED` and `POWER_STATE` repeat one state.
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import random
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from filestead.blobs.local.store import LocalBlobs
 from filestead.database.engines.sqlite import SqliteDatabase
+from filestead.domain.audit.chain import find_broken
 from filestead.domain.files.sweep import Sweeper
 from filestead.domain.files.verify import verify
 from filestead.domain.integrity import Violation
@@ -32,10 +32,13 @@ from filestead.domain.uploads.verify import find_damaged_parts
 from filestead.installation.backends import build_backends
 from filestead.installation.embedded import DATABASE, OWN_FILES, EmbeddedInstallation
 from filestead.settings import load as load_settings
+from tests.batches import runs
+from tests.batches.models import ThreadedModels
 from tests.crash import disk_log
-from tests.crash.harness import garbage, send_form, sha256, sql, wait_until
+from tests.crash.harness import garbage, sha256, sql, wait_until
+from tests.crash.power_load import LINES, Client, Progress, Told
 from tests.crash.power_loss import LOSSES, WORST, Loss, PowerLoss, build
-from tests.support.parts import add_part, create_upload, send_complete
+from tests.support.model_server import Fault, ModelServer, Received
 from tests.support.promises import Trials
 from tests.support.servers import Server
 
@@ -44,10 +47,6 @@ SEED = int(os.environ.get("POWER_SEED", "0")) or random.SystemRandom().getrandbi
 ONLY = os.environ.get("POWER_STATE")
 RECORDING = os.environ.get("POWER_RECORDING")
 THREADS = 3
-STEPS = 30
-"""Of each client."""
-SIZES = (1, 500, 3_000, 16_000, 16_000, 16_000, 20_000, 60_000, 200_000)
-PARTS = (30_000, 70_000)
 
 pytestmark = [
     pytest.mark.embedded("records the system calls on a data directory"),
@@ -63,103 +62,35 @@ class RecordedServer(Server):
         return self._spawn([*recorder, *self._command(arguments, code)], environment)
 
 
-@dataclass
-class Told:
-    """What a client was told. Times in ns, and 0 for what did not come to pass."""
-
-    kind: str
-    """`file`, or `part` of an upload."""
-    name: str
-    digest: str
-    sent: int
-    id: str = ""
-    stored: int = 0
-    deleting: int = 0
-    deleted: int = 0
-
-    def is_kept(self, moment: int) -> bool:
-        """Whether it must be there."""
-        return 0 < self.stored < moment and not 0 < self.deleting < moment
-
-    def is_gone(self, moment: int) -> bool:
-        """Whether it must not be there."""
-        return 0 < self.deleted < moment
-
-
-class Client:
-    """One of the clients: it uploads small and large files, in one request or in parts, and deletes some of them."""
-
-    def __init__(self, server: Server, dice: random.Random, name: str) -> None:
-        self._http = httpx2.Client(base_url=server.base_url, headers=server.client.headers, timeout=60)
-        self._dice = dice
-        self._name = name
-        self._numbers = itertools.count()
-        self.told: list[Told] = []
-
-    def run(self) -> None:
-        with self._http:
-            for _ in range(STEPS):
-                kept = [one for one in self.told if one.kind == "file" and one.is_kept(time.time_ns())]
-                choice = self._dice.random()
-                if kept and choice < 0.3:
-                    self._delete(self._dice.choice(kept))
-                elif choice < 0.45:
-                    self._upload_in_parts()
-                else:
-                    self._upload(self._dice.randbytes(self._dice.choice(SIZES)))
-
-    def _tell(self, kind: str, content: bytes) -> Told:
-        told = Told(kind, f"{self._name}-{next(self._numbers)}", sha256(content), time.time_ns())
-        self.told.append(told)
-        return told
-
-    def _upload(self, content: bytes) -> None:
-        told = self._tell("file", content)
-        response = send_form(self._http, told.name, content)
-        assert response.status_code == 200, response.text
-        told.id, told.stored = response.json()["id"], time.time_ns()
-
-    def _upload_in_parts(self) -> None:
-        contents = [self._dice.randbytes(size) for size in PARTS]
-        whole = self._tell("file", b"".join(contents))
-        upload = create_upload(self._http, sum(PARTS), name=whole.name)["id"]
-        parts = []
-        for content in contents:
-            part = self._tell("part", content)
-            part.id = add_part(self._http, upload, content)
-            part.stored = time.time_ns()
-            parts.append(part)
-        if self._dice.random() < 0.3:
-            return
-        for part in parts:  # from now on they may belong to the file
-            part.deleting = time.time_ns()
-        response = send_complete(self._http, upload, [part.id for part in parts])
-        assert response.status_code == 200, response.text
-        whole.id, whole.stored = response.json()["file"]["id"], time.time_ns()
-
-    def _delete(self, told: Told) -> None:
-        told.deleting = time.time_ns()
-        assert self._http.delete(f"/files/{told.id}").status_code == 200
-        told.deleted = time.time_ns()
+def one_after_the_other(received: Received) -> Fault:
+    """The lines of a batch have their results at different times."""
+    number = int(str(received.json["messages"][-1]["content"]).split()[1])
+    return Fault.slow(number * 0.02)
 
 
 def record(folder: Path) -> None:
     """Run the load, and leave the calls, what clients were told, and when the first start was done."""
     (folder / "disk").mkdir()
     dice = random.Random(SEED)
-    server = RecordedServer(folder / "disk" / "data", uploads_per_minute=0, sweep_seconds=0.2)
-    try:
-        ready = time.time_ns()
-        clients = [Client(server, random.Random(dice.random()), f"client{n}") for n in range(THREADS)]
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(Client.run, clients))
-        time.sleep(0.5)  # a sweep
-    finally:
-        server.kill()
+    with ThreadedModels(ModelServer(instant=True, script=one_after_the_other)) as models:
+        server = RecordedServer(
+            folder / "disk" / "data", upstream_url=models.url, uploads_per_minute=0, sweep_seconds=0.2
+        )
+        try:
+            store = server.client.post("/vector_stores", json={}).json()["id"]
+            ready = time.time_ns()
+            clients = [Client(server, store, random.Random(dice.random()), f"client{n}") for n in range(THREADS)]
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(Client.run, clients))
+            time.sleep(0.5)  # a sweep
+        finally:
+            server.kill()
     calls = folder / "calls"
     wait_until(lambda: f"{server.process.pid} " in (last := _last_lines(calls)) and "+++ killed" in last, "strace runs")
     told = [vars(one) for client in clients for one in client.told]
-    (folder / "told.json").write_text(json.dumps({"disk": str(folder / "disk"), "ready": ready, "told": told}))
+    progress = [vars(one) for client in clients for one in client.progress]
+    values = {"disk": str(folder / "disk"), "ready": ready, "told": told, "progress": progress}
+    (folder / "told.json").write_text(json.dumps(values))
 
 
 def _last_lines(path: Path) -> str:
@@ -175,6 +106,7 @@ class Recording:
     folder: Path
     power: PowerLoss
     told: list[Told]
+    progress: list[Progress]
     moments: list[int]
     """When a sync or an acknowledgement has just come, or a change just begun."""
 
@@ -198,13 +130,38 @@ class Recording:
         assert garbage(data_dir) == {}
         contents = read_contents(data_dir)
         digests = {one.name: one.digest for one in self.told}
+        outputs = {name: content for name, content in contents.values() if name not in digests}
         for file_id, (name, content) in contents.items():
-            assert sha256(content) == digests[name], f"{file_id} {name} is another file"
-        stored = contents.keys() | {part for (part,) in sql(data_dir, "SELECT id FROM upload_parts")}
+            assert name in outputs or sha256(content) == digests[name], f"{file_id} {name} is another file"
+        self.check_batches(data_dir, moment, contents)
+        stored = {
+            "part": {part for (part,) in sql(data_dir, "SELECT id FROM upload_parts")},
+            "attachment": {file_id for (file_id,) in sql(data_dir, "SELECT file_id FROM vector_store_files")},
+            "batch": {batch for (batch,) in sql(data_dir, "SELECT id FROM batches")},
+        }
         for one in self.told:
-            if one.is_kept(moment):
-                assert one.id in stored, f"{one.id} ({one.kind} {one.name}) was acknowledged and is gone"
-            assert not (one.is_gone(moment) and one.id in stored), f"{one.id} was deleted and is back"
+            there = one.id in stored.get(one.kind, contents)
+            assert there or not one.is_kept(moment), f"{one.id} ({one.kind} {one.name}) was acknowledged and is gone"
+            assert not (there and one.is_gone(moment)), f"{one.id} ({one.kind}) was deleted and is back"
+
+    def check_batches(self, data_dir: Path, moment: int, contents: dict[str, tuple[str, bytes]]) -> None:
+        """Each line that a client saw done has one result, and an output that it saw is there."""
+        results = {}
+        for seq, batch, done, output in sql(
+            data_dir, "SELECT seq, id, completed + failed, output_file_id FROM batches"
+        ):
+            if output is None:
+                journal = sql(data_dir, "SELECT lines FROM batch_results WHERE batch = ?", seq)
+                lines = [line for (block,) in journal for (line,) in struct.iter_unpack("<I", block)]
+            else:
+                lines = [json.loads(line)["custom_id"] for line in contents[output][1].splitlines()]
+            assert len(set(lines)) == len(lines) == done, f"{batch}: {done} lines are done, and the results are {lines}"
+            results[batch] = done, output
+        for seen in self.progress:
+            if seen.seen < moment:
+                done, output = results[seen.batch]
+                assert done >= seen.done, f"{seen.batch}: {seen.done} lines were done, now {done}"
+                assert seen.output in (None, output), f"{seen.batch}: its output is gone"
 
 
 def read_contents(data_dir: Path) -> dict[str, tuple[str, bytes]]:
@@ -254,6 +211,8 @@ class OpenedStates:
         async def look() -> list[Violation]:
             await Sweeper(backends.files, backends.blobs).sweep()
             report = await verify(backends.files, backends.blobs, deep=True)
+            broken, _ = await find_broken(backends.audit)
+            report.violations += [broken] if broken else []
             return report.violations + await find_damaged_parts(
                 backends.uploads, backends.files, backends.blobs, deep=True
             )
@@ -269,7 +228,8 @@ def load(folder: Path) -> Recording:
     moments = [end + 1 for syncs in log.syncs.values() for _, end in syncs]
     moments += [change.start + 1 for change in log.changes]
     moments += [time + 1 for one in told for time in (one.stored, one.deleted)]
-    return Recording(folder, PowerLoss(log), told, [moment for moment in moments if moment > values["ready"]])
+    progress = [Progress(**one) for one in values["progress"]]
+    return Recording(folder, PowerLoss(log), told, progress, [moment for moment in moments if moment > values["ready"]])
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +262,14 @@ def test_what_was_acknowledged_survives_a_power_failure(recording: Recording, tm
 def test_a_server_starts_after_a_power_failure(recording: Recording, tmp_path: Path) -> None:
     moment, loss, dice = recording.choose(STATES)
     build(recording.power.state(moment, loss, dice), tmp_path)
-    with Server(tmp_path / "data", uploads_per_minute=0) as server:
+    with (
+        ThreadedModels(ModelServer(instant=True)) as models,
+        Server(tmp_path / "data", upstream_url=models.url, uploads_per_minute=0) as server,
+    ):
         server.upload(b"again")
         kept = {one.id: one.digest for one in recording.told if one.kind == "file" and one.is_kept(moment)}
         for file_id, digest in kept.items():
             assert sha256(server.client.get(f"/files/{file_id}/content").content) == digest, (moment, loss)
+        for one in recording.told:
+            if one.kind == "batch" and one.is_kept(moment):
+                assert runs.wait(server, {"id": one.id})["request_counts"]["completed"] == LINES, (moment, loss)
