@@ -27,7 +27,7 @@ END_SECONDS = 30
 POLL_SECONDS = 0.2
 MINUTES = 80
 """Of all parts together."""
-AT_ONCE = 2
+AT_ONCE = 3
 """Parts that run beside each other: most of them wait for disks and for servers that start."""
 RECORD = "promises"
 
@@ -46,19 +46,19 @@ class Part:
 PARTS = (
     Part(
         "repetitions",
-        60,
+        70,
         ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
     ),
-    Part("kills", 30, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "1000"}),
-    Part("programs", 25, (PROGRAMS, "-rs")),
-    Part("power", 20, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
-    Part("batch-kills", 15, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
-    Part("chaos", 30, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "170"}),
+    Part("chaos", 40, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "170"}),
+    Part("kills", 40, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "1000"}),
+    Part("power", 30, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
     Part("soak", 20, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "900"}),
-    Part("histories", 25, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
-    Part("planted", 25, (MODULE,)),
-    Part("models", 10, (MODEL_PROGRAMS, "-rs")),
-    Part("flips", 10, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
+    Part("histories", 30, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
+    Part("planted", 30, (MODULE,)),
+    Part("programs", 30, (PROGRAMS, "-rs")),
+    Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
+    Part("models", 15, (MODEL_PROGRAMS, "-rs")),
+    Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
 )
 """The longest begin first, so that all end at about the same time."""
 

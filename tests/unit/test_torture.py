@@ -47,6 +47,7 @@ def test_all_parts_end_in_their_common_time(
 ) -> None:
     monkeypatch.setattr(torture, "END_SECONDS", 2)
     monkeypatch.setattr(torture, "MINUTES", 0.03)
+    monkeypatch.setattr(torture, "AT_ONCE", 2)
     parts = [part(tmp_path, name, 1, "time.sleep(60)") for name in ("first", "second", "third")]
     assert run_parts(parts, tmp_path) == 1
     lines = sorted(capsys.readouterr().out.splitlines()[-3:])
