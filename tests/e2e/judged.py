@@ -19,7 +19,9 @@ def store_of(client: OpenAI, folder: Path) -> str:
         if each["text"].strip()
     ]
     store = client.vector_stores.create(name="cranfield")
-    client.vector_stores.file_batches.create_and_poll(store.id, file_ids=ids, poll_interval_ms=200)
+    # 1,400 at once: on a busy machine the database may need longer than a server waits for it.
+    patient = client.with_options(max_retries=5)
+    patient.vector_stores.file_batches.create_and_poll(store.id, file_ids=ids, poll_interval_ms=200)
     assert client.vector_stores.retrieve(store.id).file_counts.completed == len(ids)
     return store.id
 
