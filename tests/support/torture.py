@@ -46,7 +46,7 @@ class Part:
 PARTS = (
     Part(
         "repetitions",
-        70,
+        MINUTES,
         ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
     ),
     Part("chaos", 40, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "170"}),

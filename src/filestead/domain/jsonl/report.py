@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from filestead.domain.jsonl import limits
 from filestead.domain.jsonl.decoders import Decode, Decoders
-from filestead.domain.jsonl.lines import Slice, has_long_integer, is_utf8, without_lone_surrogates
+from filestead.domain.jsonl.lines import BLANKS, Slice, has_long_integer, is_utf8, without_lone_surrogates
 from filestead.domain.jsonl.members import JsonObject, LineFault
 from filestead.domain.jsonl.syntax import LONG_INTEGER, NOT_UTF8, START, TOO_DEEP, excerpt, explain, fault_of
 
@@ -56,7 +56,8 @@ class NotObject(Exception):
 
     def __init__(self, line: bytes, fault: str | None = None) -> None:
         super().__init__(fault)
-        self.line = line if line.startswith(b"{") else line[:START]
+        # The blanks at the end depend on how the upload was cut.
+        self.line = line if line.startswith(b"{") else line[:START].rstrip(BLANKS)
         self._fault = fault
 
     @property
@@ -67,7 +68,7 @@ class NotObject(Exception):
     @property
     def utf8(self) -> bool:
         """Whether it is UTF-8."""
-        return self._fault != NOT_UTF8 and is_utf8(self.line, cut=True)
+        return self._fault != NOT_UTF8 and is_utf8(self.line, cut=len(self.line) == START)
 
 
 class Tally:
