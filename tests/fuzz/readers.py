@@ -166,7 +166,8 @@ class _Connections:
             for piece in pieces:
                 await self.loop.sock_sendall(peer, piece)
                 await self._settle()
-            peer.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # of a server that has closed before the last piece came
+                peer.shutdown(socket.SHUT_WR)
             received = b""
             async with asyncio.timeout(20):
                 while part := await self.loop.sock_recv(peer, 65536):
