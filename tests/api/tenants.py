@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from tests.batches.runs import ENDED
 from tests.support.batch_worker import input_of
 from tests.support.parts import add_part, create_upload
 
@@ -102,9 +103,6 @@ BODIES: dict[str, Callable[[Ids], dict[str, Any]]] = {
 
 QUERIES: dict[str, dict[str, str]] = {"usageVectorStores": {"start_time": "1"}}
 """Parameters without which a request is refused."""
-
-ENDED = {"completed", "failed", "expired", "cancelled"}
-"""The states of batches that stay."""
 
 
 def names_in(path: str) -> dict[str, str]:

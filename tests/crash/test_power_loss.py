@@ -130,9 +130,9 @@ class Recording:
         assert garbage(data_dir) == {}
         contents = read_contents(data_dir)
         digests = {one.name: one.digest for one in self.told}
-        outputs = {name: content for name, content in contents.values() if name not in digests}
+        outputs = {file_id for (file_id,) in sql(data_dir, "SELECT output_file_id FROM batches")}
         for file_id, (name, content) in contents.items():
-            assert name in outputs or sha256(content) == digests[name], f"{file_id} {name} is another file"
+            assert file_id in outputs or sha256(content) == digests[name], f"{file_id} {name} is another file"
         self.check_batches(data_dir, moment, contents)
         stored = {
             "part": {part for (part,) in sql(data_dir, "SELECT id FROM upload_parts")},
