@@ -26,7 +26,7 @@ PROMISES = {
     "R-02": "an acknowledged file survives a power failure",
     "R-03": "the same with several nodes, if a node, the database or the object store is killed",
     "R-04": "no download that ends cleanly has other bytes than were stored",
-    "R-05": "several nodes behave like one: operations on a file are linearizable",
+    "R-05": "several nodes behave like one: operations are linearizable",
     "R-06": "what was deleted is not read, listed or found again",
     "R-07": "an expired file is not visible, swept or not",
     "R-08": "no upload in progress is swept, and nothing unused stays",
