@@ -25,6 +25,10 @@ ROUND = 100
 """Cycles with one data directory: the list of its files is read in each."""
 THREADS = 6
 LARGEST = 4 * 2**20
+LARGEST_TEXT = 2_000
+"""Bytes, which are sent as twice as many digits."""
+SUFFIX = ".txt"
+"""Of the names of files that may be attached to the vector store."""
 
 
 @dataclass
@@ -37,6 +41,12 @@ class Told:
     """Name by id, of the acknowledged uploads."""
     deleting: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+
+    attached: set[str] = field(default_factory=set)
+    """Files that are in the vector store, as the server has said."""
+    detaching: set[str] = field(default_factory=set)
+    detached: set[str] = field(default_factory=set)
+    store: str = ""
 
     read: set[str] = field(default_factory=set)
     """Files whose bytes were read after a kill."""
@@ -53,10 +63,25 @@ class Told:
             if deep or file_id not in self.read:
                 assert sha256(server.client.get(f"/files/{file_id}/content").content) == self.sent[name], name
         self.read |= set(listed)
+        self._check_attached(server, set(listed))
+
+    def _check_attached(self, server: Server, listed: set[str]) -> None:
+        """What was attached is in the vector store unless it was detached or deleted."""
+        if not self.store:
+            self.store = str(server.client.post("/vector_stores", json={}).json()["id"])
+        inside: set[str] = set()
+        page = {"has_more": True, "last_id": None}
+        while page["has_more"]:
+            query = {"limit": 100} | ({"after": page["last_id"]} if inside else {})
+            page = server.client.get(f"/vector_stores/{self.store}/files", params=query).json()
+            inside |= {file["id"] for file in page["data"]}
+        assert inside <= listed
+        assert not self.detached & inside
+        assert (self.attached & listed) - self.detaching <= inside
 
 
 def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
-    """Upload and delete until the server is gone."""
+    """Upload, attach and delete until the server is gone."""
     client = httpx2.Client(base_url=server.base_url, headers=server.client.headers, timeout=20)
     mine: list[str] = []
     with client, contextlib.suppress(httpx2.TransportError):
@@ -67,19 +92,41 @@ def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
                 assert client.delete(f"/files/{file_id}").status_code == 200
                 told.deleted.add(file_id)
                 continue
+            texts = [file_id for file_id in mine if told.stored[file_id].endswith(SUFFIX)]
+            if texts and dice.random() < 0.2:
+                change_attachment(client, told, dice.choice(texts))
+                continue
             # As many small ones as large ones, on a scale of powers.
             content = dice.randbytes(int(LARGEST ** dice.random()))
-            told.sent[f"{name}-{n}"] = sha256(content)
+            sent = f"{name}-{n}"
+            if len(content) < LARGEST_TEXT:
+                content, sent = content.hex(" ").encode(), sent + SUFFIX
+            told.sent[sent] = sha256(content)
             if dice.random() < 0.3:
-                file_id = send_in_parts(client, dice, f"{name}-{n}", content)
-                if file_id is not None:
-                    told.stored[file_id] = f"{name}-{n}"
-                    mine.append(file_id)
-                continue
-            response = send_form(client, f"{name}-{n}", content, file_first=dice.random() < 0.5)
-            assert response.status_code == 200, response.text
-            told.stored[response.json()["id"]] = f"{name}-{n}"
-            mine.append(response.json()["id"])
+                file_id = send_in_parts(client, dice, sent, content)
+                if file_id is None:
+                    continue
+            else:
+                response = send_form(client, sent, content, file_first=dice.random() < 0.5)
+                assert response.status_code == 200, response.text
+                file_id = str(response.json()["id"])
+            told.stored[file_id] = sent
+            mine.append(file_id)
+
+
+def change_attachment(client: httpx2.Client, told: Told, file_id: str) -> None:
+    """Attach the file to the vector store; or detach it, for ever, if it is attached."""
+    path = f"/vector_stores/{told.store}/files"
+    if file_id in told.detaching:
+        return
+    if file_id in told.attached:
+        told.detaching.add(file_id)
+        assert client.delete(f"{path}/{file_id}").status_code == 200
+        told.detached.add(file_id)
+    else:
+        response = client.post(path, json={"file_id": file_id})
+        assert response.status_code == 200, response.text
+        told.attached.add(file_id)
 
 
 def send_in_parts(client: httpx2.Client, dice: random.Random, name: str, content: bytes) -> str | None:
@@ -113,10 +160,11 @@ def test_kills_at_random_moments(tmp_path: Path, trials: Trials) -> None:
                 trials()
             check_all(tmp_path / f"data{first}", told)
             print(
-                f"{len(told.sent)} uploads sent, {len(told.stored)} stored, {len(told.deleted)} deleted "
-                f"in {len(cycles)} kills"
+                f"{len(told.sent)} uploads sent, {len(told.stored)} stored, {len(told.deleted)} deleted, "
+                f"{len(told.attached)} attached, {len(told.detached)} detached in {len(cycles)} kills"
             )
             assert len(told.stored) > len(cycles)
+            assert told.attached
             shutil.rmtree(tmp_path / f"data{first}")
     finally:
         threading.excepthook = before
@@ -124,7 +172,7 @@ def test_kills_at_random_moments(tmp_path: Path, trials: Trials) -> None:
 
 def kill_under_load(data_dir: Path, told: Told, dice: random.Random, cycle: int) -> None:
     """Start the server, see what an earlier kill left, and kill it while clients are at work."""
-    with ForkedServer(data_dir, uploads_per_minute=0, sweep_seconds=0.2) as server:
+    with ForkedServer(data_dir, uploads_per_minute=0, attached_files_per_minute=0, sweep_seconds=0.2) as server:
         told.check(server)
         threads = [
             threading.Thread(target=work, args=(server, told, random.Random(dice.random()), f"{cycle}-{n}"))

@@ -1,47 +1,49 @@
 """A mixed load for a long time: afterwards nothing has been lost, and the process holds no more than at the beginning.
 
-Clients upload (whole and in parts), read, list and delete. Some give up in the middle of an upload or a download.
-`SOAK_SECONDS` is how long; `make torture` takes 15 minutes.
+Clients upload (whole and in parts), read, list, delete, attach, search, and run batches. Some give up in the middle of
+an upload or a download. Each minute something fails: the process stands still, the model server is down, another
+process holds the database, or many clients connect and send nothing. `SOAK_SECONDS` is how long; `make torture` takes
+15 minutes.
 """
 
-import contextlib
 import math
 import os
 import random
-import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import linear_regression, mean, median
+from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
-from bench.requests import listed
 from filestead.server.memory import MAX_ARENAS
-from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
-from tests.support.parts import upload_in_parts
+from tests.batches import runs
+from tests.batches.models import ThreadedModels
+from tests.crash.harness import end_claims, findings, garbage, sha256, sql, wait_until, wait_until_quiet
+from tests.crash.soak_load import LINES, Load
+from tests.support.model_server import ModelServer
 from tests.support.promises import Trials
-from tests.support.servers import KEY, Server
+from tests.support.servers import Server
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.SystemRandom().getrandbits(32)
 CLIENTS = 6
-LARGEST = 4 * 2**20
 FILES = 5_000 if SECONDS >= 60 else 100
 """Stored and read before, so that the pages that each connection of SQLite caches (2 MB) are not taken for a leak."""
-KEPT = 20
-"""Files of each client; the oldest is deleted for a new one."""
+SETTINGS = {"uploads_per_minute": 0, "attached_files_per_minute": 0, "batches_per_hour": 0, "sweep_seconds": 0.5}
 WARM_UP = 1 / 3
 """Of the time: until then caches and pools of memory fill."""
 LONG_SECONDS = 500
 """For so long memory must be observed before its slope means something."""
 TEN_MINUTES = 600
-KIB = 2**10
 MIB = 2**20
+HEAP_BYTES = 64 * MIB
+PAGE = 4_096
 GROWTH_MIB = 32
 SLOPE_MIB = 1.0
 """In ten minutes. Memory varies by 10 MiB with the transfers of the moment, so more has to be shown with 95 % confidence."""
@@ -49,90 +51,6 @@ BLOCK = 60
 """Looks, of which the median counts: those of half a minute."""
 STUDENT_T = 1.73
 """The quantile of 95 % for twenty medians."""
-
-
-@dataclass
-class Soak:
-    """What the clients were told."""
-
-    server: Server
-    until: float = 0.0
-    stored: dict[str, str] = field(default_factory=dict)
-    """Digest by id."""
-    deleted: set[str] = field(default_factory=set)
-    requests: int = 0
-    cut: int = 0
-    """Transfers that a client gave up."""
-
-    def fill(self, dice: random.Random) -> None:
-        """Store small files, and read them."""
-        client = self.server.client
-        for _ in range(FILES):
-            self._upload(client, dice, [], largest=KIB)
-        for file_id in self.stored:
-            assert client.get(f"/files/{file_id}").status_code == 200
-
-    def work(self, dice: random.Random) -> None:
-        """One client."""
-        mine: list[str] = []
-        client = httpx2.Client(base_url=self.server.base_url, headers=self.server.client.headers, timeout=30)
-        acts: list[Callable[[], None]] = [
-            lambda: self._upload(client, dice, mine),
-            lambda: self._upload_in_parts(client, dice, mine),
-            lambda: self._read(client, dice, mine),
-            lambda: self._list(client),
-            lambda: self._give_up_an_upload(dice),
-            lambda: self._give_up_a_download(dice, mine),
-        ]
-        with client:
-            while time.monotonic() < self.until:
-                dice.choice(acts)()
-                self.requests += 1
-                if len(mine) > KEPT:
-                    file_id = mine.pop(0)
-                    self.deleted.add(file_id)
-                    assert client.delete(f"/files/{file_id}").status_code == 200
-
-    def _upload(self, client: httpx2.Client, dice: random.Random, mine: list[str], *, largest: int = LARGEST) -> None:
-        content = dice.randbytes(int(largest ** dice.random()))
-        response = send_form(client, "whole", content, file_first=dice.random() < 0.5)
-        assert response.status_code == 200, response.text
-        self._keep(response.json()["id"], content, mine)
-
-    def _upload_in_parts(self, client: httpx2.Client, dice: random.Random, mine: list[str]) -> None:
-        parts = [dice.randbytes(1 + int(MIB * dice.random())) for _ in range(dice.randrange(1, 4))]
-        self._keep(upload_in_parts(client, *parts)["file"]["id"], b"".join(parts), mine)
-
-    def _keep(self, file_id: str, content: bytes, mine: list[str]) -> None:
-        self.stored[file_id] = sha256(content)
-        mine.append(file_id)
-
-    def _read(self, client: httpx2.Client, dice: random.Random, mine: list[str]) -> None:
-        if mine:
-            file_id = dice.choice(mine)
-            assert sha256(client.get(f"/files/{file_id}/content").content) == self.stored[file_id]
-
-    def _list(self, client: httpx2.Client) -> None:
-        assert client.get("/files", params={"limit": 50}).status_code == 200
-
-    def _give_up_an_upload(self, dice: random.Random) -> None:
-        head = "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000\r\n"
-        form = '--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
-        form += '--b\r\nContent-Disposition: form-data; name="file"; filename="cut"\r\n\r\n'
-        self._send_and_go("POST /v1/files", head, form.encode() + dice.randbytes(dice.randrange(MIB)))
-
-    def _give_up_a_download(self, dice: random.Random, mine: list[str]) -> None:
-        if mine:
-            self._send_and_go(f"GET /v1/files/{dice.choice(mine)}/content", "", b"", read=dice.randrange(100_000))
-
-    def _send_and_go(self, request: str, headers: str, body: bytes, read: int = 0) -> None:
-        head = f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{headers}\r\n"
-        address = ("127.0.0.1", self.server.port)
-        with contextlib.suppress(ConnectionError), socket.create_connection(address, timeout=30) as connection:
-            connection.sendall(head.encode() + body)
-            if read:
-                connection.recv(read)
-        self.cut += 1
 
 
 @dataclass
@@ -161,13 +79,17 @@ def test_a_mixed_load_leaks_nothing(tmp_path: Path, trials: Trials) -> None:
     failures: list[threading.ExceptHookArgs] = []
     threading.excepthook, before = failures.append, threading.excepthook
     held = Held()
-    with Server(tmp_path / "data", uploads_per_minute=0, sweep_seconds=0.5) as server:
+    with (
+        ThreadedModels(ModelServer(instant=True)) as models,
+        Server(tmp_path / "data", upstream_url=models.url, **SETTINGS) as server,
+    ):
         process = psutil.Process(server.process.pid)
         try:
-            soak = Soak(server)
-            soak.fill(dice)
-            soak.until = time.monotonic() + SECONDS
-            clients = [threading.Thread(target=soak.work, args=(random.Random(dice.random()),)) for _ in range(CLIENTS)]
+            load = Load(server, models)
+            load.prepare(dice, FILES)
+            load.until = time.monotonic() + SECONDS
+            clients = [threading.Thread(target=load.work, args=(random.Random(dice.random()),)) for _ in range(CLIENTS)]
+            clients.append(threading.Thread(target=load.disturb, args=(min(60, SECONDS / 4),)))
             for client in clients:
                 client.start()
             warm_up_ends = time.monotonic() + SECONDS * WARM_UP
@@ -178,32 +100,87 @@ def test_a_mixed_load_leaks_nothing(tmp_path: Path, trials: Trials) -> None:
         finally:
             threading.excepthook = before
         assert not failures, failures[0].exc_value
-        end_claims(server.data_dir)
-        wait_until_quiet(server.data_dir, 30)
-        kept = soak.stored.keys() - soak.deleted
-        assert set(listed(server)) == kept
-        for file_id in kept:
-            assert sha256(server.client.get(f"/files/{file_id}/content").content) == soak.stored[file_id]
+        outputs = check(load)
         assert process.num_fds() <= median(held.descriptors), "without work it holds no more than under load"
         memory = growth(held)
         assert arenas(process.pid) < MAX_ARENAS, "beside the main one"
-        trials(soak.requests)
+        trials(load.outside.requests + load.inside.requests)
     assert findings(tmp_path / "data") == []
     assert garbage(tmp_path / "data") == {}
-    assert sql(tmp_path / "data", "SELECT bytes_reserved FROM projects") == [(0,)]
-    print(f"{soak.requests} acts, {soak.cut} cut off, {len(soak.stored)} files stored; {memory}")
-    assert soak.requests > SECONDS
-    assert soak.cut
+    print(f"{len(load.stored)} files stored, {len(outputs)} batches, {load.cut} transfers given up; {memory}")
+    for where, tally in (("while nothing failed", load.outside), ("in faults", load.inside)):
+        print(f"{tally.requests} requests {where}, {tally.success():.3%} succeeded: {tally.failures[:3]}")
+    assert load.outside.success() >= 0.9995
+    assert load.inside.success() >= 0.95
+    assert load.outside.requests > SECONDS
+    assert len(load.faults) >= 3
+    assert load.cut
+    assert outputs
+
+
+def check(load: Load) -> list[str]:
+    """Everything that was acknowledged is there, with its bytes, and nothing else; returns the outputs of the batches."""
+    server = load.server
+    wait_until(lambda: not unfinished(load), lambda: unfinished(load), 60)
+    end_claims(server.data_dir)
+    sql(server.data_dir, "UPDATE uploads SET expires_at = created_at WHERE status = 'pending'")
+    wait_until_quiet(server.data_dir, 30)
+    outputs = []
+    for batch_id in load.batches:
+        batch = server.client.get(f"/batches/{batch_id}").json()
+        assert (batch["status"], runs.counts(batch)) == ("completed", (LINES, LINES, 0)), batch
+        outputs.append(batch["output_file_id"])
+    names = {file["id"]: file["filename"] for file in files_of(server)}
+    kept = load.stored.keys() - load.deleted - load.unsure
+    assert kept <= names.keys()
+    assert load.deleted.isdisjoint(names)
+    others = names.keys() - kept - load.unsure - set(outputs)
+    assert {names[file_id] for file_id in others} <= load.unsure_names
+    for file_id in kept:
+        assert sha256(server.client.get(f"/files/{file_id}/content").content) == load.stored[file_id]
+    attached = {file["id"] for file in files_of(server, f"/vector_stores/{load.store}/files", 100)}
+    assert attached - load.unsure == load.attached - load.unsure
+    return outputs
+
+
+def unfinished(load: Load) -> list[str]:
+    """Batches that run."""
+    found = []
+    for batch_id in load.batches:
+        status = load.server.client.get(f"/batches/{batch_id}").json()["status"]
+        if status not in runs.ENDED:
+            found.append(f"{batch_id}: {status}")
+    return found
+
+
+def files_of(server: Server, path: str = "/files", limit: int = 1_000) -> Iterator[Any]:
+    """Every file of a list."""
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        page = server.client.get(path, params=query).raise_for_status().json()
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        query["after"] = page["last_id"]
 
 
 def arenas(pid: int) -> int:
-    """The heaps that glibc has made for threads: each begins at a multiple of 64 MiB."""
+    """The arenas that glibc has made for threads.
+
+    A heap begins at a multiple of 64 MiB, with the address of its arena; this is at the beginning of the first heap.
+    """
     starts = [
         int(line.partition("-")[0], 16)
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
         if line.split()[1] == "rw-p" and len(line.split()) == 5
     ]
-    return sum(start % (64 * MIB) == 0 for start in starts)
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        heaps = {
+            start: int.from_bytes(os.pread(memory.fileno(), 8, start), sys.byteorder)
+            for start in starts
+            if start % HEAP_BYTES == 0
+        }
+    return len({arena for arena in heaps.values() if arena % HEAP_BYTES < PAGE and arena - arena % HEAP_BYTES in heaps})
 
 
 def growth(held: Held) -> str:
