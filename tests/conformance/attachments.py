@@ -39,10 +39,12 @@ async def attach(
     chunking: Chunking = Chunking(),  # noqa: B008 - immutable
     **attributes: Any,
 ) -> Any:
+    """Attach a file, or several as a batch; returns the decision on the rate."""
+    ids = (who.project_id, who.organization_id, store_id)
     files = [NewAttachment(file_id, chunking, attributes) for file_id in file_ids]
-    return await rows.vector_stores.attach(
-        who.project_id, who.organization_id, store_id, files, rate=rate, batch_id=batch_id
-    )
+    if batch_id is None and len(files) == 1:
+        return (await rows.vector_stores.attach(*ids, files[0], rate=rate))[1]
+    return (await rows.vector_stores.attach_batch(*ids, batch_id or new_id("vsfb_"), files, rate=rate))[1]
 
 
 async def claim(rows: Rows, limit: int = 100, *, lease: int = 60) -> list[Job]:

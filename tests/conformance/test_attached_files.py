@@ -16,7 +16,7 @@ from filestead.domain.errors import (
     VectorStoreNotFound,
 )
 from filestead.domain.vector_stores.file_types import SERVER_ERROR, UNSUPPORTED_FILE
-from filestead.domain.vector_stores.model import Chunking, FileCounts, IndexStatus, PageRequest
+from filestead.domain.vector_stores.model import Chunking, FileCounts, IndexStatus, NewAttachment, PageRequest
 from tests.conformance.attachments import (
     CHUNKS,
     add_files,
@@ -133,6 +133,18 @@ async def test_a_file_is_attached_once_and_anew_for_another_index(rows: Rows) ->
     assert (await rows.vector_stores.get(who.project_id, store_id)).counts == FileCounts(completed=1)
 
 
+async def test_attaching_returns_what_is_committed(rows: Rows) -> None:
+    """A look afterwards might find the file detached or deleted by somebody else."""
+    who = await rows.principal()
+    one, two = await add_files(rows, who, 2)
+    store_id = await make_store(rows, who)
+    ids = (who.project_id, who.organization_id, store_id)
+    attached, _ = await rows.vector_stores.attach(*ids, NewAttachment(one, attributes={"a": 1}), rate=0)
+    assert (attached.file_id, attached.status, attached.attributes) == (one, IndexStatus.IN_PROGRESS, {"a": 1})
+    batch, _ = await rows.vector_stores.attach_batch(*ids, "vsfb_a", [NewAttachment(one), NewAttachment(two)], rate=0)
+    assert (batch.id, batch.counts) == ("vsfb_a", FileCounts(in_progress=2))
+
+
 async def test_the_rate_of_attached_files_is_exact(rows: Rows) -> None:
     who, colleague = await rows.principal(), await rows.principal("two")
     foreign = await rows.principal("three", organization="other")
@@ -147,7 +159,7 @@ async def test_the_rate_of_attached_files_is_exact(rows: Rows) -> None:
     with pytest.raises(AttachRateLimited) as caught:
         await attach(rows, who, store_id, *ids, batch_id="vsfb_a", rate=2_000)
     assert caught.value.decision.retry_after == pytest.approx(15, abs=0.01)
-    assert await count(rows, "file_batches") == 0
+    assert await count(rows, "file_batches") == 4, "what is refused leaves no batch"
     assert (await rows.vector_stores.get(colleague.project_id, other_store)).counts.total == 0
     elsewhere = await make_store(rows, foreign)
     await attach(rows, foreign, elsewhere, (await add(rows, foreign)).id, rate=2_000)

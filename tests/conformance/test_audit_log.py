@@ -137,7 +137,7 @@ async def test_stores_and_uploads_in_parts_have_their_events(rows: Rows) -> None
     attachment = NewAttachment(file.id)
     ids = (who.project_id, who.organization_id)
     await rows.vector_stores.create(*ids, NewStore("vs_1"), [attachment], rate=0)
-    await rows.vector_stores.attach(*ids, "vs_1", [attachment], rate=0)  # it is attached already
+    await rows.vector_stores.attach(*ids, "vs_1", attachment, rate=0)  # it is attached already
     await rows.vector_stores.detach(who.project_id, "vs_1", file.id)
     await rows.vector_stores.delete(who.project_id, "vs_1")
     new = NewUpload("0" * 24, *ids, who.user_id, "a", "user_data", 5, None)

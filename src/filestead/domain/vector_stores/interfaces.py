@@ -60,21 +60,29 @@ class VectorStoreRepository(Protocol):
         """
 
     async def attach(
+        self, project_id: str, organization_id: str, store_id: str, attachment: NewAttachment, *, rate: int
+    ) -> tuple[AttachedFile, RateDecision]:
+        """Attach a file and add its job. The file must be the project's, and visible, at the commit.
+
+        A file that is attached already keeps its index and gets the new attributes; if the chunking differs, or if it
+        is failed or cancelled, it is attached anew. Counts the file against the organization's `rate` per minute.
+        Returns the file as it is at the commit. Raises `VectorStoreNotFound`, `VectorStoreExpired`,
+        `FilesNotAttachable`, `UnsupportedFileType`, `AttachRateLimited`.
+        """
+
+    async def attach_batch(
         self,
         project_id: str,
         organization_id: str,
         store_id: str,
+        batch_id: str,
         files: Sequence[NewAttachment],
         *,
         rate: int,
-        batch_id: str | None = None,
-    ) -> RateDecision:
-        """Attach files and add their jobs, all or nothing. Each file must be the project's, and visible, at the commit.
+    ) -> tuple[FileBatch, RateDecision]:
+        """Create a file batch and attach its files as `attach` does, all or nothing; unsupported types have failed.
 
-        A file that is attached already keeps its index and gets the new attributes; if the chunking differs, or if it
-        is failed or cancelled, it is attached anew. With `batch_id` a file batch is created, to which
-        all the files belong. Counts the files against the organization's `rate` per minute. Raises
-        `VectorStoreNotFound`, `VectorStoreExpired`, `FilesNotAttachable`, `UnsupportedFileType`, `AttachRateLimited`.
+        Returns the batch as it is at the commit. Raises as `attach`, except `UnsupportedFileType`.
         """
 
     async def get_file(self, project_id: str, store_id: str, file_id: str) -> AttachedFile:

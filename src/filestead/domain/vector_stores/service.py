@@ -76,25 +76,20 @@ class VectorStores:
         self, principal: Principal, store_id: str, attachment: NewAttachment
     ) -> tuple[AttachedFile, RateDecision]:
         """Attach a file."""
-        rate = await self._attach(principal, store_id, [attachment], None)
-        return await self.get_file(principal, store_id, attachment.file_id), rate
+        ids = (principal.project_id, principal.organization_id)
+        attached = await self._repository.attach(*ids, store_id, attachment, rate=self._rate)
+        self._added()
+        return attached
 
     async def create_batch(
         self, principal: Principal, store_id: str, files: Sequence[NewAttachment]
     ) -> tuple[FileBatch, RateDecision]:
         """Attach files together."""
+        ids = (principal.project_id, principal.organization_id)
         batch_id = self._new_id("vsfb_")
-        rate = await self._attach(principal, store_id, files, batch_id)
-        return await self.get_batch(principal, store_id, batch_id), rate
-
-    async def _attach(
-        self, principal: Principal, store_id: str, files: Sequence[NewAttachment], batch_id: str | None
-    ) -> RateDecision:
-        rate = await self._repository.attach(
-            principal.project_id, principal.organization_id, store_id, files, rate=self._rate, batch_id=batch_id
-        )
+        created = await self._repository.attach_batch(*ids, store_id, batch_id, files, rate=self._rate)
         self._added()
-        return rate
+        return created
 
     async def get_file(self, principal: Principal, store_id: str, file_id: str) -> AttachedFile:
         """Return an attached file."""

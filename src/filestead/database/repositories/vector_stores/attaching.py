@@ -144,7 +144,7 @@ class Attaching:
         rate: int,
         batch_id: str | None,
     ) -> RateDecision:
-        """Attach files to a store whose row the caller has locked. See `VectorStoreRepository.attach`."""
+        """Attach files to a store whose row the caller has locked. See `VectorStoreRepository`."""
         by_id = {attachment.file_id: attachment for attachment in new}
         ids = json_array(by_id)
         found = {

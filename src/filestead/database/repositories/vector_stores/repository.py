@@ -250,22 +250,37 @@ class SqlVectorStoreRepository:
             await self._database.write(lambda connection: self._lock_usable(connection, project_id, store_id))
 
     async def attach(
+        self, project_id: str, organization_id: str, store_id: str, attachment: NewAttachment, *, rate: int
+    ) -> tuple[AttachedFile, RateDecision]:
+        """Attach a file and add its job."""
+
+        def operation(connection: Connection) -> tuple[AttachedFile, RateDecision]:
+            self._lock_usable(connection, project_id, store_id)
+            decision = self._attaching.attach(
+                connection, project_id, organization_id, store_id, [attachment], rate=rate, batch_id=None
+            )
+            return self._require_file(connection, project_id, store_id, attachment.file_id), decision
+
+        return await self._database.write(operation)
+
+    async def attach_batch(
         self,
         project_id: str,
         organization_id: str,
         store_id: str,
+        batch_id: str,
         files: Sequence[NewAttachment],
         *,
         rate: int,
-        batch_id: str | None = None,
-    ) -> RateDecision:
-        """Attach files and add their jobs."""
+    ) -> tuple[FileBatch, RateDecision]:
+        """Attach files together and add their jobs."""
 
-        def operation(connection: Connection) -> RateDecision:
+        def operation(connection: Connection) -> tuple[FileBatch, RateDecision]:
             self._lock_usable(connection, project_id, store_id)
-            return self._attaching.attach(
+            decision = self._attaching.attach(
                 connection, project_id, organization_id, store_id, files, rate=rate, batch_id=batch_id
             )
+            return self._require_batch(connection, store_id, batch_id), decision
 
         return await self._database.write(operation)
 
