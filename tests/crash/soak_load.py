@@ -26,6 +26,8 @@ KEPT = 20
 """Files of each client; the oldest is deleted for a new one."""
 LINES = 3
 """Of a batch."""
+NAP = 0.1
+"""Seconds that a client waits at most before each act, so that the load leaves some of the machine to others."""
 RETRIES = 2
 """As the official clients do by default, with their pauses."""
 FIRST_PAUSE = 0.5
@@ -107,6 +109,7 @@ class Load:
         }
         with client:
             while time.monotonic() < self.until:
+                time.sleep(NAP * dice.random())
                 dice.choices(list(acts), list(acts.values()))[0]()
                 while len(mine) > KEPT:
                     self._delete(client, mine.pop(0))
