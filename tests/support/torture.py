@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.support import promises
 
 PROGRAMS = "tests/e2e/test_client_programs.py"
@@ -72,6 +74,8 @@ class Run:
         environment = os.environ | {"TORTURE": "1", promises.VARIABLE: str(folder / RECORD)} | part.variables
         self.part = part
         self.log = folder / f"{part.name}.log"
+        self.processor_minutes = 0.0
+        """Of the part and what it has started, as far as that has ended."""
         self._started = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -86,6 +90,10 @@ class Run:
 
     def outcome(self) -> str | None:
         """What has become of it: `ok`, or what went wrong; None while it runs."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = psutil.Process(self._process.pid).cpu_times()
+            spent = times.user + times.system + times.children_user + times.children_system
+            self.processor_minutes = max(self.processor_minutes, spent / 60)
         status = self._process.poll()
         if status is None:
             return f"took longer than {self.part.minutes} minutes" if self.minutes > self.part.minutes else None
@@ -136,7 +144,7 @@ def run_parts(parts: Iterable[Part], folder: Path) -> int:
                 if outcome is not None:
                     running.remove(run)
                     run.end()
-                    outcomes[run.part.name] = f"{outcome} ({run.minutes:.1f} minutes)"
+                    outcomes[run.part.name] = f"{outcome} ({run.minutes:.1f} minutes, {run.processor_minutes:.1f} of a processor)"
                     print(f"\n{run.log.read_text(errors='replace')}", flush=True)
                     print(f"=== {run.part.name}: {outcomes[run.part.name]}", flush=True)
             time.sleep(POLL_SECONDS)
