@@ -144,7 +144,9 @@ def run_parts(parts: Iterable[Part], folder: Path) -> int:
                 if outcome is not None:
                     running.remove(run)
                     run.end()
-                    outcomes[run.part.name] = f"{outcome} ({run.minutes:.1f} minutes, {run.processor_minutes:.1f} of a processor)"
+                    outcomes[run.part.name] = (
+                        f"{outcome} ({run.minutes:.1f} minutes, {run.processor_minutes:.1f} of a processor)"
+                    )
                     print(f"\n{run.log.read_text(errors='replace')}", flush=True)
                     print(f"=== {run.part.name}: {outcomes[run.part.name]}", flush=True)
             time.sleep(POLL_SECONDS)
