@@ -1,7 +1,8 @@
-"""`python -m tests.fuzz READER [SECONDS]`: look for inputs that reach new code, and add them to the corpus.
+"""`python -m tests.fuzz [--check] READER [SECONDS]`: look for inputs that reach new code, and add them to the corpus.
 
-It needs atheris (`pip install atheris`), which is not among the tools that `make install` installs: it is a compiled
-package of 35 MB, for some machines only. What it finds is committed, so that `make test` runs it everywhere.
+With `--check` the corpus stays as it is, and only failures count; `make torture` does so. It needs atheris, which is not
+among the tools that `make install` installs: it is a compiled package of 35 MB, for some machines only. `make torture`
+installs it into a folder of its own. What it finds is committed, so that `make test` runs it everywhere.
 """
 
 import contextlib
@@ -12,13 +13,15 @@ from pathlib import Path
 
 from tests.fuzz.corpus import TOKENS, load, save
 
+CHECK = "--check"
 MAX_LENGTH = 600
 """Inputs are kept small, and the corpus readable."""
 
 
 def main() -> int:
     """Run the fuzzer, in a process of its own; it ends with 0 unless an input fails."""
-    reader, seconds = sys.argv[1], int([*sys.argv, "60"][2])
+    arguments = [argument for argument in sys.argv[1:] if argument != CHECK]
+    reader, seconds = arguments[0], int([*arguments, "60"][1])
     with tempfile.TemporaryDirectory() as folder:
         found, merged = Path(folder) / "found", Path(folder) / "merged"
         for each in (found, merged):
@@ -39,7 +42,7 @@ def main() -> int:
         )
         for failed in Path(folder).glob("failed-*"):
             print(f"{reader} fails on {failed.read_bytes()!r}")
-        if done.returncode == 0:
+        if done.returncode == 0 and CHECK not in sys.argv:
             subprocess.run([program, *options, "-merge=1", str(merged), str(found)], check=True)
             inputs = [path.read_bytes() for path in merged.iterdir()]
             print(f"{reader}: {len(load(reader))} inputs before, {len(inputs)} now")
