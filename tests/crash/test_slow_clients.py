@@ -1,4 +1,7 @@
-"""Clients that are silent, slow, gone or deaf: each is cut off in time, nothing of it stays, and nobody else waits."""
+"""Clients that are silent, slow, gone or deaf: each is cut off in time, nothing of it stays, and nobody else waits.
+
+`ABORTS` is how many transfers are broken off in each way.
+"""
 
 import contextlib
 import json
@@ -9,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import psutil
 import pytest
 
 from tests.crash.harness import findings, garbage, send_form, wait_until, wait_until_quiet
+from tests.support.parts import add_part, create_upload, send_complete
 from tests.support.promises import Trials
 from tests.support.servers import KEY, Server
 
@@ -25,19 +29,23 @@ IDLE_SECONDS = 1
 RATE = 1024
 FIELD = b"--b\r\nContent-Disposition: form-data; name=%b\r\n\r\n"
 START = FIELD % b"purpose" + b"user_data\r\n" + FIELD % b"file; filename=a"
+PART_START = FIELD % b"data; filename=a"
 END = b"\r\n--b--\r\n"
+ABORTS = int(os.environ.get("ABORTS", "50"))
+AT_ONCE = 20
+WAYS = ("closed", "reset", "half-closed")
 
 
 class Upload:
     """An upload over a socket of its own, of which the test decides what arrives when."""
 
-    def __init__(self, server: Server, size: int) -> None:
+    def __init__(self, server: Server, size: int, path: str = "/files", start: bytes = START) -> None:
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         head = (
-            f"POST /v1/files HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
-            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(START) + size + len(END)}\r\n\r\n"
+            f"POST /v1{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(start) + size + len(END)}\r\n\r\n"
         )
-        self.send(head.encode() + START)
+        self.send(head.encode() + start)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -51,9 +59,15 @@ class Upload:
         head, _, body = raw.partition(b"\r\n\r\n")
         return int(head.split(b" ", 2)[1]), json.loads(body)
 
-    def vanish(self, *, reset: bool) -> None:
-        if reset:
+    def vanish(self, way: str = "reset") -> None:
+        """One of `WAYS`; a client that closes its half only reads what is said of it."""
+        if way == "reset":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif way == "half-closed":
+            self.socket.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while self.socket.recv(65536):
+                    pass
         self.socket.close()
 
 
@@ -119,7 +133,7 @@ def test_a_client_below_the_rate(server: Server) -> None:
     began = time.monotonic()
     assert is_stalled(upload.answer())
     assert time.monotonic() - began < 2 * IDLE_SECONDS + 3
-    upload.vanish(reset=True)
+    upload.vanish()
     dripping.join()
 
 
@@ -142,33 +156,71 @@ def process_of(server: Server) -> psutil.Process:
     return psutil.Process(server.process.pid)
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-@pytest.mark.promise("R-17")
-def test_clients_that_vanish(server: Server, idle_files: int, reset: bool, trials: Trials) -> None:
+def require_nothing_kept(server: Server, idle_files: int, abort: Callable[[], None], trials: Trials) -> None:
+    """Transfers that are broken off leave no file, no descriptor and no memory."""
     process = process_of(server)
-    size = 2 * MIB
-    content = os.urandom(size)
-    dice = random.Random(50)
 
-    def abort(times: int) -> None:
-        for _ in range(times):
-            upload = Upload(server, size)
-            upload.send(content[: dice.choice([0, 1, dice.randrange(1000), dice.randrange(size), size])])
-            upload.vanish(reset=reset)
-            trials()
-
-    def wait_until_gone() -> None:
+    def abort_many(times: int) -> None:
+        for number in range(times):
+            abort()
+            if number % AT_ONCE == AT_ONCE - 1:  # memory depends on how many the server has not noticed yet
+                wait_until(lambda: process.num_fds() <= idle_files + AT_ONCE, process.open_files)
         wait_until(lambda: process.num_fds() <= idle_files + 5, lambda: (idle_files, process.open_files()))
         wait_until_quiet(server.data_dir)
 
-    abort(20)  # so that pools and caches have what they keep
-    wait_until_gone()
+    warm_up = max(2 * AT_ONCE, ABORTS // 4)
+    abort_many(warm_up)  # so that pools and caches have what they keep
     memory = process.memory_info().rss
-    listed = len(server.client.get("/files?limit=10000").json()["data"])
-    abort(50)
-    wait_until_gone()
+    listed = server.client.get("/files?limit=10000").json()["data"]
+    abort_many(ABORTS)
     assert process.memory_info().rss - memory < 20 * MIB
-    assert len(server.client.get("/files?limit=10000").json()["data"]) == listed
+    assert server.client.get("/files?limit=10000").json()["data"] == listed
+    trials(warm_up + ABORTS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["file", "part"])
+@pytest.mark.promise("R-17")
+def test_clients_that_vanish(server: Server, idle_files: int, kind: str, way: str, trials: Trials) -> None:
+    size = 2 * MIB
+    content = os.urandom(size)
+    dice = random.Random(50)
+    target = ("/files", START)
+    upload_id = create_upload(server.client, size)["id"]
+    if kind == "part":
+        target = (f"/uploads/{upload_id}/parts", PART_START)
+
+    def abort() -> None:
+        upload = Upload(server, size, *target)
+        with contextlib.suppress(ConnectionError):
+            upload.send(content[: dice.choice([0, 1, dice.randrange(1000), dice.randrange(size), size])])
+        with contextlib.suppress(OSError):
+            upload.vanish(way)
+
+    require_nothing_kept(server, idle_files, abort, trials)
+    part = add_part(server.client, upload_id, content)
+    completed = send_complete(server.client, upload_id, [part])
+    assert completed.status_code == 200, "the upload is as good as before"
+    assert server.client.delete(f"/files/{completed.json()['file']['id']}").status_code == 200
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+@pytest.mark.promise("R-17")
+def test_readers_that_vanish(server: Server, idle_files: int, way: str, trials: Trials) -> None:
+    file_id = server.upload(os.urandom(4 * MIB))["id"]
+    dice = random.Random(51)
+
+    def abort() -> None:
+        reader = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        request = f"GET /v1/files/{file_id}/content HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        reader.sendall(request.encode())
+        reader.recv(dice.choice([1, 1_000, MIB]))
+        if way == "reset":
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader.close()
+
+    require_nothing_kept(server, idle_files, abort, trials)
+    assert server.client.delete(f"/files/{file_id}").status_code == 200
 
 
 def test_a_client_that_goes_after_its_last_byte(server: Server) -> None:
@@ -176,7 +228,7 @@ def test_a_client_that_goes_after_its_last_byte(server: Server) -> None:
     for _ in range(20):
         upload = Upload(server, 7)
         upload.send(b"wholly!" + END)
-        upload.vanish(reset=True)
+        upload.vanish()
     wait_until_quiet(server.data_dir)
     for file in server.client.get("/files").json()["data"]:
         if file["bytes"] == 7:
@@ -241,7 +293,7 @@ def test_two_hundred_slow_uploads_slow_nobody_down(tmp_path: Path) -> None:
             ended.set()
             dripping.join()
         for upload in slow:
-            upload.vanish(reset=True)
+            upload.vanish()
         assert crowded < 3 * alone + 0.05, (alone, crowded)
         wait_until_quiet(server.data_dir)
 

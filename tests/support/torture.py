@@ -60,6 +60,7 @@ PARTS = (
     Part("programs", 30, (PROGRAMS, "-rs")),
     Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
+    Part("aborts", 10, ("tests/crash/test_slow_clients.py", "-k", "vanish"), {"ABORTS": "1000"}),
     Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
 )
 """The longest begin first, so that all end at about the same time."""
