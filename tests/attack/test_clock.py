@@ -1,5 +1,6 @@
 """The clock jumps while a server runs or is stopped: no file is lost and no client is locked out."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.batches import runs
+from tests.batches.models import ThreadedModels
+from tests.support import parts
+from tests.support.model_server import Fault, ModelServer
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.embedded("moves the clock of the server's process")
@@ -81,3 +86,33 @@ def test_an_hour_ahead_and_back_locks_nobody_out(machine: Machine) -> None:
             server.upload()
         machine.set_clock(0)
         server.upload()
+
+
+@pytest.mark.promise("R-14")
+def test_a_clock_jump_ends_no_batch_that_runs(machine: Machine) -> None:
+    """An hour is more than an upload in parts has, and a month more than a batch: both go on when the clock is right."""
+    gate = threading.Event()
+    with (
+        ThreadedModels(ModelServer(instant=True, models=("m",))) as models,
+        machine.server(upstream_url=models.url, sweep_seconds=0.5) as server,
+    ):
+        models.server.script = lambda received: Fault.held(gate)
+        upload = parts.create_upload(server.client, 2)
+        first = parts.add_part(server.client, upload["id"], b"a")
+        batch = runs.create(server, runs.lines(3))
+        runs.wait(server, batch, lambda found: found["status"] == "in_progress" and models.server.requests)
+        machine.set_clock(31 * DAY)
+        until(lambda: "ahead of the time that has passed" in server.output)
+        refused = parts.send_part(server.client, upload["id"], b"b")
+        assert (refused.status_code, "expired" in refused.json()["error"]["message"]) == (400, True), refused.text
+        time.sleep(2.5)  # a worker reads the state of its batch each second
+        assert runs.get(server, batch)["status"] == "in_progress"
+        machine.set_clock(0)
+        until(lambda: "clock went back" in server.output)
+        gate.set()
+        done = runs.wait(server, batch)
+        assert (done["status"], runs.counts(done), done["expired_at"]) == ("completed", (3, 3, 0), None)
+        second = parts.add_part(server.client, upload["id"], b"b")
+        completed = parts.send_complete(server.client, upload["id"], [first, second])
+        assert completed.status_code == 200, completed.text
+        assert server.client.get(f"/files/{completed.json()['file']['id']}/content").content == b"ab"

@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from filestead.blobs.keys import new_key
+from filestead.database.repositories.audit_log import SqlAuditLog
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.repository import SqlFileRepository
+from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.access import Principal
+from filestead.domain.batches.model import BatchStatus, RunState
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import (
     CursorNotFound,
@@ -18,11 +22,20 @@ from filestead.domain.errors import (
     QuotaExceeded,
     RateLimited,
     UploadLost,
+    UploadNotPending,
 )
 from filestead.domain.files.model import File
+from filestead.domain.jobs import JobKind, longest_wait
 from filestead.domain.quota import Quota
+from filestead.domain.uploads.model import UploadStatus
+from filestead.installation import new_id
+from tests.conformance import batches
 from tests.conformance import test_idempotency as with_key
+from tests.conformance import test_upload_repository as in_parts
+from tests.conformance.test_audit_log import seal
 from tests.conformance.test_file_repository import LEASE, NO_QUOTA, add, begin, completed, upload
+from tests.conformance.test_job_repository import REVIVE_SECONDS
+from tests.conformance.test_job_repository import add as add_job
 from tests.support.databases import Rows
 
 pytestmark = pytest.mark.anyio
@@ -38,10 +51,13 @@ class Times:
     rows: Rows
     passed: float = 1_000.0
 
+    def watch(self, quarantine: float = DAY) -> ClockWatch:
+        """That of a process that has just begun."""
+        return ClockWatch(quarantine, lambda: self.passed)
+
     def node(self, quarantine: float = DAY) -> SqlFileRepository:
         """A process that has just begun."""
-        database = self.rows.files._database  # type: ignore[attr-defined]
-        return SqlFileRepository(database, ClockWatch(quarantine, lambda: self.passed))
+        return SqlFileRepository(self.rows.database, self.watch(quarantine))
 
     def jump(self, seconds: float) -> None:
         self.rows.clock.pass_(seconds)
@@ -340,3 +356,128 @@ async def test_a_position_recorded_in_quarantine_is_kept_for_a_day_of_elapsed_ti
         times.pass_(seconds)
         await sweep(node)
         assert len(await times.rows.tables.rows("file_tombstones", None, 10)) == known
+
+
+# --- what runs in the background ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("observed", [True, False], ids=["swept", "before the sweep"])
+@pytest.mark.promise("R-14")
+async def test_a_clock_jump_ends_no_window_of_a_batch(times: Times, observed: bool) -> None:
+    """Whoever runs the batch compares `expires_at` with the time that it is told."""
+    who, watch = await times.rows.principal(), times.watch()
+    node = SqlFileRepository(times.rows.database, watch)
+    runs = SqlBatchRunRepository(times.rows.database, new_id, watch=watch)
+    batch, job = await batches.begin(times.rows, who)
+
+    async def states() -> list[RunState]:
+        task = await runs.begin(job)
+        assert task is not None
+        read = await runs.append(job, (), quota=NO_QUOTA)
+        line = task.batch.counts.completed + 1
+        written = await runs.append(job, [batches.block(line)], quota=NO_QUOTA)
+        return [RunState(task.batch.status, task.batch.expires_at, task.now), read, written]
+
+    await sweep(node)
+    times.pass_(HOUR)
+    times.jump(JUMP)
+    if observed:
+        await sweep(node)
+    assert await states() == 3 * [RunState(BatchStatus.IN_PROGRESS, batch.expires_at, batch.created_at + HOUR)]
+    times.jump(-JUMP)
+    await sweep(node)
+    times.pass_(23 * HOUR)
+    assert await states() == 3 * [RunState(BatchStatus.IN_PROGRESS, batch.expires_at, batch.expires_at)], "it ends"
+
+
+@pytest.mark.promise("R-14")
+async def test_uploads_in_parts_that_expired_by_a_clock_jump_continue_when_it_is_set_back(times: Times) -> None:
+    rows, who, node = times.rows, await times.rows.principal(), times.node()
+    upload = await in_parts.create(rows, who, 2)
+    first, key = await in_parts.put(rows, who, upload.id, b"a")
+    await sweep(node)
+    times.jump(HOUR)
+    for attempt in range(2):
+        assert await sweep(node) == []
+        with pytest.raises(UploadNotPending) as refused:
+            await in_parts.begin(rows, who, upload.id)
+        assert refused.value.status is UploadStatus.EXPIRED
+        with pytest.raises(UploadNotPending):
+            await in_parts.complete(rows, who, upload.id, [first.part.id])
+        ended = await rows.uploads.cancel(who.project_id, upload.id)
+        assert (ended.upload.status, list(ended.unused)) == (UploadStatus.EXPIRED, []), attempt
+        times.pass_(60)
+    assert (await rows.files.usage(who.project_id)).bytes_reserved == 2
+    times.jump(-HOUR)
+    assert await sweep(node) == []
+    second, _ = await in_parts.put(rows, who, upload.id, b"b")
+    done = await in_parts.complete(rows, who, upload.id, [first.part.id, second.part.id])
+    assert (done.file.bytes, await is_there(times, done.file, who.project_id)) == (2, True)
+    assert await node.blob_states([key]) == {key: "live"}
+    assert await node.check() == []
+
+
+@pytest.mark.promise("R-14")
+async def test_a_file_that_is_hidden_by_a_clock_jump_is_checked_all_the_same(times: Times) -> None:
+    """The job of the check is removed with its effect, so that it would never be done."""
+    rows, who, node = times.rows, await times.rows.principal(), times.node()
+    upload = await in_parts.create(rows, who, 2, file_lifetime=DAY)
+    parts = await in_parts.put_all(rows, who, upload.id, b"a", b"b")
+    done = await in_parts.complete(rows, who, upload.id, parts)
+    await sweep(node)
+    times.jump(JUMP)
+    assert not await is_there(times, done.file, who.project_id)
+    (job,) = await in_parts.jobs_of(rows)
+    assert await rows.uploads.check_task(job) == done.file
+
+
+@pytest.mark.promise("R-14")
+async def test_a_clock_jump_prunes_no_event_before_the_next_sweep_either(times: Times) -> None:
+    who, watch = await times.rows.principal(), times.watch()
+    node, log = SqlFileRepository(times.rows.database, watch), SqlAuditLog(times.rows.database, watch)
+    await add(times.rows, who)
+    await seal(times.rows)
+    await sweep(node)
+    times.jump(JUMP)
+    assert await log.prune(DAY) == 0
+    times.jump(-JUMP)
+    times.pass_(DAY)
+    await sweep(node)
+    assert await log.prune(DAY) > 0
+
+
+@pytest.mark.promise("R-14")
+async def test_files_that_expired_by_a_clock_jump_are_copied_to_another_installation(times: Times) -> None:
+    """The installation is not served meanwhile, so that no sweep has seen the jump."""
+    who = await times.rows.principal()
+    file = await add(times.rows, who, expires_after_seconds=30 * DAY)
+    await sweep(times.node())
+    times.jump(JUMP)
+    tables = TableCopier(times.rows.database, times.watch())
+    assert [row["id"] for row in await tables.files(None, 10)] == [file.id]
+    assert await tables.expired_files(None, 10) == []
+
+
+@pytest.mark.parametrize("kind", [JobKind.INDEX, JobKind.BATCH, JobKind.WEBHOOK])
+@pytest.mark.parametrize("state", ["new", "held", "delayed", "dead"])
+@pytest.mark.promise("R-14")
+async def test_a_job_of_a_clock_that_was_ahead_is_not_delayed_by_the_jump(
+    times: Times, kind: JobKind, state: str
+) -> None:
+    rows, who, node = times.rows, await times.rows.principal(), times.node()
+    await sweep(node)
+    times.jump(JUMP)
+    await add_job(rows, who, "a", kind=kind)
+    if state != "new":
+        (job,) = await rows.jobs.claim([kind], token="t", lease_seconds=60, limit=1)
+        if state == "delayed":
+            await rows.jobs.retry(job, "failed", delay_seconds=1)
+        elif state == "dead":
+            await rows.jobs.bury(job, "failed")
+    times.jump(-JUMP)
+    await sweep(node)
+    times.pass_({"new": 0.0, "dead": REVIVE_SECONDS}.get(state, longest_wait(kind)))
+    if state == "dead":
+        await add_job(rows, who, "a", kind=kind)
+    (again,) = await rows.jobs.claim([kind], token="u", lease_seconds=60, limit=1)
+    assert again.subject == "a"

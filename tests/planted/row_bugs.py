@@ -208,4 +208,27 @@ ROW_BUGS = (
         (Edit(f"{STATEMENTS}/vector_stores/index.py", "                is_visible(),\n", ""),),
         ("tests/conformance/test_cascade.py::test_an_expired_file_is_in_no_store_before_and_after_the_sweep[sqlite]",),
     ),
+    Bug(
+        *("B-66", "R-14", "A jump of the clock ends the windows of batches for good."),
+        (
+            Edit(
+                f"{STATEMENTS}/batches/runs.py",
+                "        return self._clock.proven_us(connection) // 1_000_000\n",
+                '        return int((connection.execute("SELECT filestead_now()", {}).fetchone() or (0,))[0]) // 1_000_000\n',
+            ),
+        ),
+        (f"{CLOCKS}::test_a_clock_jump_ends_no_window_of_a_batch[sqlite-swept]",),
+    ),
+    Bug(
+        *("B-67", "R-14", "A job that was added while the clock was ahead waits for that time."),
+        (
+            Edit(
+                f"{STATEMENTS}/clock.py",
+                "            await self._database.write(self._job_times.cap)\n",
+                "            pass\n",
+            ),
+        ),
+        (f"{CLOCKS}::test_a_job_of_a_clock_that_was_ahead_is_not_delayed_by_the_jump[sqlite-new-index]",),
+        error="ValueError",
+    ),
 )

@@ -16,7 +16,10 @@ MAX_ATTEMPTS = 5
 """Attempts, including those that ended with the death of the worker. Then the job goes to the dead letters."""
 
 RETRY_SECONDS = (1, 5, 30, 120)
-"""Delay before the second, third ... attempt, each with up to 50 % of jitter."""
+"""Delay before the second, third ... attempt, each with jitter."""
+
+JITTER = 0.5
+"""The largest share of a delay that is added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,11 @@ RETRY_POLICIES = {
     JobKind.WEBHOOK: RetryPolicy(20, (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400)),
 }
 """The kinds that do not follow the default policy."""
+
+
+def longest_wait(kind: JobKind) -> float:
+    """Seconds that a job waits at most after a claim, for its next attempt or for the end of its lease."""
+    return max(LEASE_SECONDS, (1 + JITTER) * max(RETRY_POLICIES.get(kind, RetryPolicy()).delays))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Protocol
 
 from filestead.domain.errors import DomainError, JobLost
-from filestead.domain.jobs import LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
+from filestead.domain.jobs import JITTER, LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
 from filestead.domain.observation import UNOBSERVED, Observer
 
 log = logging.getLogger("filestead")
@@ -165,7 +165,7 @@ class Worker:
                 await self._give_up(handler, job, text)
                 return
             delay = policy.delays[min(max(job.attempts, 1), len(policy.delays)) - 1]
-            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1.5))
+            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1 + JITTER))
         except DomainError as failure:
             log.warning("job %d waits for the end of its lease: %s", job.id, failure)
 

@@ -18,10 +18,11 @@ from filestead.database.engines.statements import (
     text_array_param,
 )
 from filestead.database.repositories.audit_events import AuditEvents
-from filestead.database.repositories.clock import proven_us
+from filestead.database.repositories.clock import SqlClock
 from filestead.database.tables import audit_chain, audit_events, batches, files, projects, uploads, vector_stores
 from filestead.domain.audit.chain import link
 from filestead.domain.audit.events import Chain, Event, EventPage, Filters, Origin, RecordedEvent, event_id
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import ItemCursorNotFound
 
 SEALED_AT_ONCE = 500
@@ -45,8 +46,10 @@ RESOURCES = {"file": files, "upload": uploads, "vector_store": vector_stores, "b
 class SqlAuditLog:
     """See `AuditLog` for the contract."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` decides whether the database's clock is trusted."""
         self._database = database
+        self._clock = SqlClock(database, watch or ClockWatch())
         self._events = AuditEvents.of(database.dialect)
 
         def compiled(statement: Any) -> Statement:
@@ -66,9 +69,8 @@ class SqlAuditLog:
         self._advance = compiled(
             update(audit_chain).values(last_sequence=int_param("place"), last_hash=bindparam("link"))
         )
-        cutoff = proven_us() // 1_000_000 - int_param("seconds")
         self._oldest = compiled(
-            select(table.sequence, table.hash, table.effective_at, (table.effective_at <= cutoff))
+            select(table.sequence, table.hash, table.effective_at, (table.effective_at <= int_param("cutoff")))
             .where(table.sequence > int_param("after"))
             .order_by(table.sequence)
             .limit(int_param("limit"))
@@ -129,8 +131,9 @@ class SqlAuditLog:
         """Delete the oldest sealed events."""
 
         def oldest(connection: Connection, chain: Chain) -> list[tuple[Any, ...]]:
+            cutoff = self._clock.proven_us(connection) // 1_000_000 - older_than_seconds
             found = self._oldest(
-                connection, after=chain.anchor_sequence, seconds=older_than_seconds, limit=PRUNED_AT_ONCE
+                connection, after=chain.anchor_sequence, cutoff=cutoff, limit=PRUNED_AT_ONCE
             ).fetchall()
             return list(takewhile(lambda row: row[3], found))
 

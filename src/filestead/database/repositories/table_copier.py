@@ -5,10 +5,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from filestead.database.engines.statements import Connection, Database, Statement, dialect_insert, now_us
-from filestead.database.repositories.clock import proven_us
+from filestead.database.engines.statements import (
+    Connection,
+    Database,
+    Statement,
+    dialect_insert,
+    int_param,
+    now_us,
+)
+from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.usage import journal_bytes, used_bytes
 from filestead.database.tables import LIVE, PENDING, blob_parts, blobs, files, metadata, projects
+from filestead.domain.clock import ClockWatch
 
 Row = dict[str, Any]
 
@@ -62,8 +70,10 @@ _ROWS_PER_INSERT = 500
 class TableCopier:
     """Reads and writes rows unchanged. The installation must not be served at the same time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` decides whether the database's clock is trusted: what expired by a jump is copied."""
         self._database = database
+        self._clock = SqlClock(database, watch or ClockWatch())
 
     # --- out ------------------------------------------------------------------------------------------------------
 
@@ -73,13 +83,13 @@ class TableCopier:
 
     async def files(self, after: Row | None, limit: int) -> list[Row]:
         """As `rows`, without expired files."""
-        unexpired = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > proven_us() // 1_000_000)
-        return await self._page(files, sa.select(files).where(unexpired), after, limit)
+        unexpired = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > int_param("proven"))
+        return await self._page(files, sa.select(files).where(unexpired), after, limit, **await self._proven())
 
     async def expired_files(self, after: Row | None, limit: int) -> list[Row]:
         """The rows that `files` leaves out."""
-        expired = files.c.expires_at <= proven_us() // 1_000_000
-        return await self._page(files, sa.select(files).where(expired), after, limit)
+        expired = files.c.expires_at <= int_param("proven")
+        return await self._page(files, sa.select(files).where(expired), after, limit, **await self._proven())
 
     async def matching_rows(self, table: str, rows: Sequence[Row]) -> list[Row]:
         """The rows with the same keys as `rows`, which come from another installation."""
@@ -92,8 +102,12 @@ class TableCopier:
     async def attached_files(self, after: Row | None, limit: int) -> list[Row]:
         """As `rows` of `vector_store_files`, without those of expired files."""
         table = metadata.tables["vector_store_files"]
-        unexpired = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > proven_us() // 1_000_000)
-        return await self._page(table, sa.select(table).where(unexpired), after, limit)
+        unexpired = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > int_param("proven"))
+        return await self._page(table, sa.select(table).where(unexpired), after, limit, **await self._proven())
+
+    async def _proven(self) -> dict[str, int]:
+        """The proven time in seconds, as a parameter."""
+        return {"proven": await self._database.read(self._clock.proven_us) // 1_000_000}
 
     async def last_number(self, table: str = "files") -> int:
         """The highest number that a row of one of `SEQUENCES` was ever given."""
@@ -101,11 +115,12 @@ class TableCopier:
         row = await self._database.read(lambda connection: connection.execute(sql, {}).fetchone())
         return int(row[0]) if row else 0
 
-    async def _page(self, table: sa.Table, statement: sa.Select[Any], after: Row | None, limit: int) -> list[Row]:
+    async def _page(
+        self, table: sa.Table, statement: sa.Select[Any], after: Row | None, limit: int, **values: Any
+    ) -> list[Row]:
         key = _key_columns(table)
-        values: Row = {}
         if after is not None:
-            values = {f"after_{column.name}": after[column.name] for column in key}
+            values |= {f"after_{column.name}": after[column.name] for column in key}
             parameters = (sa.bindparam(f"after_{column.name}", type_=column.type) for column in key)
             statement = statement.where(sa.tuple_(*key) > sa.tuple_(*parameters))
         return await self._read_rows(statement.order_by(*key).limit(limit), values)

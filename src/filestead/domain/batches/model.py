@@ -150,7 +150,7 @@ class BatchTask:
     input_sha256: str
     output_expires_after_seconds: int
     now: int
-    """The database's clock."""
+    """The proven time in seconds (see `domain.clock`): a window that ends by a jump of the clock ends no batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ class RunState:
     status: BatchStatus
     expires_at: int
     now: int
+    """As in `BatchTask`."""
 
 
 @dataclass(frozen=True, slots=True)

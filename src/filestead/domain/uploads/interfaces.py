@@ -78,10 +78,10 @@ class UploadRepository(Protocol):
         """
 
     async def check_task(self, job: Job) -> File | None:
-        """The file that the job checks; None if it is no longer visible."""
+        """The file that the job checks, expired or not; None if it was deleted."""
 
     async def record_check(self, job: Job, file: File, checked: Checked) -> None:
-        """Set digest and status of the file, if it is still visible, and finish the job. Raises `JobLost`."""
+        """Set digest and status of the file, unless it was deleted, and finish the job. Raises `JobLost`."""
 
     async def scan_parts(self, after: int, limit: int) -> list[ScannedPart]:
         """Return stored parts of pending uploads by `seq`, from after the number `after`. For `verify` only."""

@@ -64,8 +64,8 @@ NEW_PARALLELISM = {
 }
 """Set what `_bound` binds; None changes nothing."""
 
-STATE = (table.status, table.expires_at, now())
-"""In the order of the fields of `RunState`."""
+STATE = (table.status, table.expires_at)
+"""The first fields of `RunState`."""
 
 
 class SqlBatchRunRepository:
@@ -93,13 +93,14 @@ class SqlBatchRunRepository:
         self._events = EventRecorder(dialect, self._queue, new_id, enabled=webhook)
         self._blobs = BlobStatements.of(dialect)
         self._quota = QuotaLedger.of(dialect)
-        self._uploads = Uploads.compile(dialect, SqlClock(database, watch or ClockWatch()))
+        self._clock = SqlClock(database, watch or ClockWatch())
+        self._uploads = Uploads.compile(dialect, self._clock)
         compiled = partial(Statement, dialect=dialect)
         one = table.id == bindparam("id")
         self._task = compiled(
             select(
                 *(table.organization_id, table.user_id, table.input_blob_key, table.input_bytes, table.input_sha256),
-                *(table.output_lifetime, now(), *BATCH_COLUMNS),
+                *(table.output_lifetime, *BATCH_COLUMNS),
             ).where(one)
         )
         self._seq = compiled(select(table.seq).where(one))
@@ -191,11 +192,16 @@ class SqlBatchRunRepository:
 
     async def begin(self, job: Job) -> BatchTask | None:
         """What to do; None if the batch has ended, and the job was removed."""
-        row = await self._database.read(lambda connection: self._task(connection, id=job.subject).fetchone())
-        if row is not None:
-            batch = to_batch(row[7:])
-            if batch.status not in TERMINAL:
-                return BatchTask(batch, *row[:7])
+
+        def operation(connection: Connection) -> BatchTask | None:
+            row = self._task(connection, id=job.subject).fetchone()
+            if row is None:
+                return None
+            return BatchTask(to_batch(row[6:]), *(*row[:6], self._proven(connection)))
+
+        task = await self._database.read(operation)
+        if task is not None and task.batch.status not in TERMINAL:
+            return task
         await self._database.write(lambda connection: self._queue.finish(connection, job))
         return None
 
@@ -225,7 +231,15 @@ class SqlBatchRunRepository:
         row = self._state(connection, id=job.subject, job=job.id, token=job.token).fetchone()
         if row is None:
             raise JobLost
-        return _to_state(row)
+        return self._to_state(connection, row)
+
+    def _to_state(self, connection: Connection, row: Sequence[Any]) -> RunState:
+        status, expires_at = row
+        return RunState(BatchStatus(status), expires_at, self._proven(connection))
+
+    def _proven(self, connection: Connection) -> int:
+        """The proven time in seconds, since the end of a window ends a batch for good."""
+        return self._clock.proven_us(connection) // 1_000_000
 
     # --- results --------------------------------------------------------------------------------------------------
 
@@ -265,7 +279,7 @@ class SqlBatchRunRepository:
                 rate=lines_per_second,
                 **_bound(parallelism),
             ).fetchone()
-            return _to_state(require_row(state))
+            return self._to_state(connection, require_row(state))
 
         return await self._database.write(operation)
 
@@ -365,11 +379,6 @@ class SqlBatchRunRepository:
 def _bound(parallelism: Parallelism | None) -> dict[str, int | None]:
     in_flight, limit = parallelism or (None, None)
     return {"new_lines_in_flight": in_flight, "new_line_limit": limit}
-
-
-def _to_state(row: Sequence[Any]) -> RunState:
-    status, expires_at, seconds = row
-    return RunState(BatchStatus(status), expires_at, seconds)
 
 
 def _sums(blocks: Sequence[ResultBlock]) -> dict[str, int]:

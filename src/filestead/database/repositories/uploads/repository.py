@@ -330,7 +330,7 @@ class SqlUploadRepository:
     async def check_task(self, job: Job) -> File | None:
         """The file that the job checks."""
         ids = {"project_id": job.project_id, "id": job.subject}
-        row = await self._database.read(lambda connection: self._completion.file(connection, **ids).fetchone())
+        row = await self._database.read(lambda connection: self._completion.file_to_check(connection, **ids).fetchone())
         return None if row is None else File(*row)
 
     async def record_check(self, job: Job, file: File, checked: Checked) -> None:

@@ -151,6 +151,10 @@ class CompletionStatements:
             .values(state=DELETED, lease_until_us=now_us(), bytes_reserved=0)
         )
         self.file = compiled(select(*FILE_COLUMNS).where(visible_in_project()))
+        # Also one that has expired: if that was a jump of the clock, the file needs its check when it is visible again.
+        self.file_to_check = compiled(
+            select(*FILE_COLUMNS).where(files.c.id == bindparam("id"), files.c.project_id == bindparam("project_id"))
+        )
         self.record_check = compiled(
             update(files)
             .where(files.c.id == bindparam("id_of_file"))
