@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     uploads_per_minute: int = _setting(
         1000, "uploads per minute", "Upload rate of one user; 0 means no limit.", ge=0, le=1_000_000
     )
+    match_retries: bool = _setting(
+        True,
+        "boolean",
+        "Recognize requests that official clients send again, as `X-Stainless-Retry-Count` says: the upload of a file "
+        "then gets the file of the earlier attempt, and a deletion of a file or a vector store succeeds again.",
+    )
     attached_files_per_minute: int = _setting(
         2000,
         "files per minute",

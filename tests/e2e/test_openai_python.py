@@ -427,3 +427,32 @@ def test_a_key_with_blanks(tmp_path: Path) -> None:
         for wrong in ("My API", "My", "MyAPIKey", "My  API Key"):
             with pytest.raises(openai.AuthenticationError):
                 OpenAI(base_url=server.base_url, api_key=wrong).files.list()
+
+
+# --- requests that are sent again -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"small", b"large" * 200_000], ids=["small", "large"])
+@pytest.mark.promise("R-16")
+def test_an_upload_whose_response_is_lost_makes_one_file(server: Server, content: bytes) -> None:
+    key = new_project(server, f"retries-{len(content)}")
+    lost = [Fault(drop_response=True), Fault(drop_response=True)]
+    with Proxy(server.port, lost) as proxy, OpenAI(base_url=proxy.base_url, api_key=key) as client:
+        file = client.files.create(file=("a.bin", content), purpose="user_data")
+        assert [seen.headers["x-stainless-retry-count"] for seen in proxy.seen] == ["0", "1", "2"]
+        assert [found.id for found in client.files.list()] == [file.id]
+        assert client.files.content(file.id).read() == content
+        again = client.files.create(file=("a.bin", content), purpose="user_data")
+        assert again.id != file.id
+
+
+@pytest.mark.promise("R-16")
+def test_a_deletion_whose_response_is_lost_succeeds(server: Server) -> None:
+    key = new_project(server, "retried deletions")
+    with Proxy(server.port) as proxy, OpenAI(base_url=proxy.base_url, api_key=key) as client:
+        file = client.files.create(file=b"gone", purpose="user_data")
+        proxy.faults += [Fault(drop_response=True), Fault(drop_response=True)]
+        assert client.files.delete(file.id).deleted
+        assert len(proxy.seen) == 4
+        with pytest.raises(openai.NotFoundError):
+            client.files.delete(file.id)

@@ -7,6 +7,7 @@ JOBS = "tests/conformance/test_job_repository.py"
 UPLOADS = "tests/conformance/test_upload_repository.py"
 BATCHES = "tests/conformance/test_batch_repository.py"
 CLOCKS = "tests/conformance/test_clock.py"
+RETRIES = "tests/conformance/test_retries.py"
 STATEMENTS = "database/repositories"
 
 ROW_BUGS = (
@@ -113,8 +114,8 @@ ROW_BUGS = (
         (
             Edit(
                 f"{STATEMENTS}/files/uploads.py",
-                "        if record is None:\n            return None\n        fingerprint,",
-                "        if record is None or record:\n            return None\n        fingerprint,",
+                "        if record is None or sought is None:\n",
+                "        if record is None or sought is None or record:\n",
             ),
         ),
         ("tests/conformance/test_idempotency.py::test_the_same_form_returns_the_earlier_file[sqlite]",),
@@ -125,7 +126,7 @@ ROW_BUGS = (
         (
             Edit(
                 f"{STATEMENTS}/files/uploads.py",
-                "        if fingerprint != idempotency.fingerprint:\n            raise IdempotencyKeyReused(file_id)\n",
+                "        if fingerprint != sought.fingerprint:\n            raise IdempotencyKeyReused(file_id)\n",
                 "",
             ),
         ),
@@ -230,5 +231,31 @@ ROW_BUGS = (
         ),
         (f"{CLOCKS}::test_a_job_of_a_clock_that_was_ahead_is_not_delayed_by_the_jump[sqlite-new-index]",),
         error="ValueError",
+    ),
+    Bug(
+        *("B-68", "R-16", "A first attempt of an upload is taken for one that is sent again."),
+        (Edit("domain/files/retries.py", "is_retry=retry_count > 0)", "is_retry=retry_count >= 0)"),),
+        (f"{RETRIES}::test_a_first_attempt_makes_a_file_however_equal_it_is[sqlite-streamed]",),
+    ),
+    Bug(
+        *("B-69", "R-16", "An upload that is sent again gets the file of another API key."),
+        (Edit("domain/files/retries.py", "json.dumps([key_id, fingerprint])", "json.dumps([fingerprint])"),),
+        (f"{RETRIES}::test_another_form_key_or_project_and_a_later_retry_make_files[sqlite-small]",),
+    ),
+    Bug(
+        *("B-70", "R-16", "Small uploads of one transaction are not found when they are sent again."),
+        (
+            Edit(
+                f"{STATEMENTS}/files/uploads.py",
+                "[(retry.record, file_id) for retry, file_id in attempts if retry is not None]",
+                "[]",
+            ),
+        ),
+        (f"{RETRIES}::test_small_first_attempts_in_one_transaction_are_each_found_again[sqlite]",),
+    ),
+    Bug(
+        *("B-71", "R-16", "A deletion that is sent again finds no file."),
+        (Edit("api/files.py", "is_retry=is_retry(request)", "is_retry=False"),),
+        ("tests/api/test_retries.py::test_a_deletion_that_is_sent_again_succeeds",),
     ),
 )

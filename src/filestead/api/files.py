@@ -12,7 +12,7 @@ from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
 from filestead.api.http.forms import MultipartUploadSource
-from filestead.api.http.idempotency import parse_idempotency_key
+from filestead.api.http.idempotency import is_retry, parse_idempotency_key, parse_retry_count
 from filestead.api.http.messages import PiecesResponse, Request, Response, StreamingResponse
 from filestead.api.http.query import parse_limit, parse_newest_first, parse_query
 from filestead.api.http.routing import JSON
@@ -51,13 +51,15 @@ class FileHandlers:
         """POST /v1/files."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(ErrorResponse(415, "Compressed request bodies are not accepted; send the file as it is."))
-        idempotency_key = parse_idempotency_key(request)
+        idempotency_key, retry_count = parse_idempotency_key(request), parse_retry_count(request)
         length = request.headers.get("content-length")
         with self.upload_slots.slot(principal.project_id):
             async with aclosing(read_body(request.receive, self.body_limits)) as body:
                 content_type = request.headers.get("content-type", "")
                 source = MultipartUploadSource(content_type, int(length) if length else None, body)
-                created = await self.files.create(principal, source, idempotency_key=idempotency_key)
+                created = await self.files.create(
+                    principal, source, idempotency_key=idempotency_key, retry_count=retry_count
+                )
         headers = rate_limit_headers(created.rate)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
@@ -89,9 +91,10 @@ class FileHandlers:
 
     async def delete(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/files/{file_id}. The blob is deleted after the response."""
-        file = await self.files.delete(principal, request.path_params["file_id"])
-        delete_blob = partial(self.files.delete_content, file)
-        return Response(wire.encode(wire.FileDeleted(id=file.id)), media_type=JSON, background=delete_blob)
+        file_id = request.path_params["file_id"]
+        file = await self.files.delete(principal, file_id, is_retry=is_retry(request))
+        delete_blob = None if file is None else partial(self.files.delete_content, file)
+        return Response(wire.encode(wire.FileDeleted(id=file_id)), media_type=JSON, background=delete_blob)
 
     async def download(self, request: Request, principal: Principal) -> Response:
         """GET and HEAD /v1/files/{file_id}/content."""
@@ -161,7 +164,7 @@ DOWNLOAD_RESPONSES: dict[int, dict[str, Any]] = {
 REPLAYED_HEADER = {
     "idempotent-replayed": {
         "schema": {"const": "true"},
-        "description": "The file was made by an earlier upload with this Idempotency-Key.",
+        "description": "The response is that to an earlier request, with this Idempotency-Key or sent again.",
     }
 }
 

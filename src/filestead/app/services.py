@@ -96,7 +96,11 @@ class Services:
             backends.files,
             backends.blobs,
             UploadPolicy(
-                _limits(settings), settings.validation, settings.downloads == "openai", int(settings.inline_bytes)
+                _limits(settings),
+                settings.validation,
+                settings.downloads == "openai",
+                inline_bytes=int(settings.inline_bytes),
+                match_retries=settings.match_retries,
             ),
             new_file_id=lambda: new_id("file-"),
             new_blob_key=new_key,
@@ -158,6 +162,7 @@ class Services:
             backends.vector_stores,
             new_id=new_id,
             attached_files_per_minute=settings.attached_files_per_minute,
+            match_retries=settings.match_retries,
             added=self.worker.wake if self.worker is not None else lambda: None,
         )
         self._search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="filestead-search")

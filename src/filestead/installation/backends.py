@@ -104,7 +104,7 @@ def build_backends(
         _deferred(lambda: SqlProjectRepository(database)),
         _deferred(lambda: SqlJobRepository(database)),
         _deferred(lambda: SqlUploadRepository(database, watch)),
-        _deferred(lambda: SqlVectorStoreRepository(database)),
+        _deferred(lambda: SqlVectorStoreRepository(database, watch)),
         _deferred(lambda: SqlIndexRepository(database, watch)),
         _deferred(lambda: SqlVectorRepository(database)),
         _deferred(lambda: SqlVectorBlocks(database)),

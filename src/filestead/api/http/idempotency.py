@@ -1,4 +1,4 @@
-"""The request header `Idempotency-Key`."""
+"""The request headers `Idempotency-Key` and `X-Stainless-Retry-Count`: which request is sent again."""
 
 import re
 from typing import Any
@@ -36,3 +36,14 @@ def parse_idempotency_key(request: Request) -> str | None:
             IDEMPOTENCY_KEY_HEADER,
         )
     return value
+
+
+def parse_retry_count(request: Request) -> int | None:
+    """Return how often an official client has sent the request before; None if it does not say so."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return int(count) if re.fullmatch("[0-9]{1,9}", count) else None
+
+
+def is_retry(request: Request) -> bool:
+    """Whether an official client says that it sends the request again."""
+    return bool(parse_retry_count(request))

@@ -10,7 +10,7 @@ from filestead import wire
 from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, bad_request, rate_limit_headers
-from filestead.api.http.idempotency import parse_idempotency_key
+from filestead.api.http.idempotency import is_retry, parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
@@ -58,7 +58,7 @@ class UploadHandlers:
                     principal,
                     request.path_params["upload_id"],
                     source,
-                    repeated=parsing.is_repeated(request),
+                    repeated=is_retry(request),
                     idempotency_key=idempotency_key,
                 )
         shape = shapes.UploadPart(id=part.id, created_at=part.created_at, upload_id=part.upload_id)

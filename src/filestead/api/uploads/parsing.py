@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from filestead.api.http.errors import bad_request
 from filestead.api.http.json_body import JsonObject
-from filestead.api.http.messages import Request
 from filestead.domain.files.model import ExpiresAfter
 from filestead.domain.uploads.model import MAX_PARTS
 from filestead.domain.uploads.service import UploadForm
@@ -61,9 +60,3 @@ def _md5(text: str) -> str:
             "invalid_value",
         )
     return digest.hex()
-
-
-def is_repeated(request: Request) -> bool:
-    """Whether an official client says that it sends the request again."""
-    count = request.headers.get("x-stainless-retry-count", "")
-    return bool(re.fullmatch("[0-9]{1,9}", count)) and int(count) > 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import rate_limit_headers
+from filestead.api.http.idempotency import is_retry
 from filestead.api.http.json_body import JsonObject, invalid_value, read_json_object
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_query
@@ -55,7 +56,7 @@ class VectorStoreHandlers:
     async def delete(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/vector_stores/{vector_store_id}."""
         store_id = parsing.store_id(request)
-        await self.stores.delete(principal, store_id)
+        await self.stores.delete(principal, store_id, is_retry=is_retry(request))
         return _respond(wire.Deleted(store_id, "vector_store.deleted"))
 
     async def search(self, request: Request, principal: Principal) -> Response:
@@ -102,7 +103,7 @@ class VectorStoreHandlers:
     async def detach_file(self, request: Request, principal: Principal) -> Response:
         """DELETE /v1/vector_stores/{vector_store_id}/files/{file_id}. The file itself stays."""
         file_id = parsing.path_file_id(request)
-        await self.stores.detach(principal, parsing.store_id(request), file_id)
+        await self.stores.detach(principal, parsing.store_id(request), file_id, is_retry=is_retry(request))
         return _respond(wire.Deleted(file_id, "vector_store.file.deleted"))
 
     async def file_content(self, request: Request, principal: Principal) -> Response:

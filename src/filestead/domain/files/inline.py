@@ -10,7 +10,7 @@ from filestead.domain.access import Principal
 from filestead.domain.errors import OutcomeUnknown, RateLimited, StorageFailed, StoreUnavailable
 from filestead.domain.files.digester import SMALL_BLOCK
 from filestead.domain.files.interfaces import FileRepository
-from filestead.domain.files.model import Created, InlineUpload, Limits, UploadSource
+from filestead.domain.files.model import Attempt, Created, InlineUpload, Limits, UploadSource
 from filestead.domain.files.validation import UploadValidation
 from filestead.domain.retry import retry_until_deadline
 
@@ -26,10 +26,10 @@ class InlineUploads:
         self._limits = limits
         self._new_key = new_key
 
-    async def create(self, principal: Principal, source: UploadSource, idempotency_key: str | None) -> Created:
+    async def create(self, principal: Principal, source: UploadSource, attempt: Attempt) -> Created:
         """As `Files.create`. An upload that fails counts against the rate, too, and `RateLimited` comes first."""
         try:
-            upload = await self._receive(principal, source, idempotency_key)
+            upload = await self._receive(principal, source, attempt)
             return await self._store(upload)
         except (RateLimited, StoreUnavailable, StorageFailed):
             raise
@@ -38,14 +38,14 @@ class InlineUploads:
             await asyncio.shield(counted)
             raise
 
-    async def _receive(self, principal: Principal, source: UploadSource, idempotency_key: str | None) -> InlineUpload:
+    async def _receive(self, principal: Principal, source: UploadSource, attempt: Attempt) -> InlineUpload:
         fields = await source.head()
         digester = self._validation.begin(principal, fields, SMALL_BLOCK)
         content = b"".join([chunk async for chunk in source.chunks()])
         await digester.digest_whole(content)
         form = await source.form()
         completed = self._validation.complete(
-            *(principal, fields, form, digester), blob_key=self._new_key(), idempotency_key=idempotency_key
+            *(principal, fields, form, digester), blob_key=self._new_key(), attempt=attempt
         )
         return InlineUpload(completed, content, principal.user_id)
 

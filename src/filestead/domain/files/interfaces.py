@@ -63,6 +63,9 @@ class FileRepository(Protocol):
         swept). An upload with the same fingerprint returns the earlier file, whose id differs from the upload's.
         Another fingerprint raises `IdempotencyKeyReused`; if the earlier file is no longer visible,
         `IdempotencyKeySpent`.
+
+        An upload with a retry record is recorded under its key, in place of an earlier one, for the record's lifetime.
+        One that `is_retry` returns the file that is recorded there, if that is visible; nothing is then charged.
         """
 
     async def create_inline(self, upload: InlineUpload, *, rate: int, quota: Quota) -> Created:
@@ -70,7 +73,7 @@ class FileRepository(Protocol):
 
         Raises `RateLimited`, `QuotaExceeded`, `IdempotencyKeyReused` or `IdempotencyKeySpent` without any effect: the
         caller counts an upload that failed. Creating the same upload again returns its file again, and counts it once.
-        With an idempotency key that has a file, only the upload is counted.
+        If it returns the file of an earlier upload, as `publish` does, only the upload is counted.
         """
 
     async def count_upload(self, user_id: str, *, rate: int) -> None:
@@ -99,6 +102,9 @@ class FileRepository(Protocol):
 
         `FileNotFound` as in `get`.
         """
+
+    async def was_deleted(self, project_id: str, file_id: str, *, within_seconds: int) -> bool:
+        """Whether a file of the project was deleted, or has expired and was swept, within the last seconds."""
 
     async def content_parts(self, blob_key: str) -> list[ContentPart]:
         """The parts of the blob of a file, in order, as long as the rows of their blobs exist; empty without parts."""

@@ -118,6 +118,24 @@ class IdempotencyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a client says of an upload as one of several attempts."""
+
+    idempotency_key: str | None = None
+    retry_count: int | None = None
+    """How often the client has sent the upload before; None if it does not say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRecord:
+    """By what an upload without an idempotency key is recognized if it is sent again."""
+
+    record: IdempotencyRecord
+    is_retry: bool
+    """Whether the upload is sent again: only then does it get the file of an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletedUpload:
     """A stored upload that has passed every check and is ready to be published."""
 
@@ -134,6 +152,13 @@ class CompletedUpload:
     status_details: str | None
     idempotency: IdempotencyRecord | None = None
     """None for an upload without an idempotency key."""
+    retry: RetryRecord | None = None
+    """None with an idempotency key, or if the client does not count its attempts."""
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an earlier upload may have its file already."""
+        return self.idempotency is not None or (self.retry is not None and self.retry.is_retry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +228,4 @@ class Created:
     file: File
     rate: RateDecision
     replayed: bool
-    """Whether an earlier upload with the same idempotency key created the file."""
+    """Whether an earlier upload created the file, of which this one is a repetition."""

@@ -19,13 +19,14 @@ from filestead.domain.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
-from filestead.domain.files import purposes
+from filestead.domain.files import purposes, retries
 from filestead.domain.files.content import ContentReader, delete_blobs
 from filestead.domain.files.digester import RunInThread, UploadDigester, block_bytes
 from filestead.domain.files.inline import InlineUploads
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import (
     Admission,
+    Attempt,
     CompletedUpload,
     Created,
     File,
@@ -75,19 +76,26 @@ class Files:
         self._streaming: set[str] = set()
 
     async def create(
-        self, principal: Principal, source: UploadSource, *, idempotency_key: str | None = None
+        self,
+        principal: Principal,
+        source: UploadSource,
+        *,
+        idempotency_key: str | None = None,
+        retry_count: int | None = None,
     ) -> Created:
         """Store an upload and make it visible. When this returns, the file survives a crash.
 
-        An upload that repeats an earlier one under its idempotency key returns the earlier file. Raises what the form
+        `retry_count` says how often the client has sent it before, None if it does not say so. An upload that repeats
+        an earlier one, under its idempotency key or as `retries` says, returns the earlier file. Raises what the form
         reader raises, and the errors of `errors.py` under "uploads", "idempotency keys", "limits" and "storage". If it
         raises, nothing of the upload remains.
         """
+        attempt = Attempt(idempotency_key, retry_count)
         limits = self._policy.limits
         if source.min_size > limits.max_file_bytes:
             raise FileTooLarge(limits.max_file_bytes)
         if source.max_size is not None and source.max_size <= self._policy.inline_bytes:
-            return await self._inline.create(principal, source, idempotency_key)
+            return await self._inline.create(principal, source, attempt)
         key = self._new_blob_key()
         upload = PendingUpload(
             blob_key=key,
@@ -104,7 +112,7 @@ class Files:
         self._streaming.add(key)
         stored = not admission.repeats
         try:
-            completed = await self._receive(principal, source, upload, admission)
+            completed = await self._receive(principal, source, upload, admission, attempt)
             file = await self._publish(completed)
         except BaseException as error:
             if stored:
@@ -126,7 +134,12 @@ class Files:
         return await retry_until_deadline(lambda: self._repository.publish(completed, quota=quota), StoreUnavailable)
 
     async def _receive(
-        self, principal: Principal, source: UploadSource, upload: PendingUpload, admission: Admission
+        self,
+        principal: Principal,
+        source: UploadSource,
+        upload: PendingUpload,
+        admission: Admission,
+        attempt: Attempt,
     ) -> CompletedUpload:
         """Store the bytes while they are counted, hashed and checked, then validate the whole form."""
         fields = await source.head()
@@ -134,7 +147,7 @@ class Files:
         await self._store(source, digester, upload, admission)
         form = await source.form()
         return self._validation.complete(
-            *(principal, fields, form, digester), blob_key=upload.blob_key, idempotency_key=upload.idempotency_key
+            *(principal, fields, form, digester), blob_key=upload.blob_key, attempt=attempt
         )
 
     async def _store(
@@ -206,10 +219,11 @@ class Files:
         """Yield exactly the bytes `start` to `end` of the content, or raise `FileCorrupt`."""
         return self._content.read(file, start, end)
 
-    async def delete(self, principal: Principal, file_id: str) -> File:
+    async def delete(self, principal: Principal, file_id: str, *, is_retry: bool = False) -> File | None:
         """Delete a file, or raise `FileNotFound`. Its blob is deleted by `delete_content` or by the next sweep.
 
-        If the outcome of the commit is unknown and a retry finds no file, the first attempt has deleted it.
+        With `is_retry` it returns None for a file that was deleted a short while ago. If the outcome of the commit is
+        unknown and a retry finds no file, the first attempt has deleted it.
         """
         found: File | None = None
 
@@ -226,7 +240,17 @@ class Files:
                     raise
                 return found
 
-        return await retry_until_deadline(delete, OutcomeUnknown)
+        try:
+            return await retry_until_deadline(delete, OutcomeUnknown)
+        except FileNotFound:
+            if is_retry and self._policy.match_retries and await self._was_deleted(principal, file_id):
+                return None
+            raise
+
+    async def _was_deleted(self, principal: Principal, file_id: str) -> bool:
+        """Whether an earlier attempt has deleted the file; one that was in progress has committed before it is gone."""
+        seconds = retries.DELETION_SECONDS
+        return await self._repository.was_deleted(principal.project_id, file_id, within_seconds=seconds)
 
     async def delete_content(self, file: File) -> None:
         """Delete the blobs of a deleted file. If that fails, or a batch needs them still, a later sweep does it."""

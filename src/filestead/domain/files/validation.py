@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from filestead.domain.access import Principal
 from filestead.domain.errors import FaultyLines, NotBatchInput, NotTrainingData
-from filestead.domain.files import expiry, filenames, idempotency, purposes
+from filestead.domain.files import expiry, filenames, idempotency, purposes, retries
 from filestead.domain.files.digester import RunInThread, UploadDigester
-from filestead.domain.files.model import CompletedUpload, FieldsBeforeFile, FileStatus, Limits, UploadForm
+from filestead.domain.files.model import Attempt, CompletedUpload, FieldsBeforeFile, FileStatus, Limits, UploadForm
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.jsonl.kinds import ContentCheck
@@ -25,6 +25,8 @@ class UploadPolicy:
     downloads_as_hosted: bool
     inline_bytes: int = 0
     """Uploads whose request has at most so many bytes are stored in the database; 0 for none."""
+    match_retries: bool = True
+    """Whether what is sent again without an idempotency key is recognized (`retries`)."""
 
 
 class UploadValidation:
@@ -61,16 +63,20 @@ class UploadValidation:
         digester: UploadDigester,
         *,
         blob_key: str,
-        idempotency_key: str | None,
+        attempt: Attempt,
     ) -> CompletedUpload:
         """Check the whole form and the content; return what is to be published."""
         filename = filenames.clean(fields.filename)
         details = self._validate(principal, filename, form, digester)
-        record = None
-        if idempotency_key is not None:
-            record = idempotency.record(
-                idempotency_key, filename=filename, form=form, size=digester.size, sha256=digester.sha256
+        key, count, record, retry = attempt.idempotency_key, attempt.retry_count, None, None
+        if key is not None or count is not None:
+            fingerprint = idempotency.fingerprint_of(
+                filename=filename, form=form, size=digester.size, sha256=digester.sha256
             )
+            if key is not None:
+                record = idempotency.record(key, fingerprint)
+            elif count is not None and self._policy.match_retries:
+                retry = retries.record(count, principal.key_id, fingerprint)
         return CompletedUpload(
             id=self._new_file_id(),
             blob_key=blob_key,
@@ -85,6 +91,7 @@ class UploadValidation:
             status=FileStatus.PROCESSED,
             status_details=details,
             idempotency=record,
+            retry=retry,
         )
 
     def _digester(self, principal: Principal, fields: FieldsBeforeFile, block: int) -> UploadDigester:

@@ -53,6 +53,9 @@ class VectorStoreRepository(Protocol):
     async def delete(self, project_id: str, store_id: str) -> None:
         """Delete a store and detach its files. Raises `VectorStoreNotFound`."""
 
+    async def was_deleted(self, project_id: str, *ids: str) -> bool:
+        """Whether `delete` with this id, or `detach` with these two, has succeeded within the last ten minutes."""
+
     async def touch(self, project_id: str, store_id: str) -> None:
         """Record activity, to the minute, which postpones the expiry.
 

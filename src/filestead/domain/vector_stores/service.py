@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from filestead.domain.access import Principal
+from filestead.domain.errors import AttachedFileNotFound, VectorStoreNotFound
 from filestead.domain.rate_limit import RateDecision
 from filestead.domain.vector_stores.interfaces import VectorStoreRepository
 from filestead.domain.vector_stores.model import (
@@ -39,12 +40,17 @@ class VectorStores:
         new_id: Callable[[str], str],
         attached_files_per_minute: int,
         added: Callable[[], None],
+        match_retries: bool = True,
     ) -> None:
-        """`added` is called when jobs were added, so that a worker of this process need not wait for its next poll."""
+        """`added` is called when jobs were added, so that a worker of this process need not wait for its next poll.
+
+        `match_retries` lets deletions succeed that are sent again.
+        """
         self._repository = repository
         self._new_id = new_id
         self._rate = attached_files_per_minute
         self._added = added
+        self._match_retries = match_retries
 
     async def create(self, principal: Principal, form: NewStoreForm, files: Sequence[NewAttachment]) -> VectorStore:
         """Create a store and attach files, all or nothing."""
@@ -68,9 +74,13 @@ class VectorStores:
         """Change a store."""
         return await self._repository.update(principal.project_id, store_id, changes)
 
-    async def delete(self, principal: Principal, store_id: str) -> None:
-        """Delete a store; its files stay."""
-        await self._repository.delete(principal.project_id, store_id)
+    async def delete(self, principal: Principal, store_id: str, *, is_retry: bool = False) -> None:
+        """Delete a store; its files stay. With `is_retry` it may have been deleted a short while ago."""
+        try:
+            await self._repository.delete(principal.project_id, store_id)
+        except VectorStoreNotFound:
+            if not (is_retry and await self._was_deleted(principal, store_id)):
+                raise
 
     async def attach(
         self, principal: Principal, store_id: str, attachment: NewAttachment
@@ -115,9 +125,16 @@ class VectorStores:
         """Replace the attributes of an attached file."""
         return await self._repository.update_file(principal.project_id, store_id, file_id, attributes)
 
-    async def detach(self, principal: Principal, store_id: str, file_id: str) -> None:
-        """Detach a file; the file itself stays."""
-        await self._repository.detach(principal.project_id, store_id, file_id)
+    async def detach(self, principal: Principal, store_id: str, file_id: str, *, is_retry: bool = False) -> None:
+        """Detach a file; the file itself stays. With `is_retry` it may have been detached a short while ago."""
+        try:
+            await self._repository.detach(principal.project_id, store_id, file_id)
+        except AttachedFileNotFound:
+            if not (is_retry and await self._was_deleted(principal, store_id, file_id)):
+                raise
+
+    async def _was_deleted(self, principal: Principal, *ids: str) -> bool:
+        return self._match_retries and await self._repository.was_deleted(principal.project_id, *ids)
 
     async def text(self, principal: Principal, store_id: str, file_id: str) -> str:
         """Return the text that was extracted from a file; empty unless it is completed."""

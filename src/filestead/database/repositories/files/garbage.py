@@ -16,7 +16,8 @@ from filestead.domain.audit.events import Event, EventType
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 
 EXPIRED_FILES_PER_SWEEP = 500
-IDEMPOTENCY_RECORDS_PER_SWEEP = 5_000
+IDEMPOTENCY_RECORDS_PER_SWEEP = 20_000
+"""Clients that count their attempts leave one for each upload."""
 TOMBSTONES_PER_SWEEP = 10_000
 OLD_UPLOADS_PER_SWEEP = 5_000
 

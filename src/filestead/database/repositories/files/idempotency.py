@@ -1,11 +1,20 @@
 """Idempotency records: which file an idempotency key of a project has created."""
 
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Dialect, and_, bindparam, delete, insert, select, tuple_
 
-from filestead.database.engines.statements import Connection, Statement, int_param, now_us
+from filestead.database.engines.statements import (
+    Connection,
+    Statement,
+    dialect_insert,
+    in_powers,
+    int_param,
+    now_us,
+    rows_of,
+)
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.tables import idempotency_keys
 from filestead.domain.files.model import IdempotencyRecord
@@ -30,6 +39,7 @@ class IdempotencyRecords:
                 bound_until_us=now_us() + int_param("lifetime_us"),
             )
         )
+        self._add_latest = cache(lambda count: compiled(_upsert(dialect, count)))
         self.delete_expired = compiled(
             delete(table).where(tuple_(*columns).in_(expired.with_for_update(skip_locked=True)))
         )
@@ -52,3 +62,31 @@ class IdempotencyRecords:
             file_id=file_id,
             lifetime_us=record.lifetime_seconds * 1_000_000,
         )
+
+    def save_latest(
+        self, connection: Connection, project_id: str, made: Sequence[tuple[IdempotencyRecord, str]]
+    ) -> None:
+        """Record what attempts have done to the objects of these ids. The latest of equal records counts."""
+        rows: dict[str, dict[str, object]] = {
+            record.key: {
+                "project_id": project_id,
+                "key": record.key,
+                "fingerprint": record.fingerprint,
+                "file_id": object_id,
+                "lifetime_us": record.lifetime_seconds * 1_000_000,
+            }
+            for record, object_id in made
+        }
+        in_powers(self._add_latest, connection, list(rows.values()), lambda cursor: None)
+
+
+def _upsert(dialect: Dialect, count: int) -> Any:
+    new = dialect_insert(idempotency_keys, dialect).values(
+        rows_of(
+            ("project_id", "key", "fingerprint", "file_id"),
+            count,
+            bound_until_us=lambda number: now_us() + int_param(f"lifetime_us_{number}"),
+        )
+    )
+    changed = {name: new.excluded[name] for name in ("fingerprint", "file_id", "bound_until_us")}
+    return new.on_conflict_do_update(index_elements=["project_id", "key"], set_=changed)

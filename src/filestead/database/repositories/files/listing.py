@@ -59,6 +59,13 @@ class FileListing:
                 ),
             )
         )
+        self.late_tombstone = compiled(
+            select(table.c.file_id).where(
+                table.c.project_id == bindparam("project_id"),
+                table.c.file_id == bindparam("id"),
+                table.c.kept_until_us > int_param("after_us"),
+            )
+        )
         expired = (
             select(table.c.project_id, table.c.file_id)
             .where(table.c.kept_until_us <= int_param("proven_us"))
@@ -89,6 +96,11 @@ class FileListing:
             values["created_at"], values["seq"] = self._position_of(connection, project_id, after)
         rows = statement(connection, **values).fetchall()
         return Page(list(map(File._make, rows[:limit])), has_more=len(rows) > limit)
+
+    def was_deleted(self, connection: Connection, project_id: str, file_id: str, within_seconds: int) -> bool:
+        """Whether the tombstone of a file is at most so old, by the proven time."""
+        after = self._clock.proven_us(connection) + (CURSOR_SECONDS - within_seconds) * 1_000_000
+        return bool(self.late_tombstone(connection, project_id=project_id, id=file_id, after_us=after).fetchall())
 
     def _position_of(self, connection: Connection, project_id: str, file_id: str) -> tuple[int, int]:
         """The position of a file in the listing, present or former.

@@ -113,7 +113,7 @@ class SqlFileRepository:
         """Make an upload visible whose content becomes a row."""
         if self._require_free_space is not None:
             self._look_for_free_space(self._require_free_space, COPIES * len(upload.content))
-        if upload.completed.idempotency is not None:
+        if upload.completed.may_repeat:
             return await self._database.write(
                 lambda connection: self._uploads.create_inline(connection, upload, rate, quota, current_origin())
             )
@@ -185,6 +185,12 @@ class SqlFileRepository:
             return file
 
         return await self._database.write(operation)
+
+    async def was_deleted(self, project_id: str, file_id: str, *, within_seconds: int) -> bool:
+        """Whether a file of the project was deleted within the last seconds."""
+        return await self._database.read(
+            lambda connection: self._listing.was_deleted(connection, project_id, file_id, within_seconds)
+        )
 
     async def content_parts(self, blob_key: str) -> list[ContentPart]:
         """The parts of the blob of a file, in order."""

@@ -25,7 +25,6 @@ from filestead.domain.files.model import (
     CompletedUpload,
     Created,
     File,
-    IdempotencyRecord,
     InlineUpload,
     PendingUpload,
 )
@@ -109,10 +108,9 @@ class Uploads:
 
     def publish(self, connection: Connection, completed: CompletedUpload, quota: Quota) -> File:
         """Turn the pending blob into a visible file and its reservation into usage."""
-        idempotency = completed.idempotency
-        if idempotency is not None:
+        if completed.may_repeat:
             self._lock_rows(connection, completed, quota)
-            if earlier := self._earlier_file(connection, completed.project_id, idempotency):
+            if earlier := self._earlier_file(connection, completed):
                 return earlier
         pending = self._blobs.activate(connection, key=completed.blob_key).fetchone()
         if pending is None:
@@ -133,9 +131,9 @@ class Uploads:
             file = self._published_file(connection, completed)
             return Created(file, self._rate.decision(connection, upload.user_id, rate), replayed=False)
         decision = self._rate.count(connection, upload.user_id, rate)
-        if completed.idempotency is not None:
+        if completed.may_repeat:
             self._lock_rows(connection, completed, quota)
-            if earlier := self._earlier_file(connection, project_id, completed.idempotency):
+            if earlier := self._earlier_file(connection, completed):
                 self._blobs.take_back(connection, key=key)
                 return Created(earlier, decision, replayed=True)
         self._inline.add(connection, key=key, data=upload.content)
@@ -152,7 +150,7 @@ class Uploads:
         quota: Quota,
         origins: Sequence[Origin | None],
     ) -> list[Created]:
-        """As `create_inline` for uploads of one project without idempotency keys; raises if one of them fails.
+        """As `create_inline` for uploads of one project that repeat nothing; raises if one of them fails.
 
         The statements have 2, 4, 8 and so on rows, so that there are few of them.
         """
@@ -176,6 +174,10 @@ class Uploads:
             for some in in_powers(self._files.add_many, connection, rows, lambda cursor: cursor.fetchall())
             for row in some
         ]
+        attempts = [(each.completed.retry, each.completed.id) for each in uploads]
+        self._idempotency.save_latest(
+            connection, first.project_id, [(retry.record, file_id) for retry, file_id in attempts if retry is not None]
+        )
         created = (_created(each.completed) for each in uploads)
         self._events.add_all(connection, zip(origins, created, strict=True))
         files = {file.id: file for file in found}
@@ -184,6 +186,9 @@ class Uploads:
     def _add_file(self, connection: Connection, completed: CompletedUpload, origin: Origin | None) -> File:
         if completed.idempotency is not None:
             self._idempotency.save(connection, completed.project_id, completed.idempotency, completed.id)
+        if completed.retry is not None:
+            made = (completed.retry.record, completed.id)
+            self._idempotency.save_latest(connection, completed.project_id, [made])
         row = self._files.add(connection, **_file_values(completed)).fetchone()
         self._events.add(connection, origin, _created(completed))
         return File(*require_row(row))
@@ -202,18 +207,19 @@ class Uploads:
             raise UploadLost
         return File(*row)
 
-    def _earlier_file(self, connection: Connection, project_id: str, idempotency: IdempotencyRecord) -> File | None:
-        """The file that the idempotency key has created; None if it has no record."""
-        record = self._idempotency.get(connection, project_id, idempotency.key)
-        if record is None:
+    def _earlier_file(self, connection: Connection, completed: CompletedUpload) -> File | None:
+        """The file that this upload's idempotency key, or an earlier attempt, has created; None without a record."""
+        sought = completed.idempotency or (completed.retry.record if completed.retry is not None else None)
+        record = None if sought is None else self._idempotency.get(connection, completed.project_id, sought.key)
+        if record is None or sought is None:
             return None
         fingerprint, file_id = record
-        if fingerprint != idempotency.fingerprint:
+        if fingerprint != sought.fingerprint:
             raise IdempotencyKeyReused(file_id)
-        row = self._files.get(connection, project_id=project_id, id=file_id).fetchone()
-        if row is None:
+        row = self._files.get(connection, project_id=completed.project_id, id=file_id).fetchone()
+        if row is None and completed.idempotency is not None:
             raise IdempotencyKeySpent(file_id)
-        return File(*row)
+        return None if row is None else File(*row)
 
     def abandon(self, connection: Connection, blob_key: str) -> bool:
         """Abort a pending upload; False if its file is visible."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from filestead.database.engines.statements import (
     Connection,
@@ -22,6 +22,7 @@ from filestead.database.engines.statements import (
 from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
+from filestead.database.repositories.vector_stores.deletions import Deletions
 from filestead.database.repositories.vector_stores.listing import Listing
 from filestead.database.repositories.vector_stores.parts import is_part_of
 from filestead.database.repositories.vector_stores.rows import (
@@ -38,6 +39,7 @@ from filestead.database.repositories.vector_stores.rows import (
     to_counts,
     to_store,
     unexpired,
+    update_of_store,
 )
 from filestead.database.repositories.vector_stores.segments import SegmentStatements
 from filestead.database.tables import (
@@ -48,6 +50,7 @@ from filestead.database.tables import (
     vector_stores,
 )
 from filestead.domain.audit.events import EventType
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import AttachedFileNotFound, FileBatchNotFound, VectorStoreExpired, VectorStoreNotFound
 from filestead.domain.jobs import JobKind
 from filestead.domain.rate_limit import RateDecision
@@ -72,9 +75,11 @@ ACTIVITY_SECONDS = 60
 class SqlVectorStoreRepository:
     """See `VectorStoreRepository` for the contract."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` decides whether the database's clock is trusted."""
         self._database = database
         dialect = database.dialect
+        self._deletions = Deletions(database, watch)
         compiled = partial(Statement, dialect=dialect)
         self._queue = JobQueue.of(dialect)
         self._segments = SegmentStatements.of(dialect)
@@ -98,24 +103,7 @@ class SqlVectorStoreRepository:
             .where(in_project(), EXPIRED == 0)
             .values(last_active_at=now(), expires_at=now() + stores.expires_after_days * DAY_SECONDS)
         )
-        self._update = compiled(
-            update(vector_stores)
-            .where(in_project(), EXPIRED == 0)
-            .values(
-                name=case((bindparam("set_name") == 1, bindparam("name")), else_=stores.name),
-                expires_after_days=case(
-                    (int_param("set_expires") == 1, int_param("expires_after_days")), else_=stores.expires_after_days
-                ),
-                expires_at=case(
-                    (
-                        int_param("set_expires") == 1,
-                        stores.last_active_at + int_param("expires_after_days") * DAY_SECONDS,
-                    ),
-                    else_=stores.expires_at,
-                ),
-                metadata=case((bindparam("set_metadata") == 1, bindparam("metadata")), else_=stores.metadata),
-            )
-        )
+        self._update = compiled(update_of_store())
         self._delete = compiled(delete(vector_stores).where(in_project()))
         self._lock_store = RowLock(select(stores.id).where(in_project()), dialect)
         in_store = attached.vector_store_id == bindparam("store_id")
@@ -234,8 +222,13 @@ class SqlVectorStoreRepository:
             self._queue.remove(connection, JobKind.EMBED, [store_id])
             self._segments.discard_all(connection, store_id)
             self._events.record(connection, EventType.STORE_DELETED, store_id, project_id)
+            self._deletions.add(connection, project_id, store_id)
 
         await self._database.write(operation)
+
+    async def was_deleted(self, project_id: str, *ids: str) -> bool:
+        """Whether a store was deleted, or a file detached, a short while ago."""
+        return await self._deletions.contains(project_id, *ids)
 
     async def touch(self, project_id: str, store_id: str) -> None:
         """Record activity, if the last one is not recent: a search should not wait for a disk."""
@@ -335,6 +328,7 @@ class SqlVectorStoreRepository:
             if row is None:
                 raise AttachedFileNotFound(store_id, file_id)
             self._events.record(connection, EventType.FILE_DETACHED, file_id, project_id, vector_store_id=store_id)
+            self._deletions.add(connection, project_id, store_id, file_id)
 
         await self._database.write(operation)
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
 
-from filestead.database.engines.statements import now
+from filestead.database.engines.statements import int_param, now
 from filestead.database.tables import vector_store_files, vector_stores
 from filestead.domain.vector_stores.model import (
     AttachedFile,
@@ -51,6 +51,24 @@ FILE_COLUMNS = (
 def in_project() -> Any:
     """The condition that a vector store has the id and belongs to the project."""
     return and_(stores.id == bindparam("store_id"), stores.project_id == bindparam("project_id"))
+
+
+def update_of_store() -> Any:
+    """The statement that changes an unexpired store; `set_name` and so on say what."""
+    changed = int_param("set_expires") == 1
+    return (
+        update(vector_stores)
+        .where(in_project(), EXPIRED == 0)
+        .values(
+            name=case((bindparam("set_name") == 1, bindparam("name")), else_=stores.name),
+            expires_after_days=case((changed, int_param("expires_after_days")), else_=stores.expires_after_days),
+            expires_at=case(
+                (changed, stores.last_active_at + int_param("expires_after_days") * DAY_SECONDS),
+                else_=stores.expires_at,
+            ),
+            metadata=case((bindparam("set_metadata") == 1, bindparam("metadata")), else_=stores.metadata),
+        )
+    )
 
 
 def unexpired() -> Any:
