@@ -290,10 +290,10 @@ def attached_elsewhere(data: Path) -> None:
 def add_batch(data: Path, **values: object) -> None:
     """A batch in progress, with its job and two lines in its journal."""
     columns = {"id": "batch_x", "status": "in_progress", "total": 3, "output_size": 4, "bytes_reserved": 4, **values}
-    columns |= dict.fromkeys(("organization_id", "user_id", "endpoint", "completion_window", "input_file_id"), "x")
+    columns |= dict.fromkeys(("user_id", "endpoint", "completion_window", "input_file_id"), "x")
     columns |= dict.fromkeys(("output_lifetime", "created_at", "expires_at"), 1)
     marks = ", ".join("?" * len(columns))
-    sql(data, f"INSERT INTO batches (project_id, {', '.join(columns)}) SELECT id, {marks} FROM projects LIMIT 1", *columns.values())  # fmt: skip
+    sql(data, f"INSERT INTO batches (project_id, organization_id, {', '.join(columns)}) SELECT id, organization_id, {marks} FROM projects LIMIT 1", *columns.values())  # fmt: skip
     sql(data, "UPDATE projects SET bytes_reserved = bytes_reserved + 4 WHERE id = (SELECT project_id FROM batches)")
     sql(data, "INSERT INTO batch_results SELECT seq, 'output', 0, 1, CAST(char(1,0,0,0,2,0,0,0) AS BLOB), CAST('1' || char(10) || '2' || char(10) AS BLOB) FROM batches")  # fmt: skip
     sql(data, "INSERT INTO jobs (kind, subject, project_id, due_us, created_us) SELECT 'batch', id, project_id, 1, 1 FROM batches")  # fmt: skip

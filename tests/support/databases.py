@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -107,9 +108,10 @@ class Rows:
         """A principal of the named project; the same name gives the same principal."""
         name = f"{organization}/{project}/{user}"
         if name not in self.principals:
+            digest = hashlib.sha256(name.encode()).hexdigest()
             await self.keys.create(
-                key_id=f"key_{name}",
-                digest=name,
+                key_id=f"key_{name.replace('/', '-')}",
+                digest=digest,
                 hint="",
                 organization=organization,
                 project=project,
@@ -117,7 +119,7 @@ class Rows:
                 scopes=DEFAULT_SCOPES,
                 expires_after_seconds=None,
             )
-            found = await self.keys.find(name)
+            found = await self.keys.find(digest)
             assert found is not None
             self.principals[name] = found
         return self.principals[name]

@@ -43,6 +43,9 @@ class Place(Protocol):
     def lose(self, key: str) -> None:
         """Take a blob away."""
 
+    def leave(self, key: str) -> None:
+        """Store a blob that no row knows."""
+
 
 class OnDisk:
     """The embedded installation: SQLite and files in the data directory."""
@@ -71,6 +74,11 @@ class OnDisk:
             self.sql("DELETE FROM inline_blobs WHERE key = ?", key)
             return
         (self._folder / "blobs" / key[:2] / key).unlink()
+
+    def leave(self, key: str) -> None:
+        path = self._folder / "blobs" / key[:2] / key
+        path.write_bytes(b"x")
+        path.chmod(0o600)
 
 
 class OnServers:
@@ -140,6 +148,10 @@ class OnServers:
             return
         status, body = self.seaweed.send("DELETE", self.object_name(key))
         assert status == 204, body
+
+    def leave(self, key: str) -> None:
+        status, body = self.seaweed.send("PUT", self.object_name(key), body=b"x")
+        assert status == 200, body
 
 
 def inline_keys(place: Place) -> set[str]:

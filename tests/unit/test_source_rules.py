@@ -48,7 +48,7 @@ IMPORTS_BY_NAME = {
 FORMATTED_SQL = {
     "database/engines/postgres/server.py": "limits of time, which are constants, and names of roles in messages",
     "database/engines/sqlite.py": "names and numbers of pragmas, which are constants",
-    "database/repositories/audit.py": "the number of a model in the name of a table",
+    "database/repositories/checks/stores.py": "the number of a model in the name of a table",
     "database/repositories/installation.py": "the mark of a parameter",
     "database/repositories/vector_stores/copying.py": "the number of a model in the name of a table",
     "database/repositories/vector_stores/pgvector.py": "the number of a model in the name of a table",

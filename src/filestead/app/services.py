@@ -43,6 +43,7 @@ from filestead.domain.vector_stores.search import Ranker, Search
 from filestead.domain.vector_stores.service import VectorStores
 from filestead.inference.forwarding import EndpointForwarder
 from filestead.installation import Backends, new_id
+from filestead.installation.upkeep import sweep_index, sweep_journals
 from filestead.references.resolver import ReferenceResolver
 from filestead.references.texts import Texts
 from filestead.sandbox.limits import Limits as SandboxLimits
@@ -61,11 +62,8 @@ log = logging.getLogger("filestead")
 HASH_THREADS = 4
 SEARCH_THREADS = 2
 JOBS_PER_PROCESS = 6
-DETACHED_PER_SWEEP = 1_000
 EXTRACT = "filestead.references.extract_task:extract"
 PREPARE_EXTRACTION = "filestead.references.extract_task:prepare"
-BLOCKS_PER_SWEEP = 100
-"""Of journals; one has up to 256 KiB."""
 LOOK_SECONDS = 600.0
 """Interval at which stores are looked for that have no vectors of the model that the settings name."""
 STORES_PER_LOOK = 1_000
@@ -259,12 +257,10 @@ class Services:
             self.worker.wake()
 
     async def _sweep_journals(self) -> None:
-        while await self._backends.batch_runs.delete_finished_journals(BLOCKS_PER_SWEEP):
-            pass
+        await sweep_journals(self._backends)
 
     async def _sweep_index(self) -> None:
-        while await self._backends.index.delete_detached(DETACHED_PER_SWEEP):
-            pass
+        await sweep_index(self._backends)
 
     async def _seal_events(self) -> None:
         while await self._backends.audit.seal():

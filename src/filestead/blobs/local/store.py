@@ -152,7 +152,7 @@ class LocalBlobs:
 
     async def list_incomplete(self) -> AsyncGenerator[str]:
         for name in await self._run(list_names, self._volume.staging):
-            if KEY.fullmatch(name) and not name.startswith(PROBE_PREFIX):
+            if _is_key(name):
                 yield name
 
     async def abort_incomplete(self, key: str) -> None:
@@ -166,7 +166,7 @@ class LocalBlobs:
     async def stored_keys(self) -> AsyncGenerator[str]:
         for folder in (self._volume.staging, *self._volume.blob_folders()):
             for name in await self._run(list_names, folder):
-                if KEY.fullmatch(name):
+                if _is_key(name):
                     yield name
 
     async def probe(self) -> None:
@@ -183,6 +183,11 @@ class LocalBlobs:
 
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
+
+
+def _is_key(name: str) -> bool:
+    """Whether a name is a key of a blob; probes are no blobs."""
+    return KEY.fullmatch(name) is not None and not name.startswith(PROBE_PREFIX)
 
 
 def _read(file: OpenFile, size: int, offset: int) -> bytes:

@@ -4,7 +4,7 @@ Any method may raise `DatabaseUnavailable`, `StorageFull` or `StorageFailed`, in
 `OutcomeUnknown` the change may or may not have been committed. Driver exceptions never escape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from filestead.domain.blobs import BlobState
@@ -19,7 +19,7 @@ from filestead.domain.files.model import (
     PendingUpload,
     Usage,
 )
-from filestead.domain.integrity import Violation
+from filestead.domain.integrity import Repair, Violation
 from filestead.domain.quota import Quota
 
 CURSOR_SECONDS = 86_400
@@ -149,3 +149,10 @@ class FileRepository(Protocol):
 
     async def check(self) -> list[Violation]:
         """Return findings about the rows themselves: sums, references, leases, integrity of the database."""
+
+    async def repair_rows(self, repairs: Collection[Repair]) -> int:
+        """Mend rows as findings of `check` ask for, in one transaction; return how many sums and rows were changed.
+
+        `RECOMPUTE` computes the ledgers of projects and the received bytes of uploads from their rows. `DELETE` deletes
+        parts of index segments that do not exist, and leaves what belongs to no attachment to the sweep of the index.
+        """

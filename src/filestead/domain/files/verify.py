@@ -4,21 +4,25 @@ Each finding is confirmed by a second look, since files come and go meanwhile.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from filestead.domain.blobs import BlobState, BlobStore
 from filestead.domain.errors import BlobNotFound
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import ContentPart, File
-from filestead.domain.integrity import VerifyReport, Violation
+from filestead.domain.integrity import Repair, VerifyReport, Violation
 
 PAGE = 1_000
 RESTORE = "restore the blob from the backup, or delete the file"
 Progress = Callable[[VerifyReport], None]
 
 
+def ignore_progress(_report: VerifyReport) -> None:
+    """Show nothing."""
+
+
 async def verify(
-    repository: FileRepository, blobs: BlobStore, *, deep: bool, progress: Progress = lambda report: None
+    repository: FileRepository, blobs: BlobStore, *, deep: bool, progress: Progress = ignore_progress
 ) -> VerifyReport:
     """Check every row and every blob; `deep` also reads and hashes all content. Calls `progress` after each page."""
     report = VerifyReport()
@@ -34,19 +38,58 @@ async def verify(
             report.bytes += file.bytes
         progress(report)
         after = page[-1].id
+    remains = await _find_remains(repository, blobs)
     async for keys, orphans in _pages_of_orphans(repository, blobs):
         report.blobs += len(keys)
+        remains -= set(orphans)
         report.violations += [
-            Violation("I-04", "B", key, "the blob has no row in the database", "run `filestead sweep --orphans`")
+            Violation(
+                *("I-04", "B", key, "the blob has no row in the database", "run `filestead sweep --orphans`"),
+                Repair.DELETE,
+            )
             for key in orphans
         ]
         progress(report)
+    report.violations += [
+        Violation(
+            *("I-07", "B", key, "an incomplete upload to the blob store that no upload continues"),
+            *("run `filestead sweep`", Repair.SWEEP),
+        )
+        for key in sorted(remains)
+    ]
     return report
 
 
-async def find_orphans(repository: FileRepository, blobs: BlobStore) -> list[str]:
-    """Return blobs without a row. There are none, unless the database was restored from an older backup."""
-    return [key async for _, orphans in _pages_of_orphans(repository, blobs) for key in orphans]
+async def delete_orphans(repository: FileRepository, blobs: BlobStore) -> int:
+    """Delete blobs without a row, and return their number.
+
+    There are none, unless the database was restored from an older backup.
+    """
+    orphans = [key async for _, found in _pages_of_orphans(repository, blobs) for key in found]
+    for key in orphans:
+        await blobs.delete(key)
+    return len(orphans)
+
+
+async def _find_remains(repository: FileRepository, blobs: BlobStore) -> set[str]:
+    """Keys of incomplete puts whose blob is complete or gone: twice, as a put may end between a list and its states.
+
+    Those of a blob that is marked for deletion go with it.
+    """
+    found: set[str] | None = None
+    for _ in range(2):
+        listed = {key async for key in blobs.list_incomplete()}
+        found = listed if found is None else found & listed
+        for page in _pages(sorted(found)):
+            states = await repository.blob_states(page)
+            found -= {key for key in page if states.get(key) in {BlobState.PENDING, BlobState.DELETED}}
+        if not found:
+            break
+    return found or set()
+
+
+def _pages(keys: list[str]) -> Iterator[list[str]]:
+    return (keys[start : start + PAGE] for start in range(0, len(keys), PAGE))
 
 
 async def _is_live(repository: FileRepository, key: str) -> bool:

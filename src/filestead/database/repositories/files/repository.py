@@ -7,13 +7,13 @@ organizations, projects, idempotency keys.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 
 from filestead.database.engines.merging import MergedWrites
 from filestead.database.engines.statements import Connection, Database, json_array
-from filestead.database.repositories import audit
 from filestead.database.repositories.audit_events import AuditEvents
+from filestead.database.repositories.checks.run import RowChecks
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
@@ -24,6 +24,7 @@ from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row, sum_by_project
 from filestead.database.repositories.files.uploads import Uploads
+from filestead.database.repositories.repairs import RowRepairs
 from filestead.domain.audit.events import EventType, Origin, current_origin
 from filestead.domain.blobs import BlobState
 from filestead.domain.clock import ClockWatch
@@ -40,7 +41,7 @@ from filestead.domain.files.model import (
     PendingUpload,
     Usage,
 )
-from filestead.domain.integrity import Violation
+from filestead.domain.integrity import Repair, Violation
 from filestead.domain.quota import Quota
 
 COPIES = 2
@@ -246,4 +247,18 @@ class SqlFileRepository:
 
     async def check(self) -> list[Violation]:
         """Findings about the rows themselves."""
-        return await self._database.read(audit.find_violations(self._database.dialect))
+        return await self._database.read(RowChecks.of(self._database.dialect).find)
+
+    async def repair_rows(self, repairs: Collection[Repair]) -> int:
+        """Compute sums anew, and give up parts of what does not exist."""
+        statements = RowRepairs.of(self._database.dialect)
+
+        def operation(connection: Connection) -> int:
+            changed = 0
+            if Repair.DELETE in repairs:
+                changed += statements.detach_orphans(connection) + statements.delete_orphans(connection)
+            if Repair.RECOMPUTE in repairs:
+                changed += statements.recompute(connection)
+            return changed
+
+        return await self._database.write(operation)

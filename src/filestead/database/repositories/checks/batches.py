@@ -1,43 +1,42 @@
-"""The checks that `verify` runs on the rows of batches. Invariant numbers as in docs/operate.md."""
+"""Checks of batches, of their results so far, and of events for the webhook."""
 
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Dialect, Executable, and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, func, or_, select
 
-from filestead.database.engines.statements import Connection, Statement
+from filestead.database.repositories.checks.check import REPORT, Check
 from filestead.database.tables import batch_results, batches, blobs, files, jobs, webhook_events
 from filestead.domain.batches.model import TERMINAL, BatchStatus
 from filestead.domain.integrity import Violation
 
 table, results = batches.c, batch_results.c
-Check = tuple[str, str, str, str, Executable]
-REPORT = "report this"
 
 
 def batch_checks() -> list[Check]:
-    """(invariant, class, meaning of a row of the statement, remedy, statement)."""
+    """Of batches and events."""
     has_ended = or_(*(table.status == status.value for status in sorted(TERMINAL)))
     has_job = exists().where(jobs.c.kind == "batch", jobs.c.subject == table.id)
     has_blob = exists().where(blobs.c.key == table.input_blob_key)
     lines = table.completed + table.failed
     return [
-        (
+        Check(
             "I-27",
             "A",
             "the batch has not ended, but there is no job that runs it",
             REPORT,
             select(table.id).where(~has_ended, ~has_job),
         ),
-        (
+        Check(
             "I-28",
             "A",
             "the content of the input that the batch needs is gone, or is kept although the batch has ended",
             REPORT,
             select(table.id).where(table.input_blob_key.is_not(None), or_(has_ended, ~has_blob)),
         ),
-        (
+        Check(
             "I-29",
             "A",
             "the counts of the batch do not go together",
@@ -46,7 +45,7 @@ def batch_checks() -> list[Check]:
                 or_(lines > table.total, and_(table.status == BatchStatus.COMPLETED.value, lines != table.total))
             ),
         ),
-        (
+        Check(
             "I-30",
             "A",
             "a file of results has not the size of the results",
@@ -60,7 +59,7 @@ def batch_checks() -> list[Check]:
                 )
             ),
         ),
-        (
+        Check(
             "I-32",
             "B",
             "the event was not delivered to the webhook, and there is no job that delivers it",
@@ -72,25 +71,32 @@ def batch_checks() -> list[Check]:
     ]
 
 
-def find_journal_violations(connection: Connection, dialect: Dialect) -> list[Violation]:
-    """Batches whose journal is not what their row says: a line twice, or other sizes or numbers of lines."""
+def journals() -> Select[Any]:
+    """The blocks of the journals of batches that have not ended, with what the rows of the batches say.
+
+    One statement, so that a group of results that comes meanwhile is seen with its counts or not at all.
+    """
     has_ended = or_(*(table.status == status.value for status in sorted(TERMINAL)))
-    # By batch, so that a group of results that comes meanwhile is seen with its counts or not at all.
-    statement = (
+    return (
         select(
             *(table.id, table.completed, table.failed, table.output_size, table.error_size, table.bytes_reserved),
             *(results.kind, func.length(results.data), results.lines),
         )
-        .join(batch_results, results.batch == table.seq)
+        .outerjoin(batch_results, results.batch == table.seq)
         .where(~has_ended)
     )
+
+
+def find_journal_violations(blocks: Iterable[Sequence[Any]]) -> list[Violation]:
+    """Batches whose journal is not what their row says: a line twice, or other sizes or numbers of lines."""
     found: dict[str, tuple[Any, ...]] = {}
     sizes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     lines: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
-    for batch_id, *columns, kind, size, packed in Statement(statement, dialect)(connection).fetchall():
+    for batch_id, *columns, kind, size, packed in blocks:
         found[batch_id] = tuple(columns)
-        sizes[batch_id][kind] += size
-        lines[batch_id].frombytes(bytes(packed))
+        if kind is not None:
+            sizes[batch_id][kind] += size
+            lines[batch_id].frombytes(bytes(packed))
     violations = []
     for batch_id, (completed, failed, output, error, reserved) in found.items():
         numbers, size = lines[batch_id], sizes[batch_id]
