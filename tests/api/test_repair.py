@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 
 from filestead.cli.admin.verify import verify as verify_command
 from filestead.cli.errors import UsageError
-from tests.support.installations import OnDisk, Place, clean_environment, place_of
+from tests.support.installations import OnDisk, Place, environment_of, place_of
 from tests.support.servers import Server, run_command, wait_for_uploads
 
 PART = 1 << 20
@@ -25,12 +24,7 @@ CLEAN = {"I-04", "I-05", "I-12", "I-23", "I-24", "I-34"}
 
 def command(data: Path, **flags: bool) -> tuple[int, list[dict[str, Any]]]:
     """`verify --json` with these flags, within this process: its exit status, and the lines that it prints."""
-    environment = clean_environment() | place_of(data).variables() | {"FILESTEAD_DATA_DIR": str(data)}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
-        for name in os.environ.keys() - environment.keys():
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    with environment_of(data), contextlib.redirect_stdout(io.StringIO()) as output:
         status = verify_command(json=True, **flags)
     return status, [json.loads(line) for line in output.getvalue().splitlines()]
 

@@ -258,4 +258,15 @@ ROW_BUGS = (
         (Edit("api/files.py", "is_retry=is_retry(request)", "is_retry=False"),),
         ("tests/api/test_retries.py::test_a_deletion_that_is_sent_again_succeeds",),
     ),
+    Bug(
+        *("B-72", "I-16", "A batch ends without its event."),
+        (
+            Edit(
+                f"{STATEMENTS}/batches/runs.py",
+                '        self._audit.record(connection, EventType(f"batch.{status.value}"), job.subject, project_id)\n',
+                "",
+            ),
+        ),
+        ("tests/conformance/test_audit_events.py::test_each_type_of_event_occurs[sqlite]",),
+    ),
 )

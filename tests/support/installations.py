@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,6 +158,18 @@ class OnServers:
 def inline_keys(place: Place) -> set[str]:
     """The keys of the blobs that the database holds."""
     return {key for (key,) in place.sql("SELECT key FROM inline_blobs")}
+
+
+@contextlib.contextmanager
+def environment_of(data_dir: Path) -> Iterator[None]:
+    """Within the block, settings of this process lead to the installation of a data directory."""
+    wanted = clean_environment() | place_of(data_dir).variables() | {"FILESTEAD_DATA_DIR": str(data_dir)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - wanted.keys():
+            patch.delenv(name)
+        for name, value in wanted.items():
+            patch.setenv(name, value)
+        yield
 
 
 def clean_environment() -> dict[str, str]:

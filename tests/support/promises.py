@@ -47,6 +47,7 @@ PROMISES = {
     "R-24": "a restored backup has every file acknowledged before it began",
     "R-25": "a migration that is killed is completed by the next start",
     "R-26": "a mixed load with faults leaks nothing",
+    "V-01": "`verify` has no finding about a sound installation under load",
     "V-02": "`verify --repair` mends leaks and sums, and nothing else",
     "I-11": "an upload in parts becomes one file of exactly its bytes, or none",
     "I-12": "a quota is exact to the byte under any race",

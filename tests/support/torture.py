@@ -22,6 +22,7 @@ from tests.support import promises
 PROGRAMS = "tests/e2e/test_client_programs.py"
 MODEL_PROGRAMS = "tests/e2e/test_model_programs.py"
 PLANTED = "tests/planted"
+VERIFY = "tests/api/test_sound_installation.py"
 MODULE = "tests.planted"
 NOTHING_COLLECTED = 5
 """pytest's exit status if no test is marked so."""
@@ -59,6 +60,8 @@ PARTS = (
     Part("planted", 30, (MODULE,)),
     Part("programs", 30, (PROGRAMS, "-rs")),
     Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
+    Part("verify", 15, (VERIFY,), {"VERIFY_RUNS": "1000"}),
+    Part("verify-shared", 15, (VERIFY, "--profile", "shared"), {"VERIFY_RUNS": "1000"}),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
     Part("aborts", 10, ("tests/crash/test_slow_clients.py", "-k", "vanish"), {"ABORTS": "1000"}),
     Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
