@@ -3,10 +3,14 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import httpx2
 
 from tests.crash.harness import Victim, findings, garbage, sha256, wait_until_quiet
+from tests.support.servers import Server
+
+S = TypeVar("S", bound=Server)
 
 KILLED = -9
 ANSWERED = "after answer body|"
@@ -53,37 +57,30 @@ def is_behind(point: str, other: str, steps: Sequence[Step]) -> bool:
     return order.index(point) >= order.index(other)
 
 
-class Installation:
-    """One installation that lives through many kills, and what its clients know."""
+class KilledInstallation(Generic[S]):
+    """An installation that lives through many kills, and what its clients know."""
 
-    def __init__(self, data_dir: Path, **settings: object) -> None:
+    def __init__(self, data_dir: Path, start: Callable[..., S], **settings: object) -> None:
         self.data_dir = data_dir
-        self._settings = settings
+        self._start_server = start
+        self._settings = {"uploads_per_minute": 0} | settings
         self.contents: dict[str, str] = {}
         self.gone: set[str] = set()
         self.victim = self._start()
 
-    def _start(self) -> Victim:
-        return Victim(self.data_dir, **{"uploads_per_minute": 0} | self._settings)
+    def _start(self) -> S:
+        return self._start_server(self.data_dir, **self._settings)
+
+    def restart(self) -> None:
+        """After a kill."""
+        self.victim.stop()
+        self.victim = self._start()
 
     def upload(self, name: str, content: bytes) -> str:
         """An upload that works."""
         file_id = str(self.victim.upload(content, name=name)["id"])
         self.contents[file_id] = sha256(content)
         return file_id
-
-    def die_at(
-        self, step: str, nth: int, request: Callable[[httpx2.Client], httpx2.Response]
-    ) -> httpx2.Response | None:
-        """Kill the server at a step of a request, start it again, and give the answer if one came."""
-        response = None
-        with self.victim.failing("kill", step, nth):
-            with contextlib.suppress(httpx2.TransportError):
-                response = request(self.victim.client)
-            assert self.victim.process.wait(60) == KILLED
-        self.victim.stop()
-        self.victim = self._start()
-        return response
 
     def listed(self) -> dict[str, str]:
         """The visible files, as name by id."""
@@ -112,3 +109,22 @@ class Installation:
                 assert sha256(response.content) == digest
         assert findings(self.data_dir) == []
         assert garbage(self.data_dir) == {}
+
+
+class Installation(KilledInstallation[Victim]):
+    """It is killed at steps of `victim.py`."""
+
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        super().__init__(data_dir, Victim, **settings)
+
+    def die_at(
+        self, step: str, nth: int, request: Callable[[httpx2.Client], httpx2.Response]
+    ) -> httpx2.Response | None:
+        """Kill the server at a step of a request, start it again, and give the answer if one came."""
+        response = None
+        with self.victim.failing("kill", step, nth):
+            with contextlib.suppress(httpx2.TransportError):
+                response = request(self.victim.client)
+            assert self.victim.process.wait(60) == KILLED
+        self.restart()
+        return response

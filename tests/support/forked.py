@@ -3,13 +3,17 @@
 import importlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing.context import ForkServerProcess
 
 from tests.support.servers import Server
 
-MODULES = ("filestead.server.run", "filestead.cli.admin.serving", "pytest", "tests.support.forked")
+MODULES = (
+    *("filestead.server.run", "filestead.cli.admin.serving", "filestead.cli.admin.sweep"),
+    *("pytest", "tests.support.forked"),
+)
 
 
 class ForkedServer(Server):
@@ -20,12 +24,14 @@ class ForkedServer(Server):
 
 
 class ForkedProcess:
-    """What `Server` needs of `subprocess.Popen`."""
+    """A `filestead` command, with what `Server` needs of `subprocess.Popen`; `stopped` lets it wait for SIGCONT first."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], output: str) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], output: str, *, stopped: bool = False
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(MODULES))
-        self._process: ForkServerProcess = context.Process(target=_run, args=(arguments, environment, output))
+        self._process: ForkServerProcess = context.Process(target=_run, args=(arguments, environment, output, stopped))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -48,11 +54,14 @@ class ForkedProcess:
         return self._process.exitcode
 
 
-def _run(arguments: list[str], environment: dict[str, str], output: str) -> None:
+def _run(arguments: list[str], environment: dict[str, str], output: str, stopped: bool) -> None:
     os.environ.clear()
     os.environ.update(environment)
     with open(output, "ab", buffering=0) as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     sys.argv = ["filestead", *arguments]
-    importlib.import_module("filestead.cli.main").main()
+    main = importlib.import_module("filestead.cli.main").main
+    if stopped:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    main()

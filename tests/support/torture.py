@@ -59,6 +59,7 @@ PARTS = (
     Part("histories", 30, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
     Part("planted", 30, (MODULE,)),
     Part("programs", 30, (PROGRAMS, "-rs")),
+    Part("system-calls", 40, ("tests/crash/test_system_call_kills.py",)),
     Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("verify", 15, (VERIFY,), {"VERIFY_RUNS": "1000"}),
     Part("verify-shared", 15, (VERIFY, "--profile", "shared"), {"VERIFY_RUNS": "1000"}),
