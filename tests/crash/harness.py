@@ -14,20 +14,23 @@ import httpx2
 
 from filestead.cli.admin.sweep import sweep
 from filestead.cli.admin.verify import verify
+from tests.support.forked import ForkedServer
 from tests.support.installations import place_of
-from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 ANSWER_PARTS = ("answer head", "answer body")
 
 
-class Victim(Server):
+class Victim(ForkedServer):
     """A server whose steps are traced and can be made to fail; see `victim.py` for acts and steps."""
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
-        """Small uploads go to the blob store like large ones, unless `inline_bytes` says otherwise."""
+    def __init__(self, data_dir: Path, *, jobs: bool = False, **settings: Any) -> None:
+        """Small uploads go to the blob store like large ones, unless `inline_bytes` says otherwise.
+
+        With `jobs` the claims of jobs are steps, too.
+        """
         settings = {"inline_bytes": 0} | settings
-        environment = victim_environment(data_dir)
+        environment = victim_environment(data_dir) | ({"VICTIM_JOBS": "1"} if jobs else {})
         self._plan = Path(environment["VICTIM_PLAN"])
         self._trace = Path(environment["VICTIM_TRACE"])
         self._first_step = len(self.trace())

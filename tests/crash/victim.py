@@ -3,6 +3,7 @@
 VICTIM_PLAN names a file that holds `act|step|nth` and is in force while it exists: `act` is `kill` or an errno's name,
 `nth` counts the step from when the file came, `*` is every time. VICTIM_TRACE names a file that gets a line
 `step|detail` for each step: system calls below the data directory, transactions, calls of the stores, answers.
+VICTIM_JOBS=1 adds the claims of jobs, for which a server asks all the time.
 """
 
 import collections
@@ -20,12 +21,15 @@ from typing import Any
 from filestead.app import web
 from filestead.blobs.local.store import LocalBlobs
 from filestead.cli.main import main as filestead
+from filestead.database.repositories.batches.repository import SqlBatchRepository
+from filestead.database.repositories.batches.runs import SqlBatchRunRepository
 from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.database.repositories.files.repository import SqlFileRepository
 from filestead.database.repositories.jobs import SqlJobRepository
 from filestead.database.repositories.keys import SqlKeyRepository
 from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.database.repositories.vector_stores.index import SqlIndexRepository
+from filestead.database.repositories.vector_stores.repository import SqlVectorStoreRepository
 
 DATA = Path(os.environ["FILESTEAD_DATA_DIR"]).absolute()
 PLAN = os.environ.get("VICTIM_PLAN", "")
@@ -57,8 +61,11 @@ STORES: dict[type, tuple[str, tuple[str, ...]]] = {
         ("create", "begin_part", "accept_part", "complete", "cancel", "record_check"),
     ),
     SqlKeyRepository: ("keys", ("create",)),
-    SqlIndexRepository: ("index", ("delete_detached",)),
-    SqlJobRepository: ("jobs", ("release_leases",)),
+    SqlVectorStoreRepository: ("stores", ("create", "delete", "attach", "detach", "cancel_batch")),
+    SqlIndexRepository: ("index", ("add_chunks", "complete_file", "fail_file", "replace_segments", "delete_detached")),
+    SqlBatchRepository: ("batches", ("create", "cancel")),
+    SqlBatchRunRepository: ("runs", ("start", "append", "start_finalizing", "begin_output", "finish", "fail")),
+    SqlJobRepository: ("jobs", ("release_leases", *(("claim",) if os.environ.get("VICTIM_JOBS") else ()))),
 }
 ANSWERS = {"http.response.start": "answer head", "http.response.body": "answer body"}
 

@@ -20,18 +20,26 @@ class ForkedServer(Server):
     """A `Server` for tests that start many."""
 
     def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> "ForkedProcess":
-        return ForkedProcess(["serve", *arguments], environment, self._output.name)
+        return ForkedProcess(["serve", *arguments], environment, self._output.name, module=self._module)
 
 
 class ForkedProcess:
     """A `filestead` command, with what `Server` needs of `subprocess.Popen`; `stopped` lets it wait for SIGCONT first."""
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], output: str, *, stopped: bool = False
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        output: str,
+        *,
+        module: str = "filestead.cli.main",
+        stopped: bool = False,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(MODULES))
-        self._process: ForkServerProcess = context.Process(target=_run, args=(arguments, environment, output, stopped))
+        self._process: ForkServerProcess = context.Process(
+            target=_run, args=(arguments, environment, output, module, stopped)
+        )
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -54,14 +62,14 @@ class ForkedProcess:
         return self._process.exitcode
 
 
-def _run(arguments: list[str], environment: dict[str, str], output: str, stopped: bool) -> None:
+def _run(arguments: list[str], environment: dict[str, str], output: str, module: str, stopped: bool) -> None:
     os.environ.clear()
     os.environ.update(environment)
     with open(output, "ab", buffering=0) as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     sys.argv = ["filestead", *arguments]
-    main = importlib.import_module("filestead.cli.main").main
+    main = importlib.import_module(module).main
     if stopped:
         os.kill(os.getpid(), signal.SIGSTOP)
     main()

@@ -46,6 +46,7 @@ class Server:
         if key is not None:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
         self._environment = environment
+        self._module = module
         code = f"from {module} import main; main()"
         self.process = self._start(arguments, code, environment)
         try:
