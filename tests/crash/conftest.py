@@ -1,9 +1,13 @@
-"""Installations that a module of tests shares, since starting one takes longer than a kill."""
+"""Installations that a module of tests shares, since starting one takes longer than a kill; and a small disk."""
 
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.crash.small_disk import DISK
 from tests.crash.steps import Installation
 from tests.support.servers import run_command
 
@@ -60,3 +64,19 @@ def sweeping(idle_sweeping: list[Installation], tmp_path_factory: pytest.TempPat
         found.victim.kill()
         raise
     idle_sweeping.append(found)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("mounting a small disk takes root, and CI must have it")
+        pytest.skip("mounting a small disk takes root: disk-full behaviour is NOT tested here")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "filestead-test", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)

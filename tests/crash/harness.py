@@ -119,6 +119,13 @@ def send_form(
     return client.post("/files", files=fields[::-1] if file_first else fields)
 
 
+def error_of(response: httpx2.Response) -> Any:
+    """The error in the envelope."""
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
 # --- what is stored -------------------------------------------------------------------------------------------------
 
 

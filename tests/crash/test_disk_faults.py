@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -16,6 +14,7 @@ from tests.batches.runs import create, get, lines, results, wait
 from tests.crash.harness import (
     Victim,
     end_claims,
+    error_of,
     expire,
     findings,
     garbage,
@@ -27,19 +26,11 @@ from tests.crash.harness import (
     wait_until,
     wait_until_quiet,
 )
+from tests.crash.small_disk import DISK, MIB, fill
 from tests.support.model_server import Fault, ModelServer
 from tests.support.servers import Server
 
-MIB = 2**20
-DISK = 48 * MIB
 RESERVE = 4 * MIB
-
-
-def error_of(response: httpx2.Response) -> Any:
-    """The error in the envelope."""
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
 
 
 def ready(server: Server) -> int:
@@ -48,34 +39,6 @@ def ready(server: Server) -> int:
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("mounting a small disk takes root, and CI must have it")
-        pytest.skip("mounting a small disk takes root: disk-full behaviour is NOT tested here")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "filestead-test", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill(place: Path) -> Path:
-    """Leave not a byte of the disk."""
-    ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for step in (MIB, 4096, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"\0" * step)
-    assert os.statvfs(place).f_bavail == 0
-    return ballast
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])

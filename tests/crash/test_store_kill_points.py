@@ -142,7 +142,7 @@ def test_the_steps_of_an_attachment(installation: Installation) -> None:
     assert is_committed_before_the_answer(trace, "stores.attach")
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(ATTACH))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_file_is_attached(installation: Installation, step: str) -> None:
@@ -157,7 +157,7 @@ def test_killed_while_a_file_is_attached(installation: Installation, step: str) 
     wait_for_index(installation, store, file_id)
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(DETACH))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_file_is_detached(installation: Installation, step: str) -> None:
@@ -174,7 +174,7 @@ def test_killed_while_a_file_is_detached(installation: Installation, step: str) 
     wait_for_index(installation, store, *([] if committed else [file_id]))
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(CREATE_STORE))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_store_is_created(installation: Installation, step: str) -> None:
@@ -191,7 +191,7 @@ def test_killed_while_a_store_is_created(installation: Installation, step: str) 
         wait_for_index(installation, store, *files)
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(DELETE_STORE))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_store_is_deleted(installation: Installation, step: str) -> None:
@@ -210,7 +210,7 @@ def test_killed_while_a_store_is_deleted(installation: Installation, step: str) 
     assert sql(installation.data_dir, "SELECT count(*) FROM vector_store_chunks c, detached_files d") == [(0,)]
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(INDEX))
 @pytest.mark.promise("R-18")
 def test_killed_while_a_file_is_indexed(installation: Installation, step: str) -> None:
@@ -268,7 +268,7 @@ def test_the_steps_of_a_batch(installation: Installation) -> None:
     assert is_committed_before_the_answer(trace, "batches.create")
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(CREATE_BATCH))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_batch_is_created(installation: Installation, step: str) -> None:
@@ -281,7 +281,7 @@ def test_killed_while_a_batch_is_created(installation: Installation, step: str) 
         check_completed(installation, batch)
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(RUN))
 @pytest.mark.promise("R-18")
 def test_killed_while_a_batch_runs(installation: Installation, step: str) -> None:
@@ -291,7 +291,7 @@ def test_killed_while_a_batch_runs(installation: Installation, step: str) -> Non
     check_completed(installation, batch)
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(INVALID))
 @pytest.mark.promise("R-18")
 def test_killed_while_a_batch_fails(installation: Installation, step: str) -> None:
@@ -317,7 +317,7 @@ def check_cancelled(installation: Installation, batch: Any) -> None:
     assert sql(installation.data_dir, "SELECT count(*) FROM jobs") == [(0,)]
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(CANCEL_BATCH))
 @pytest.mark.promise("R-01")
 def test_killed_while_a_batch_is_cancelled(installation: Installation, step: str) -> None:
@@ -332,7 +332,7 @@ def test_killed_while_a_batch_is_cancelled(installation: Installation, step: str
     check_cancelled(installation, batch)
 
 
-@pytest.mark.rotating(4)
+@pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(OUTPUT))
 @pytest.mark.promise("R-18")
 def test_killed_while_a_cancelled_batch_ends(installation: Installation, step: str) -> None:

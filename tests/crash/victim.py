@@ -115,7 +115,9 @@ def reach(step: str, detail: object = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     number = getattr(errno, act)
     if "commit" in step:
-        raise sqlite3.OperationalError("disk I/O error")
+        failure = sqlite3.OperationalError("as the plan says")
+        failure.sqlite_errorcode = sqlite3.SQLITE_FULL if act == "ENOSPC" else sqlite3.SQLITE_IOERR
+        raise failure
     raise OSError(number, os.strerror(number))
 
 
