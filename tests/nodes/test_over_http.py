@@ -13,12 +13,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from openai import OpenAI
 
 from filestead.blobs.keys import new_key
 from filestead.database.engines.postgres.database import OPERATION_TIMEOUT_SECONDS
 from tests.crash.harness import wait_until
-from tests.nodes.fleet import Balancer, Fleet, fleet
+from tests.nodes.fleet import Fleet, fleet
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnServers, clean_environment
 from tests.support.promises import Trials
@@ -203,47 +202,3 @@ def listens(node: Server) -> bool:
     except ConnectionError:
         return False
     return True
-
-
-@pytest.mark.promise("R-22")
-def test_a_rolling_restart_fails_no_request(tmp_path: Path) -> None:
-    """With the retries that the official client makes of itself."""
-    content = random.Random(3).randbytes(3_000_000)
-    stop = threading.Event()
-    reads = [0] * 4
-    with nodes(tmp_path, 2) as made, contextlib.closing(Balancer(made)) as balancer:
-        file_id = made.alive[0].upload(content)["id"]
-
-        def read(number: int) -> None:
-            with OpenAI(base_url=balancer.base_url, api_key=KEY) as client:
-                for done in range(100_000):
-                    reads[number] = done
-                    if stop.is_set():
-                        return
-                    if done % 3 == 0:
-                        assert client.files.content(file_id).read() == content
-                    elif done % 3 == 1:
-                        assert client.files.retrieve(file_id).bytes == len(content)
-                    else:
-                        assert [file.id for file in client.files.list()] == [file_id]
-            raise AssertionError(f"reader {number} was never told to stop")
-
-        with ThreadPoolExecutor(4) as pool:
-            readers = [pool.submit(read, number) for number in range(4)]
-
-            def have_read(times: int) -> bool:
-                return min(reads) > times or any(reader.done() for reader in readers)
-
-            try:
-                wait_until(lambda: have_read(0), "the readers do not begin", 60)
-                for number in (0, 1):
-                    node = made.nodes[number]
-                    assert node is not None
-                    assert node.stop() == 0
-                    made.start(number)
-                wait_until(lambda: have_read(10), lambda: reads, 60)
-            finally:
-                stop.set()
-        for reader in readers:
-            reader.result()
-        assert min(reads) > 10

@@ -124,8 +124,9 @@ class PostgresServer:
         """Of its first database."""
         return self.url_of("postgres")
 
-    def url_of(self, database: str, port: int | None = None) -> str:
-        return f"postgresql://postgres:secret-word@127.0.0.1:{port or self.port}/{database}"
+    def url_of(self, database: str, port: int | None = None, account: str = "postgres:secret-word") -> str:
+        """`account` is `name:password`; the password is checked if `add_account` made it."""
+        return f"postgresql://{account}@127.0.0.1:{port or self.port}/{database}"
 
     @property
     def is_up(self) -> bool:
@@ -220,6 +221,22 @@ class PostgresServer:
         with self.session() as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.url_of(name)
+
+    def add_account(self, account: str) -> None:
+        """One that may do what that of the tests may, and needs its password."""
+        name, _, password = account.partition(":")
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f'host all "{name}" 127.0.0.1/32 scram-sha-256\n{rules.read_text()}')
+        with self.session() as connection:
+            connection.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}' IN ROLE postgres")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def end_account(self, account: str) -> None:
+        """Let it log in no more, and end its sessions."""
+        name = account.partition(":")[0]
+        with self.session() as connection:
+            connection.execute(f'ALTER ROLE "{name}" NOLOGIN')
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
 
     def drop(self, name: str) -> None:
         with self.session() as connection:

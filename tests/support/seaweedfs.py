@@ -25,6 +25,7 @@ from tests.support.preflight import find
 START_SECONDS = 60
 CREDENTIALS = Credentials("filestead-test-key", "filestead-test-secret")
 REVOKED = Credentials("filestead-revoked-key", "filestead-test-secret")
+NEW_CREDENTIALS = Credentials("filestead-new-key", "filestead-new-secret")
 REGION = "us-east-1"
 BUCKET = "bucket"
 
@@ -43,13 +44,25 @@ class SeaweedServer:
         self.credentials = CREDENTIALS
         self._process: subprocess.Popen[bytes] | None = None
         (self.folder / "data").mkdir()
-        identity = {
-            "name": "tests",
-            "credentials": [{"accessKey": CREDENTIALS.access_key_id, "secretKey": CREDENTIALS.secret_access_key}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self._write_identity(CREDENTIALS)
         self.start()
+
+    def _write_identity(self, *accepted: Credentials) -> None:
+        keys = [{"accessKey": each.access_key_id, "secretKey": each.secret_access_key} for each in accepted]
+        identity = {"name": "tests", "credentials": keys, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+
+    def accept(self, *credentials: Credentials) -> None:
+        """Accept these credentials from now on, and no others; the last ones are those of the tests."""
+        refused = {CREDENTIALS, NEW_CREDENTIALS} - set(credentials)
+        self._write_identity(*credentials)
+        os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        for each, status in [*((each, 403) for each in refused), *((each, 200) for each in credentials)]:
+            self.credentials = each
+            while self.send("GET", "ready")[0] != status:
+                assert time.monotonic() < deadline, f"{each.access_key_id} is not answered with {status}"
+                time.sleep(0.01)
 
     def start(self) -> None:
         """Start it, or start it again on the same data and ports."""
