@@ -1,51 +1,24 @@
 """A node whose database or store is down or silent: what clients are told, how soon, and that nothing needs a restart."""
 
-import os
-import signal
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from filestead.domain.jobs import MAX_ATTEMPTS
+from tests.batches.models import ThreadedModels
 from tests.crash.harness import wait_until
-from tests.nodes.fleet import Fleet, fleet
+from tests.nodes.fleet import fleet
+from tests.nodes.outages import AGAIN_SECONDS, Node, SlowUpload, are_unavailable, is_unavailable, killed, silent
+from tests.nodes.work import PART, Work
+from tests.support.model_server import ModelServer
 from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import SeaweedServer, require
-from tests.support.servers import Server, run_command
+from tests.support.servers import run_command
 
-SOON_SECONDS = 6
-AGAIN_SECONDS = 30
-
-
-@dataclass
-class Node:
-    """One node on servers of its own."""
-
-    made: Fleet
-    postgres: PostgresServer
-    seaweed: SeaweedServer
-
-    @property
-    def server(self) -> Server:
-        (node,) = self.made.alive
-        return node
-
-    def ready(self) -> httpx2.Response:
-        return httpx2.get(self.server.base_url.removesuffix("/v1") + "/health/ready", timeout=30)
-
-    def upload(self) -> httpx2.Response:
-        files = {"file": ("a.txt", b"content")}
-        return self.server.client.post("/files", data={"purpose": "user_data"}, files=files, timeout=60)
-
-    def stored(self) -> str:
-        """The id of a new file; a test before this one may have left the servers a moment ago."""
-        wait_until(lambda: self.upload().status_code == 200, "it takes no upload", AGAIN_SECONDS)
-        return str(self.upload().json()["id"])
+ATTEMPTS = MAX_ATTEMPTS + 1
+"""More than a job has that fails for another reason."""
 
 
 @pytest.fixture(scope="module")
@@ -53,52 +26,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     require()
     postgres, seaweed = PostgresServer(), SeaweedServer()
     try:
-        with fleet(tmp_path_factory.mktemp("node"), 1, postgres, seaweed, inline_bytes=0) as made:
-            yield Node(made, postgres, seaweed)
+        with ThreadedModels(ModelServer(instant=True)) as models:
+            settings = {"inline_bytes": 0, "upstream_url": models.url}
+            with fleet(tmp_path_factory.mktemp("node"), 1, postgres, seaweed, **settings) as made:
+                yield Node(made, postgres, seaweed, models)
     finally:
         seaweed.stop()
         postgres.remove()
-
-
-@contextmanager
-def killed(server: PostgresServer | SeaweedServer) -> Iterator[None]:
-    server.kill9()
-    try:
-        yield
-    finally:
-        server.start()
-
-
-@contextmanager
-def silent(server: PostgresServer | SeaweedServer) -> Iterator[None]:
-    """It takes connections and answers nobody."""
-    pause, resume = (
-        (server.pause, server.resume)
-        if isinstance(server, PostgresServer)
-        else (lambda: os.kill(server.pid, signal.SIGSTOP), lambda: os.kill(server.pid, signal.SIGCONT))
-    )
-    pause()
-    try:
-        yield
-    finally:
-        resume()
-
-
-def are_unavailable(*asks: Callable[[], httpx2.Response], seconds: float = SOON_SECONDS) -> None:
-    """Each of them, when all are made at once: a node without answers keeps every one of them for seconds."""
-    with ThreadPoolExecutor(len(asks)) as pool:
-        list(pool.map(is_unavailable, asks, [seconds] * len(asks)))
-
-
-def is_unavailable(ask: Callable[[], httpx2.Response], seconds: float = SOON_SECONDS) -> None:
-    started = time.monotonic()
-    response = ask()
-    took = time.monotonic() - started
-    assert response.status_code == 503, response.text
-    assert response.json()["error"]["code"] == "storage_unavailable"
-    assert int(response.headers["retry-after"]) > 0
-    assert "x-request-id" in response.headers
-    assert took <= seconds
 
 
 @pytest.mark.timing
@@ -142,11 +76,81 @@ def test_a_node_without_its_blob_store_reports_unavailable_and_recovers(
     assert node.upload().status_code == 200
 
 
+@contextmanager
+def under_way(node: Node) -> Iterator[tuple[Work, SlowUpload]]:
+    """Work, a part on its way, and files that are attached the moment before."""
+    wait_until(lambda: node.upload().status_code == 200, "it takes no upload", AGAIN_SECONDS)
+    work = Work(node.server, node.models)
+    try:
+        texts = work.add_texts(8)
+        slow = SlowUpload(node.server, f"/uploads/{work.upload}/parts", PART, field="data")
+        work.attach(texts)
+        yield work, slow
+    finally:
+        work.release_lines.set()
+
+
+@pytest.mark.timing
+@pytest.mark.rotating(2)
+@pytest.mark.promise("R-11")
+@pytest.mark.parametrize("end", [killed, silent])
+def test_work_goes_on_after_an_outage_of_the_database(
+    node: Node, end: Callable[[object], AbstractContextManager[None]]
+) -> None:
+    with under_way(node) as (work, slow):
+        with end(node.postgres):
+            are_unavailable(*work.requests_of_rows(), work.add_part)
+            work.release_lines.set()
+            slow.rest.set()
+        part = slow.response()
+        assert part is not None and part.status_code == 200, "its bytes are stored, and the outage ends soon"
+        work.parts.append(part.json()["id"])
+        wait_until(lambda: node.ready().status_code == 200, "it stays unready", AGAIN_SECONDS)
+        work.check()
+
+
+@pytest.mark.timing
+@pytest.mark.rotating(2)
+@pytest.mark.promise("R-12")
+@pytest.mark.parametrize("end", [killed, silent])
+def test_work_goes_on_after_an_outage_of_the_blob_store(
+    node: Node, end: Callable[[object], AbstractContextManager[None]]
+) -> None:
+    with under_way(node) as (work, slow):
+        with end(node.seaweed):
+            slow.rest.set()
+            are_unavailable(work.add_part, lambda: slow.response() or pytest.fail("no response"))
+            for ask in work.requests_of_rows():
+                response = ask()
+                assert response.status_code == 200, f"{response.request.url}: {response.text}"
+            work.release_lines.set()
+            fail_to_index(node, ATTEMPTS)
+        wait_until(lambda: node.ready().status_code == 200, "it stays unready", AGAIN_SECONDS)
+        node.made.place.sql("UPDATE jobs SET due_us = 1 WHERE token IS NULL")
+        work.check()
+
+
+def fail_to_index(node: Node, times: int) -> None:
+    """Attempts at a job that indexes a file, as if the time for the next one had come; the others wait meanwhile."""
+    place = node.made.place
+    place.sql("UPDATE jobs SET due_us = filestead_now() + 600000000 WHERE kind = 'index' AND token IS NULL")
+    ((job,),) = place.sql("SELECT min(id) FROM jobs WHERE kind = 'index'")
+    waits = "SELECT 1 FROM jobs WHERE id = ? AND token IS NULL AND due_us > filestead_now()"
+    for _ in range(times):
+        wait_until(lambda: place.sql(waits, job), "there is no attempt", AGAIN_SECONDS)
+        place.sql("UPDATE jobs SET due_us = 1 WHERE id = ?", job)
+    wait_until(lambda: place.sql(waits, job), "it is given up", AGAIN_SECONDS)
+
+
 def test_refused_uploads_leave_neither_rows_nor_blobs(node: Node, tmp_path: Path) -> None:
     """Uploads that were refused have left neither rows nor bytes behind, once they are swept."""
     wait_until(lambda: node.upload().status_code == 200, "it takes no upload", AGAIN_SECONDS)
     place = node.made.place
     place.sql("UPDATE blobs SET lease_until_us = 1 WHERE state != 'live'")
     assert run_command(tmp_path, "sweep", place=place).returncode == 0
-    assert place.stored() == {key for (key,) in place.sql("SELECT blob_key FROM files")}
+    kept = (
+        "SELECT blob_key FROM files WHERE blob_key NOT IN (SELECT blob_key FROM blob_parts) "
+        "UNION SELECT part_key FROM blob_parts"
+    )
+    assert place.stored() == {key for (key,) in place.sql(kept)}
     assert place.sql("SELECT 1 FROM blobs WHERE state != 'live'") == []

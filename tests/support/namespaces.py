@@ -27,11 +27,13 @@ class Namespace:
         self.name = f"fs{os.getpid()}-{next(_numbers)}"
         subnet = os.getpid() % 250 + 1
         self.client_address, self.server_address = f"{ADDRESSES}.{subnet}.2", f"{ADDRESSES}.{subnet}.5"
+        self.outside_address = f"{ADDRESSES}.{subnet}.1"
+        """Where its clients are. What is there can be reached also when the other cable is cut."""
         _run("netns", "add", self.name)
         _run("-n", self.name, "link", "set", "lo", "up")
         # Names of interfaces have at most 15 characters.
         self._cables = [f"fs{os.getpid()}{end}" for end in "cs"]
-        addresses = [(f"{ADDRESSES}.{subnet}.1", self.client_address), (self.server_address, f"{ADDRESSES}.{subnet}.6")]
+        addresses = [(self.outside_address, self.client_address), (self.server_address, f"{ADDRESSES}.{subnet}.6")]
         for cable, (outside, inside) in zip(self._cables, addresses, strict=True):
             _run("link", "add", cable, "type", "veth", "peer", "name", "inside", "netns", self.name)
             _run("-n", self.name, "link", "set", "inside", "name", f"in{cable}")

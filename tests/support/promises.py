@@ -63,6 +63,7 @@ PROMISES = {
     "S-18": "a form is bounded in each of its dimensions",
     "S-19": "a slow client is cut off in time",
     "S-22": "a number is a number of ASCII digits within its bounds",
+    "S-27": "a call that is broken off spoils no response of another client",
     "S-29": "no secret, content or name is in the log",
 }
 """By their ids in the catalogue of reliability and security."""

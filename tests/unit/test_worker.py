@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from filestead.domain import jobs
-from filestead.domain.errors import BlobStoreUnavailable
+from filestead.domain.errors import BlobStoreUnavailable, DatabaseUnavailable, StorageFailed
 from filestead.domain.jobs import MAX_ATTEMPTS, Job, JobKind
 from filestead.installation import new_id
 from filestead.worker import worker
@@ -103,7 +103,7 @@ async def test_a_failure_is_retried_later_and_given_up_in_the_end(rows: Rows) ->
     await enqueue(rows, 1)
 
     def fail(job: Job) -> None:
-        raise BlobStoreUnavailable("the store hangs")
+        raise StorageFailed("the disk fails")
 
     handler = Recorder(rows, fail)
     async with working(rows, handler):
@@ -113,8 +113,28 @@ async def test_a_failure_is_retried_later_and_given_up_in_the_end(rows: Rows) ->
             assert len(handler.ran) == attempt, "the next attempt waits"
             rows.clock.pass_(jobs.RETRY_SECONDS[-1] * 2)
         await until(lambda: bool(handler.given_up))
-    assert handler.given_up == ["BlobStoreUnavailable: the store hangs"]
+    assert handler.given_up == ["StorageFailed: the disk fails"]
     assert [dead.attempts for dead in await rows.jobs.dead(5)] == [MAX_ATTEMPTS]
+
+
+@pytest.mark.parametrize("outage", [BlobStoreUnavailable, DatabaseUnavailable])
+async def test_an_outage_is_no_attempt(rows: Rows, outage: type[Exception]) -> None:
+    await enqueue(rows, 1)
+    attempts = 2 * MAX_ATTEMPTS
+
+    def fail(job: Job) -> None:
+        if len(handler.ran) <= attempts:
+            raise outage
+
+    handler = Recorder(rows, fail)
+    async with working(rows, handler):
+        for attempt in range(1, attempts + 1):
+            await until(lambda attempt=attempt: len(handler.ran) == attempt)  # type: ignore[misc]
+            await asyncio.sleep(0.02)
+            rows.clock.pass_(jobs.OUTAGE_SECONDS * 2)
+        await until(lambda: len(handler.ran) == attempts + 1)
+    assert {job.attempts for job in handler.ran} == {1}
+    assert handler.given_up == [] and await rows.jobs.dead(5) == []
 
 
 async def test_a_job_that_killed_its_workers_is_given_up_without_another_try(rows: Rows) -> None:

@@ -21,6 +21,9 @@ RETRY_SECONDS = (1, 5, 30, 120)
 JITTER = 0.5
 """The largest share of a delay that is added to it."""
 
+OUTAGE_SECONDS = 10
+"""The same while the database or the blob store is unavailable. An outage is no attempt: it may outlast all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -119,8 +122,11 @@ class JobRepository(Protocol):
     async def renew(self, jobs: Sequence[Job], *, lease_seconds: int) -> set[int]:
         """Extend the leases; returns the ids of the jobs that the callers still hold."""
 
-    async def retry(self, job: Job, error: str, *, delay_seconds: float) -> None:
-        """End this attempt; the job is due again after the delay. Without effect if the lease was lost."""
+    async def retry(self, job: Job, error: str, *, delay_seconds: float, counted: bool = True) -> None:
+        """End this attempt; the job is due again after the delay. Without effect if the lease was lost.
+
+        An attempt that is not `counted` does not bring the job closer to the last one.
+        """
 
     async def bury(self, job: Job, error: str) -> None:
         """Move the job to the dead letters. Without effect if the lease was lost."""

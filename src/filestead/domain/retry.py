@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from filestead.domain.errors import StoreUnavailable
+from filestead.domain.errors import OutcomeUnknown, StoreUnavailable
 
 RETRY_SECONDS = 30
 """How long an operation is retried while the database is unavailable or the outcome of a commit is unknown."""
@@ -28,3 +28,11 @@ async def retry_until_deadline(operation: Callable[[], Awaitable[T]], retry_on: 
                 raise
         attempts += 1
         await asyncio.sleep(delay)
+
+
+async def resolve_outcome(operation: Callable[[], Awaitable[T]]) -> T:
+    """Run an operation. If its commit may have happened, it is repeated until that is known."""
+    try:
+        return await operation()
+    except OutcomeUnknown:
+        return await retry_until_deadline(operation, StoreUnavailable)

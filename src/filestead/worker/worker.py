@@ -2,7 +2,7 @@
 
 A job whose lease was lost is cancelled: another worker may have it already. At a shutdown the jobs in progress are
 given back. A failure is retried with growing delays, as the policy of its kind says; then the job goes to the dead
-letters.
+letters. An outage of the database or the blob store is waited for, however long it takes.
 """
 
 import asyncio
@@ -14,9 +14,19 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from filestead.domain.errors import DomainError, JobLost
-from filestead.domain.jobs import JITTER, LEASE_SECONDS, RETRY_POLICIES, Job, JobKind, JobRepository, RetryPolicy
+from filestead.domain.errors import DomainError, JobLost, StoreUnavailable
+from filestead.domain.jobs import (
+    JITTER,
+    LEASE_SECONDS,
+    OUTAGE_SECONDS,
+    RETRY_POLICIES,
+    Job,
+    JobKind,
+    JobRepository,
+    RetryPolicy,
+)
 from filestead.domain.observation import UNOBSERVED, Observer
+from filestead.domain.retry import retry_until_deadline
 
 log = logging.getLogger("filestead")
 
@@ -148,7 +158,7 @@ class Worker:
         except JobLost:
             _log_loss(job)
         except Exception as error:
-            outcome = "dead" if _policy(job).is_last(job.attempts) else "failed"
+            outcome = "dead" if _is_given_up(job, error) else "failed"
             await self._failed(handler, job, error)
         finally:
             self._observer.job_ended(job.kind, outcome, perf_counter() - started)
@@ -160,12 +170,15 @@ class Worker:
             log.exception("job %d (%s %s) failed", job.id, job.kind, job.subject)
         text = f"{type(error).__name__}: {error}"
         try:
-            policy = _policy(job)
-            if policy.is_last(job.attempts):
+            if _is_given_up(job, error):
                 await self._give_up(handler, job, text)
                 return
-            delay = policy.delays[min(max(job.attempts, 1), len(policy.delays)) - 1]
-            await self._jobs.retry(job, text, delay_seconds=delay * random.uniform(1, 1 + JITTER))
+            delays, is_outage = _policy(job).delays, isinstance(error, StoreUnavailable)
+            delay = OUTAGE_SECONDS if is_outage else delays[min(max(job.attempts, 1), len(delays)) - 1]
+            delay *= random.uniform(1, 1 + JITTER)
+            await retry_until_deadline(
+                lambda: self._jobs.retry(job, text, delay_seconds=delay, counted=not is_outage), StoreUnavailable
+            )
         except DomainError as failure:
             log.warning("job %d waits for the end of its lease: %s", job.id, failure)
 
@@ -179,6 +192,11 @@ class Worker:
 
 def _log_loss(job: Job) -> None:
     log.info("job %d (%s) is not ours any more: its subject is gone, or another worker has it", job.id, job.kind)
+
+
+def _is_given_up(job: Job, error: Exception) -> bool:
+    """Whether this failure is the last one."""
+    return _policy(job).is_last(job.attempts) and not isinstance(error, StoreUnavailable)
 
 
 def _policy(job: Job) -> RetryPolicy:

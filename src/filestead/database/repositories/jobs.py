@@ -192,7 +192,12 @@ class SqlJobRepository:
         self._retry = compiled(
             update(jobs)
             .where(held)
-            .values(token=null(), due_us=now_us() + int_param("delay_us"), error=bindparam("error"))
+            .values(
+                token=null(),
+                due_us=now_us() + int_param("delay_us"),
+                error=bindparam("error"),
+                attempts=jobs.c.attempts - int_param("uncounted"),
+            )
         )
         self._release = compiled(
             update(jobs).where(held).values(token=null(), due_us=now_us(), attempts=jobs.c.attempts - 1)
@@ -269,10 +274,10 @@ class SqlJobRepository:
         values = {"lease_us": lease_seconds * 1_000_000}
         return {job.id for job in jobs if await self._change(self._renew, job, **values)}
 
-    async def retry(self, job: Job, error: str, *, delay_seconds: float) -> None:
+    async def retry(self, job: Job, error: str, *, delay_seconds: float, counted: bool = True) -> None:
         """End this attempt; the job is due again after the delay."""
         text, delay_us = error[:MAX_ERROR_CHARACTERS], int(delay_seconds * 1e6)
-        await self._change(self._retry, job, delay_us=delay_us, error=text)
+        await self._change(self._retry, job, delay_us=delay_us, error=text, uncounted=int(not counted))
 
     async def bury(self, job: Job, error: str) -> None:
         """Move the job to the dead letters."""

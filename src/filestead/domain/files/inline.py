@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable
 
 from filestead.domain.access import Principal
-from filestead.domain.errors import OutcomeUnknown, RateLimited, StorageFailed, StoreUnavailable
+from filestead.domain.errors import RateLimited, StorageFailed, StoreUnavailable
 from filestead.domain.files.digester import SMALL_BLOCK
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import Attempt, Created, InlineUpload, Limits, UploadSource
 from filestead.domain.files.validation import UploadValidation
-from filestead.domain.retry import retry_until_deadline
+from filestead.domain.retry import resolve_outcome
 
 
 class InlineUploads:
@@ -54,8 +54,4 @@ class InlineUploads:
             limits = self._limits
             return await self._repository.create_inline(upload, rate=limits.uploads_per_minute, quota=limits.quota)
 
-        try:
-            return await store()
-        except OutcomeUnknown:
-            # The database was reached, and may have the file: the same upload again finds out.
-            return await retry_until_deadline(store, StoreUnavailable)
+        return await resolve_outcome(store)

@@ -32,7 +32,7 @@ from filestead.domain.files.service import LEASE_SECONDS
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.rate_limit import RateDecision
-from filestead.domain.retry import retry_until_deadline
+from filestead.domain.retry import resolve_outcome, retry_until_deadline
 from filestead.domain.uploads.interfaces import UploadRepository
 from filestead.domain.uploads.model import (
     MAX_PART_BYTES,
@@ -222,7 +222,7 @@ class Uploads:
             sha256=sha256,
             check_purposes=self._check_purposes,
         )
-        done = await retry_until_deadline(lambda: self._repository.complete(completion), StoreUnavailable)
+        done = await resolve_outcome(lambda: self._repository.complete(completion))
         self._completed()
         return done
 
