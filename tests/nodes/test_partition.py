@@ -53,7 +53,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     with (
         namespace() as network,
         ThreadedModels(ModelServer(instant=True)) as models,
-        fleet(tmp_path, 1, postgres, seaweed, sweep_seconds=1, role="api") as made,
+        fleet(tmp_path, 1, postgres, seaweed, sweep_seconds=1, role="api", upstream_url=models.url) as made,
     ):
         relays = [Relay(network.server_address, port) for port in (postgres.port, seaweed.port)]
         rows, store = (f"{network.server_address}:{relay.port}" for relay in relays)
