@@ -74,6 +74,12 @@ def fleet(
         made.close()
 
 
+def contents(place: OnServers) -> set[str]:
+    """The keys of the blobs that files consist of."""
+    whole = "SELECT blob_key FROM files WHERE blob_key NOT IN (SELECT blob_key FROM blob_parts)"
+    return {key for (key,) in place.sql(f"{whole} UNION SELECT part_key FROM blob_parts")}
+
+
 class Balancer:
     """One address for clients: each connection goes to the next node that takes one."""
 

@@ -9,7 +9,7 @@ import pytest
 from filestead.domain.jobs import MAX_ATTEMPTS
 from tests.batches.models import ThreadedModels
 from tests.crash.harness import wait_until
-from tests.nodes.fleet import fleet
+from tests.nodes.fleet import contents, fleet
 from tests.nodes.outages import AGAIN_SECONDS, Node, SlowUpload, are_unavailable, is_unavailable, killed, silent
 from tests.nodes.work import PART, Work
 from tests.support.model_server import ModelServer
@@ -148,9 +148,5 @@ def test_refused_uploads_leave_neither_rows_nor_blobs(node: Node, tmp_path: Path
     place = node.made.place
     place.sql("UPDATE blobs SET lease_until_us = 1 WHERE state != 'live'")
     assert run_command(tmp_path, "sweep", place=place).returncode == 0
-    kept = (
-        "SELECT blob_key FROM files WHERE blob_key NOT IN (SELECT blob_key FROM blob_parts) "
-        "UNION SELECT part_key FROM blob_parts"
-    )
-    assert place.stored() == {key for (key,) in place.sql(kept)}
+    assert place.stored() == contents(place)
     assert place.sql("SELECT 1 FROM blobs WHERE state != 'live'") == []
