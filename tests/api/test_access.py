@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ import pytest
 
 from filestead.api.http.routing import PUBLIC
 from filestead.api.routes import OPERATIONS
-from tests.support.servers import KEY, Server, run_command
+from tests.support.servers import KEY, Server, run_command, wait_for_uploads
 
 MISSING = "You didn't provide an API key."
 
@@ -232,6 +233,69 @@ def test_a_key_expires_and_a_revoked_key_stops_within_five_seconds(
     assert as_("short-lived", "GET", "/files").status_code == 401  # type: ignore[operator]
     listed = run_command(server.data_dir, "keys", "list").stdout.splitlines()
     assert ["revoked" in line for line in listed if line.startswith(key_id)] == [True]
+
+
+def revocable(server: Server) -> tuple[dict[str, str], str]:
+    """The headers with a new key, and its id."""
+    created = run_command(server.data_dir, "keys", "create", "--project", "default")
+    return {"authorization": f"Bearer {created.stdout.strip()}"}, created.stderr.split()[0]
+
+
+@pytest.mark.promise("S-04")
+def test_an_upload_that_has_begun_ends_well_although_its_key_is_revoked(server: Server) -> None:
+    """The key is checked when the head has arrived; what begins later is refused."""
+    headers, key_id = revocable(server)
+    head = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--b\r\n'
+    head += b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    before = server.place.sql("SELECT count(*) FROM blobs WHERE state = 'pending'")[0][0]
+
+    def body() -> Iterator[bytes]:
+        yield head + b"x" * 100_000
+        wait_for_uploads(server, before + 1)
+        assert run_command(server.data_dir, "keys", "revoke", key_id).returncode == 0
+        deadline = time.monotonic() + 5
+        while httpx2.get(server.base_url + "/files", headers=headers).status_code == 200:
+            assert time.monotonic() < deadline
+        yield b"y" * 100_000 + b"\r\n--b--\r\n"
+
+    form = {**headers, "content-type": "multipart/form-data; boundary=b"}
+    response = httpx2.post(server.base_url + "/files", headers=form, content=body(), timeout=60)
+    assert response.status_code == 200, response.text
+    made = server.client.get(f"/files/{response.json()['id']}/content")
+    assert made.content == b"x" * 100_000 + b"y" * 100_000
+    assert httpx2.post(server.base_url + "/files", headers=form, content=head).status_code == 401
+
+
+@pytest.mark.promise("S-04")
+def test_a_key_that_is_revoked_under_load_stops_within_five_seconds_and_others_go_on(server: Server) -> None:
+    headers, key_id = revocable(server)
+    answers: list[tuple[float, bool, int]] = []
+    stopped = threading.Event()
+
+    def ask(of_key: dict[str, str], is_revoked: bool) -> None:
+        with httpx2.Client(base_url=server.base_url, headers=of_key) as client:
+            while not stopped.is_set():
+                began = time.monotonic()
+                status = client.get("/files", params={"limit": 1}).status_code
+                answers.append((began, is_revoked, status))
+                time.sleep(0.3 if status == 401 else 0.02)  # wrong keys are limited
+
+    right = {"authorization": f"Bearer {KEY}"}
+    threads = [threading.Thread(target=ask, args=each) for each in [(headers, True)] * 3 + [(right, False)]]
+    for thread in threads:
+        thread.start()
+    assert run_command(server.data_dir, "keys", "revoke", key_id).returncode == 0
+    revoked_at = time.monotonic()
+    while sum(status == 401 for _, _, status in answers) < 12:
+        assert time.monotonic() < revoked_at + 10
+        time.sleep(0.02)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert {status for _, is_revoked, status in answers if not is_revoked} == {200}
+    of_key = [(began, status) for began, is_revoked, status in answers if is_revoked]
+    assert {status for _, status in of_key} == {200, 401}
+    assert max(began for began, status in of_key if status == 200) < revoked_at + 5
 
 
 @pytest.mark.promise("S-04")

@@ -5,6 +5,8 @@ An operation without an example in `tests/api/tenants.py` fails `test_every_oper
 
 import base64
 import itertools
+import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from filestead.api.http.routing import PUBLIC
 from filestead.api.routes import FORWARDED, OPERATIONS, undocumented
 from filestead.domain.access import Scope
+from tests.batches.runs import ENDED
 from tests.support.event_server import EventServer
 from tests.support.keys import Wanted, make_keys
 from tests.support.promises import Trials
@@ -153,6 +156,8 @@ def same(response: httpx2.Response, other: httpx2.Response, renamed: Mapping[str
 def test_every_operation_has_an_example() -> None:
     for operation in ALL:
         request_of(operation, dict.fromkeys(kinds_of(operation), "x"))
+    named = {kind for operation in GUARDED for kind in kinds_of(operation)}
+    assert named - set(UNKNOWN) == {"model", "rest", "lines"}, "the last one has a test of its own"
     assert {operation.access for operation in GUARDED} == set(Scope) - {Scope.SYSTEM}
     assert len(GUARDED) > 60
 
@@ -226,6 +231,39 @@ def test_a_foreign_id_is_an_unknown_id(world: World, operation: Any, stranger: s
             unknown = world.send(operation, {**own, **{kind: UNKNOWN[kind] for kind in foreign}}, headers, **method)
             assert same(got, unknown, {theirs[kind]: UNKNOWN[kind] for kind in foreign}), (got.text, unknown.text)
             assert got.status_code in (400, 404), (foreign, got.text)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.promise("S-02", "S-03")
+def test_a_batch_of_a_foreign_file_fails_as_that_of_an_unknown_one(world: World, stranger: str) -> None:
+    """The file is looked for later, so that both are created."""
+    [create] = [operation for operation in GUARDED if operation.operation_id == "createBatch"]
+    tenant, foreign, unknown = world.tenant(stranger), world.owner.ids["lines"], "file-" + "0" * 22
+    headers = bearer(world.keys[stranger])
+
+    def seen(response: httpx2.Response, file_id: str) -> str:
+        assert response.status_code == 200, response.text
+        text = response.text.replace(response.json()["id"], "batch_x").replace(file_id, unknown)
+        return re.sub(r'("\w+_at": ?)\d+', r"\g<1>0", text)
+
+    made = {file_id: world.send(create, {"lines": file_id}, headers) for file_id in (foreign, unknown)}
+    assert seen(made[foreign], foreign) == seen(made[unknown], unknown)
+
+    def ended(file_id: str) -> httpx2.Response:
+        deadline = time.monotonic() + 30
+        while (response := tenant.client.get(f"/batches/{made[file_id].json()['id']}")).json()["status"] not in ENDED:
+            assert time.monotonic() < deadline, response.text
+            time.sleep(0.05)
+        return response
+
+    found = {file_id: ended(file_id) for file_id in made}
+    assert seen(found[foreign], foreign) == seen(found[unknown], unknown)
+    assert found[foreign].json()["status"] == "failed"
+    assert world.server.place.sql(
+        "SELECT count(*) FROM batches WHERE input_file_id = ? AND input_bytes > 0 AND project_id = ?",
+        foreign,
+        tenant.client.get("/files").headers["openai-project"],
+    ) == [(0,)]
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from filestead.domain.batches.model import BatchError, BatchStatus, Parallelism
+from tests.api.test_files import assert_inert
 from tests.support.batch_worker import ERROR, BatchWorker, custom_ids, input_of, result
 from tests.support.servers import Server, run_command
 
@@ -423,6 +424,8 @@ def test_case_41_results_are_read_while_they_come(api: Api, worker: BatchWorker)
     def read(first: int | None = None, last: int | str = "", **query: Any) -> tuple[int, bytes, str | None, str]:
         headers = {} if first is None else {"range": f"bytes={first}-{last}"}
         response = api.client.get(path, headers=headers, params=query)
+        if response.status_code in (200, 206):
+            assert_inert(response)
         found = response.headers.get("content-range")
         return response.status_code, response.content, found, response.headers.get("x-filestead-batch-status", "")
 

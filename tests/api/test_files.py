@@ -259,6 +259,7 @@ def test_queries_that_mean_everything(server: Server, query: str) -> None:
         ("after=%00", 404, "after", "No such File object"),
     ],
 )
+@pytest.mark.promise("S-22")
 def test_queries_that_are_refused(server: Server, query: str, status: int, param: str | None, text: str) -> None:
     response = server.client.get(f"/files?{query}")
     assert response.status_code == status, response.text
@@ -283,6 +284,7 @@ def test_seconds_may_be_a_whole_number_with_a_fraction_of_zero(server: Server) -
 # --- content --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("S-12")
 def test_content_headers(server: Server) -> None:
     made = server.upload(b"<script>alert(1)</script>", name='x"é.html')
     response = server.client.get(f"/files/{made['id']}/content")
@@ -290,12 +292,30 @@ def test_content_headers(server: Server) -> None:
     assert headers["content-type"] == "application/octet-stream"
     assert headers["content-length"] == "25"
     assert headers["content-disposition"] == "attachment; filename=\"x__.html\"; filename*=UTF-8''x%22%C3%A9.html"
-    assert headers["x-content-type-options"] == "nosniff"
-    assert "sandbox" in headers["content-security-policy"]
-    assert headers["cache-control"] == "private, no-store"
     assert headers["accept-ranges"] == "bytes"
     assert re.fullmatch('"[0-9a-f]{64}"', headers["etag"])
     assert headers["repr-digest"].startswith("sha-256=:")
+    path = f"/files/{made['id']}/content"
+    part = server.client.get(path, headers={"range": "bytes=0-3"})
+    unchanged = server.client.get(path, headers={"if-none-match": headers["etag"]})
+    assert [each.status_code for each in (part, unchanged)] == [206, 304]
+    for each in (response, part, unchanged, server.client.head(path)):
+        assert_inert(each)
+
+
+def assert_inert(response: httpx2.Response) -> None:
+    """A browser neither runs what it gets nor shows it to another site."""
+    assert {name: response.headers.get(name) for name in INERT} == INERT
+
+
+INERT = {
+    "content-type": "application/octet-stream",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "cache-control": "private, no-store",
+}
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_048_576, 1_048_577, 5_000_000])
@@ -419,3 +439,21 @@ def test_an_encoded_slash_separates_nothing(server: Server) -> None:
         response = server.client.request(method, f"/files/{made['id']}{tail}")
         assert (response.status_code, response.json()["error"]["param"]) == (404, "id")
     assert server.client.get(f"/files/{made['id']}").status_code == 200
+
+
+@pytest.mark.embedded("changes a row against its foreign key")
+@pytest.mark.parametrize("key", ["../../secret", "ab/../../secret", "{folder}/secret"])
+def test_a_tampered_row_becomes_no_path(server: Server, key: str) -> None:
+    """S-09: the name of a blob comes from the database, and is checked all the same."""
+    (server.data_dir / "secret").write_bytes(b"0123456789")
+    made = server.upload(b"x" * 100_000)
+    path, change = f"/files/{made['id']}/content", "UPDATE files SET blob_key = ?, bytes = ? WHERE id = ?"
+    blob_key = server.place.sql("SELECT blob_key FROM files WHERE id = ?", made["id"])[0][0]
+    server.place.sql(change, key.format(folder=server.data_dir), 10, made["id"])
+    try:
+        response = server.client.get(path)
+    finally:
+        server.place.sql(change, blob_key, 100_000, made["id"])
+        (server.data_dir / "secret").unlink()
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "storage_failed")
+    assert server.client.get(path).content == b"x" * 100_000

@@ -337,6 +337,7 @@ def test_a_connection_without_a_request_is_closed(short_head_timeout: RawServer,
     ids=["value", "blanks", "blank lines", "HTTP/0.9"],
 )
 @pytest.mark.timing
+@pytest.mark.promise("S-19")
 def test_a_head_that_arrives_slowly_is_rejected_at_the_deadline(
     short_head_timeout: RawServer, connect: Connect, start: bytes, byte: bytes
 ) -> None:
@@ -401,6 +402,7 @@ def test_the_keep_alive_timeout_does_not_run_while_a_pipelined_request_is_served
 # --- readers that stall ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("S-19")
 def test_a_client_that_stops_reading_a_response_is_reset(short_send_timeout: RawServer, connect: Connect) -> None:
     client = connect(short_send_timeout, 4096).send(request(line=b"GET /big HTTP/1.1"))
     assert client.is_reset_within(TIMEOUT)

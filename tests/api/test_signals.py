@@ -16,6 +16,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.keys import make_keys_over_http
 from tests.support.servers import KEY, Server, run_command
 
 CANARY = "canary-7f3a9c"
@@ -367,7 +368,12 @@ def test_secrets_and_names_are_nowhere(tmp_path: Path) -> None:
             client.get(f"/{CANARY}", headers={**right, "traceparent": CANARY, "tracestate": CANARY, "Cookie": CANARY})
             client.post("/vector_stores", headers=right, json={"name": CANARY, "metadata": {CANARY: CANARY}})
             client.request("GET", "/files", headers={**right, "OpenAI-Organization": CANARY})
+        made = make_keys_over_http(server)
+        for secret in made:
+            httpx2.get(f"{server.base_url}/files", headers={"Authorization": f"Bearer {secret}"})
         text = httpx2.get(metrics_url(server)).text
-        assert len(requests_in(server, wait_for=10)) >= 10
+        assert len(requests_in(server, wait_for=10 + len(made))) >= 10 + len(made)
         assert CANARY not in text
+        for told in (text, server.output):
+            assert [secret for secret in made if secret in told] == []
         assert CANARY not in "\n".join(line for line in server.output.splitlines() if line.startswith("{"))

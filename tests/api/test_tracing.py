@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.support.event_server import EventServer
+from tests.support.keys import make_keys_over_http
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.servers import KEY, Server
 
@@ -232,11 +233,16 @@ def test_neither_keys_nor_names_are_exported(tmp_path: Path) -> None:
             server.client.request(f"M{CANARY.replace('-', '')}".upper(), "/files")
             server.client.post("/vector_stores", json={"name": CANARY, "metadata": {CANARY: CANARY}})
             httpx2.get(f"{server.base_url}/files", headers={"Authorization": f"Bearer wrong-{CANARY}"})
+            made = make_keys_over_http(server)
+            for secret in made:
+                httpx2.delete(f"{server.base_url}/files/file-x", headers={"Authorization": f"Bearer {secret}"})
         receiver.wait_for("POST /v1/files", 2)
+        receiver.wait_for("DELETE /v1/files/{file_id}", len(made))
         receiver.wait_for("POST /v1/vector_stores")
         received = b"".join(receiver.bodies)
     assert CANARY.encode() not in received
     assert CANARY.replace("-", "").upper().encode() not in received
+    assert [secret for secret in made if secret.encode() in received] == []
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_cve_2019_6802_and_cve_2023_6568_nothing_of_a_request_becomes_a_header_o
 
 
 @pytest.mark.parametrize("row", lists(), ids=lambda row: row.path)
+@pytest.mark.promise("S-22")
 def test_cve_2023_2253_no_limit_of_a_list_is_unbounded(server: Server, administrator: dict[str, str], row: Any) -> None:
     for number in NUMBERS:
         response = server.client.get(server.origin + row.path, params={"limit": number}, headers=administrator)

@@ -124,6 +124,7 @@ def test_cve_2024_6707_and_cve_2026_7302_a_name_is_no_path(server: Server, uploa
     assert server.client.get("/files").status_code == 200
 
 
+@pytest.mark.promise("S-11")
 def test_cve_2022_36359_and_cve_2020_7695_a_name_is_one_header_and_nothing_opens(uploaded: dict[str, Answer]) -> None:
     for name, answer in uploaded.items():
         disposition = answer.headers["content-disposition"]

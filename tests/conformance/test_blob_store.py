@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.domain.blobs import BlobStore
-from filestead.domain.errors import BlobNotFound, DomainError
+from filestead.domain.errors import BlobNotFound, DomainError, StorageFailed
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +187,28 @@ async def test_concurrent_puts_store_every_blob(blobs: BlobStore) -> None:
     assert sorted(await stored(blobs)) == sorted(keys)
     for key in keys:
         assert await content(blobs, key) == key.encode() * 10_000
+
+
+TAMPERED = [
+    *("", ".", "..", "../x", "../../x", "{folder}/x", "ab/../../x", "ab/cd", "ab\\cd", "ab\0cd"),
+    *("0" * 31, "0" * 33, "A" * 32, "0" * 31 + "\n", "0" * 32 + "\n", "٠" * 32, "../" + "0" * 29, "0" * 29 + "/.."),
+]
+
+
+@pytest.mark.parametrize("key", TAMPERED, ids=ascii)
+async def test_a_tampered_key_is_refused_and_nothing_is_touched(blobs: BlobStore, key: str, tmp_path: Path) -> None:
+    """S-09: a row of the database that somebody has changed becomes no path.
+
+    If that breaks, the test must harm nothing: no key leads out of its folder, and reading is tried before writing.
+    """
+    key = key.format(folder=tmp_path)
+    kept = new_key()
+    await blobs.put(kept, chunked(b"kept"))
+    for attempt in (content(blobs, key), blobs.size(key), blobs.exists(key)):
+        with pytest.raises(StorageFailed, match="not a blob key"):
+            await attempt
+    for change in (blobs.put(key, chunked(b"tampered")), blobs.delete(key)):
+        with pytest.raises(StorageFailed, match="not a blob key"):
+            await change
+    assert await stored(blobs) == [kept]
+    assert await content(blobs, kept) == b"kept"

@@ -117,6 +117,7 @@ def test_lines_are_laid_out_and_faults_marked(opened: Open, named: dict[str, Any
     assert named["faulty"]["status_details"] in page.text("main")
 
 
+@pytest.mark.promise("S-12")
 def test_previews_can_do_nothing(opened: Open, named: dict[str, Any]) -> None:
     page = opened()
     for kind in ("markup", "svg", "picture"):

@@ -77,6 +77,7 @@ class Clients:
                 thread.join()
 
 
+@pytest.mark.promise("R-24")
 def test_a_backup_has_every_file_that_was_acknowledged_before_it(way: Way, tmp_path: Path) -> None:
     source, target = way
     with source.serve() as server:

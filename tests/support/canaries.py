@@ -1,11 +1,13 @@
-"""Secrets that no server may tell: whatever a test gives to a server is searched in its log, and errors in its responses.
+"""Secrets that nothing may tell: whatever a test gives to a server, and every key that is made.
 
-`Server` does so for every server of the whole run. Add a secret that is made later, such as a key, with `plant`.
+They are searched in the logs of all servers of a run, in the output of commands (`run_command`), in metrics that the
+client of a `Server` reads, and in spans (`OtlpReceiver`); errors in responses of servers, too. Keys that a command or
+the client of a `Server` has made are known, and others by their form.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -24,7 +26,12 @@ INTERNALS = re.compile(
 )
 """What an error response must not say (`/v1/files` and the like are no paths of the machine)."""
 
+NEW_KEY = re.compile(r"sk-[\w-]{43}(?![\w-])")
+"""A key that Filestead has made, whoever has asked for it."""
+
 _planted: dict[Path, set[str]] = {}
+_known: set[str] = set()
+"""The secrets of all servers so far, for spans, which may be of any."""
 
 
 def plant(data_dir: Path, secret: str) -> None:
@@ -44,13 +51,38 @@ def secrets_of(environment: Mapping[str, str], data_dir: Path) -> set[str]:
         found |= {upstream["api_key"] for upstream in upstreams if "api_key" in upstream}
     found |= {unquote(urlsplit(each).password or "") for each in found if "://" in each}
     found |= _planted.get(data_dir, set())
-    return {each for each in found if len(each) >= MIN_CHARACTERS and "://" not in each}
+    secrets = {each for each in found if len(each) >= MIN_CHARACTERS and "://" not in each}
+    _known.update(secrets)
+    return secrets
 
 
-def assert_absent(log: str, secrets: set[str]) -> None:
-    """Fail if a line of the log has one of the secrets."""
-    lines = [line for line in log.splitlines() if any(secret in line for secret in secrets)]
-    assert lines == [], f"the log has a secret: {lines[0][:500] if lines else ''}"
+def secrets_of_all() -> set[str]:
+    """What any server of this run knows."""
+    return _known.union(*_planted.values())
+
+
+def assert_absent(text: str, secrets: set[str], *, what: str = "the log", shows_key: bool = False) -> None:
+    """Fail if a line of a text has one of the secrets, or a new key, unless it is there to show one."""
+    lines = [
+        line
+        for line in text.splitlines()
+        if any(secret in line for secret in secrets) or (not shows_key and NEW_KEY.search(line))
+    ]
+    assert lines == [], f"{what} has a secret: {lines[0][:500] if lines else ''}"
+
+
+def watch(data_dir: Path) -> Callable[[httpx2.Response], None]:
+    """A hook of the client of a server: plants the keys that it makes, and searches the metrics that it reads."""
+
+    def look(response: httpx2.Response) -> None:
+        path = response.request.url.path
+        if response.request.method == "POST" and path.startswith("/v1/organization/") and response.status_code == 200:
+            for key in NEW_KEY.findall(response.read().decode()):
+                plant(data_dir, key)
+        elif path.endswith("/metrics"):
+            assert_absent(response.read().decode(), secrets_of_all(), what="a metric")
+
+    return look
 
 
 def check_error(response: httpx2.Response) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,19 @@ def make_keys(server: Server, wanted: Mapping[str, Wanted]) -> dict[str, str]:
     for secret in secrets.values():
         canaries.plant(server.data_dir, secret)
     return secrets
+
+
+def make_keys_over_http(server: Server) -> list[str]:
+    """The secrets of an administrator, and of what it makes: a key, a service account, another key of that account."""
+    admin = make_keys(server, {"admin": Wanted(installation.DEFAULT_NAME)})["admin"]
+    project = server.client.get("/files").headers["openai-project"]
+
+    def make(path: str, **members: str) -> Any:
+        headers = {"authorization": f"Bearer {admin}"}
+        response = server.client.post(f"/organization/projects/{project}/{path}", headers=headers, json=members)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    account = make("service_accounts", name="b")
+    keys = make("api_keys", name="a"), account["api_key"], make(f"service_accounts/{account['id']}/api_keys")
+    return [admin, *(key["value"] for key in keys)]

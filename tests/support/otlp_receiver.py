@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from tests.support import canaries
+
 
 class Received(NamedTuple):
     """A span, with hexadecimal ids."""
@@ -69,6 +71,8 @@ class OtlpReceiver:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        spans = b"\n".join(self.bodies).decode(errors="replace")
+        canaries.assert_absent(spans, canaries.secrets_of_all(), what="a span")
 
 
 def _decode(body: bytes) -> list[Received]:

@@ -47,6 +47,7 @@ class Server:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
         self._environment = environment
         self._module = module
+        canaries.secrets_of(environment, data_dir)  # known from now on
         code = f"from {module} import main; main()"
         self.process = self._start(arguments, code, environment)
         try:
@@ -59,7 +60,7 @@ class Server:
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=60,
-            event_hooks={"response": [canaries.check_error]},
+            event_hooks={"response": [canaries.check_error, canaries.watch(data_dir)]},
         )
         self._wait_until_ready()
 
@@ -124,7 +125,8 @@ class Server:
             self.process.send_signal(number)
         status = self.process.wait(timeout=60)
         if Path(self._output.name).exists():
-            canaries.assert_absent(self.output, canaries.secrets_of(self._environment, self.data_dir))
+            secrets = canaries.secrets_of(self._environment, self.data_dir)
+            canaries.assert_absent(self.output, secrets, shows_key=self.key is None)
         return int(status)
 
     def kill(self) -> None:
@@ -152,7 +154,10 @@ def wait_for_uploads(server: Server, count: int) -> None:
 def run_command(
     data_dir: Path, *arguments: str, place: Place | None = None, **settings: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a `filestead` command on a data directory, or on what the profile has in its place."""
+    """Run a `filestead` command on a data directory, or on what the profile has in its place.
+
+    Fails if its output has a secret that it or a server was given.
+    """
     environment = clean_environment() | (place or place_of(data_dir)).variables()
     environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
     environment["FILESTEAD_DATA_DIR"] = str(data_dir)
@@ -164,7 +169,11 @@ def run_command(
         timeout=60,
         check=False,
     )
-    if arguments[:2] == ("keys", "create") and done.returncode == 0:
+    secrets = canaries.secrets_of(environment, data_dir)
+    shows_key = arguments[:2] == ("keys", "create")
+    for text in (done.stdout, done.stderr):
+        canaries.assert_absent(text, secrets, what="a command's output", shows_key=shows_key and text is done.stdout)
+    if shows_key and done.returncode == 0:
         canaries.plant(data_dir, done.stdout.strip())
     return done
 

@@ -89,6 +89,7 @@ def test_conditions() -> None:
 
 
 @given(st.text(min_size=1, max_size=60))
+@pytest.mark.promise("S-11")
 def test_a_name_survives_the_header(name: str) -> None:
     try:
         name = clean(name)
@@ -113,5 +114,6 @@ def test_a_name_survives_the_header(name: str) -> None:
         ("50%.txt", "attachment; filename=\"50_.txt\"; filename*=UTF-8''50%25.txt"),
     ],
 )
+@pytest.mark.promise("S-11")
 def test_dispositions(name: str, header: str) -> None:
     assert ranges.content_disposition(name) == header

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from filestead import installation, settings
+from filestead.domain.blobs import ContentOwner, StoredContent
 from filestead.installation import EmbeddedInstallation
 from filestead.installation.backends import ID_ALPHABET
+from filestead.installation.backup import _is_stored
 
 
 def test_every_directory_on_the_way_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +39,16 @@ def test_ids_are_of_the_hosted_form_and_differ() -> None:
     assert all(len(one) == 27 and one.removeprefix("file-").isalnum() and one.isascii() for one in made)
     used = set("".join(one.removeprefix("file-") for one in made))
     assert used == set(ID_ALPHABET)
+
+
+def test_a_backup_looks_for_no_blob_of_a_tampered_key(tmp_path: Path) -> None:
+    """S-09: neither in the backup nor in an earlier one, whatever is where the key leads."""
+    backup, base = tmp_path / "backup", tmp_path / "base"
+    for folder in (backup, base):
+        (folder / "blobs").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"four")
+    (base / "blobs" / "secret").write_bytes(b"four")
+    for key in ("../../secret", "..//../secret", "secret", str(tmp_path / "secret")):
+        content = StoredContent(key, 4, "0" * 64, ContentOwner.FILE, "proj_1", "file-1")
+        assert not _is_stored(content, backup, base)
+    assert list((backup / "blobs").iterdir()) == []

@@ -382,6 +382,7 @@ def test_a_refused_body_stays_refused() -> None:
         pytest.param(form(part()) + b"e" * 1022, form(part()) + b"e" * 1023, id="epilogue"),
     ],
 )
+@pytest.mark.promise("S-18")
 def test_limits_are_exact(passes: bytes, refused: bytes) -> None:
     assert read(passes) == read(passes, size=1)
     assert isinstance(refusal(refused), MultipartLimitError)

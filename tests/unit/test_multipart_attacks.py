@@ -189,6 +189,7 @@ def throughput(content: bytes) -> float:
 
 
 @pytest.mark.timing
+@pytest.mark.promise("S-18")
 def test_cve_2023_46136_hostile_content_is_as_linear_as_any() -> None:
     benign = throughput(bytes(range(256)) * 64)
     delimiter = b"\r\n--484552e3a8502969ec46faf37a4d52ec"
@@ -196,6 +197,7 @@ def test_cve_2023_46136_hostile_content_is_as_linear_as_any() -> None:
         assert throughput(hostile) > 0.3 * benign, hostile
 
 
+@pytest.mark.promise("S-18")
 def test_cve_2024_49767_memory_stays_below_128_kib_beside_the_chunks() -> None:
     chunk = (b"\r\n--7MA4YWx" * 30_000)[: 256 * 1024]
     heads = form(*[part(head=field_headed(8192))] * 16)

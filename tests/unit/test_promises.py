@@ -1,6 +1,7 @@
 """The table of promises: what counts as a trial and as a violation, with workers and over several runs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,10 @@ def test_the_table_states_the_bound() -> None:
 def test_an_unknown_promise_is_refused(run: object, tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text('import pytest\n\n@pytest.mark.promise("R-99")\ndef test_it(): pass\n')
     assert "unknown promise: R-99" in run("--collect-only")  # type: ignore[operator]
+
+
+def test_every_promise_has_a_test() -> None:
+    marks = re.compile(r"mark\.promise\(([^)]*)\)")
+    texts = (path.read_text() for path in ROOT.glob("tests/**/test_*.py") if path != Path(__file__))
+    marked = {name for text in texts for names in marks.findall(text) for name in re.findall(r'"([\w-]+)"', names)}
+    assert PROMISES.keys() - marked == set()
