@@ -165,4 +165,18 @@ ACCESS_BUGS = (
         ),
         ("tests/api/test_protocol.py::test_a_head_that_arrives_slowly_is_rejected_at_the_deadline[value]",),
     ),
+    Bug(
+        *("B-72", "S-02", "A batch runs a file of another project."),
+        (
+            Edit(
+                "database/repositories/batches/creating.py",
+                ".where(visible_in_project(), files.c.purpose == INPUT_PURPOSE)",
+                '.where(files.c.id == bindparam("id"), files.c.purpose == INPUT_PURPOSE)',
+            ),
+        ),
+        (
+            "tests/api/test_authorization.py"
+            "::test_a_batch_of_a_foreign_file_fails_as_that_of_an_unknown_one[another project]",
+        ),
+    ),
 )
