@@ -195,20 +195,21 @@ TAMPERED = [
 ]
 
 
-@pytest.mark.parametrize("key", TAMPERED, ids=ascii)
-async def test_a_tampered_key_is_refused_and_nothing_is_touched(blobs: BlobStore, key: str, tmp_path: Path) -> None:
+async def test_a_tampered_key_is_refused_and_nothing_is_touched(blobs: BlobStore, tmp_path: Path) -> None:
     """S-09: a row of the database that somebody has changed becomes no path.
 
     If that breaks, the test must harm nothing: no key leads out of its folder, and reading is tried before writing.
     """
-    key = key.format(folder=tmp_path)
     kept = new_key()
     await blobs.put(kept, chunked(b"kept"))
-    for attempt in (content(blobs, key), blobs.size(key), blobs.exists(key)):
-        with pytest.raises(StorageFailed, match="not a blob key"):
-            await attempt
-    for change in (blobs.put(key, chunked(b"tampered")), blobs.delete(key)):
-        with pytest.raises(StorageFailed, match="not a blob key"):
-            await change
+    keys = [key.format(folder=tmp_path) for key in TAMPERED]
+    for key in keys:
+        for attempt in (content(blobs, key), blobs.size(key), blobs.exists(key)):
+            with pytest.raises(StorageFailed, match="not a blob key"):
+                await attempt
+    for key in keys:
+        for change in (blobs.put(key, chunked(b"tampered")), blobs.delete(key)):
+            with pytest.raises(StorageFailed, match="not a blob key"):
+                await change
     assert await stored(blobs) == [kept]
     assert await content(blobs, kept) == b"kept"
