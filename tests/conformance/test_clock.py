@@ -458,8 +458,10 @@ async def test_files_that_expired_by_a_clock_jump_are_copied_to_another_installa
     assert await tables.expired_files(None, 10) == []
 
 
-@pytest.mark.parametrize("kind", [JobKind.INDEX, JobKind.WEBHOOK])
-@pytest.mark.parametrize("state", ["new", "held", "delayed", "dead"])
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [*((state, JobKind.INDEX) for state in ("new", "held", "delayed", "dead")), ("delayed", JobKind.WEBHOOK)],
+)
 @pytest.mark.promise("R-14")
 async def test_a_job_of_a_clock_that_was_ahead_is_not_delayed_by_the_jump(
     times: Times, kind: JobKind, state: str
