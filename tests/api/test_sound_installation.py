@@ -27,12 +27,14 @@ from tests.support.parts import add_part, create_upload, send_complete
 from tests.support.promises import Trials
 from tests.support.servers import Server
 
-RUNS = int(os.environ.get("VERIFY_RUNS", "12"))
+RUNS = int(os.environ.get("VERIFY_RUNS", "10"))
 RUNS_OF_ONE = 125
 """Then a new installation, so that a run does not read more and more rows."""
 DEEP_EACH = 4
+AT_ONCE = 3
+"""Runs beside each other: most of one is waiting."""
 CLIENTS = 3
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.04
 KEPT = 6
 """Of each kind, by each client."""
 
@@ -151,10 +153,15 @@ def load(server: Server, seed: int) -> Iterator[list[Client]]:
 async def verify_repeatedly(data: Path, runs: int) -> None:
     with environment_of(data):
         opened = installation.from_settings(settings.load()).open(operation_timeout=60)
-    with contextlib.closing(opened) as backends:
-        for number in range(runs):
+
+    async def verify_each(numbers: Iterator[int]) -> None:
+        for number in numbers:
             report = await upkeep.verify(backends, deep=number % DEEP_EACH == 0)
             assert report.violations == [], f"in run {number}"
+
+    with contextlib.closing(opened) as backends:
+        numbers = iter(range(runs))
+        await asyncio.gather(*(verify_each(numbers) for _ in range(AT_ONCE)))
 
 
 @pytest.mark.promise("V-01")

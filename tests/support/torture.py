@@ -62,7 +62,7 @@ PARTS = (
     Part("system-calls", 40, ("tests/crash/test_system_call_kills.py",)),
     Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
     Part("verify", 15, (VERIFY,), {"VERIFY_RUNS": "1000"}),
-    Part("verify-shared", 15, (VERIFY, "--profile", "shared"), {"VERIFY_RUNS": "1000"}),
+    Part("verify-shared", 15, (VERIFY, "--profile", "shared"), {"VERIFY_RUNS": "500"}),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
     Part("aborts", 10, ("tests/crash/test_slow_clients.py", "-k", "vanish"), {"ABORTS": "1000"}),
     Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
