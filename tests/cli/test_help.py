@@ -106,6 +106,7 @@ def test_the_server_half_has_its_help(bare: CommandLine) -> None:
             "verify",
             "Exit status: 0 no findings, 1 cosmetic findings, 2 leaks that a sweep repairs, 3 a violated guarantee",
         ),
+        ("verify", "filestead verify --repair --yes"),
         ("scrub", "A run that is interrupted, or ends by --max-seconds, is continued by the next one"),
         ("sweep", "A running server does so itself."),
         ("migrate", "Any number may run at once"),
