@@ -37,8 +37,8 @@ def verify(
         filestead verify --repair
         filestead verify --repair --yes
 
-    Exit status: 0 no findings, 1 cosmetic findings, 2 leaks that a sweep repairs, 3 a violated guarantee (class A). After
-    a repair, it is that of the second check.
+    Exit status: 0 no findings, 1 cosmetic findings, 2 leaks that a sweep repairs, 3 a violated guarantee (class A).
+    After a repair, it is that of the second check.
 
     Parameters
     ----------
