@@ -1,9 +1,10 @@
 """An upgrade of an older database that is killed at any statement is completed by the next one, on both databases."""
 
 import contextlib
+import math
 import multiprocessing
 import os
-import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from filestead.database.engines.postgres.database import connect, connection_par
 from filestead.database.engines.postgres.server import maintenance_connection
 from filestead.database.engines.sqlite import connect as connect_sqlite
 from filestead.domain.errors import CannotStart, DatabaseUnavailable
-from tests.migration.older import OLDER, REVISIONS, Marks, fill, migrate_to, names
+from tests.migration.older import OLDER, REVISIONS, Marks, fill, fill_later, migrate_to, names, rows_until
+from tests.support import rotation
 from tests.support.databases import shared_postgres
 from tests.support.postgres import Proxy
 from tests.support.promises import Trials
 
 TORTURE = os.environ.get("TORTURE") == "1"
-SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().getrandbits(32)
 KILLS = 60 if TORTURE else 5
-"""Of each upgrade; all statements of one that has fewer."""
+"""Of each upgrade at most, and others each day: all statements in three days of `make torture`."""
 NONE = 0
 """The statements are counted from one."""
 FILES = {"file-a": ("blob-a", b"a", "0" * 64), "file-b": ("blob-b", b"bb", "1" * 64)}
@@ -58,15 +59,18 @@ class SqliteDatabases:
 
     @contextlib.contextmanager
     def copy(self, revision: str) -> Iterator[Path]:
-        path = self._folder / f"{revision}.db"
-        with self.open(path) as connection:
-            migrate_to(connection, revision)
-            fill(connection, "sk-a", FILES)
+        template = self._folder / f"{revision}.db"
+        if not template.exists():
+            with self.open(template) as connection:
+                migrate_to(connection, revision)
+                fill(connection, "sk-a", FILES)
+                fill_later(connection, revision)
+        folder = self._folder / "copy"
+        folder.mkdir()
         try:
-            yield path
+            yield Path(shutil.copy(template, folder))
         finally:
-            for file in self._folder.iterdir():
-                file.unlink()
+            shutil.rmtree(folder)
 
     def upgrade(self, database: Path, statement: int) -> int:
         context = multiprocessing.get_context("fork")
@@ -112,6 +116,7 @@ class PostgresDatabases:
             with closing(connect(connection_parameters(self._server.create(template)))) as connection:
                 migrate_to(connection, revision)
                 fill(Marks(connection), "sk-a", FILES)
+                fill_later(Marks(connection), revision)
             self._made.add(template)
         self._server.create("killed", template)
         try:
@@ -183,12 +188,11 @@ def whole(databases: Databases) -> dict[str, set[str]]:
 def test_an_upgrade_that_is_killed_is_completed_by_the_next(
     databases: Databases, whole: dict[str, set[str]], revision: str, trials: Trials
 ) -> None:
-    print(f"to repeat: KILL_SEED={SEED}")
     with databases.copy(revision) as database:
         statements = databases.upgrade(database, NONE)
     assert statements > 3
-    dice = random.Random(f"{SEED} {revision}")
-    for statement in sorted(dice.sample(range(1, statements + 1), min(KILLS, statements))):
+    step = math.ceil(statements / KILLS)
+    for statement in range(1 + rotation.today() % step, statements + 1, step):
         with databases.copy(revision) as database:
             assert databases.upgrade(database, statement) >= statement
             with databases.open(database) as connection:
@@ -200,4 +204,7 @@ def test_an_upgrade_that_is_killed_is_completed_by_the_next(
                 assert schema.current_version(connection) == schema.HEAD
                 assert databases.names(connection) == whole[schema.HEAD]
                 assert {file_id for (file_id,) in connection.execute("SELECT id FROM files")} == FILES.keys()
+                for table, values in rows_until(revision):
+                    query = f"SELECT {', '.join(values)} FROM {table}"
+                    assert tuple(values.values()) in connection.execute(query).fetchall(), f"{table} at {statement}"
         trials()

@@ -397,6 +397,10 @@ class StorageFailed(DomainError):
     """A write, sync or read failed. Nothing was acknowledged."""
 
 
+class DatabaseDamaged(StorageFailed):
+    """The file of the database contradicts itself: no retry helps."""
+
+
 class StoreUnavailable(DomainError):
     """The database or the blob store is unavailable; a retry may succeed."""
 

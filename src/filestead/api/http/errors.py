@@ -226,6 +226,16 @@ def _parts_do_not_add_up(error: errors.PartsDoNotAddUp) -> ErrorResponse:
     )
 
 
+def _storage_failed(_: Any) -> ErrorResponse:
+    return ErrorResponse(
+        500,
+        "The server's storage failed; nothing was stored. Give the operator the x-request-id of this response.",
+        None,
+        "storage_failed",
+        SERVER_ERROR,
+    )
+
+
 def _unavailable(_: errors.StoreUnavailable) -> ErrorResponse:
     return ErrorResponse(
         503,
@@ -403,13 +413,7 @@ ERROR_RESPONSES: dict[type[errors.DomainError], Callable[[Any], ErrorResponse]] 
         SERVER_ERROR,
         NO_RETRY,
     ),
-    errors.StorageFailed: lambda _: ErrorResponse(
-        500,
-        "The server's storage failed; nothing was stored. Give the operator the x-request-id of this response.",
-        None,
-        "storage_failed",
-        SERVER_ERROR,
-    ),
+    **dict.fromkeys((errors.StorageFailed, errors.DatabaseDamaged), _storage_failed),
     **dict.fromkeys((errors.StoreUnavailable, errors.DatabaseUnavailable, errors.BlobStoreUnavailable), _unavailable),
     errors.OutcomeUnknown: lambda _: ErrorResponse(
         503,

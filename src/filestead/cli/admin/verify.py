@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 
 from filestead import installation, settings
 from filestead.cli.errors import UsageError
+from filestead.domain.errors import DatabaseDamaged
 from filestead.domain.integrity import Repair, VerifyReport, Violation
 from filestead.installation import COMMAND_TIMEOUT_SECONDS, Backends, upkeep
 
@@ -57,14 +59,14 @@ def verify(
         raise UsageError("--yes requires --repair")
 
     found = installation.from_settings(settings.load(data_dir=data_dir))
-    report = asyncio.run(_check(found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS), deep=deep))
+    report = asyncio.run(_check(lambda: found.open(operation_timeout=COMMAND_TIMEOUT_SECONDS), deep=deep))
     if not repair:
         _print(report, json=json)
         return _exit_status(report)
     plan = upkeep.plan_repair(report)
     _print(report, json=json, plan=plan)
     if yes and plan.to_repair:
-        report = asyncio.run(_check(found.open_for_command(), deep=deep, plan=plan))
+        report = asyncio.run(_check(found.open_for_command, deep=deep, plan=plan))
         _say(f"{len(plan.to_repair)} findings were repaired; checked again:", json=json)
         _print(report, json=json)
     elif plan.to_repair:
@@ -74,17 +76,23 @@ def verify(
     return _exit_status(report)
 
 
-async def _check(backends: Backends, *, deep: bool, plan: upkeep.RepairPlan | None = None) -> VerifyReport:
+async def _check(
+    open_backends: Callable[[], Backends], *, deep: bool, plan: upkeep.RepairPlan | None = None
+) -> VerifyReport:
     """Check everything, after what the plan says was done."""
 
     def progress(report: VerifyReport) -> None:
         if sys.stderr.isatty():
             print(f"\r{report.files} files, {report.bytes} bytes, {report.blobs} blobs", end="", file=sys.stderr)
 
-    with contextlib.closing(backends):
-        if plan is not None:
-            await upkeep.repair(backends, plan)
-        report = await upkeep.verify(backends, deep=deep, progress=progress)
+    try:
+        with contextlib.closing(open_backends()) as backends:
+            if plan is not None:
+                await upkeep.repair(backends, plan)
+            report = await upkeep.verify(backends, deep=deep, progress=progress)
+    except DatabaseDamaged as error:  # what it says of anything else means nothing
+        report = VerifyReport()
+        report.violations.append(Violation("I-18", "A", "database", str(error), "restore the last backup"))
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return report

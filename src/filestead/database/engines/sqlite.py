@@ -26,12 +26,14 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from filestead.database.engines.ballast import Ballast
 from filestead.database.engines.operations import QueuedOperation, deliver_outcomes, failure_of
 from filestead.database.engines.statements import Connection, Statement, T
-from filestead.domain.errors import DatabaseUnavailable, DomainError, StorageFailed, StorageFull
+from filestead.domain.errors import DatabaseDamaged, DatabaseUnavailable, DomainError, StorageFailed, StorageFull
 from filestead.domain.observation import UNOBSERVED, Observer
 
 BUSY_SECONDS = 10.0
 GROUP_SIZE = 64
 READERS = 2
+UNDECODABLE = "Could not decode to UTF-8"
+"""How an error begins that has no code: a text in the database is none."""
 ROW_BUSY_SECONDS = 0.0
 """The event loop waits for no lock: the rare read that would have to wait runs on a thread."""
 
@@ -49,6 +51,10 @@ def translate_sqlite_errors() -> Iterator[None]:
             raise StorageFull(f"the database's disk is full: {error}") from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise DatabaseUnavailable(f"the database is busy: {error}") from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(UNDECODABLE):
+            raise DatabaseDamaged(
+                f"the database is damaged: {error}; stop the server and restore the last backup"
+            ) from error
         raise StorageFailed(f"the database failed: {error}") from error
 
 
