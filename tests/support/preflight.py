@@ -42,7 +42,7 @@ PROGRAMS = (
     Program("npm", "npm", "the official Node package"),
     Program("chromium", "chromium", "the console in a browser", ("test",)),
     Program("ip", "iproute2", "a node that is cut off from its servers"),
-    Program("strace", "strace", "states that a power failure may leave"),
+    Program("strace", "strace", "states that a power failure may leave, and failing system calls of SQLite"),
     Program("nginx", "nginx-light", "the proxy before two nodes, and the reference of the figures", ("test", "bench")),
     Program("wrk", "wrk", "requests per second", ("bench",)),
     Program("docker", "docker.io", "the compose files, read by Docker", ("test",), required_in_ci=False),

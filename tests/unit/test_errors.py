@@ -78,7 +78,7 @@ WANTED: list[tuple[DomainError, int, str | None, str | None, str]] = [
     (errors.SegmentsChanged(), 500, None, None, "The server had an error"),
     (errors.EmbeddingsUnavailable("x"), 500, None, None, "The server had an error"),
     (errors.StorageFull(), 507, None, "storage_full", "The server has no disk space left"),
-    (errors.StorageFailed(), 500, None, "storage_failed", "The server's storage failed"),
+    *((kind(), 500, None, "storage_failed", "The server's storage failed") for kind in (errors.StorageFailed, errors.DatabaseDamaged)),
     *((kind(), 503, None, "storage_unavailable", "The server's storage is temporarily unavailable") for kind in (errors.StoreUnavailable, errors.DatabaseUnavailable, errors.BlobStoreUnavailable)),
     (errors.OutcomeUnknown(), 503, None, "outcome_unknown", "The server's storage stopped responding before"),
     (errors.UploadLost(), 503, None, "upload_lost", "The upload was interrupted"),

@@ -226,7 +226,7 @@ def _parts_do_not_add_up(error: errors.PartsDoNotAddUp) -> ErrorResponse:
     )
 
 
-def _storage_failed(_: Any) -> ErrorResponse:
+def _storage_failed(_: errors.StorageFailed) -> ErrorResponse:
     return ErrorResponse(
         500,
         "The server's storage failed; nothing was stored. Give the operator the x-request-id of this response.",
