@@ -31,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of promises as often as the environment says."""
+    repetitions = int(os.environ.get("REPETITIONS", "1"))
+    if repetitions > 1 and any(metafunc.definition.iter_markers("promise")):
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(repetitions))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "embedded(reason): about a data directory or no installation at all, left out with --profile shared"

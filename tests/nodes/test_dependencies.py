@@ -36,6 +36,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.mark.timing
+@pytest.mark.promise("R-11")
 @pytest.mark.parametrize("end", [killed, silent])
 def test_a_node_without_its_database_reports_unavailable_and_recovers(
     node: Node, end: Callable[[object], AbstractContextManager[None]]
@@ -59,6 +60,7 @@ def test_a_node_without_its_database_reports_unavailable_and_recovers(
 
 
 @pytest.mark.timing
+@pytest.mark.promise("R-12")
 @pytest.mark.parametrize("end", [killed, silent])
 def test_a_node_without_its_blob_store_reports_unavailable_and_recovers(
     node: Node, end: Callable[[object], AbstractContextManager[None]]

@@ -24,6 +24,17 @@ MODEL_PROGRAMS = "tests/e2e/test_model_programs.py"
 PLANTED = "tests/planted"
 VERIFY = "tests/api/test_sound_installation.py"
 MODULE = "tests.planted"
+OUTAGES = tuple(
+    f"tests/{name}.py"
+    for name in (
+        *("nodes/test_dependencies", "nodes/test_failures", "nodes/test_row_reads", "nodes/test_partition"),
+        *("nodes/test_over_http", "nodes/test_races", "stores/test_s3_faults", "crash/test_slow_clients"),
+    )
+)
+NODES = tuple(
+    f"tests/nodes/{name}.py"
+    for name in ("test_rolling_restart", "test_tenants_under_cancellation", "test_races_of_resources")
+)
 NOTHING_COLLECTED = 5
 """pytest's exit status if no test is marked so."""
 END_SECONDS = 30
@@ -57,6 +68,7 @@ PARTS = (
     Part("power", 30, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
     Part("soak", 20, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "900"}),
     Part("histories", 30, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
+    Part("outages", 30, (*OUTAGES, "-m", "promise"), {"REPETITIONS": "3"}),
     Part("planted", 30, (MODULE,)),
     Part("programs", 30, (PROGRAMS, "-rs")),
     Part("system-calls", 40, ("tests/crash/test_system_call_kills.py",)),
@@ -65,6 +77,7 @@ PARTS = (
     Part("verify-shared", 15, (VERIFY, "--profile", "shared"), {"VERIFY_RUNS": "500"}),
     Part("models", 15, (MODEL_PROGRAMS, "-rs")),
     Part("aborts", 10, ("tests/crash/test_slow_clients.py", "-k", "vanish"), {"ABORTS": "1000"}),
+    Part("nodes", 20, NODES, {"RESTARTS": "50", "TENANT_REQUESTS": "100000", "RACE_ROUNDS": "500"}),
     Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
 )
 """The longest begin first, so that all end at about the same time."""
