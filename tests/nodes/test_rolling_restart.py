@@ -24,7 +24,7 @@ from tests.support.seaweedfs import CREDENTIALS, NEW_CREDENTIALS, shared_server
 from tests.support.servers import KEY, run_command
 
 RESTARTS = int(os.environ.get("RESTARTS", "3"))
-LONGEST = 2.0
+LONGEST = 4.0
 """Seconds from one restart to the next, at most."""
 SEED = int(os.environ.get("RESTARTS_SEED", "0")) or random.SystemRandom().getrandbits(32)
 

@@ -117,6 +117,25 @@ async def test_a_failure_is_retried_later_and_given_up_in_the_end(rows: Rows) ->
     assert [dead.attempts for dead in await rows.jobs.dead(5)] == [MAX_ATTEMPTS]
 
 
+async def test_a_claim_that_a_shutdown_interrupts_is_given_back(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the job would wait for the end of a lease that nobody holds."""
+    await enqueue(rows, 1)
+    claim, is_committed = rows.jobs.claim, asyncio.Event()
+
+    async def claim_slowly(*arguments: Any, **options: Any) -> list[Job]:
+        claimed = await claim(*arguments, **options)
+        is_committed.set()
+        await asyncio.sleep(0.05)
+        return claimed
+
+    monkeypatch.setattr(rows.jobs, "claim", claim_slowly)
+    handler = Recorder(rows)
+    async with working(rows, handler):
+        await is_committed.wait()
+    assert handler.ran == []
+    assert await rows.run("SELECT token, attempts FROM jobs") == [(None, 0)]
+
+
 @pytest.mark.parametrize("outage", [BlobStoreUnavailable, DatabaseUnavailable])
 async def test_an_outage_is_no_attempt(rows: Rows, outage: type[Exception]) -> None:
     await enqueue(rows, 1)

@@ -97,14 +97,22 @@ class Worker:
             return 0
         share = self._slots_per_project
         running = Counter(job.project_id for job in self._running.values())
-        try:
-            jobs = await self._jobs.claim(
+        claiming = asyncio.ensure_future(
+            self._jobs.claim(
                 list(self._handlers),
                 token=self._new_token(),
                 lease_seconds=self._lease_seconds,
                 limit=free if share is None else 1,  # one by one, as a project may get to its share
                 exclude_projects=[] if share is None else [each for each, held in running.items() if held >= share],
             )
+        )
+        try:
+            jobs = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # The transaction goes on, and nobody else would know whose lease it is.
+            with contextlib.suppress(DomainError):
+                await self._jobs.release(await claiming)
+            raise
         except DomainError as error:
             log.warning("no jobs can be claimed now: %s", error)
             return 0
