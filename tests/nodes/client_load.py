@@ -250,11 +250,11 @@ class Load:
             if each.done():
                 each.result()
 
-    def wait_for_steps(self) -> None:
-        """Wait until each worker has ended the step that it is in, and another one."""
+    def wait_for_steps(self, count: int = 2) -> None:
+        """Wait until each worker has ended the step that it is in, and by default another one."""
         before = [worker.steps for worker in self.workers]
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while any(worker.steps < steps + 2 for worker, steps in zip(self.workers, before, strict=True)):
+        while any(worker.steps < steps + count for worker, steps in zip(self.workers, before, strict=True)):
             self.raise_errors()
             assert time.monotonic() < deadline, [worker.done for worker in self.workers]
             time.sleep(0.01)

@@ -24,7 +24,7 @@ from tests.support.seaweedfs import CREDENTIALS, NEW_CREDENTIALS, shared_server
 from tests.support.servers import KEY, run_command
 
 RESTARTS = int(os.environ.get("RESTARTS", "3"))
-LONGEST = 4.0
+LONGEST = 2.0
 """Seconds from one restart to the next, at most."""
 SEED = int(os.environ.get("RESTARTS_SEED", "0")) or random.SystemRandom().getrandbits(32)
 
@@ -70,6 +70,8 @@ def test_a_rolling_restart_fails_no_request(models: ThreadedModels, tmp_path: Pa
                 restart(made, number % 2)
                 load.raise_errors()
                 trials()
+                if number % 2:  # each has been restarted: jobs that are short get done, as the nodes are not always new
+                    load.wait_for_steps(1)
             load.wait_for_steps()
         load.check()
         print(f"{dict(load.done)}, {load.failed}, {interrupted} restarts during uploads")
