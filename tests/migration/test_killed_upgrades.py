@@ -27,7 +27,7 @@ from tests.support.promises import Trials
 
 TORTURE = os.environ.get("TORTURE") == "1"
 KILLS = 60 if TORTURE else 5
-"""Of each upgrade at most, and others each day: all statements in three days of `make torture`."""
+"""Of each upgrade at most, and others each day: all statements in six days of `make torture`."""
 NONE = 0
 """The statements are counted from one."""
 FILES = {"file-a": ("blob-a", b"a", "0" * 64), "file-b": ("blob-b", b"bb", "1" * 64)}
