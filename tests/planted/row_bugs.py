@@ -259,7 +259,7 @@ ROW_BUGS = (
         ("tests/api/test_retries.py::test_a_deletion_that_is_sent_again_succeeds",),
     ),
     Bug(
-        *("B-72", "I-16", "A batch ends without its event."),
+        *("B-73", "I-16", "A batch ends without its event."),
         (
             Edit(
                 f"{STATEMENTS}/batches/runs.py",
