@@ -8,62 +8,39 @@ from pathlib import Path
 import pytest
 
 from tests.crash.small_disk import DISK
-from tests.crash.steps import Installation
+from tests.crash.steps import Installation, Installations
 from tests.support.servers import run_command
 
 
 @pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    """The installation while no test uses it; a test that fails does not give it back, and the next makes a new one.
-
-    At the end the two commands look at it as an operator would.
-    """
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.check(latest=len(installation.contents))
-        installation.victim.kill()
+def installations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installations]:
+    """At the end the two commands look at each as an operator would. No sweep gets among the steps."""
+    made = Installations(lambda: Installation(tmp_path_factory.mktemp("kills") / "data", sweep_seconds=3_600))
+    yield made
+    for data_dir in made.close():
         for command in (["sweep"], ["verify", "--deep", "--json"]):
-            done = run_command(installation.data_dir, *command)
+            done = run_command(data_dir, *command)
             assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
-def installation(idle: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    found = (
-        idle.pop() if idle else Installation(tmp_path_factory.mktemp("kills") / "data", sweep_seconds=3_600)
-    )  # no sweep gets among the steps
-    try:
+def installation(installations: Installations) -> Iterator[Installation]:
+    with installations.one() as found:
         yield found
-        found.check()
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    idle.append(found)
 
 
 @pytest.fixture(scope="module")
-def idle_sweeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.victim.kill()
+def sweeping_installations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installations]:
+    made = Installations(lambda: Installation(tmp_path_factory.mktemp("sweeps") / "data", sweep_seconds=0.1))
+    yield made
+    list(made.close())
 
 
 @pytest.fixture
-def sweeping(idle_sweeping: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def sweeping(sweeping_installations: Installations) -> Iterator[Installation]:
     """An installation whose server sweeps all the time."""
-    data_dir = tmp_path_factory.mktemp("sweeps") / "data"
-    found = idle_sweeping.pop() if idle_sweeping else Installation(data_dir, sweep_seconds=0.1)
-    try:
+    with sweeping_installations.one() as found:
         yield found
-        found.check()
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    idle_sweeping.append(found)
 
 
 @pytest.fixture

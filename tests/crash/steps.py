@@ -1,7 +1,7 @@
 """Steps at which a server is killed, and an installation that lives through many kills."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -128,3 +128,34 @@ class Installation(KilledInstallation[Victim]):
             assert self.victim.process.wait(60) == KILLED
         self.restart()
         return response
+
+
+class Installations:
+    """Installations that tests use one after the other, since starting one takes longer than a kill.
+
+    A test that fails does not give its one back, and the next test makes a new one.
+    """
+
+    def __init__(self, make: Callable[[], Installation]) -> None:
+        self._make = make
+        self._idle: list[Installation] = []
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Installation]:
+        """An installation for a test, which is checked afterwards."""
+        found = self._idle.pop() if self._idle else self._make()
+        try:
+            yield found
+            found.check()
+        except BaseException:
+            found.victim.disarm()
+            found.victim.kill()
+            raise
+        self._idle.append(found)
+
+    def close(self) -> Iterator[Path]:
+        """Check and end each of them; yields their data directories."""
+        for installation in self._idle:
+            installation.check(latest=len(installation.contents))
+            installation.victim.kill()
+            yield installation.data_dir

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from tests.crash.harness import findings, garbage, send_form, sha256, sql, wait_until
-from tests.crash.steps import ANSWERED, SMALL, Installation, Step, durable, is_behind, passed, points
+from tests.crash.steps import ANSWERED, SMALL, Installation, Installations, Step, durable, is_behind, passed, points
 
 UPLOAD: list[Step] = [durable("records.create_inline"), "answer head", "answer body"]
 REFUSED: list[Step] = [durable("records.count_upload"), "answer head", "answer body"]
@@ -18,31 +18,18 @@ RATE = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def inline_ashore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.check(latest=len(installation.contents))
-        installation.victim.kill()
+def inline_installations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installations]:
+    settings = {"inline_bytes": 16384, "uploads_per_minute": RATE, "sweep_seconds": 3_600}
+    made = Installations(lambda: Installation(tmp_path_factory.mktemp("inline") / "data", **settings))
+    yield made
+    list(made.close())
 
 
 @pytest.fixture
-def installation(inline_ashore: list[Installation], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    data_dir = tmp_path_factory.mktemp("inline") / "data"
-    found = (
-        inline_ashore.pop()
-        if inline_ashore
-        else Installation(data_dir, inline_bytes=16384, uploads_per_minute=RATE, sweep_seconds=3_600)
-    )
-    try:
+def installation(inline_installations: Installations) -> Iterator[Installation]:
+    with inline_installations.one() as found:
         yield found
-        found.check()
         assert not list((found.data_dir / "blobs").glob("*/*")), "the blob store was used"
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    inline_ashore.append(found)
 
 
 def arrival(installation: Installation) -> int:

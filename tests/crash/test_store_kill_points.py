@@ -9,7 +9,7 @@ import pytest
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
 from tests.crash.harness import findings, sha256, sql, wait_until
-from tests.crash.steps import Installation, Step, durable, is_behind, passed, points
+from tests.crash.steps import Installation, Installations, Step, durable, is_behind, passed, points
 from tests.support.model_server import Fault, ModelServer, Received
 
 ANSWER: list[Step] = ["answer head", "answer body"]
@@ -44,34 +44,18 @@ def models() -> Iterator[ThreadedModels]:
 
 
 @pytest.fixture(scope="module")
-def idle_working() -> Iterator[list[Installation]]:
-    place: list[Installation] = []
-    yield place
-    for installation in place:
-        installation.check(latest=len(installation.contents))
-        installation.victim.kill()
+def working_installations(tmp_path_factory: pytest.TempPathFactory, models: ThreadedModels) -> Iterator[Installations]:
+    """Their claims of jobs are steps."""
+    settings = {"sweep_seconds": 3_600, "upstream_url": models.url, "jobs": True}
+    made = Installations(lambda: Installation(tmp_path_factory.mktemp("stores") / "data", **settings))
+    yield made
+    list(made.close())
 
 
 @pytest.fixture
-def installation(
-    idle_working: list[Installation], tmp_path_factory: pytest.TempPathFactory, models: ThreadedModels
-) -> Iterator[Installation]:
-    """Its claims of jobs are steps."""
-    found = (
-        idle_working.pop()
-        if idle_working
-        else Installation(
-            tmp_path_factory.mktemp("stores") / "data", sweep_seconds=3_600, upstream_url=models.url, jobs=True
-        )
-    )
-    try:
+def installation(working_installations: Installations) -> Iterator[Installation]:
+    with working_installations.one() as found:
         yield found
-        found.check()
-    except BaseException:
-        found.victim.disarm()
-        found.victim.kill()
-        raise
-    idle_working.append(found)
 
 
 def in_background(request: Callable[[httpx2.Client], httpx2.Response]) -> Callable[[httpx2.Client], httpx2.Response]:
