@@ -98,7 +98,7 @@ CASES = [
     ("serve --po", ["--port"]),
     ("keys ", ["create", "list", "revoke"]),
     ("keys create --sc", ["--scope"]),
-    ("verify --", ["--deep", "--json", "--data-dir"]),
+    ("verify --", ["--deep", "--repair", "--yes", "--json", "--data-dir"]),
     ("completion ", ["bash", "zsh", "fish"]),
 ]
 NAMES = [words or "nothing" for words, _ in CASES]

@@ -1,5 +1,6 @@
 """Nodes without HTTP: record stores with connections of their own, over one real PostgreSQL database."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -65,9 +66,10 @@ class Cluster:
     nodes: list[Node]
 
     async def principal(self, project: str = "one", *, user: str = "ada") -> Principal:
+        digest = hashlib.sha256(f"{project}/{user}".encode()).hexdigest()
         await self.nodes[0].keys.create(
-            key_id=f"key_{project}/{user}",
-            digest=f"{project}/{user}",
+            key_id=f"key_{project}-{user}",
+            digest=digest,
             hint="",
             organization="default",
             project=project,
@@ -75,7 +77,7 @@ class Cluster:
             scopes=DEFAULT_SCOPES,
             expires_after_seconds=None,
         )
-        found = await self.nodes[0].keys.find(f"{project}/{user}")
+        found = await self.nodes[0].keys.find(digest)
         assert found is not None
         return found
 

@@ -63,6 +63,16 @@ class _JobTimes(StatementSet):
         self._cap_deaths(connection)
 
 
+class _ClockRow(StatementSet):
+    """Statements on the row of observations."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.lock = RowLock(select(clock.c.id), dialect)
+        self.read = Statement(select(now_us(), clock.c.seen_us, clock.c.proven_us, clock.c.jumped_us), dialect)
+        values: dict[str, Any] = {name: int_param(name) for name in ("seen_us", "proven_us", "jumped_us")}
+        self.record = Statement(update(clock).values(**values), dialect)
+
+
 class SqlClock:
     """Readings of the database's clock."""
 
@@ -70,12 +80,7 @@ class SqlClock:
         self._database = database
         self._watch = watch
         self._job_times = _JobTimes.of(database.dialect)
-        self._lock = RowLock(select(clock.c.id), database.dialect)
-        self._read = Statement(
-            select(now_us(), clock.c.seen_us, clock.c.proven_us, clock.c.jumped_us), database.dialect
-        )
-        values: dict[str, Any] = {name: int_param(name) for name in ("seen_us", "proven_us", "jumped_us")}
-        self._record = Statement(update(clock).values(**values), database.dialect)
+        self._row = _ClockRow.of(database.dialect)
 
     def proven_us(self, connection: Connection) -> int:
         """The current proven time, by which rows may be deleted for good."""
@@ -88,9 +93,9 @@ class SqlClock:
         """
 
         def operation(connection: Connection) -> tuple[ClockState | None, ClockState, float]:
-            self._lock(connection)
+            self._row.lock(connection)
             before, after, read_at = self._read_state(connection)
-            self._record(connection, seen_us=after.seen_us, proven_us=after.proven_us, jumped_us=after.jumped_us)
+            self._row.record(connection, seen_us=after.seen_us, proven_us=after.proven_us, jumped_us=after.jumped_us)
             return before, after, read_at
 
         before, after, read_at = await self._database.write(operation)
@@ -101,7 +106,7 @@ class SqlClock:
         return message
 
     def _read_state(self, connection: Connection) -> tuple[ClockState | None, ClockState, float]:
-        row = self._read(connection).fetchone()
+        row = self._row.read(connection).fetchone()
         read_at = self._watch.monotonic()
         if row is None:
             raise LookupError("the row of the clock is missing")
