@@ -162,4 +162,4 @@ async def all_operations(made: Cluster, node: Node, project_id: str) -> None:
     await node.files.scan_files("", 9)
     await node.files.blob_states(["x"])
     await node.keys.list()
-    await node.keys.revoke("key_one/ada")
+    await node.keys.revoke("key_one-ada")
