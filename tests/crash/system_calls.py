@@ -45,9 +45,17 @@ NUMBER, FIRST = slice(24, 32), slice(32, 40)
 """Where the number of the call and its first argument are in what the kernel tells of it."""
 WAKES = "anon_inode:[eventfd]"
 
+SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
+"""Where Linux keeps who may attach to a process: with 0 its owner, with 1 its ancestors and root."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
+
+
+def may_attach() -> bool:
+    """Whether this user may attach to processes of its own."""
+    return os.geteuid() == 0 or not SCOPE.exists() or SCOPE.read_text().strip() == "0"
 
 
 def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:

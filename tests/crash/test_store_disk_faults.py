@@ -29,6 +29,7 @@ from tests.crash.harness import (
     wait_until_quiet,
 )
 from tests.crash.small_disk import MIB, fill
+from tests.crash.system_calls import may_attach
 from tests.support.forked import ForkedServer
 from tests.support.model_server import ModelServer
 from tests.support.parts import add_part, create_upload, send_complete, send_part
@@ -179,7 +180,10 @@ def failing_calls(server: Server, call: str, error: str, folder: Path) -> Iterat
         tracer.wait(30)
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing: failing system calls are NOT tried")
+@pytest.mark.skipif(
+    shutil.which("strace") is None or not may_attach(),
+    reason="strace is missing, or may not attach without root: failing system calls are NOT tried",
+)
 @pytest.mark.rotating(6)
 @pytest.mark.parametrize(
     ("call", "error"), [("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("fdatasync", "EIO")], ids=lambda value: value
