@@ -394,7 +394,7 @@ async def test_an_upload_waits_for_the_database_to_recover(own: PostgresServer, 
     with closing(PostgresDatabase(own.url_of("rows"))) as database:
         made = Cluster(own, "rows", [Node(database)])
         files, store = files_service(made, tmp_path)
-        who = await made.principal("patient")
+        who = await made.principal(new_id("patient"))
         stopped = asyncio.Event()
 
         class Slow(Upload):
@@ -427,7 +427,7 @@ async def test_the_blob_is_kept_while_the_outcome_is_unknown(
     ):
         made = Cluster(own, "rows", [Node(database)])
         files, store = files_service(made, tmp_path)
-        who = await made.principal("unlucky")
+        who = await made.principal(new_id("unlucky"))
 
         class Cut(Upload):
             async def form(self) -> UploadForm:
