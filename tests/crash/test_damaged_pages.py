@@ -1,6 +1,7 @@
-"""Bits of the database file are flipped: no wrong content is served as success, errors are clear, and `verify` says so.
+"""Bits of the database file are flipped: no bytes are served that were not stored, errors are clear, `verify` says so.
 
-SQLite has no checksums of its pages: it notices damage of their structure. Contents have their SHA-256. `FLIPS` is the
+SQLite has no checksums of its pages: it notices damage of their structure, but a damaged index may lead to another row.
+Contents have their SHA-256. `FLIPS` is the
 number of bits, each in a copy of its own; `FLIP_SEED` repeats a run.
 """
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 
 from filestead.database.repositories.checks.check import REPORT, Check
 from filestead.database.tables import batch_results, batches, blobs, files, jobs, webhook_events
@@ -15,9 +15,13 @@ from filestead.domain.integrity import Violation
 table, results = batches.c, batch_results.c
 
 
+def _has_ended() -> ColumnElement[bool]:
+    return or_(*(table.status == status.value for status in sorted(TERMINAL)))
+
+
 def batch_checks() -> list[Check]:
     """Of batches and events."""
-    has_ended = or_(*(table.status == status.value for status in sorted(TERMINAL)))
+    has_ended = _has_ended()
     has_job = exists().where(jobs.c.kind == "batch", jobs.c.subject == table.id)
     has_blob = exists().where(blobs.c.key == table.input_blob_key)
     lines = table.completed + table.failed
@@ -76,7 +80,7 @@ def journals() -> Select[Any]:
 
     One statement, so that a group of results that comes meanwhile is seen with its counts or not at all.
     """
-    has_ended = or_(*(table.status == status.value for status in sorted(TERMINAL)))
+    has_ended = _has_ended()
     return (
         select(
             *(table.id, table.completed, table.failed, table.output_size, table.error_size, table.bytes_reserved),
