@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from filestead import AsyncFilesClient, FilesClient, IntegrityError
+from filestead.client._parts.async_bounded import run_bounded
+from filestead.client._threads import in_thread
 from tests.client.any_client import partial_files_in
 from tests.client.proxy import Fault, Proxy
 from tests.support.servers import Server
@@ -164,3 +166,31 @@ def test_an_abandoned_stream_releases_its_connection(server: Server, stored: str
             next(chunks)
             del chunks
         assert client.retrieve_file(stored).bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_work_on_a_thread_is_waited_for_however_often_its_caller_is_cancelled(parallel: bool) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(_: int) -> None:
+        begun.set()
+        may_end.wait(PATIENCE)
+
+    async def use() -> None:
+        caller = asyncio.create_task(
+            run_bounded(lambda item: in_thread(work, item), range(3), 2, lambda: None)
+            if parallel
+            else in_thread(work, 0)
+        )
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        for _ in range(3):
+            caller.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not caller.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(use())

@@ -22,6 +22,7 @@ from tests.support import promises
 PROGRAMS = "tests/e2e/test_client_programs.py"
 MODEL_PROGRAMS = "tests/e2e/test_model_programs.py"
 PLANTED = "tests/planted"
+CRASHES = ("tests/crash", "tests/migration")
 VERIFY = "tests/api/test_sound_installation.py"
 MODULE = "tests.planted"
 OUTAGES = tuple(
@@ -61,8 +62,9 @@ PARTS = (
     Part(
         "repetitions",
         MINUTES,
-        ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED))),
+        ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED, *CRASHES))),
     ),
+    Part("kill-points", MINUTES, (*CRASHES, "-m", "torture")),
     Part("chaos", 40, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "170"}),
     Part("kills", 40, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "1000"}),
     Part("power", 30, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),

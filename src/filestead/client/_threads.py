@@ -1,8 +1,9 @@
 """Blocking work of the asynchronous client, on threads. The generated synchronous modules call the work directly."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -14,5 +15,12 @@ async def in_thread(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await wait_for_end([task])
         raise
+
+
+async def wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait until all tasks are done, even if the caller is cancelled again: it must raise `CancelledError` itself."""
+    while not all(task.done() for task in tasks):
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(tasks)

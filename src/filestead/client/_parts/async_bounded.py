@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from filestead.client._threads import wait_for_end
+
 T = TypeVar("T")
 
 
@@ -29,5 +31,5 @@ async def run_bounded(
         stop()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await wait_for_end(tasks)
         raise
