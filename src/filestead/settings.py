@@ -137,8 +137,9 @@ class Settings(BaseSettings):
     match_retries: bool = _setting(
         True,
         "boolean",
-        "Recognize requests that official clients send again, as `X-Stainless-Retry-Count` says: the upload of a file "
-        "then gets the file of the earlier attempt, and a deletion of a file or a vector store succeeds again.",
+        "Recognize requests that official clients send again, as `X-Stainless-Retry-Count` says: the creation of a "
+        "file, a batch or a vector store then gets that of the earlier attempt, and a deletion of a file or a vector "
+        "store succeeds again.",
     )
     attached_files_per_minute: int = _setting(
         2000,

@@ -1,6 +1,7 @@
 """Requests that official clients send again, over HTTP: they say so, and send no `Idempotency-Key`."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,175 @@ def test_deletions_of_stores_and_attachments_that_are_sent_again_succeed(server:
 
 
 def test_a_server_that_is_told_so_matches_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", match_retries=False) as server:
+    settings: dict[str, Any] = {"role": "api", "upstream_url": "http://127.0.0.1:9/v1"}
+    with Server(tmp_path / "data", match_retries=False, **settings) as server:
         one, two = (made(post(server, count, b"x"), replayed=False) for count in (0, 1))
         assert one["id"] != two["id"]
         path = f"/files/{one['id']}"
         assert [delete(server, count, path).status_code for count in (0, 1)] == [200, 404]
+        for creation, body in CREATIONS:
+            assert created(send(server, 0, creation, body)) != created(send(server, 1, creation, body))
         assert server.place.sql("SELECT count(*) FROM idempotency_keys")[0][0] == 0
         path = f"/vector_stores/{server.client.post('/vector_stores', json={}).json()['id']}"
         assert [delete(server, count, path).status_code for count in (0, 1)] == [200, 404]
+
+
+# --- batches and vector stores --------------------------------------------------------------------------------------
+
+CREATIONS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "/batches",
+        {
+            "input_file_id": "file-none",
+            "endpoint": "/v1/embeddings",
+            "completion_window": "24h",
+            "metadata": {"a": "b"},
+        },
+    ),
+    (
+        "/vector_stores",
+        {"name": "mine", "metadata": {"a": "b"}, "expires_after": {"anchor": "last_active_at", "days": 2}},
+    ),
+]
+CREATES = pytest.mark.parametrize(("path", "body"), CREATIONS, ids=["batch", "store"])
+MINUTE_US = 60_000_000
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that takes batches and leaves running them to others."""
+    folder = tmp_path_factory.mktemp("retries") / "data"
+    with Server(folder, role="api", upstream_url="http://127.0.0.1:9/v1", sweep_seconds=3_600) as running:
+        yield running
+
+
+def send(
+    server: Server, count: object, path: str, body: dict[str, Any], secret: str | None = None, **more: str
+) -> httpx2.Response:
+    """A creation that was sent `count` times before."""
+    return server.client.post(path, json=body, headers=headers(server, count, secret) | more)
+
+
+def created(response: httpx2.Response, *, replayed: bool = False) -> str:
+    return str(made(response, replayed=replayed)["id"])
+
+
+def listed(server: Server, path: str, secret: str) -> list[str]:
+    found = server.client.get(path, headers=headers(server, 0, secret)).json()["data"]
+    return [each["id"] for each in found]
+
+
+@CREATES
+def test_a_creation_that_is_sent_again_creates_nothing(runner: Server, path: str, body: dict[str, Any]) -> None:
+    secret = new_key(runner, "--project", f"again {path}")
+    first = send(runner, 0, path, body, secret)
+    found = created(first)
+    for count in (1, 2):
+        again = send(runner, count, path, dict(reversed(body.items())), secret)
+        assert created(again, replayed=True) == found
+        assert again.text == first.text
+    assert listed(runner, path, secret) == [found]
+
+
+@CREATES
+def test_equal_first_attempts_create_two(runner: Server, path: str, body: dict[str, Any]) -> None:
+    secret = new_key(runner, "--project", f"equal {path}")
+    found = [created(send(runner, 0, path, body, secret)) for _ in range(2)]
+    found += [created(send(runner, count, path, body, secret)) for count in ("", "-1", "1.0")]
+    assert len(set(found)) == 5
+    assert created(send(runner, 1, path, body, secret), replayed=True) == found[1]
+    assert sorted(listed(runner, path, secret)) == sorted(found)
+
+
+@CREATES
+def test_another_body_or_key_creates_another(runner: Server, path: str, body: dict[str, Any]) -> None:
+    keys = [new_key(runner, "--project", f"{project} {path}") for project in ("one", "one", "two")]
+    found = [created(send(runner, 0, path, body, keys[0]))]
+    found += [created(send(runner, 1, path, body, secret)) for secret in keys[1:]]
+    for member, value in [("metadata", {"a": "c"}), ("metadata", {"b": "a"}), *OTHER_MEMBERS[path]]:
+        found.append(created(send(runner, 1, path, body | {member: value}, keys[0])))
+    assert len(set(found)) == len(found)
+    for secret, first in zip(keys, found, strict=False):
+        assert created(send(runner, 2, path, body, secret), replayed=True) == first
+
+
+OTHER_MEMBERS: dict[str, list[tuple[str, Any]]] = {
+    "/batches": [
+        ("input_file_id", "file-other"),
+        ("endpoint", "/v1/responses"),
+        ("output_expires_after", {"anchor": "created_at", "seconds": 3_600}),
+    ],
+    "/vector_stores": [
+        ("name", "yours"),
+        ("name", None),
+        ("description", "mine"),
+        ("expires_after", {"anchor": "last_active_at", "days": 3}),
+    ],
+}
+
+
+def test_other_files_or_chunks_make_another_store(runner: Server) -> None:
+    one, two = (runner.upload()["id"] for _ in range(2))
+    chunks = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 300}}
+    bodies: list[dict[str, Any]] = [
+        {"file_ids": [one]},
+        {"file_ids": [two]},
+        {"file_ids": [one, two]},
+        {"file_ids": [one], "chunking_strategy": chunks},
+        {},
+    ]
+    first = [created(send(runner, 0, "/vector_stores", body)) for body in bodies]
+    again = [created(send(runner, 1, "/vector_stores", body), replayed=True) for body in bodies]
+    assert again == first
+
+
+@CREATES
+def test_a_creation_that_is_sent_again_after_fifteen_minutes_creates_anew(
+    runner: Server, path: str, body: dict[str, Any]
+) -> None:
+    secret = new_key(runner, "--project", f"late {path}")
+    found = [created(send(runner, 0, path, body, secret))]
+    for minutes, replayed in ((14, True), (1, False)):
+        runner.place.sql(f"UPDATE idempotency_keys SET bound_until_us = bound_until_us - {minutes * MINUTE_US}")
+        found.append(created(send(runner, 1, path, body, secret), replayed=replayed))
+    assert found[0] == found[1] != found[2]
+    assert created(send(runner, 2, path, body, secret), replayed=True) == found[2]
+
+
+def test_a_deleted_store_is_created_anew(runner: Server) -> None:
+    path, body = CREATIONS[1]
+    secret = new_key(runner, "--project", "deleted")
+    first = created(send(runner, 0, path, body, secret))
+    assert delete(runner, 0, f"{path}/{first}", secret).status_code == 200
+    again = created(send(runner, 1, path, body, secret))
+    assert again != first
+    assert created(send(runner, 2, path, body, secret), replayed=True) == again
+    assert delete(runner, 1, f"{path}/{first}", secret).status_code == 200, "a deletion that is sent again"
+
+
+def test_an_idempotency_key_of_a_batch_decides_alone(runner: Server) -> None:
+    path, body = CREATIONS[0]
+    secret = new_key(runner, "--project", "keyed")
+    key = {"idempotency-key": "of-a-batch"}
+    plain = created(send(runner, 0, path, body, secret))
+    keyed = created(send(runner, 1, path, body, secret, **key))
+    assert keyed != plain
+    for count in (0, 1):
+        assert created(send(runner, count, path, body, secret, **key), replayed=True) == keyed
+    assert created(send(runner, 1, path, body, secret), replayed=True) == plain
+
+
+@CREATES
+def test_attempts_that_come_together_agree(runner: Server, path: str, body: dict[str, Any]) -> None:
+    secret = new_key(runner, "--project", f"together {path}")
+    found: list[httpx2.Response] = []
+    threads = [
+        threading.Thread(target=lambda count=count: found.append(send(runner, count, path, body, secret)))
+        for count in (1, 2, 3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [response.status_code for response in found] == [200] * 3
+    assert [response.json()["id"] for response in found] == listed(runner, path, secret) * 3

@@ -18,9 +18,9 @@ from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.s3.store import S3Blobs
 from filestead.database.engines.statements import Connection
 from filestead.database.repositories.checks.run import RowChecks
+from filestead.domain.attempts import IdempotencyRecord
 from filestead.domain.batches.model import BatchStatus, ResultKind
 from filestead.domain.blobs import BlobStore
-from filestead.domain.files.model import IdempotencyRecord
 from filestead.domain.files.verify import verify
 from filestead.domain.quota import Quota
 from tests.conformance import batches, test_upload_repository

@@ -7,6 +7,7 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.domain.access import Principal
+from filestead.domain.attempts import IdempotencyRecord
 from filestead.domain.errors import (
     FileNotFound,
     IdempotencyKeyReused,
@@ -15,7 +16,7 @@ from filestead.domain.errors import (
     RateLimited,
     UploadLost,
 )
-from filestead.domain.files.model import CompletedUpload, File, FileStatus, IdempotencyRecord, PendingUpload
+from filestead.domain.files.model import CompletedUpload, File, FileStatus, PendingUpload
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.support.databases import Rows

@@ -13,9 +13,10 @@ from filestead.blobs.local.store import LocalBlobs
 from filestead.blobs.routed import RoutedBlobs
 from filestead.database.repositories.files.inline import SqlInlineBlobs
 from filestead.domain.access import Principal
+from filestead.domain.attempts import IdempotencyRecord
 from filestead.domain.blobs import is_inline
 from filestead.domain.errors import BlobNotFound, IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, RateLimited
-from filestead.domain.files.model import CompletedUpload, Created, FileStatus, IdempotencyRecord, InlineUpload
+from filestead.domain.files.model import CompletedUpload, Created, FileStatus, InlineUpload
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
 from tests.support.databases import Rows

@@ -1,4 +1,4 @@
-"""Each sentence of `FileRepository` on uploads and deletions that are sent again without an idempotency key."""
+"""Each sentence of repositories on creations and deletions that are sent again without an idempotency key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,21 +7,34 @@ from dataclasses import replace
 import pytest
 
 from filestead.domain.access import Principal
-from filestead.domain.errors import QuotaExceeded
-from filestead.domain.files import retries
+from filestead.domain.attempts import DELETION_SECONDS, Attempt, RetryRecord, creation, fingerprint_of
+from filestead.domain.errors import BatchRateLimited, FileNotFound, FilesNotAttachable, QuotaExceeded
 from filestead.domain.files.model import File
 from filestead.domain.quota import Quota
+from filestead.domain.vector_stores.model import NewAttachment, NewStore
+from filestead.installation import new_id
 from tests.conformance import test_idempotency as streamed
 from tests.conformance import test_inline_blobs as small
+from tests.conformance.attachments import count as number_of
 from tests.conformance.attachments import make_store
+from tests.conformance.batches import add_input
+from tests.conformance.batches import create as create_batch
 from tests.conformance.test_batch_repository import garbage
 from tests.conformance.test_idempotency import NO_QUOTA, ids, usage_of
-from tests.support.databases import Rows
+from tests.support.databases import Rows, deadlocks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("R-16")]
 
 MINUTE = 60
 Send = Callable[..., Awaitable[File]]
+Create = Callable[..., Awaitable[str]]
+
+
+def sent(who: Principal, form: str, count: int) -> RetryRecord:
+    """The record of a request that was sent `count` times before."""
+    record = creation(Attempt(retry_count=count), who.key_id, form)
+    assert record is not None
+    return record
 
 
 async def send_streamed(
@@ -29,7 +42,7 @@ async def send_streamed(
 ) -> File:
     """An upload of 5 bytes that was sent `count` times before, taken back if it makes no file, as the domain does."""
     blob_key = await streamed.begin(rows, who, key=None, at_least=5, quota=quota)
-    retry = retries.record(count, who.key_id, form)
+    retry = sent(who, form, count)
     new = streamed.completed(who, blob_key, form, idempotency=None, retry=retry, expires_after_seconds=expires)
     file = await rows.files.publish(new, quota=quota)
     if file.id != new.id:
@@ -41,7 +54,7 @@ async def send_small(
     rows: Rows, who: Principal, form: str = "form", *, count: int, expires: int | None = None, quota: Quota = NO_QUOTA
 ) -> File:
     new = small.upload(who)
-    completed = replace(new.completed, retry=retries.record(count, who.key_id, form), expires_after_seconds=expires)
+    completed = replace(new.completed, retry=sent(who, form, count), expires_after_seconds=expires)
     made = await small.create(rows, replace(new, completed=completed), quota=quota)
     assert made.replayed == (made.file.id != completed.id)
     return made.file
@@ -151,7 +164,7 @@ async def test_a_deleted_file_is_known_for_ten_minutes_in_its_project(rows: Rows
     await rows.files.delete(who.project_id, file.id)
 
     async def was_deleted(project: str, file_id: str) -> bool:
-        return await rows.files.was_deleted(project, file_id, within_seconds=retries.DELETION_SECONDS)
+        return await rows.files.was_deleted(project, file_id, within_seconds=DELETION_SECONDS)
 
     for seconds in (0, 10 * MINUTE - 1):
         rows.clock.pass_(seconds)
@@ -179,3 +192,148 @@ async def test_a_deleted_store_and_a_detached_file_are_known_for_ten_minutes_in_
     assert not await known(who.project_id, file.id)
     rows.clock.pass_(1)
     assert [await known(who.project_id, *each) for each in ids_of] == [False, False]
+
+
+# --- batches and vector stores --------------------------------------------------------------------------------------
+
+
+async def send_batch(rows: Rows, who: Principal, body: str = "body", *, count: int, rate: int = 0) -> str:
+    """A batch whose creation was sent `count` times before."""
+    retry = sent(who, fingerprint_of("batch", body), count)
+    return (await create_batch(rows, who, retry=retry, rate=rate)).id
+
+
+async def send_store(rows: Rows, who: Principal, body: str = "body", *file_ids: str, count: int, rate: int = 0) -> str:
+    """A vector store whose creation was sent `count` times before."""
+    new = NewStore(new_id("vs_"), retry=sent(who, fingerprint_of("vector_store", body), count))
+    files = [NewAttachment(file_id) for file_id in file_ids]
+    return (await rows.vector_stores.create(who.project_id, who.organization_id, new, files, rate=rate)).id
+
+
+@pytest.fixture(params=[send_batch, send_store], ids=["batch", "store"])
+def create(request: pytest.FixtureRequest) -> Create:
+    found: Create = request.param
+    return found
+
+
+async def made(rows: Rows) -> int:
+    return await number_of(rows, "batches") + await number_of(rows, "vector_stores")
+
+
+async def test_a_creation_that_is_sent_again_creates_nothing(rows: Rows, create: Create) -> None:
+    who = await rows.principal()
+    first = await create(rows, who, count=0)
+    rows.clock.pass_(15 * MINUTE - 1)
+    assert [await create(rows, who, count=count) for count in (1, 2)] == [first] * 2
+    assert await made(rows) == 1
+    assert await number_of(rows, "jobs") == await number_of(rows, "batches")
+    assert await rows.files.check() == []
+
+
+async def test_a_first_attempt_creates_however_equal_it_is(rows: Rows, create: Create) -> None:
+    who = await rows.principal()
+    found = [await create(rows, who, count=0) for _ in range(3)]
+    assert len(set(found)) == 3
+    assert await create(rows, who, count=1) == found[-1], "the latest"
+
+
+async def test_a_creation_whose_first_attempt_did_not_arrive_creates_once(rows: Rows, create: Create) -> None:
+    who = await rows.principal()
+    assert await create(rows, who, count=1) == await create(rows, who, count=2)
+    assert await made(rows) == 1
+
+
+async def test_another_body_key_or_project_and_a_later_attempt_create(rows: Rows, create: Create) -> None:
+    who, elsewhere = await rows.principal(), await rows.principal("two")
+    found = [
+        await create(rows, who, count=0),
+        await create(rows, who, "another body", count=1),
+        await create(rows, replace(who, key_id="another key"), count=1),
+        await create(rows, replace(elsewhere, key_id=who.key_id), count=1),
+    ]
+    rows.clock.pass_(15 * MINUTE)
+    found.append(await create(rows, who, count=1))
+    assert len(set(found)) == 5
+    assert await create(rows, who, count=2) == found[-1]
+
+
+async def test_a_batch_and_a_store_are_not_taken_for_each_other(rows: Rows) -> None:
+    who = await rows.principal()
+    batch = await send_batch(rows, who, count=0)
+    store = await send_store(rows, who, count=1)
+    assert await send_batch(rows, who, count=1) == batch
+    assert await send_store(rows, who, count=2) == store
+
+
+async def test_attempts_that_come_together_agree(rows: Rows, create: Create) -> None:
+    """A first attempt that comes later than its repetitions creates another one: nobody waits for it any more."""
+    who = await rows.principal()
+    before = deadlocks(rows)
+    for number in range(10):
+        first, *later = await asyncio.gather(*(create(rows, who, f"body {number}", count=n) for n in range(4)))
+        assert len({found for found in later if found != first}) <= 1
+        alone = await asyncio.gather(*(create(rows, who, f"alone {number}", count=n) for n in (1, 2, 3)))
+        assert len(set(alone)) == 1
+    assert 20 <= await made(rows) <= 30
+    assert deadlocks(rows) == before
+    assert await rows.files.check() == []
+
+
+async def test_a_batch_that_is_sent_again_is_as_it_is_now_and_not_counted(rows: Rows) -> None:
+    who = await rows.principal()
+    file = await add_input(rows, who)
+    retry = sent(who, "body", 0)
+    first = await create_batch(rows, who, file.id, retry=retry, rate=1)
+    await rows.batches.cancel(who.project_id, first.id)
+    await rows.files.delete(who.project_id, file.id)
+    again = await create_batch(rows, who, file.id, retry=replace(retry, is_retry=True), rate=1)
+    assert again == await rows.batches.get(who.project_id, first.id)
+    with pytest.raises(BatchRateLimited):
+        await create_batch(
+            rows, who, file.id, retry=replace(retry, is_retry=True, record=sent(who, "b", 1).record), rate=1
+        )
+
+
+async def test_a_store_that_is_sent_again_attaches_and_counts_nothing(rows: Rows) -> None:
+    who = await rows.principal()
+    kept, gone = [(await send_small(rows, who, form, count=0)).id for form in ("one", "two")]
+    first = await send_store(rows, who, "body", kept, gone, count=0, rate=2)
+    await rows.files.delete(who.project_id, gone)
+    assert await send_store(rows, who, "body", kept, gone, count=1, rate=2) == first
+    assert await number_of(rows, "vector_store_files") == await number_of(rows, "jobs") == 1
+
+
+async def test_a_store_that_was_deleted_is_created_anew_once(rows: Rows) -> None:
+    who = await rows.principal()
+    first = await send_store(rows, who, count=0)
+    await rows.vector_stores.delete(who.project_id, first)
+    again = await send_store(rows, who, count=1)
+    assert again != first
+    assert await send_store(rows, who, count=2) == again
+    await rows.vector_stores.delete(who.project_id, again)
+    assert len(set(await asyncio.gather(*(send_store(rows, who, count=n) for n in (1, 2, 3))))) == 1
+
+
+async def test_a_store_that_fails_leaves_no_record(rows: Rows) -> None:
+    who = await rows.principal()
+    for count in (0, 1):
+        with pytest.raises(FilesNotAttachable):
+            await send_store(rows, who, "body", "file-none", count=count)
+    assert await number_of(rows, "idempotency_keys") == 0
+
+
+async def test_stores_that_are_sent_again_meet_deletions_of_their_files_without_deadlock(rows: Rows) -> None:
+    who, before = await rows.principal(), deadlocks(rows)
+    for number in range(10):
+        files = [(await send_small(rows, who, f"{number} {n}", count=0)).id for n in range(3)]
+        outcomes = await asyncio.gather(
+            *(send_store(rows, who, f"body {number}", *files, count=count) for count in (0, 1, 2)),
+            *(rows.files.delete(who.project_id, file) for file in reversed(files)),
+            *(send_batch(rows, who, f"body {number}", count=count) for count in (0, 1)),
+            *(send_small(rows, who, f"{number} {n}", count=1) for n in range(3)),
+            return_exceptions=True,
+        )
+        failed = {type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)}
+        assert failed <= {FilesNotAttachable, FileNotFound}
+    assert deadlocks(rows) == before
+    assert await rows.files.check() == []

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from openai import OpenAI
 
 from filestead.domain.batches.model import BatchError
+from tests.client.proxy import Fault, Proxy
 from tests.e2e.openai_clients import connect, new_project
 from tests.support.batch_worker import ERROR, BatchWorker, custom_ids, input_of, result
 from tests.support.servers import Server
@@ -159,3 +160,20 @@ def test_responses_are_as_the_official_description_has_them(
     assert set(get(f"/batches/{made}")) == set(document["components"]["schemas"]["Batch"]["properties"])
     page = get("/batches")
     check("ListBatchesResponse", {**page, "data": [present(batch) for batch in page["data"]]})
+
+
+@pytest.mark.promise("R-16")
+def test_a_batch_whose_response_is_lost_is_created_once(runner: Server) -> None:
+    key = new_project(runner, "lost")
+    with Proxy(runner.port) as proxy, OpenAI(base_url=proxy.base_url, api_key=key) as client:
+        file = client.files.create(file=("in.jsonl", input_of("a")), purpose="batch")
+        proxy.faults += [Fault(drop_response=True), Fault(drop_response=True)]
+        made = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"k": "v"}
+        )
+        assert [seen.headers["x-stainless-retry-count"] for seen in proxy.seen[1:]] == ["0", "1", "2"]
+        assert [found.id for found in client.batches.list()] == [made.id]
+        again = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"k": "v"}
+        )
+        assert again.id != made.id

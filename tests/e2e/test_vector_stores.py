@@ -8,6 +8,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.client.proxy import Fault, Proxy
 from tests.e2e import judged
 from tests.e2e.openai_clients import connect, new_project
 from tests.support.servers import Server
@@ -100,3 +101,16 @@ def test_indexing_waits_for_nobody_else(indexer: Server, client: OpenAI) -> None
         time.sleep(0.05)
     assert attached.status == "completed"
     assert left > 10
+
+
+@pytest.mark.promise("R-16")
+def test_a_store_whose_response_is_lost_is_created_once(indexer: Server) -> None:
+    key = new_project(indexer, "lost")
+    with Proxy(indexer.port) as proxy, OpenAI(base_url=proxy.base_url, api_key=key) as client:
+        file = client.files.create(file=("a.txt", b"mice"), purpose="assistants")
+        proxy.faults += [Fault(drop_response=True), Fault(drop_response=True)]
+        store = client.vector_stores.create(name="mine", file_ids=[file.id])
+        assert [seen.headers["x-stainless-retry-count"] for seen in proxy.seen[1:]] == ["0", "1", "2"]
+        assert store.file_counts.total == 1
+        assert [found.id for found in client.vector_stores.list()] == [store.id]
+        assert client.vector_stores.create(name="mine", file_ids=[file.id]).id != store.id

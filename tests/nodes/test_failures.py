@@ -18,6 +18,7 @@ from filestead.database.engines.postgres.database import PostgresDatabase, conne
 from filestead.database.engines.statements import Connection
 from filestead.decoders import DECODERS
 from filestead.domain import retry
+from filestead.domain.attempts import Attempt
 from filestead.domain.errors import DatabaseUnavailable, FileNotFound, OutcomeUnknown, StorageFailed
 from filestead.domain.files.model import FieldsBeforeFile, File, Limits, UploadForm
 from filestead.domain.files.service import Files
@@ -379,7 +380,7 @@ async def test_an_upload_whose_commit_outcome_is_lost_returns_the_actual_outcome
                 judge.lose(verdict, 3)
                 return await super().form()
 
-        created = await files.create(who, Cut(), idempotency_key=idempotency_key)
+        created = await files.create(who, Cut(), attempt=Attempt(idempotency_key))
         assert judge.left < 3
         assert not created.replayed
         assert await made.ids(who) == [created.file.id]

@@ -11,9 +11,9 @@ from filestead.database.engines.postgres.database import PostgresDatabase
 from filestead.database.engines.statements import Statement, json_array
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
-from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import FileNotFound
 from filestead.domain.quota import Quota

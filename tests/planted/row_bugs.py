@@ -234,12 +234,12 @@ ROW_BUGS = (
     ),
     Bug(
         *("B-68", "R-16", "A first attempt of an upload is taken for one that is sent again."),
-        (Edit("domain/files/retries.py", "is_retry=retry_count > 0)", "is_retry=retry_count >= 0)"),),
+        (Edit("domain/attempts.py", "is_retry=attempt.retry_count > 0)", "is_retry=attempt.retry_count >= 0)"),),
         (f"{RETRIES}::test_a_first_attempt_makes_a_file_however_equal_it_is[sqlite-streamed]",),
     ),
     Bug(
         *("B-69", "R-16", "An upload that is sent again gets the file of another API key."),
-        (Edit("domain/files/retries.py", "json.dumps([key_id, fingerprint])", "json.dumps([fingerprint])"),),
+        (Edit("domain/attempts.py", "json.dumps([key_id, fingerprint])", "json.dumps([fingerprint])"),),
         (f"{RETRIES}::test_another_form_key_or_project_and_a_later_retry_make_files[sqlite-small]",),
     ),
     Bug(
@@ -257,6 +257,17 @@ ROW_BUGS = (
         *("B-71", "R-16", "A deletion that is sent again finds no file."),
         (Edit("api/files.py", "is_retry=is_retry(request)", "is_retry=False"),),
         ("tests/api/test_retries.py::test_a_deletion_that_is_sent_again_succeeds",),
+    ),
+    Bug(
+        *("B-74", "R-16", "A batch that is sent again is created twice."),
+        (
+            Edit(
+                f"{STATEMENTS}/batches/creating.py",
+                "            self._records.save_latest(connection, project_id, [(new.retry.record, batch_id)])\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/api/test_retries.py::test_a_creation_that_is_sent_again_creates_nothing[batch]",),
     ),
     Bug(
         *("B-73", "I-16", "A batch ends without its event."),

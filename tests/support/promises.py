@@ -36,7 +36,7 @@ PROMISES = {
     "R-12": "an outage of the object store loses nothing, and is reported soon",
     "R-14": "a jump of the clock deletes nothing and locks nobody out",
     "R-15": "a node that is cut off acknowledges nothing, and its jobs go on elsewhere",
-    "R-16": "an upload or a deletion that is sent again has the effect of one",
+    "R-16": "a creation or a deletion that is sent again has the effect of one",
     "R-17": "of a client that goes, nothing stays",
     "R-18": "the work of a process that dies is continued, and done once in its effects",
     "R-19": "of concurrent ends of one thing, one succeeds, or all are told of the same",

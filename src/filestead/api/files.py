@@ -12,7 +12,7 @@ from filestead.api.http.body import BodyReadLimits, read_body
 from filestead.api.http.client_limits import ProjectShares
 from filestead.api.http.errors import ApiError, ErrorResponse, rate_limit_headers
 from filestead.api.http.forms import MultipartUploadSource
-from filestead.api.http.idempotency import is_retry, parse_idempotency_key, parse_retry_count
+from filestead.api.http.idempotency import REPLAYED, is_retry, parse_attempt
 from filestead.api.http.messages import PiecesResponse, Request, Response, StreamingResponse
 from filestead.api.http.query import parse_limit, parse_newest_first, parse_query
 from filestead.api.http.routing import JSON
@@ -51,18 +51,16 @@ class FileHandlers:
         """POST /v1/files."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(ErrorResponse(415, "Compressed request bodies are not accepted; send the file as it is."))
-        idempotency_key, retry_count = parse_idempotency_key(request), parse_retry_count(request)
+        attempt = parse_attempt(request)
         length = request.headers.get("content-length")
         with self.upload_slots.slot(principal.project_id):
             async with aclosing(read_body(request.receive, self.body_limits)) as body:
                 content_type = request.headers.get("content-type", "")
                 source = MultipartUploadSource(content_type, int(length) if length else None, body)
-                created = await self.files.create(
-                    principal, source, idempotency_key=idempotency_key, retry_count=retry_count
-                )
+                created = await self.files.create(principal, source, attempt=attempt)
         headers = rate_limit_headers(created.rate)
         if created.replayed:
-            headers["idempotent-replayed"] = "true"
+            headers |= REPLAYED
         return Response(wire.encode(file_to_wire(created.file)), 200, headers, JSON)
 
     async def list(self, request: Request, principal: Principal) -> Response:

@@ -87,7 +87,7 @@ OPERATIONS: tuple[Operation[Handlers], ...] = (
         parameters=vector_stores.LIST_PARAMETERS),
     Operation("POST", "/v1/vector_stores", Scope.WRITE, lambda to: to.vector_stores.create,
         "Vector stores", "createVectorStore", "Create a vector store",
-        {200: json_response("The vector store.", vs.VectorStore)}, errors=(404, 413),
+        {200: json_response("The vector store.", vs.VectorStore, **files.REPLAYED_HEADER)}, errors=(404, 413),
         request_body=vector_stores.NEW_STORE),
     Operation("GET", STORE, Scope.READ, lambda to: to.vector_stores.retrieve,
         "Vector stores", "getVectorStore", "Retrieve a vector store",

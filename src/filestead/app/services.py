@@ -177,6 +177,7 @@ class Services:
             windows=settings.batch_window_seconds,
             has_upstream=lambda: settings.has_upstream,
             batches_per_hour=settings.batches_per_hour,
+            match_retries=settings.match_retries,
             added=self.batch_runner.worker.wake if self.batch_runner is not None else lambda: None,
         )
         self.batch_results = ResultReader(backends.batches, self.files)

@@ -182,7 +182,7 @@ idempotency_keys = sa.Table(
     sa.Column("project_id", Text, sa.ForeignKey("projects.id"), primary_key=True),
     sa.Column("key", Text, primary_key=True, comment="as the client sent it"),
     sa.Column("fingerprint", Text, nullable=False, comment="of the form that made the file"),
-    sa.Column("file_id", Text, nullable=False),
+    sa.Column("file_id", Text, nullable=False),  # or the id of a batch or a vector store
     sa.Column("bound_until_us", sa.BigInteger, nullable=False),
 )
 

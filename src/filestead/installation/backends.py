@@ -109,7 +109,7 @@ def build_backends(
         _deferred(lambda: SqlVectorRepository(database)),
         _deferred(lambda: SqlVectorBlocks(database)),
         None if is_sqlite else PgvectorSearch(database),
-        _deferred(lambda: SqlBatchRepository(database)),
+        _deferred(lambda: SqlBatchRepository(database, watch)),
         _deferred(
             lambda: SqlBatchRunRepository(
                 database,

@@ -6,7 +6,7 @@ from filestead.api.batches import parsing
 from filestead.api.batches.results import ResultResponses
 from filestead.api.batches.shapes import batch_to_wire, eta_headers, page_to_wire, parallelism_headers, paused_headers
 from filestead.api.http.body import BodyReadLimits
-from filestead.api.http.idempotency import parse_idempotency_key
+from filestead.api.http.idempotency import REPLAYED, parse_attempt, parse_idempotency_key
 from filestead.api.http.json_body import read_json_object
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.routing import JSON
@@ -28,9 +28,9 @@ class BatchHandlers:
 
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/batches."""
-        key = parse_idempotency_key(request)
+        attempt = parse_attempt(request)
         form = parsing.new_batch(await read_json_object(request, self.body_limits), self.batches.windows)
-        return _created(await self.batches.create(principal, form, idempotency_key=key))
+        return _created(await self.batches.create(principal, form, attempt=attempt))
 
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/batches."""
@@ -64,7 +64,7 @@ class BatchHandlers:
 
 
 def _created(created: CreatedBatch) -> Response:
-    headers = {"idempotent-replayed": "true"} if created.replayed else {}
+    headers = REPLAYED if created.replayed else {}
     return Response(wire.encode(batch_to_wire(created.batch)), headers=headers, media_type=JSON)
 
 

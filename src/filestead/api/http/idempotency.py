@@ -5,8 +5,11 @@ from typing import Any
 
 from filestead.api.http.errors import IDEMPOTENCY_KEY_HEADER, bad_request
 from filestead.api.http.messages import Request
+from filestead.domain.attempts import Attempt
 
 KEY_PATTERN = "^[!-~]{1,255}$"
+REPLAYED = {"idempotent-replayed": "true"}
+"""Header of the response to a request that repeats an earlier one."""
 
 PARAMETER: dict[str, Any] = {
     "name": IDEMPOTENCY_KEY_HEADER,
@@ -42,6 +45,11 @@ def parse_retry_count(request: Request) -> int | None:
     """Return how often an official client has sent the request before; None if it does not say so."""
     count = request.headers.get("x-stainless-retry-count", "")
     return int(count) if re.fullmatch("[0-9]{1,9}", count) else None
+
+
+def parse_attempt(request: Request) -> Attempt:
+    """Return what both headers say."""
+    return Attempt(parse_idempotency_key(request), parse_retry_count(request))
 
 
 def is_retry(request: Request) -> bool:

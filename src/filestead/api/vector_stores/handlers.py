@@ -5,7 +5,7 @@ from typing import Any
 
 from filestead.api.http.body import BodyReadLimits
 from filestead.api.http.errors import rate_limit_headers
-from filestead.api.http.idempotency import is_retry
+from filestead.api.http.idempotency import REPLAYED, is_retry, parse_retry_count
 from filestead.api.http.json_body import JsonObject, invalid_value, read_json_object
 from filestead.api.http.messages import Request, Response
 from filestead.api.http.query import parse_query
@@ -13,6 +13,7 @@ from filestead.api.http.routing import JSON
 from filestead.api.vector_stores import parsing
 from filestead.api.vector_stores.shapes import batch_to_wire, file_to_wire, page_to_wire, store_to_wire
 from filestead.domain.access import Principal
+from filestead.domain.attempts import Attempt
 from filestead.domain.vector_stores.model import IndexStatus
 from filestead.domain.vector_stores.search import Search
 from filestead.domain.vector_stores.service import VectorStores
@@ -37,7 +38,9 @@ class VectorStoreHandlers:
     async def create(self, request: Request, principal: Principal) -> Response:
         """POST /v1/vector_stores."""
         form, files = parsing.new_store(await self._read(request))
-        return _respond(store_to_wire(await self.stores.create(principal, form, files)))
+        attempt = Attempt(retry_count=parse_retry_count(request))
+        created = await self.stores.create(principal, form, files, attempt=attempt)
+        return _respond(store_to_wire(created.store), REPLAYED if created.replayed else None)
 
     async def list(self, request: Request, principal: Principal) -> Response:
         """GET /v1/vector_stores."""

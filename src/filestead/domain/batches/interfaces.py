@@ -35,7 +35,8 @@ class BatchRepository(Protocol):
         Its id is made of the time of creation as 8 hexadecimal digits, and `random`.
         The file need not exist: then the batch fails in validation. From here on the content stays until the batch
         ends, whatever happens to the file. A repeated idempotency key returns the earlier batch, or raises
-        `BatchKeyReused` if the fingerprint differs. At most `rate` batches an hour of a project; raises
+        `BatchKeyReused` if the fingerprint differs. With `retry` the batch is recorded there; one that `is_retry`
+        returns the batch that is recorded, and is not counted. At most `rate` batches an hour of a project; raises
         `BatchRateLimited`.
         """
 

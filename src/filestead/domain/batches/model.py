@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from filestead.domain.attempts import RetryRecord
+
 
 class BatchStatus(StrEnum):
     """`status` of a batch."""
@@ -135,6 +137,8 @@ class NewBatch:
     """Of the request, to tell a repetition from another request with the same key."""
     retry_of: str | None = None
     """The batch whose failed lines this one repeats."""
+    retry: RetryRecord | None = None
+    """None with an idempotency key, or if the client does not count its attempts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from filestead.domain.access import Principal
+from filestead.domain.attempts import ONLY_ATTEMPT, Attempt
 from filestead.domain.batches.interfaces import BatchRepository
 from filestead.domain.batches.model import TERMINAL, Batch, ResultKind
 from filestead.domain.files.model import Created, File, UploadSource
@@ -26,9 +27,7 @@ class StoredFiles(Protocol):
     def read(self, file: File, start: int, end: int) -> AsyncGenerator[bytes]:
         """Yield exactly the bytes `start` to `end`."""
 
-    async def create(
-        self, principal: Principal, source: UploadSource, *, idempotency_key: str | None = None
-    ) -> Created:
+    async def create(self, principal: Principal, source: UploadSource, *, attempt: Attempt = ONLY_ATTEMPT) -> Created:
         """Store a file."""
 
 

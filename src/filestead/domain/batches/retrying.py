@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from filestead.domain.access import Principal
+from filestead.domain.attempts import Attempt
 from filestead.domain.batches.model import TERMINAL, Batch, BatchStatus
 from filestead.domain.batches.results import StoredFiles
 from filestead.domain.batches.service import Batches, CreatedBatch, NewBatchForm
@@ -41,7 +42,7 @@ class Retrying:
                 return CreatedBatch(earlier, replayed=True)
         input_file = await self._input(principal, batch, idempotency_key)
         form = NewBatchForm(input_file.id, batch.endpoint, self._window_of(batch), batch.metadata)
-        return await self._batches.create(principal, form, idempotency_key=idempotency_key, retry_of=batch_id)
+        return await self._batches.create(principal, form, attempt=Attempt(idempotency_key), retry_of=batch_id)
 
     async def _input(self, principal: Principal, batch: Batch, idempotency_key: str | None) -> File:
         """The input of the new batch."""
@@ -61,7 +62,7 @@ class Retrying:
             source = _Selection(batch, input_file, self._selected(batch, input_file, wanted))
             # Requests with the same key that come at the same time, or after a crash, store one file.
             key = None if idempotency_key is None else _input_key(batch_id, idempotency_key)
-            return (await self._files.create(principal, source, idempotency_key=key)).file
+            return (await self._files.create(principal, source, attempt=Attempt(key))).file
         # It was cancelled while it was validated: all of its lines are to be repeated.
         return input_file
 

@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from filestead.domain import attempts
 from filestead.domain.access import Principal
+from filestead.domain.attempts import ONLY_ATTEMPT, Attempt, RetryRecord
 from filestead.domain.batches.interfaces import BatchRepository
 from filestead.domain.batches.model import Batch, NewBatch
 from filestead.domain.errors import NoUpstream
@@ -22,7 +24,7 @@ class NewBatchForm(NamedTuple):
 
 
 class CreatedBatch(NamedTuple):
-    """A batch, and whether an earlier request with the same idempotency key has created it."""
+    """A batch, and whether an earlier request has created it, of which this one is a repetition."""
 
     batch: Batch
     replayed: bool
@@ -40,11 +42,12 @@ class Batches:
         has_upstream: Callable[[], bool],
         batches_per_hour: int,
         added: Callable[[], None],
+        match_retries: bool = True,
     ) -> None:
         """`new_random` makes ends of ids. `windows` are the completion windows and their seconds.
 
         `added` is called when a job was added or is due now, so that a worker of this process need not wait for its
-        next poll.
+        next poll. `match_retries` recognizes creations that are sent again.
         """
         self.windows = tuple(windows)
         self._repository = repository
@@ -53,21 +56,24 @@ class Batches:
         self._has_upstream = has_upstream
         self._rate = batches_per_hour
         self._added = added
+        self._match_retries = match_retries
 
     async def create(
         self,
         principal: Principal,
         form: NewBatchForm,
         *,
-        idempotency_key: str | None = None,
+        attempt: Attempt = ONLY_ATTEMPT,
         retry_of: str | None = None,
     ) -> CreatedBatch:
         """Create a batch. `form.completion_window` is one of `windows`. Raises `NoUpstream`.
 
         The same idempotency key with the same form, or for `retry_of` the same batch, returns the earlier batch.
+        So does a request that is sent again without a key, as `attempts` says.
         """
         if not self._has_upstream():
             raise NoUpstream
+        key = attempt.idempotency_key
         new = NewBatch(
             random=self._new_random(),
             endpoint=form.endpoint,
@@ -76,15 +82,21 @@ class Batches:
             input_file_id=form.input_file_id,
             metadata=form.metadata,
             output_expires_after_seconds=form.output_expires_after_seconds,
-            idempotency_key=idempotency_key,
-            fingerprint=None if idempotency_key is None else _fingerprint(form, retry_of),
+            idempotency_key=key,
+            fingerprint=None if key is None else _fingerprint(form, retry_of),
             retry_of=retry_of,
+            retry=self._retry_record(principal, form, attempt),
         )
         batch = await self._repository.create(
             principal.project_id, principal.organization_id, principal.user_id, new, rate=self._rate
         )
         self._added()
         return CreatedBatch(batch, replayed=not batch.id.endswith(new.random))
+
+    def _retry_record(self, principal: Principal, form: NewBatchForm, attempt: Attempt) -> RetryRecord | None:
+        if not self._match_retries:
+            return None
+        return attempts.creation(attempt, principal.key_id, attempts.fingerprint_of("batch", form))
 
     async def find_retry(self, principal: Principal, batch_id: str, idempotency_key: str) -> Batch | None:
         """Return the batch that an earlier request with this key has made to repeat lines of `batch_id`.

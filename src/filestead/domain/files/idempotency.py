@@ -3,7 +3,8 @@
 import hashlib
 import json
 
-from filestead.domain.files.model import IdempotencyRecord, UploadForm
+from filestead.domain.attempts import IdempotencyRecord
+from filestead.domain.files.model import UploadForm
 
 LIFETIME_SECONDS = 86_400
 

@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Callable
 
 from filestead.domain.access import Principal
+from filestead.domain.attempts import Attempt
 from filestead.domain.errors import RateLimited, StorageFailed, StoreUnavailable
 from filestead.domain.files.digester import SMALL_BLOCK
 from filestead.domain.files.interfaces import FileRepository
-from filestead.domain.files.model import Attempt, Created, InlineUpload, Limits, UploadSource
+from filestead.domain.files.model import Created, InlineUpload, Limits, UploadSource
 from filestead.domain.files.validation import UploadValidation
 from filestead.domain.retry import resolve_outcome
 

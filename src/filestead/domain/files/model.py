@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from filestead.domain.attempts import IdempotencyRecord, RetryRecord
 from filestead.domain.quota import Quota
 from filestead.domain.rate_limit import RateDecision
 
@@ -105,34 +106,6 @@ class Admission:
     reserved_bytes: int
     repeats: bool
     """Whether its idempotency key already has a file, so that its bytes are not stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyRecord:
-    """An idempotency key and the fingerprint of the form that it was used for."""
-
-    key: str
-    fingerprint: str
-    """Equal for equal forms, and only for those."""
-    lifetime_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What a client says of an upload as one of several attempts."""
-
-    idempotency_key: str | None = None
-    retry_count: int | None = None
-    """How often the client has sent the upload before; None if it does not say so."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRecord:
-    """By what an upload without an idempotency key is recognized if it is sent again."""
-
-    record: IdempotencyRecord
-    is_retry: bool
-    """Whether the upload is sent again: only then does it get the file of an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from filestead.domain import attempts
 from filestead.domain.access import Principal
+from filestead.domain.attempts import ONLY_ATTEMPT, Attempt
 from filestead.domain.blobs import BlobStore
 from filestead.domain.errors import (
     BlobStoreUnavailable,
@@ -19,14 +21,13 @@ from filestead.domain.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
-from filestead.domain.files import purposes, retries
+from filestead.domain.files import purposes
 from filestead.domain.files.content import ContentReader, delete_blobs
 from filestead.domain.files.digester import RunInThread, UploadDigester, block_bytes
 from filestead.domain.files.inline import InlineUploads
 from filestead.domain.files.interfaces import FileRepository
 from filestead.domain.files.model import (
     Admission,
-    Attempt,
     CompletedUpload,
     Created,
     File,
@@ -75,22 +76,13 @@ class Files:
         self._content = ContentReader(repository, blobs, run_in_thread)
         self._streaming: set[str] = set()
 
-    async def create(
-        self,
-        principal: Principal,
-        source: UploadSource,
-        *,
-        idempotency_key: str | None = None,
-        retry_count: int | None = None,
-    ) -> Created:
+    async def create(self, principal: Principal, source: UploadSource, *, attempt: Attempt = ONLY_ATTEMPT) -> Created:
         """Store an upload and make it visible. When this returns, the file survives a crash.
 
-        `retry_count` says how often the client has sent it before, None if it does not say so. An upload that repeats
-        an earlier one, under its idempotency key or as `retries` says, returns the earlier file. Raises what the form
-        reader raises, and the errors of `errors.py` under "uploads", "idempotency keys", "limits" and "storage". If it
-        raises, nothing of the upload remains.
+        An upload that repeats an earlier one, under its idempotency key or as `attempts` says, returns the earlier
+        file. Raises what the form reader raises, and the errors of `errors.py` under "uploads", "idempotency keys",
+        "limits" and "storage". If it raises, nothing of the upload remains.
         """
-        attempt = Attempt(idempotency_key, retry_count)
         limits = self._policy.limits
         if source.min_size > limits.max_file_bytes:
             raise FileTooLarge(limits.max_file_bytes)
@@ -104,7 +96,7 @@ class Files:
             user_id=principal.user_id,
             min_size=source.min_size,
             reserve_bytes=first_step(source.max_size),
-            idempotency_key=idempotency_key,
+            idempotency_key=attempt.idempotency_key,
         )
         admission = await self._repository.begin_upload(
             upload, rate=limits.uploads_per_minute, quota=limits.quota, lease_seconds=LEASE_SECONDS
@@ -249,7 +241,7 @@ class Files:
 
     async def _was_deleted(self, principal: Principal, file_id: str) -> bool:
         """Whether an earlier attempt has deleted the file; one that was in progress has committed before it is gone."""
-        seconds = retries.DELETION_SECONDS
+        seconds = attempts.DELETION_SECONDS
         return await self._repository.was_deleted(principal.project_id, file_id, within_seconds=seconds)
 
     async def delete_content(self, file: File) -> None:

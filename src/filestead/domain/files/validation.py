@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from filestead.domain import attempts
 from filestead.domain.access import Principal
+from filestead.domain.attempts import ONLY_ATTEMPT, Attempt
 from filestead.domain.errors import FaultyLines, NotBatchInput, NotTrainingData
-from filestead.domain.files import expiry, filenames, idempotency, purposes, retries
+from filestead.domain.files import expiry, filenames, idempotency, purposes
 from filestead.domain.files.digester import RunInThread, UploadDigester
-from filestead.domain.files.model import Attempt, CompletedUpload, FieldsBeforeFile, FileStatus, Limits, UploadForm
+from filestead.domain.files.model import CompletedUpload, FieldsBeforeFile, FileStatus, Limits, UploadForm
 from filestead.domain.jsonl.checks import LineChecks
 from filestead.domain.jsonl.decoders import Decoders
 from filestead.domain.jsonl.kinds import ContentCheck
@@ -26,7 +28,7 @@ class UploadPolicy:
     inline_bytes: int = 0
     """Uploads whose request has at most so many bytes are stored in the database; 0 for none."""
     match_retries: bool = True
-    """Whether what is sent again without an idempotency key is recognized (`retries`)."""
+    """Whether what is sent again without an idempotency key is recognized (`attempts`)."""
 
 
 class UploadValidation:
@@ -68,15 +70,15 @@ class UploadValidation:
         """Check the whole form and the content; return what is to be published."""
         filename = filenames.clean(fields.filename)
         details = self._validate(principal, filename, form, digester)
-        key, count, record, retry = attempt.idempotency_key, attempt.retry_count, None, None
-        if key is not None or count is not None:
+        key, record, retry = attempt.idempotency_key, None, None
+        if attempt != ONLY_ATTEMPT:
             fingerprint = idempotency.fingerprint_of(
                 filename=filename, form=form, size=digester.size, sha256=digester.sha256
             )
             if key is not None:
                 record = idempotency.record(key, fingerprint)
-            elif count is not None and self._policy.match_retries:
-                retry = retries.record(count, principal.key_id, fingerprint)
+            elif self._policy.match_retries:
+                retry = attempts.creation(attempt, principal.key_id, fingerprint)
         return CompletedUpload(
             id=self._new_file_id(),
             blob_key=blob_key,

@@ -39,7 +39,11 @@ class VectorStoreRepository(Protocol):
     async def create(
         self, project_id: str, organization_id: str, new: NewStore, files: Sequence[NewAttachment], *, rate: int
     ) -> VectorStore:
-        """Create a store and attach files, as `attach` does, all or nothing."""
+        """Create a store and attach files, as `attach` does, all or nothing.
+
+        With `retry` the store is recorded there. One that `is_retry` waits for those in progress, and returns the store
+        that is recorded if it still exists; no file is then attached or counted.
+        """
 
     async def get(self, project_id: str, store_id: str) -> VectorStore:
         """Return the store, expired or not. Raises `VectorStoreNotFound`."""

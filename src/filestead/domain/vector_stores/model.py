@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from filestead.domain.attempts import RetryRecord
 from filestead.domain.files.model import File
 
 T = TypeVar("T")
@@ -82,6 +83,8 @@ class NewStore:
     description: str | None = None
     expires_after_days: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    retry: RetryRecord | None = None
+    """None if the client does not count its attempts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from filestead.domain import attempts
 from filestead.domain.access import Principal
+from filestead.domain.attempts import ONLY_ATTEMPT, Attempt
 from filestead.domain.errors import AttachedFileNotFound, VectorStoreNotFound
 from filestead.domain.rate_limit import RateDecision
 from filestead.domain.vector_stores.interfaces import VectorStoreRepository
@@ -30,6 +32,13 @@ class NewStoreForm(NamedTuple):
     metadata: dict[str, str]
 
 
+class CreatedStore(NamedTuple):
+    """A vector store, and whether an earlier request has created it, of which this one is a repetition."""
+
+    store: VectorStore
+    replayed: bool
+
+
 class VectorStores:
     """The operations of one installation; errors are those of the repository."""
 
@@ -44,7 +53,7 @@ class VectorStores:
     ) -> None:
         """`added` is called when jobs were added, so that a worker of this process need not wait for its next poll.
 
-        `match_retries` lets deletions succeed that are sent again.
+        `match_retries` recognizes creations and deletions that are sent again.
         """
         self._repository = repository
         self._new_id = new_id
@@ -52,15 +61,26 @@ class VectorStores:
         self._added = added
         self._match_retries = match_retries
 
-    async def create(self, principal: Principal, form: NewStoreForm, files: Sequence[NewAttachment]) -> VectorStore:
-        """Create a store and attach files, all or nothing."""
-        new = NewStore(self._new_id("vs_"), *form)
+    async def create(
+        self,
+        principal: Principal,
+        form: NewStoreForm,
+        files: Sequence[NewAttachment],
+        *,
+        attempt: Attempt = ONLY_ATTEMPT,
+    ) -> CreatedStore:
+        """Create a store and attach files, all or nothing. One that is sent again returns the earlier store."""
+        retry = None
+        if self._match_retries:
+            fingerprint = attempts.fingerprint_of("vector_store", form, *files)
+            retry = attempts.creation(attempt, principal.key_id, fingerprint)
+        new = NewStore(self._new_id("vs_"), *form, retry=retry)
         store = await self._repository.create(
             principal.project_id, principal.organization_id, new, files, rate=self._rate
         )
         if files:
             self._added()
-        return store
+        return CreatedStore(store, replayed=store.id != new.id)
 
     async def get(self, principal: Principal, store_id: str) -> VectorStore:
         """Return a store of the principal's project."""

@@ -1,7 +1,7 @@
 """Creating a batch, within the caller's transaction: its input is pinned, its job added, the rate counted.
 
-Rows are locked in this order: the input file, the project. So the batches of a project are committed in the order of
-`created_at` and `seq`, and a page never gets an older one later.
+Rows are locked in this order: the input file, the project, the record of the attempt. So the batches of a project are
+committed in the order of `created_at` and `seq`, and a page never gets an older one later.
 """
 
 import json
@@ -12,9 +12,10 @@ from sqlalchemy import Dialect, bindparam, case, insert, literal_column, null, s
 
 from filestead.database.engines.statements import Connection, Statement, int_param, now, now_us
 from filestead.database.repositories.audit_events import AuditEvents
-from filestead.database.repositories.batches.rows import BATCH_COLUMNS, table, to_batch
+from filestead.database.repositories.batches.rows import BATCH_COLUMNS, in_project, table, to_batch
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.files.rows import require_row, visible_in_project
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches, files, projects
 from filestead.domain import rate_limit
@@ -70,9 +71,10 @@ class Owner(NamedTuple):
 class Creating:
     """Statements that create batches."""
 
-    def __init__(self, dialect: Dialect, queue: JobQueue) -> None:
+    def __init__(self, dialect: Dialect, queue: JobQueue, records: IdempotencyRecords) -> None:
         compiled = partial(Statement, dialect=dialect)
         self._queue = queue
+        self._records = records
         self._audit = AuditEvents.of(dialect)
         self._rate = BatchRate(dialect)
         self._quota = QuotaLedger.of(dialect)
@@ -87,6 +89,7 @@ class Creating:
                 table.project_id == bindparam("project_id"), table.idempotency_key == bindparam("key")
             )
         )
+        self._by_id = compiled(select(*BATCH_COLUMNS).where(in_project()))
         # Read once, so that `expires_at` is exactly one window after `created_at`, with which the id begins.
         self._now = compiled(select(null(), now()))
         texts = (
@@ -103,10 +106,8 @@ class Creating:
         project_id = owner.project_id
         found = self._input(connection, id=new.input_file_id, project_id=project_id).fetchone()
         self._quota.lock_project(connection, project_id=project_id)
-        if new.idempotency_key is not None:
-            earlier = self.find_by_key(connection, project_id, new.idempotency_key, new.fingerprint)
-            if earlier is not None:
-                return earlier
+        if (earlier := self._earlier(connection, project_id, new)) is not None:
+            return earlier
         self._rate.count(connection, project_id, rate)
         blob_key, size, sha256 = found or (None, 0, "")
         _, created_at = require_row(self._now(connection).fetchone())
@@ -135,7 +136,21 @@ class Creating:
         self._queue.add(connection, JobKind.BATCH, batch_id, project_id)
         about = {"endpoint": new.endpoint, "input_file_id": new.input_file_id}
         self._audit.record(connection, EventType.BATCH_CREATED, batch_id, project_id, **about)
+        if new.retry is not None:
+            self._records.save_latest(connection, project_id, [(new.retry.record, batch_id)])
         return to_batch(require_row(row))
+
+    def _earlier(self, connection: Connection, project_id: str, new: NewBatch) -> Batch | None:
+        """The batch that this idempotency key, or an earlier attempt, has created."""
+        if new.idempotency_key is not None:
+            return self.find_by_key(connection, project_id, new.idempotency_key, new.fingerprint)
+        if new.retry is None or not new.retry.is_retry:
+            return None
+        record = self._records.get(connection, project_id, new.retry.record.key)
+        if record is None:
+            return None
+        row = self._by_id(connection, id=record[1], project_id=project_id).fetchone()
+        return None if row is None else to_batch(row)
 
     def find_by_key(self, connection: Connection, project_id: str, key: str, fingerprint: str | None) -> Batch | None:
         """The batch that was created with an idempotency key. Raises `BatchKeyReused` if the request was another."""

@@ -10,10 +10,13 @@ from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.batches.creating import Creating, Owner
 from filestead.database.repositories.batches.journal import SIZES, Journal
 from filestead.database.repositories.batches.rows import BATCH_COLUMNS, decode_pauses, in_project, table, to_batch
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.tables import batches
 from filestead.domain.audit.events import EventType
 from filestead.domain.batches.model import Batch, BatchStatus, NewBatch, Pause, ResultKind
+from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import BatchCursorNotFound, BatchNotCancellable, BatchNotFound
 from filestead.domain.jobs import JobKind
 
@@ -24,11 +27,13 @@ CANCELLED = (BatchStatus.CANCELLING, BatchStatus.CANCELLED)
 class SqlBatchRepository:
     """See `BatchRepository` for the contract."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watch: ClockWatch | None = None) -> None:
+        """`watch` decides whether the database's clock is trusted."""
         compiled = partial(Statement, dialect=database.dialect)
         self._database = database
         self._queue = JobQueue.of(database.dialect)
-        self._creating = Creating(database.dialect, self._queue)
+        records = IdempotencyRecords(database.dialect, SqlClock(database, watch or ClockWatch()))
+        self._creating = Creating(database.dialect, self._queue, records)
         self._journal = Journal(database.dialect)
         self._audit = AuditEvents.of(database.dialect)
         self._get = compiled(select(*BATCH_COLUMNS).where(in_project()))

@@ -8,10 +8,10 @@ from filestead.database.repositories.audit_events import AuditEvents
 from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
-from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, sum_by_project
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.domain.audit.events import Event, EventType
 from filestead.domain.clock import LONGEST_LEASE_SECONDS
 

@@ -12,11 +12,11 @@ from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
-from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.inline import InlineStatements
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.database.tables import LIVE
 from filestead.domain.audit.events import Event, EventType, Origin, current_origin
 from filestead.domain.errors import IdempotencyKeyReused, IdempotencyKeySpent, QuotaExceeded, UploadLost

@@ -14,10 +14,10 @@ from filestead.database.repositories.clock import SqlClock
 from filestead.database.repositories.files.blobs import BlobStatements
 from filestead.database.repositories.files.ended_uploads import EndedUploads
 from filestead.database.repositories.files.garbage import Garbage
-from filestead.database.repositories.files.idempotency import IdempotencyRecords
 from filestead.database.repositories.files.limits import QuotaLedger, UploadRate
 from filestead.database.repositories.files.listing import FileListing
 from filestead.database.repositories.files.rows import FileStatements, require_row
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.uploads.rows import (
     UPLOAD_COLUMNS,

@@ -20,6 +20,8 @@ from filestead.database.engines.statements import (
     now,
 )
 from filestead.database.repositories.audit_events import AuditEvents
+from filestead.database.repositories.clock import SqlClock
+from filestead.database.repositories.idempotency import IdempotencyRecords
 from filestead.database.repositories.jobs import JobQueue
 from filestead.database.repositories.vector_stores.attaching import Attaching
 from filestead.database.repositories.vector_stores.deletions import Deletions
@@ -49,6 +51,7 @@ from filestead.database.tables import (
     vector_store_files,
     vector_stores,
 )
+from filestead.domain.attempts import RetryRecord
 from filestead.domain.audit.events import EventType
 from filestead.domain.clock import ClockWatch
 from filestead.domain.errors import AttachedFileNotFound, FileBatchNotFound, VectorStoreExpired, VectorStoreNotFound
@@ -79,7 +82,8 @@ class SqlVectorStoreRepository:
         """`watch` decides whether the database's clock is trusted."""
         self._database = database
         dialect = database.dialect
-        self._deletions = Deletions(database, watch)
+        self._records = IdempotencyRecords(dialect, SqlClock(database, watch or ClockWatch()))
+        self._deletions = Deletions(database, self._records)
         compiled = partial(Statement, dialect=dialect)
         self._queue = JobQueue.of(dialect)
         self._segments = SegmentStatements.of(dialect)
@@ -161,6 +165,8 @@ class SqlVectorStoreRepository:
         """Create a store and attach files."""
 
         def operation(connection: Connection) -> VectorStore:
+            if new.retry is not None and (earlier := self._earlier(connection, project_id, new.id, new.retry)):
+                return earlier
             self._insert(
                 connection,
                 store_id=new.id,
@@ -175,6 +181,19 @@ class SqlVectorStoreRepository:
             return self._require_store(connection, project_id, new.id)
 
         return await self._database.write(operation)
+
+    def _earlier(self, connection: Connection, project_id: str, new_id: str, retry: RetryRecord) -> VectorStore | None:
+        """The store that an earlier attempt has created; None if there is none, which is then recorded.
+
+        The record is locked first, before files: nothing else that locks files locks it.
+        """
+        store_id = self._records.claim(connection, project_id, retry, new_id)
+        if store_id is None:
+            return None
+        if row := self._get(connection, project_id=project_id, store_id=store_id).fetchone():
+            return self._with_counts(connection, [row])[0]
+        self._records.save_latest(connection, project_id, [(retry.record, new_id)])
+        return None
 
     async def get(self, project_id: str, store_id: str) -> VectorStore:
         """The store, expired or not."""
