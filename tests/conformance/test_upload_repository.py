@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from filestead.blobs.keys import new_key
+from filestead.database.repositories.uploads.repository import SqlUploadRepository
 from filestead.domain.access import Principal
 from filestead.domain.blobs import BlobState
 from filestead.domain.errors import (
@@ -44,7 +47,7 @@ from filestead.domain.uploads.model import (
 )
 from filestead.installation import new_id
 from tests.conformance.test_file_repository import add, walk
-from tests.support.databases import Rows
+from tests.support.databases import Rows, on_postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -393,6 +396,37 @@ async def test_a_known_part_is_received_again_although_there_are_as_many_as_allo
     assert (await put(rows, who, upload.id, b"a", name="k"))[0].part == first.part
     with pytest.raises(TooManyParts):
         await put(rows, who, upload.id, b"a", name="other")
+
+
+async def test_a_part_is_refused_for_the_end_of_its_upload_if_that_comes_between_two_statements(tmp_path: Path) -> None:
+    """On a node of several. A part that has come was there until then, and is not to be counted as one more."""
+    with on_postgres(tmp_path) as rows:
+        who = await rows.principal()
+        upload = await create(rows, who, 4)
+        part = (await put(rows, who, upload.id, b"zero", name="k"))[0].part
+        assert isinstance(rows.uploads, SqlUploadRepository)
+        slow = SlowLook(rows.uploads)
+        again = PendingPart(who.project_id, upload.id, new_key(), "k")
+        beginning = asyncio.create_task(rows.uploads.begin_part(again, lease_seconds=LEASE))
+        assert await asyncio.to_thread(slow.came.wait, 20)
+        await complete(rows, who, upload.id, [part.id])
+        slow.go_on.set()
+        with pytest.raises(UploadNotPending):
+            await beginning
+
+
+class SlowLook:
+    """The repository looks for a part with a key only when it may go on."""
+
+    def __init__(self, uploads: SqlUploadRepository) -> None:
+        self.came, self.go_on = threading.Event(), threading.Event()
+        self._look = uploads._part_of_key
+        uploads._part_of_key = self  # type: ignore[method-assign]
+
+    def __call__(self, connection: Any, part: PendingPart | ReceivedPart) -> Any:
+        self.came.set()
+        assert self.go_on.wait(20)
+        return self._look(connection, part)
 
 
 # --- complete -------------------------------------------------------------------------------------------------------

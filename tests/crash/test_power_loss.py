@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import time
@@ -86,7 +87,8 @@ def record(folder: Path) -> None:
         finally:
             server.kill()
     calls = folder / "calls"
-    wait_until(lambda: f"{server.process.pid} " in (last := _last_lines(calls)) and "+++ killed" in last, "strace runs")
+    its_end = re.compile(rf"^{server.process.pid} .*\+\+\+ killed", re.MULTILINE)
+    wait_until(lambda: its_end.search(_last_lines(calls)) is not None, "strace runs")
     told = [vars(one) for client in clients for one in client.told]
     progress = [vars(one) for client in clients for one in client.progress]
     values = {"disk": str(folder / "disk"), "ready": ready, "told": told, "progress": progress}
@@ -241,7 +243,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return load(folder)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600 + STATES)
 @pytest.mark.promise("R-02")
 def test_what_was_acknowledged_survives_a_power_failure(recording: Recording, tmp_path: Path, trials: Trials) -> None:
     print(f"POWER_SEED={SEED} POWER_RECORDING={recording.folder}")

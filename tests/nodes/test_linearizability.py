@@ -155,7 +155,7 @@ def disturb(fleet: ClockedFleet, number: int, dice: random.Random) -> str:
     return ", ".join(failure.__name__ for failure in chosen)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600 + 10 * HISTORIES)
 @pytest.mark.promise("R-05")
 def test_histories_of_concurrent_clients_are_linearizable(nodes: ClockedFleet, trials: Trials) -> None:
     print(f"to repeat: HISTORY_SEED={SEED} HISTORIES={HISTORIES} pytest tests/nodes/test_linearizability.py")

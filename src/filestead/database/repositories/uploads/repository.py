@@ -153,6 +153,8 @@ class SqlUploadRepository:
             is_known = self._part_of_key(connection, part) is not None
             if not is_known:
                 self._require_room_for_part(connection, part.upload_id)
+                # The upload may have ended after the first look: then its parts are not looked for any more.
+                self._require(connection, part.project_id, part.upload_id).require_pending()
             self._blobs.add_pending(
                 connection,
                 key=part.blob_key,
