@@ -26,7 +26,7 @@ class Told:
     """What a client was told. Times in ns, and 0 for what did not come to pass."""
 
     kind: str
-    """`file`, `input` or `batch`, `part` of an upload, or `attachment` to the vector store, with the id of its file."""
+    """`file`, `input` or `batch`, pending `upload` or its `part`, `store`, or `attachment` to the first store, with the id of its file."""
     name: str
     digest: str
     sent: int
@@ -60,7 +60,8 @@ class Progress:
 class Client:
     """One of the clients: it uploads small and large files, in one request or in parts, and deletes some of them.
 
-    It attaches texts to the vector store, detaches some, and runs batches.
+    Some uploads in parts are left as they are, or cancelled. It attaches texts to the vector store, detaches some,
+    makes other stores and deletes some, and runs batches.
     """
 
     def __init__(self, server: Server, store: str, dice: random.Random, name: str) -> None:
@@ -75,7 +76,7 @@ class Client:
     def run(self) -> None:
         with self._http:
             for _ in range(STEPS):
-                files, attachments = self._kept("file"), self._kept("attachment")
+                files, attachments, stores = self._kept("file"), self._kept("attachment"), self._kept("store")
                 choice = self._dice.random()
                 if files and choice < 0.25:
                     self._delete(self._dice.choice(files))
@@ -87,6 +88,10 @@ class Client:
                     self._detach(self._dice.choice(attachments))
                 elif choice < 0.6:
                     self._create_batch()
+                elif stores and choice < 0.64:
+                    self._delete_store(self._dice.choice(stores))
+                elif choice < 0.7:
+                    self._create_store()
                 else:
                     self._upload(self._dice.randbytes(self._dice.choice(SIZES)))
                 self._look()
@@ -114,20 +119,28 @@ class Client:
     def _upload_in_parts(self) -> None:
         contents = [self._dice.randbytes(size) for size in PARTS]
         whole = self._tell("file", b"".join(contents))
-        upload = create_upload(self._http, sum(PARTS), name=whole.name)["id"]
+        upload = self._tell("upload", b"")
+        upload.id = create_upload(self._http, sum(PARTS), name=whole.name)["id"]
+        upload.stored = time.time_ns()
         parts = []
         for content in contents:
             part = self._tell("part", content)
-            part.id = add_part(self._http, upload, content)
+            part.id = add_part(self._http, upload.id, content)
             part.stored = time.time_ns()
             parts.append(part)
-        if self._dice.random() < 0.3:
+        choice = self._dice.random()
+        if choice < 0.3:
             return
-        for part in parts:  # from now on they may belong to the file
-            part.deleting = time.time_ns()
-        response = send_complete(self._http, upload, [part.id for part in parts])
+        for one in (upload, *parts):  # from now on they may belong to the file, or be gone
+            one.deleting = time.time_ns()
+        if choice < 0.5:
+            response = self._http.post(f"/uploads/{upload.id}/cancel")
+        else:
+            response = send_complete(self._http, upload.id, [part.id for part in parts])
+            whole.id, whole.stored = response.json()["file"]["id"], time.time_ns()
         assert response.status_code == 200, response.text
-        whole.id, whole.stored = response.json()["file"]["id"], time.time_ns()
+        for one in (upload, *parts):
+            one.deleted = time.time_ns()
 
     def _delete(self, told: Told) -> None:
         """A file goes, and so does its attachment."""
@@ -150,6 +163,17 @@ class Client:
     def _detach(self, told: Told) -> None:
         told.deleting = time.time_ns()
         assert self._http.delete(f"/vector_stores/{self._store}/files/{told.id}").status_code == 200
+        told.deleted = time.time_ns()
+
+    def _create_store(self) -> None:
+        told = self._tell("store", b"")
+        response = self._http.post("/vector_stores", json={"name": told.name})
+        assert response.status_code == 200, response.text
+        told.id, told.stored = response.json()["id"], time.time_ns()
+
+    def _delete_store(self, told: Told) -> None:
+        told.deleting = time.time_ns()
+        assert self._http.delete(f"/vector_stores/{told.id}").status_code == 200
         told.deleted = time.time_ns()
 
     def _create_batch(self) -> None:
