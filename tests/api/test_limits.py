@@ -188,7 +188,7 @@ def test_the_limit_of_open_files_fits_the_connections(tmp_path: Path, pytestconf
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     try:
-        with Server(tmp_path / "data", max_connections=1500) as server:
+        with Server(tmp_path / "data", own_interpreter=True, max_connections=1500) as server:
             raised, _ = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

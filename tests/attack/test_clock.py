@@ -34,7 +34,9 @@ class Machine:
     def server(self, **settings: Any) -> Server:
         env = {"MOVED_CLOCK": str(self._offset)}
         options = {"sweep_seconds": 0.1, **settings}
-        return Server(self._folder / "data", module="tests.attack.moved_clock", env=env, **options)
+        return Server(
+            self._folder / "data", module="tests.attack.moved_clock", own_interpreter=True, env=env, **options
+        )
 
 
 @pytest.fixture

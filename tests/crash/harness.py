@@ -14,14 +14,14 @@ import httpx2
 
 from filestead.cli.admin.sweep import sweep
 from filestead.cli.admin.verify import verify
-from tests.support.forked import ForkedServer
 from tests.support.installations import place_of
+from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 ANSWER_PARTS = ("answer head", "answer body")
 
 
-class Victim(ForkedServer):
+class Victim(Server):
     """A server whose steps are traced and can be made to fail; see `victim.py` for acts and steps."""
 
     def __init__(self, data_dir: Path, *, jobs: bool = False, **settings: Any) -> None:

@@ -17,7 +17,6 @@ from tests.batches.models import ThreadedModels
 from tests.batches.runs import ENDED, content, counts, create, get, lines
 from tests.crash.harness import wait_until_quiet
 from tests.support.databases import shared_postgres
-from tests.support.forked import ForkedServer
 from tests.support.installations import OnDisk, OnServers, Place
 from tests.support.model_server import Fault, ModelServer, Received
 from tests.support.promises import Trials
@@ -95,7 +94,7 @@ def test_case_26_kills_while_batches_run(place: Place, tmp_path: Path, trials: T
         batches: list[Any] = []
         interrupted = 0
         for kill in range(KILLS):
-            with ForkedServer(data, place=place, **settings(models)) as server:
+            with Server(data, place=place, **settings(models)) as server:
                 if not batches or get(server, batches[-1])["status"] in ENDED:
                     batches.append(create(server, lines(LINES)))
                 time.sleep(dice.uniform(0.0, LONGEST))

@@ -21,9 +21,8 @@ import pytest
 
 from filestead.installation import DATABASE
 from tests.crash.harness import error_of
-from tests.support.forked import ForkedServer
 from tests.support.promises import Trials
-from tests.support.servers import run_command
+from tests.support.servers import Server, run_command
 
 TORTURE = os.environ.get("TORTURE") == "1"
 FLIPS = int(os.environ.get("FLIPS", "60" if TORTURE else "4"))
@@ -53,7 +52,7 @@ class Intact:
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Intact:
     data_dir = tmp_path_factory.mktemp("pages") / "data"
-    with ForkedServer(data_dir, **SETTINGS) as server:
+    with Server(data_dir, **SETTINGS) as server:
         contents = {}
         for number in range(60):
             content = b"%d " % number * (20_000 if number % 20 == 0 else 100)
@@ -112,11 +111,11 @@ def use(data_dir: Path, contents: dict[str, bytes]) -> set[str]:
 
 
 @contextlib.contextmanager
-def started(data_dir: Path) -> Iterator[ForkedServer | None]:
+def started(data_dir: Path) -> Iterator[Server | None]:
     """A server; None if it refuses the database, and says so."""
     refusal = ""
     try:
-        server = ForkedServer(data_dir, **SETTINGS)
+        server = Server(data_dir, **SETTINGS)
     except RuntimeError as error:
         refusal = str(error)
     if refusal:

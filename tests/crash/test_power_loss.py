@@ -58,9 +58,9 @@ pytestmark = [
 class RecordedServer(Server):
     """A server whose changes of the disk are recorded beside its data directory."""
 
-    def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> Any:
         recorder = [*disk_log.STRACE, "-o", str(self.data_dir.parent.with_name("calls"))]
-        return self._spawn([*recorder, *self._command(arguments, code)], environment)
+        return self._spawn([*recorder, *self._command(arguments)], environment)
 
 
 def one_after_the_other(received: Received) -> Fault:
@@ -137,7 +137,9 @@ class Recording:
             assert file_id in outputs or sha256(content) == digests[name], f"{file_id} {name} is another file"
         self.check_batches(data_dir, moment, contents)
         stored = {
+            "upload": {upload for (upload,) in sql(data_dir, "SELECT id FROM uploads WHERE status = 'pending'")},
             "part": {part for (part,) in sql(data_dir, "SELECT id FROM upload_parts")},
+            "store": {store for (store,) in sql(data_dir, "SELECT id FROM vector_stores")},
             "attachment": {file_id for (file_id,) in sql(data_dir, "SELECT file_id FROM vector_store_files")},
             "batch": {batch for (batch,) in sql(data_dir, "SELECT id FROM batches")},
         }

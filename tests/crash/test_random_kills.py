@@ -14,7 +14,6 @@ import httpx2
 import pytest
 
 from tests.crash.harness import end_claims, findings, garbage, send_form, sha256, sql, wait_until_quiet
-from tests.support.forked import ForkedServer
 from tests.support.parts import add_part, create_upload, send_complete
 from tests.support.promises import Trials
 from tests.support.servers import Server
@@ -172,7 +171,7 @@ def test_kills_at_random_moments(tmp_path: Path, trials: Trials) -> None:
 
 def kill_under_load(data_dir: Path, told: Told, dice: random.Random, cycle: int) -> None:
     """Start the server, see what an earlier kill left, and kill it while clients are at work."""
-    with ForkedServer(data_dir, uploads_per_minute=0, attached_files_per_minute=0, sweep_seconds=0.2) as server:
+    with Server(data_dir, uploads_per_minute=0, attached_files_per_minute=0, sweep_seconds=0.2) as server:
         told.check(server)
         threads = [
             threading.Thread(target=work, args=(server, told, random.Random(dice.random()), f"{cycle}-{n}"))

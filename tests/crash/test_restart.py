@@ -33,13 +33,13 @@ pytestmark = pytest.mark.embedded("the files are rows of SQLite")
 def test_a_restart_with_many_files(
     tmp_path: Path, files: int, pending: int, ready_seconds: float, quiet_seconds: float
 ) -> None:
-    server = Server(tmp_path / "data")
+    server = Server(tmp_path / "data", own_interpreter=True)
     kept = server.upload(b"kept")["id"]
     server.kill()
     middle = fill(server.data_dir / DATABASE, files).middle
     leave_pending_uploads(server.data_dir, pending)
     began = time.monotonic()
-    with Server(server.data_dir) as restarted:
+    with Server(server.data_dir, own_interpreter=True) as restarted:
         wait_until(lambda: is_ready(restarted), "the server is not ready", ready_seconds + 10)
         seconds = time.monotonic() - began
         print(f"ready {seconds:.2f} s after the start, with {files:,} files and {pending:,} unfinished uploads")

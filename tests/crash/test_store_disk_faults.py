@@ -30,7 +30,6 @@ from tests.crash.harness import (
 )
 from tests.crash.small_disk import MIB, fill
 from tests.crash.system_calls import may_attach
-from tests.support.forked import ForkedServer
 from tests.support.model_server import ModelServer
 from tests.support.parts import add_part, create_upload, send_complete, send_part
 from tests.support.servers import Server
@@ -52,7 +51,7 @@ def models() -> Iterator[ThreadedModels]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, models: ThreadedModels) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("faults") / "data"
-    with ForkedServer(folder, upstream_url=models.url, **SETTINGS) as running:
+    with Server(folder, upstream_url=models.url, **SETTINGS) as running:
         yield running
 
 
@@ -281,7 +280,7 @@ def test_a_job_whose_effect_cannot_be_stored_is_repeated(victim: Victim, job: st
 @pytest.mark.promise("R-09")
 def test_a_disk_without_a_free_byte(disk: Path, models: ThreadedModels) -> None:
     """What needs room is refused, what needs hardly any may work, and what makes room works."""
-    with ForkedServer(disk / "data", reserve_bytes=4 * MIB, upstream_url=models.url, **SETTINGS) as server:
+    with Server(disk / "data", reserve_bytes=4 * MIB, upstream_url=models.url, **SETTINGS) as server:
         subjects = Subjects(server)
         ballast = fill(disk)
         refused = send_part(server.client, subjects.upload, PART[::-1])

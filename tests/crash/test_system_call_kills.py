@@ -22,11 +22,12 @@ from tests.crash import system_calls
 from tests.crash.harness import end_claims, expire, findings, send_form, sha256, wait_until
 from tests.crash.steps import KILLED, KilledInstallation
 from tests.support import rotation
-from tests.support.forked import ForkedProcess, ForkedServer
+from tests.support.forked import ForkedProcess
 from tests.support.installations import clean_environment
 from tests.support.model_server import ModelServer
 from tests.support.parts import add_part, create_upload, send_complete, send_part
 from tests.support.promises import Trials
+from tests.support.servers import Server
 
 TORTURE = os.environ.get("TORTURE") == "1"
 SAMPLE = 2
@@ -35,7 +36,7 @@ INLINE, BLOB = b"a row of the database", os.urandom(70_000)
 TEXT = b"harbour lights at night"
 LINES = 3
 
-Installation = KilledInstallation[ForkedServer]
+Installation = KilledInstallation[Server]
 Request = Callable[[httpx2.Client], httpx2.Response]
 Operation = Generator[Request, httpx2.Response | None, None]
 """Prepares, yields a request during which the server is killed, and checks what became of it in the next one."""
@@ -239,7 +240,7 @@ def models() -> Iterator[ThreadedModels]:
 
 @pytest.fixture
 def installation(tmp_path: Path, models: ThreadedModels) -> Iterator[Installation]:
-    made = KilledInstallation(tmp_path / "data", ForkedServer, sweep_seconds=3_600, upstream_url=models.url)
+    made = KilledInstallation(tmp_path / "data", Server, sweep_seconds=3_600, upstream_url=models.url)
     yield made
     made.victim.kill()
 

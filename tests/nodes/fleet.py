@@ -31,7 +31,7 @@ class Fleet:
         kind: type[Server] = Server,
         **settings: Any,
     ) -> None:
-        """`name` is that of the database; `kind` is a `ForkedServer` for tests that start many nodes."""
+        """`name` is that of the database; `kind` is the class of its servers."""
         self.place = OnServers(postgres, seaweed, name or f"fleet-{next(_numbers)}")
         self.place.variables()
         self.env: dict[str, str] = {}

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from filestead.domain.blobs import is_inline
 from filestead.domain.files.model import PendingUpload
 from tests.nodes.nodes import NO_QUOTA, completed
 from tests.support.databases import shared_postgres
+from tests.support.forked import run_forked
 from tests.support.installations import OnDisk, OnServers, clean_environment
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import Server
@@ -52,11 +52,8 @@ class Place:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command on this installation."""
-        return subprocess.run(
-            [sys.executable, "-m", "filestead.cli.main", *words],
-            env=self.environment | {"FILESTEAD_DATA_DIR": str(self.data_dir)},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        environment = self.environment | {"FILESTEAD_DATA_DIR": str(self.data_dir)}
+        return run_forked(list(words), environment, timeout=120)
 
     def serve(self, key: str | None = KEY, **settings: Any) -> Server:
         server = Server(self.data_dir, key=key, env=self.variables, **{"uploads_per_minute": 0, **settings})

@@ -18,7 +18,6 @@ from filestead.blobs.keys import KEY as KEY_FORM
 from tests.batches.models import ThreadedModels
 from tests.nodes.chaos_clients import Client, list_all
 from tests.nodes.fleet import Fleet, contents, fleet
-from tests.support.forked import ForkedServer
 from tests.support.model_server import Fault, ModelServer
 from tests.support.postgres import PostgresServer
 from tests.support.promises import Trials
@@ -132,9 +131,7 @@ def test_random_kills_of_nodes_database_and_store_under_load(tmp_path: Path, tri
     try:
         with (
             ThreadedModels(ModelServer(instant=True, records=False)) as models,
-            fleet(
-                tmp_path, NODES, postgres, seaweed, kind=ForkedServer, sweep_seconds=1, upstream_url=models.url
-            ) as nodes,
+            fleet(tmp_path, NODES, postgres, seaweed, sweep_seconds=1, upstream_url=models.url) as nodes,
         ):
             models.server.script = lambda received: Fault.slow(0.1)
             clients = [Client(nodes, random.Random(dice.random()), f"client{number}") for number in range(THREADS)]

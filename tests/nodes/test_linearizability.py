@@ -57,6 +57,7 @@ class ClockedFleet(Fleet):
             self._folder / f"node{number}",
             place=self.place,
             module="tests.attack.moved_clock",
+            own_interpreter=True,
             env=env,
             **self._settings,
         )

@@ -15,7 +15,6 @@ from tests.nodes.fleet import Fleet, fleet
 from tests.nodes.outages import AGAIN_SECONDS, SlowUpload, are_unavailable
 from tests.nodes.work import Work
 from tests.support.databases import shared_postgres
-from tests.support.forked import ForkedServer
 from tests.support.model_server import ModelServer
 from tests.support.namespaces import Namespace, NamespaceServer, Relay, namespace
 from tests.support.promises import Trials
@@ -143,9 +142,7 @@ def test_jobs_of_a_node_that_is_cut_off_go_on_at_another(pair: Pair, tmp_path: P
     with pair.network.cut():
         work.server = pair.other
         work.release_lines.set()  # the node that is cut off gets their results, and can store none
-        with ForkedServer(
-            tmp_path / "worker", place=place, role="worker", upstream_url=pair.models.url, sweep_seconds=1
-        ):
+        with Server(tmp_path / "worker", place=place, role="worker", upstream_url=pair.models.url, sweep_seconds=1):
             place.sql("UPDATE jobs SET due_us = 1 WHERE token IS NOT NULL")  # as if the leases had expired
             work.check()
             done = get(pair.other, work.batch)

@@ -17,7 +17,6 @@ from tests.batches.models import ThreadedModels
 from tests.nodes.client_load import Load
 from tests.nodes.fleet import Balancer, Fleet, fleet
 from tests.support.databases import shared_postgres
-from tests.support.forked import ForkedServer
 from tests.support.model_server import Fault, ModelServer
 from tests.support.promises import Trials
 from tests.support.seaweedfs import CREDENTIALS, NEW_CREDENTIALS, shared_server
@@ -58,7 +57,7 @@ def test_a_rolling_restart_fails_no_request(models: ThreadedModels, tmp_path: Pa
     dice, interrupted = random.Random(SEED), 0
     servers = (shared_postgres(), shared_server())
     with (
-        fleet(tmp_path, 2, *servers, kind=ForkedServer, upstream_url=models.url, sweep_seconds=1) as made,
+        fleet(tmp_path, 2, *servers, upstream_url=models.url, sweep_seconds=1) as made,
         contextlib.closing(Balancer(made)) as balancer,
     ):
         load = Load(balancer.base_url, KEY)
@@ -88,7 +87,7 @@ def test_new_passwords_of_database_and_store_take_a_rolling_restart(models: Thre
     try:
         with (
             fleet(
-                tmp_path, 2, postgres, seaweed, name=name, kind=ForkedServer, upstream_url=models.url,
+                tmp_path, 2, postgres, seaweed, name=name, upstream_url=models.url,
                 database_url=postgres.url_of(name, account=old),
             ) as made,
             contextlib.closing(Balancer(made)) as balancer,

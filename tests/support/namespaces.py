@@ -80,9 +80,9 @@ class NamespaceServer(Server):
 
     network: Namespace
 
-    def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> Any:
         entered = ["ip", "netns", "exec", self.network.name]
-        return self._spawn([*entered, *self._command(arguments, code)], environment)
+        return self._spawn([*entered, *self._command(arguments)], environment)
 
 
 class Relay:

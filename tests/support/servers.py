@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx2
 
-from tests.support import canaries
+from tests.support import canaries, forked
 from tests.support.installations import Place, clean_environment, place_of
 
 KEY = "sk-test-bootstrap-0123456789"
@@ -22,7 +22,8 @@ START_SECONDS = 120
 class Server:
     """`filestead serve` on `data_dir`, with settings as keywords: `Server(path, max_file_bytes=1000)`.
 
-    Rows and bytes are where the profile of the tests has them, or in `place`.
+    Rows and bytes are where the profile of the tests has them, or in `place`. The process is a fork of one that has the
+    modules (see `forked`), unless a test looks at what a start costs and asks for an `own_interpreter`.
     """
 
     def __init__(
@@ -30,7 +31,8 @@ class Server:
         data_dir: Path,
         *arguments: str,
         key: str | None = KEY,
-        module: str = "filestead.cli.main",
+        module: str = forked.PROGRAM,
+        own_interpreter: bool = False,
         env: dict[str, str] | None = None,
         place: Place | None = None,
         **settings: Any,
@@ -47,9 +49,9 @@ class Server:
             environment["FILESTEAD_BOOTSTRAP_KEY"] = key
         self._environment = environment
         self._module = module
+        self._own_interpreter = own_interpreter or not forked.can_fork(environment)
         canaries.secrets_of(environment, data_dir)  # known from now on
-        code = f"from {module} import main; main()"
-        self.process = self._start(arguments, code, environment)
+        self.process = self._start(["serve", *arguments], environment)
         try:
             self.base_url = self._wait_for_address() + "/v1"
         except RuntimeError:
@@ -64,12 +66,14 @@ class Server:
         )
         self._wait_until_ready()
 
-    def _start(self, arguments: tuple[str, ...], code: str, environment: dict[str, str]) -> Any:
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> Any:
         """Start the process."""
-        return self._spawn(self._command(arguments, code), environment)
+        if self._own_interpreter:
+            return self._spawn(self._command(arguments), environment)
+        return forked.ForkedProcess(arguments, environment, self._output.name, module=self._module)
 
-    def _command(self, arguments: tuple[str, ...], code: str) -> list[str]:
-        return [sys.executable, "-c", code, "serve", *arguments]
+    def _command(self, arguments: list[str]) -> list[str]:
+        return [sys.executable, "-c", f"from {self._module} import main; main()", *arguments]
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> Any:
         return subprocess.Popen(command, stdout=self._output, stderr=self._output, env=environment)
@@ -161,14 +165,7 @@ def run_command(
     environment = clean_environment() | (place or place_of(data_dir)).variables()
     environment |= {f"FILESTEAD_{name.upper()}": str(value) for name, value in settings.items()}
     environment["FILESTEAD_DATA_DIR"] = str(data_dir)
-    done = subprocess.run(
-        [sys.executable, "-m", "filestead.cli.main", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forked.run_forked(list(arguments), environment, timeout=60)
     secrets = canaries.secrets_of(environment, data_dir)
     shows_key = arguments[:2] == ("keys", "create")
     for text in (done.stdout, done.stderr):
