@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import installations, rotation
 from tests.support.promises import PromiseCounter, Trials
+from tests.support.scheduling import ModuleScheduling
 from tests.support.servers import Server
 
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
@@ -88,6 +89,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["left out"] = session.config.stash[LEFT_OUT]
         session.config.workeroutput["rotated"] = session.config.stash[ROTATED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return ModuleScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

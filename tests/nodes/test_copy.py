@@ -9,6 +9,7 @@ import os
 import pty
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -19,11 +20,13 @@ import pytest
 from tests.nodes.places import TABLES, Place, Places, fill, searchable
 from tests.support.batch_worker import BatchWorker, input_of, result
 from tests.support.databases import shared_postgres
+from tests.support.forked import ForkedProcess, run_forked
 from tests.support.parts import add_part, create_upload, upload_in_parts
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 
 
+PROGRAM = (sys.executable, "-m", "filestead.cli.main")
 Way = tuple[Place, Place]
 
 
@@ -39,16 +42,12 @@ def short_way(places: Places, request: pytest.FixtureRequest) -> Way:
     return getattr(places, source)(), getattr(places, target)()
 
 
-def command(source: Place, target: Place, *words: str) -> list[str]:
-    return [sys.executable, "-m", "filestead.cli.main", "copy", "--from", source.name, "--to", target.name, *words]
+def arguments(source: Place, target: Place, *words: str) -> list[str]:
+    return ["copy", "--from", source.name, "--to", target.name, *words]
 
 
 def copy(source: Place, target: Place, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(source, target, *words),
-        env=source.environment | target.environment,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return run_forked(arguments(source, target, *words), source.environment | target.environment, timeout=120)
 
 
 def unclaimed(job: dict[str, Any]) -> dict[str, Any]:
@@ -271,15 +270,13 @@ def test_many_small_files_take_bounded_time(short_way: Way) -> None:
 
 def cut_off(source: Place, target: Place, ready: Any) -> bool:
     """Begin a copy and kill it when the target is `ready`; whether there was still something to kill."""
-    process = subprocess.Popen(
-        command(source, target), env=source.environment | target.environment, stdout=subprocess.DEVNULL
-    )
+    process = ForkedProcess(arguments(source, target), source.environment | target.environment, os.devnull)
     while process.poll() is None:
         with contextlib.suppress(FileNotFoundError):  # the target has not been made yet
             if ready():
                 break
         time.sleep(0.002)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     return process.wait() == -9
 
 
@@ -424,7 +421,11 @@ def test_progress_is_shown_on_a_terminal_only(places: Places, words: tuple[str, 
     leader, follower = pty.openpty()
     environment = source.environment | {"TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen(
-        command(source, target, *words), env=environment, stdout=subprocess.PIPE, stderr=follower, text=True
+        [*PROGRAM, *arguments(source, target, *words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
     )
     os.close(follower)
     screen = b""
