@@ -85,20 +85,27 @@ def record(folder: Path) -> None:
                 list(pool.map(Client.run, clients))
             time.sleep(0.5)  # a sweep
         finally:
+            killed = EndOfProcess(folder / "calls", server.process.pid)
             server.kill()
-    calls = folder / "calls"
-    its_end = re.compile(rf"^{server.process.pid} .*\+\+\+ killed", re.MULTILINE)
-    wait_until(lambda: its_end.search(_last_lines(calls)) is not None, "strace runs")
+    wait_until(killed.is_recorded, "strace runs")
     told = [vars(one) for client in clients for one in client.told]
     progress = [vars(one) for client in clients for one in client.progress]
     values = {"disk": str(folder / "disk"), "ready": ready, "told": told, "progress": progress}
     (folder / "told.json").write_text(json.dumps(values))
 
 
-def _last_lines(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2000))
-        return file.read().decode()
+class EndOfProcess:
+    """Looks for the line on the end of a process, in what strace writes from now on: lines can be very long."""
+
+    def __init__(self, calls: Path, pid: int) -> None:
+        self._file = calls.open("rb")
+        self._file.seek(0, os.SEEK_END)
+        self._line = re.compile(rb"^%d .*\+\+\+ killed" % pid, re.MULTILINE)
+        self._read = b""
+
+    def is_recorded(self) -> bool:
+        self._read += self._file.read()
+        return self._line.search(self._read) is not None
 
 
 @dataclass

