@@ -219,7 +219,8 @@ def test_old_events_are_pruned_and_the_rest_stays_intact(tmp_path: Path) -> None
     with closing(sqlite3.connect(data / DATABASE)) as connection, connection:
         # Sealed again as if they were old.
         connection.execute("UPDATE audit_events SET effective_at = 1, sequence = NULL, hash = NULL")
-        connection.execute("UPDATE files SET created_at = 1")
+        for table in ("organizations", "projects", "keys", "files"):
+            connection.execute(f"UPDATE {table} SET created_at = 1")
         connection.execute("UPDATE audit_chain SET last_sequence = 0, last_hash = ''")
     with Server(data, place=place, audit_retention=1) as server:
         server.upload(b"b")
