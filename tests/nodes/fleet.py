@@ -28,23 +28,21 @@ class Fleet:
         postgres: PostgresServer,
         seaweed: SeaweedServer,
         name: str = "",
-        kind: type[Server] = Server,
         **settings: Any,
     ) -> None:
-        """`name` is that of the database; `kind` is the class of its servers."""
+        """`name` is that of the database."""
         self.place = OnServers(postgres, seaweed, name or f"fleet-{next(_numbers)}")
         self.place.variables()
         self.env: dict[str, str] = {}
         """What nodes that are started from now on have in their environment, in place of the variables of the installation."""
         self._folder = folder
-        self._kind = kind
         self._settings = {"uploads_per_minute": 0, "attached_files_per_minute": 0, "batches_per_hour": 0, **settings}
         self.nodes: list[Server | None] = [None] * size
         with ThreadPoolExecutor(size) as pool:
             list(pool.map(self.start, range(size)))
 
     def start(self, number: int) -> Server:
-        node = self._kind(self._folder / f"node{number}", place=self.place, env=self.env, **self._settings)
+        node = Server(self._folder / f"node{number}", place=self.place, env=self.env, **self._settings)
         self.nodes[number] = node
         return node
 
