@@ -25,6 +25,8 @@ BYTES_PER_UPLOAD = 4 * MIB
 NOISE_BYTES = 32 * MIB
 BUFFER_BYTES = 64 * 1024
 """Of the client's socket, so that little of a file is on the way."""
+SECONDS = 900
+"""Of a test, and so long may a transfer wait for those before it."""
 FINISHED = 5
 """So many transfers of each kind are continued to their end."""
 
@@ -129,13 +131,14 @@ def move(transfers: list[Transfer], size: int) -> None:
             list(pool.map(lambda one: one.step(), left))  # type: ignore[attr-defined]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(SECONDS)
 @pytest.mark.promise("R-21")
 @pytest.mark.parametrize("size", [24 * MIB, pytest.param(256 * MIB, marks=pytest.mark.torture)])
 def test_memory_of_many_slow_transfers_is_bounded(tmp_path: Path, size: int) -> None:
     content = os.urandom(MIB) * (size // MIB)
     digest = hashlib.sha256(content).hexdigest()
-    with Server(tmp_path / "data", uploads_per_minute=0, inline_bytes=0) as server, contextlib.ExitStack() as stack:
+    settings = {"uploads_per_minute": 0, "inline_bytes": 0, "idle_seconds": SECONDS, "send_stall_seconds": SECONDS}
+    with Server(tmp_path / "data", **settings) as server, contextlib.ExitStack() as stack:
         file_id = server.upload(content)["id"]
         for _ in range(3):
             assert server.client.get(f"/files/{file_id}/content").status_code == 200

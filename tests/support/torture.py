@@ -25,6 +25,7 @@ PLANTED = "tests/planted"
 CRASHES = ("tests/crash", "tests/migration")
 VERIFY = "tests/api/test_sound_installation.py"
 MODULE = "tests.planted"
+NOT_TIMING = "torture and not timing"
 OUTAGES = tuple(
     f"tests/{name}.py"
     for name in (
@@ -56,15 +57,18 @@ class Part:
     arguments: tuple[str, ...]
     """Options of pytest, or the module that is run in its place."""
     variables: dict[str, str] = field(default_factory=dict)
+    is_alone: bool = False
+    """Nothing runs beside it, as it measures time."""
 
 
 PARTS = (
+    Part("timing", 15, ("tests", "-m", "torture and timing"), is_alone=True),
     Part(
         "repetitions",
         MINUTES,
-        ("tests", "-m", "torture", *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED, *CRASHES))),
+        ("tests", "-m", NOT_TIMING, *(f"--ignore={path}" for path in (PROGRAMS, MODEL_PROGRAMS, PLANTED, *CRASHES))),
     ),
-    Part("kill-points", MINUTES, (*CRASHES, "-m", "torture")),
+    Part("kill-points", MINUTES, (*CRASHES, "-m", NOT_TIMING)),
     Part("chaos", 40, ("tests/nodes/test_chaos.py",), {"CHAOS_CYCLES": "170"}),
     Part("kills", 60, ("tests/crash/test_random_kills.py",), {"CRASH_CYCLES": "1000"}),
     Part("power", 30, ("tests/crash/test_power_loss.py",), {"POWER_STATES": "2000"}),
@@ -82,7 +86,7 @@ PARTS = (
     Part("nodes", 20, NODES, {"RESTARTS": "50", "TENANT_REQUESTS": "100000", "RACE_ROUNDS": "500"}),
     Part("flips", 15, ("tests/nodes/test_scrub.py", "-k", "flipped_bit")),
 )
-"""The longest begin first, so that all end at about the same time."""
+"""What measures time comes first; then the longest begin first, so that all end at about the same time."""
 
 
 class Run:
@@ -140,6 +144,13 @@ def main() -> int:
         return run_parts([part for part in PARTS if part.name in wanted], Path(folder))
 
 
+def may_start(part: Part, running: list[Part]) -> bool:
+    """Whether there is room for a part beside those that are running."""
+    if part.is_alone or any(other.is_alone for other in running):
+        return not running
+    return len(running) < AT_ONCE
+
+
 def run_parts(parts: Iterable[Part], folder: Path) -> int:
     """Run parts, several at a time, and print what became of them and of the promises; 1 if one of them failed.
 
@@ -154,7 +165,7 @@ def run_parts(parts: Iterable[Part], folder: Path) -> int:
             is_over = time.monotonic() > deadline
             while waiting and is_over:
                 outcomes[waiting.popleft().name] = f"was not started: the {MINUTES} minutes of all parts are over"
-            while waiting and len(running) < AT_ONCE:
+            while waiting and may_start(waiting[0], [run.part for run in running]):
                 running.append(run := Run(waiting.popleft(), folder))
                 print(f"=== {run.part.name}: at most {run.part.minutes} minutes; its log is {run.log}", flush=True)
             for run in list(running):

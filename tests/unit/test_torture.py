@@ -1,5 +1,6 @@
 """What runs the parts of `make torture`: beside each other, each within its time, whatever becomes of the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_parts_run_beside_each_other(tmp_path: Path) -> None:
         for mine, other in (("a", "b"), ("b", "a"))
     ]
     assert run_parts([part(tmp_path, f"part{number}", 1, line) for number, line in enumerate(lines)], tmp_path) == 0
+
+
+def test_nothing_runs_beside_a_part_that_measures_time(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines = [
+        f"log = pathlib.Path({str(log)!r}).open('a', buffering=1); print('{name} begins', file=log)\n"
+        f"    time.sleep(0.3); print('{name} ends', file=log)"
+        for name in ("first", "alone", "last")
+    ]
+    parts = [part(tmp_path, f"part{number}", 1, line) for number, line in enumerate(lines)]
+    assert run_parts([parts[0], replace(parts[1], is_alone=True), parts[2]], tmp_path) == 0
+    events = [f"{name} {event}" for name in ("first", "alone", "last") for event in ("begins", "ends")]
+    assert log.read_text().splitlines() == events
 
 
 def test_all_parts_end_in_their_common_time(
