@@ -175,6 +175,29 @@ def test_killed_while_a_store_is_created(installation: Installation, step: str) 
         wait_for_index(installation, store, *files)
 
 
+def attempt(number: int) -> dict[str, str]:
+    """What an official client says of a request that it sends for the first time (0) or again."""
+    return {"X-Stainless-Retry-Count": str(number)}
+
+
+@pytest.mark.rotating(6)
+@pytest.mark.parametrize("step", points(CREATE_STORE))
+@pytest.mark.promise("R-01", "R-16")
+def test_killed_while_a_store_is_created_and_sent_again(installation: Installation, step: str) -> None:
+    body = {"name": f"again {step}", "file_ids": [installation.upload("again.txt", TEXT)]}
+
+    def send(client: httpx2.Client, number: int) -> httpx2.Response:
+        return client.post("/vector_stores", json=body, headers=attempt(number))
+
+    first = installation.die_at(step, 1, lambda client: send(client, 0))
+    again = send(installation.victim.client, 1)
+    assert again.status_code == 200
+    stores = installation.victim.client.get("/vector_stores", params={"limit": 100}).json()["data"]
+    assert [store["id"] for store in stores if store["name"] == body["name"]] == [again.json()["id"]]
+    assert first is None or first.json()["id"] == again.json()["id"]
+    wait_for_index(installation, again.json()["id"], *body["file_ids"])
+
+
 @pytest.mark.rotating(6)
 @pytest.mark.parametrize("step", points(DELETE_STORE))
 @pytest.mark.promise("R-01")
@@ -216,9 +239,9 @@ def new_input(installation: Installation, lines: list[runs.Line]) -> str:
     return file_id
 
 
-def create(client: httpx2.Client, input_id: str) -> httpx2.Response:
+def create(client: httpx2.Client, input_id: str, headers: dict[str, str] | None = None) -> httpx2.Response:
     body = {"input_file_id": input_id, "endpoint": runs.CHAT, "completion_window": "24h"}
-    return client.post("/batches", json=body)
+    return client.post("/batches", json=body, headers=headers)
 
 
 def batches_of(installation: Installation, input_id: str) -> list[Any]:
@@ -263,6 +286,20 @@ def test_killed_while_a_batch_is_created(installation: Installation, step: str) 
     assert response is None or found[0]["id"] == response.json()["id"]
     for batch in found:
         check_completed(installation, batch)
+
+
+@pytest.mark.rotating(6)
+@pytest.mark.parametrize("step", points(CREATE_BATCH))
+@pytest.mark.promise("R-01", "R-16")
+def test_killed_while_a_batch_is_created_and_sent_again(installation: Installation, step: str) -> None:
+    input_id = new_input(installation, runs.lines(LINES))
+    first = installation.die_at(step, 1, lambda client: create(client, input_id, attempt(0)))
+    again = create(installation.victim.client, input_id, attempt(1))
+    assert again.status_code == 200
+    (batch,) = batches_of(installation, input_id)
+    assert batch["id"] == again.json()["id"]
+    assert first is None or first.json()["id"] == batch["id"]
+    check_completed(installation, batch)
 
 
 @pytest.mark.rotating(6)

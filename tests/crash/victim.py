@@ -8,6 +8,7 @@ VICTIM_JOBS=1 adds the claims of jobs, for which a server asks all the time.
 
 import collections
 import contextlib
+import contextvars
 import errno
 import functools
 import os
@@ -75,7 +76,9 @@ _lock = threading.RLock()
 _seen: collections.Counter[str] = collections.Counter()
 _roles: dict[int, str] = {}
 _calls: list[str] = []
-"""Calls of the stores that run now: what a transaction is for."""
+"""Calls of the stores that run now."""
+_call: contextvars.ContextVar[str] = contextvars.ContextVar("call")
+"""The call of a store that an operation of the database belongs to."""
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -197,31 +200,41 @@ def _watch_file(name: str) -> None:
 # --- transactions ---------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _statement(sql: str) -> Iterator[None]:
-    verb = sql.split(None, 1)[0].upper()
-    if verb == "COMMIT":
-        for_rows = sorted(call for call in _calls if not call.startswith("blobs."))  # bytes are stored beside it
-        name = f"commit of {'+'.join(for_rows) or 'start'}"
-    elif _calls or verb not in ("CREATE", "INSERT", "UPDATE", "DELETE"):
-        yield  # within a transaction, or nothing that lasts
-        return
-    else:
-        name = " ".join(sql.split("(")[0].split()[:3])
-    with around(name):
-        yield
-
-
 class WatchedCursor(sqlite3.Cursor):
     """A cursor whose statements are steps."""
 
+    connection: "WatchedConnection"
+
     def execute(self, sql: str, *args: Any) -> Any:
-        with _statement(sql):
+        with contextlib.ExitStack() as stack:
+            for name in self._steps(sql):
+                stack.enter_context(around(name))
             return super().execute(sql, *args)
+
+    def _steps(self, sql: str) -> list[str]:
+        verb = sql.split(None, 1)[0].upper()
+        calls = self.connection.calls
+        if verb in ("BEGIN", "ROLLBACK"):
+            calls.clear()
+        elif verb == "COMMIT":
+            # A transaction is for several calls that came at the same time; others are not watched.
+            found = [f"commit of {call}" for call in sorted(calls)]
+            calls.clear()
+            return found
+        elif (call := _call.get(None)) is not None:
+            calls.add(call)
+        elif not _calls and verb in ("CREATE", "INSERT", "UPDATE", "DELETE"):
+            return [" ".join(sql.split("(")[0].split()[:3])]
+        return []
 
 
 class WatchedConnection(sqlite3.Connection):
     """A connection whose statements and commits are steps."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.calls: set[str] = set()
+        """What the transaction is for."""
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or WatchedCursor)
@@ -230,7 +243,7 @@ class WatchedConnection(sqlite3.Connection):
         return self.cursor().execute(sql, *args)
 
     def commit(self) -> None:
-        with _statement("COMMIT"):
+        with around("commit of start"):
             super().commit()
 
 
@@ -244,9 +257,11 @@ def _watch_method(owner: type, name: str, label: str) -> None:
     async def watched(*args: Any, **kwargs: Any) -> Any:
         reach(f"before {label}")
         _calls.append(label)
+        outer = _call.set(label)
         try:
             return await method(*args, **kwargs)
         finally:
+            _call.reset(outer)
             _calls.remove(label)
             reach(f"after {label}")
 
