@@ -14,7 +14,9 @@ from tests.support.databases import BACKENDS, Rows
 from tests.support.seaweedfs import shared_server
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.rotating(3) if name == "pgbouncer" else ()) for name in BACKENDS]
+)
 async def rows(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rows]:
     with BACKENDS[request.param](tmp_path) as opened:
         yield opened

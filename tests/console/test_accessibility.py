@@ -10,6 +10,8 @@ from tests.console.conftest import Open, judge
 from tests.support.browser import Page
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.embedded("pages look the same, whatever stores their files")
+
 MAX_FIRST_PAINT_MS = 300
 NARROW = 360
 MAX_SHIFT = 0.1

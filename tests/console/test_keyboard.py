@@ -11,6 +11,8 @@ from tests.console.conftest import Open, batch_input, keep_toasts, settle
 from tests.support.browser import Page
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.embedded("pages have the same controls, whatever stores their files")
+
 CONTROLS = (
     "[...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex=\"0\"]')]"
     ".filter((each) => !each.disabled && each.tabIndex >= 0 && each.checkVisibility())"

@@ -18,6 +18,8 @@ from tests.support.installations import OnDisk
 from tests.support.servers import Server, run_command
 
 MIB = 2**20
+TOO_MANY = "too many wrong keys"
+"""How the names of kinds end that the server makes late, so that guessing is slow."""
 FILES, ONE, CONTENT = "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/content"
 STORES, STORE = "/v1/vector_stores", "/v1/vector_stores/{vector_store_id}"
 ATTACHED, BATCHES = f"{STORE}/files", f"{STORE}/file_batches"
@@ -704,7 +706,7 @@ def _unauthorized(method: str, path: str) -> Iterator[tuple[str, Kind]]:
 
     for name, request in requests.items():
         yield name, Kind(method, path, 401, partial(make, **request))
-    yield "too many wrong keys", Kind(method, path, 429, partial(too_many_wrong_keys, method=method, target=target))
+    yield TOO_MANY, Kind(method, path, 429, partial(too_many_wrong_keys, method=method, target=target))
 
 
 for _method, _path in OPERATIONS:

@@ -1,6 +1,6 @@
 """Other people's packages at one address: each uploads a file and asks a model about it, with base URL and key alone.
 
-They are installed from their registries, each in some seconds; LiteLLM takes minutes, so it runs in `make torture` alone.
+They are installed from their registries, each in some seconds; those that take longer run in `make torture` alone.
 """
 
 import shutil
@@ -26,7 +26,7 @@ MODEL_PROGRAMS = {
     "openai-agents": ClientProgram("openai_agents.py", ("openai-agents==0.24.0",)),
     "LiteLLM": ClientProgram("litellm_completion.py", ("litellm==1.110.2",)),
 }
-LONG = ("LiteLLM",)
+LONG = ("LiteLLM", "LlamaIndex")
 """Those that take longer than a minute to install."""
 
 

@@ -23,6 +23,13 @@ def test_the_days_of_a_rotation_run_every_case_once() -> None:
     assert run == {item.nodeid: 2 if "long" in item.nodeid else 3 for item in items}
 
 
+def test_tests_with_a_single_case_are_divided_among_the_days() -> None:
+    items = [case(f"a.py::test_{n}[one]", 3) for n in range(90)]
+    counts = [len(items) - len(rotation.left_out(items, 20_000 + day)) for day in range(3)]
+    assert sum(counts) == len(items)
+    assert min(counts) >= 20
+
+
 def test_a_test_without_the_mark_runs_every_day() -> None:
     items = [case("a.py::short", None), case("a.py::long[1]", 3), case("a.py::long[2]", 3)]
     assert all(items[0] not in rotation.left_out(items, day) for day in range(3))
