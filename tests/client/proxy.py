@@ -166,6 +166,7 @@ def _relay_upload(client: socket.socket, server: socket.socket, first: bytes, fa
             server.sendall(chunk)
             sent += len(chunk)
             chunk = b""
+        server.shutdown(socket.SHUT_WR)  # the client has left, which the server would see, too
 
 
 def _read_head(connection: socket.socket) -> tuple[bytes, bytes]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from filestead import APIConnectionError, APIStatusError, AsyncFilesClient, FilesClient, SourceChanged
-from filestead.client._parts import async_creation, async_upload, creation, upload
+from filestead.client._parts import async_creation, async_upload, bounded, creation, upload
 from filestead.client._upload.sources import open_source, part_of
 from filestead.client.config import PARALLEL_PARTS
 from tests.client.any_client import AnyClient
@@ -305,6 +305,23 @@ def test_an_interrupt_is_raised_at_once(server: Server) -> None:
             client.create_file(CONTENT, "user_data", on_progress=interrupt)
         assert time.monotonic() - begun < 4
         never.set()
+
+
+@pytest.mark.timing
+def test_an_error_waits_once_for_threads_that_do_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "STOP_SECONDS", 1.0)
+    ends = threading.Event()
+
+    def work(number: int) -> None:
+        if number == 7:
+            raise ZeroDivisionError
+        ends.wait(30)
+
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        bounded.run_bounded(work, range(8), 8, lambda: None)
+    assert 1 <= time.monotonic() - begun < 3
+    ends.set()
 
 
 def test_a_cancelled_task_leaves_none_behind(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 STOP_SECONDS = 5.0
-"""How long an error waits for the threads that it ends; each notices it with its next block."""
+"""How long an error waits for all threads that it ends; each notices it with its next block."""
 
 
 def run_bounded(work: Callable[[T], None], items: Iterable[T], limit: int, stop: Callable[[], None]) -> None:
@@ -36,8 +37,9 @@ def run_bounded(work: Callable[[T], None], items: Iterable[T], limit: int, stop:
         waiting.clear()
         stop()
         if isinstance(error, Exception):
+            deadline = time.monotonic() + STOP_SECONDS
             for thread in threads:
-                thread.join(STOP_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
         raise
 
 
