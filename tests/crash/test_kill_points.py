@@ -232,6 +232,12 @@ def send_named(client: httpx2.Client, key: str) -> httpx2.Response:
     return client.post("/files", headers={"Idempotency-Key": key}, **form)
 
 
+def send_attempt(client: httpx2.Client, name: str, number: int) -> httpx2.Response:
+    """As an official client, which counts its attempts from 0 and has no key."""
+    form = {"data": {"purpose": "user_data"}, "files": {"file": (name, SMALL)}}
+    return client.post("/files", headers={"X-Stainless-Retry-Count": str(number)}, **form)
+
+
 def slug(what: str) -> str:
     return what.replace(" ", "-")
 
@@ -258,6 +264,19 @@ def test_killed_and_sent_again_with_its_key(installation: Installation, step: st
     assert response is None or response.json() == again.json()
     installation.contents[again.json()["id"]] = sha256(SMALL)
     assert [name for name in installation.listed().values() if name == key] == [key]
+
+
+@pytest.mark.rotating(3)
+@pytest.mark.parametrize("step", points(UPLOAD))
+@pytest.mark.promise("R-01", "R-16")
+def test_killed_and_sent_again_by_an_official_client(installation: Installation, step: str) -> None:
+    name = f"attempt {step}"
+    response = installation.die_at(step, 1, lambda client: send_attempt(client, name, 0))
+    again = send_attempt(installation.victim.client, name, 1)
+    assert again.status_code == 200
+    assert response is None or response.json() == again.json()
+    installation.contents[again.json()["id"]] = sha256(SMALL)
+    assert [found for found in installation.listed().values() if found == name] == [name]
 
 
 @pytest.mark.rotating(3)
