@@ -20,7 +20,8 @@ from tests.support.event_server import EventServer
 from tests.support.keys import Wanted, make_keys
 from tests.support.servers import Server
 
-SAMPLES = pytest.mark.parametrize("samples", [400, pytest.param(20_000, marks=pytest.mark.torture)])
+MANY = int(os.environ.get("TIMING_SAMPLES", "5000"))
+SAMPLES = pytest.mark.parametrize("samples", [400, pytest.param(MANY, marks=pytest.mark.torture)])
 """Of each kind."""
 T_MAX = 4.5
 """Beyond it the times of two kinds differ, with a chance of less than 1 in 100,000 to be wrong."""
