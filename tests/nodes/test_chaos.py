@@ -59,7 +59,10 @@ def strike(fleet: Fleet, dice: random.Random) -> list[str | int]:
 
 
 def settle(fleet: Fleet) -> None:
-    """Jobs are done, and the minutes pass after which what dead nodes left behind is free; then a sweep."""
+    """Jobs are done, and the minutes pass after which what dead nodes left behind is free; then a sweep.
+
+    What a node is just sweeping is left to that node, or free again when its claim ends after a minute.
+    """
     place = fleet.place
     place.sql("UPDATE jobs SET due_us = 1 WHERE died_us IS NULL")
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -70,6 +73,10 @@ def settle(fleet: Fleet) -> None:
     place.sql("UPDATE blobs SET lease_until_us = 1 WHERE state != 'live'")
     swept = run_command(Path("nowhere"), "sweep", place=place)
     assert swept.returncode == 0, swept.stderr
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while left := place.sql("SELECT key, state FROM blobs WHERE state != 'live'"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
 
 
 def check(fleet: Fleet, clients: list[Client]) -> None:
@@ -90,7 +97,8 @@ def check(fleet: Fleet, clients: list[Client]) -> None:
     *findings, sums = map(json.loads, verified.stdout.splitlines())
     assert (findings, verified.returncode) == ([], 0), verified.stderr
     assert sums["files"] == len(kept) + len(results)
-    assert place.stored() == contents(place)
+    stored, wanted = place.stored(), contents(place)
+    assert (stored - wanted, wanted - stored) == (set(), set())
     # A probe of the store that was cut off stays for an hour, under a name that is no blob's.
     unfinished = [
         (key, place.sql("SELECT state FROM blobs WHERE key = ?", key))

@@ -43,7 +43,7 @@ END_SECONDS = 30
 POLL_SECONDS = 0.2
 MINUTES = 80
 """Of all parts together."""
-AT_ONCE = 3
+AT_ONCE = 4
 """Parts that run beside each other: most of them wait for disks and for servers that start."""
 RECORD = "promises"
 
