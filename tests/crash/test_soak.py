@@ -32,7 +32,7 @@ from tests.support.servers import Server
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.SystemRandom().getrandbits(32)
-CLIENTS = 6
+CLIENTS = 4
 FILES = 5_000 if SECONDS >= 60 else 100
 """Stored and read before, so that the pages that each connection of SQLite caches (2 MB) are not taken for a leak."""
 SETTINGS = {"uploads_per_minute": 0, "attached_files_per_minute": 0, "batches_per_hour": 0, "sweep_seconds": 0.5}

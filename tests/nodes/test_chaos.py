@@ -27,7 +27,7 @@ from tests.support.servers import run_command
 CYCLES = int(os.environ.get("CHAOS_CYCLES", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().getrandbits(32)
 NODES = 3
-THREADS = 6
+THREADS = 4
 SETTLE_SECONDS = 120
 
 
