@@ -31,6 +31,7 @@ from tests.crash.steps import (
     passed,
     points,
 )
+from tests.support.attempts import attempt
 from tests.support.servers import Server
 
 UPLOAD: list[Step] = [durable("records.begin_upload"), PUT, durable("records.publish"), "answer head", "answer body"]
@@ -235,7 +236,7 @@ def send_named(client: httpx2.Client, key: str) -> httpx2.Response:
 def send_attempt(client: httpx2.Client, name: str, number: int) -> httpx2.Response:
     """As an official client, which counts its attempts from 0 and has no key."""
     form = {"data": {"purpose": "user_data"}, "files": {"file": (name, SMALL)}}
-    return client.post("/files", headers={"X-Stainless-Retry-Count": str(number)}, **form)
+    return client.post("/files", headers=attempt(number), **form)
 
 
 def slug(what: str) -> str:

@@ -10,6 +10,7 @@ from tests.batches import runs
 from tests.batches.models import ThreadedModels
 from tests.crash.harness import findings, sha256, sql, wait_until
 from tests.crash.steps import Installation, Installations, Step, durable, is_behind, passed, points
+from tests.support.attempts import attempt
 from tests.support.model_server import Fault, ModelServer, Received
 
 ANSWER: list[Step] = ["answer head", "answer body"]
@@ -173,11 +174,6 @@ def test_killed_while_a_store_is_created(installation: Installation, step: str) 
     for store in found:
         assert sorted(attached(installation, store)) == sorted(files)
         wait_for_index(installation, store, *files)
-
-
-def attempt(number: int) -> dict[str, str]:
-    """What an official client says of a request that it sends for the first time (0) or again."""
-    return {"X-Stainless-Retry-Count": str(number)}
 
 
 @pytest.mark.rotating(6)

@@ -78,6 +78,11 @@ def contents(place: OnServers) -> set[str]:
     return {key for (key,) in place.sql(f"{whole} UNION SELECT part_key FROM blob_parts")}
 
 
+def unused(place: OnServers) -> list[Any]:
+    """The blobs that are no file's, as key and state: a sweep deletes them, at once or when the claim of another one ends."""
+    return place.sql("SELECT key, state FROM blobs WHERE state != 'live'")
+
+
 class Balancer:
     """One address for clients: each connection goes to the next node that takes one."""
 

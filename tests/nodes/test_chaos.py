@@ -16,8 +16,9 @@ import pytest
 
 from filestead.blobs.keys import KEY as KEY_FORM
 from tests.batches.models import ThreadedModels
+from tests.crash.harness import wait_until
 from tests.nodes.chaos_clients import Client, list_all
-from tests.nodes.fleet import Fleet, contents, fleet
+from tests.nodes.fleet import Fleet, contents, fleet, unused
 from tests.support.model_server import Fault, ModelServer
 from tests.support.postgres import PostgresServer
 from tests.support.promises import Trials
@@ -73,10 +74,7 @@ def settle(fleet: Fleet) -> None:
     place.sql("UPDATE blobs SET lease_until_us = 1 WHERE state != 'live'")
     swept = run_command(Path("nowhere"), "sweep", place=place)
     assert swept.returncode == 0, swept.stderr
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while left := place.sql("SELECT key, state FROM blobs WHERE state != 'live'"):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    wait_until(lambda: not unused(place), lambda: unused(place), SETTLE_SECONDS)
 
 
 def check(fleet: Fleet, clients: list[Client]) -> None:
@@ -106,7 +104,7 @@ def check(fleet: Fleet, clients: list[Client]) -> None:
         if KEY_FORM.fullmatch(key)
     ]
     assert unfinished == []
-    assert place.sql("SELECT * FROM blobs WHERE state != 'live'") == []
+    assert unused(place) == []
     assert place.sql("SELECT bytes_reserved FROM projects") == [(0,)], "verify has compared what is used"
 
 

@@ -10,7 +10,7 @@ from filestead.domain.files.sweep import CLAIM_SECONDS
 from filestead.domain.jobs import MAX_ATTEMPTS
 from tests.batches.models import ThreadedModels
 from tests.crash.harness import wait_until
-from tests.nodes.fleet import contents, fleet
+from tests.nodes.fleet import contents, fleet, unused
 from tests.nodes.outages import AGAIN_SECONDS, Node, SlowUpload, are_unavailable, is_unavailable, killed, silent
 from tests.nodes.work import PART, Work
 from tests.support.model_server import ModelServer
@@ -152,6 +152,5 @@ def test_refused_uploads_leave_neither_rows_nor_blobs(node: Node, tmp_path: Path
     place.sql("UPDATE blobs SET lease_until_us = 1 WHERE state != 'live'")
     assert run_command(tmp_path, "sweep", place=place).returncode == 0
     # What the node is just sweeping is left to it, or free again when its claim ends.
-    unused = "SELECT key, state FROM blobs WHERE state != 'live'"
-    wait_until(lambda: place.sql(unused) == [], lambda: place.sql(unused), CLAIM_SECONDS + AGAIN_SECONDS)
+    wait_until(lambda: not unused(place), lambda: unused(place), CLAIM_SECONDS + AGAIN_SECONDS)
     assert place.stored() == contents(place)

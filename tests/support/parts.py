@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx2
 
+from tests.support.attempts import attempt
+
 
 def create_upload(client: httpx2.Client, size: int, *, name: str = "a.bin", **members: Any) -> Any:
     """Create an upload and return it; fails unless the answer is 200."""
@@ -18,7 +20,7 @@ def send_part(
     client: httpx2.Client, upload_id: str, content: bytes, *, retries: int = 0, key: str | None = None
 ) -> httpx2.Response:
     """Send a part as the official clients do, or with an idempotency key."""
-    headers = {"X-Stainless-Retry-Count": str(retries)}
+    headers = attempt(retries)
     if key is not None:
         headers["Idempotency-Key"] = key
     return client.post(f"/uploads/{upload_id}/parts", files={"data": ("upload", content)}, headers=headers)
