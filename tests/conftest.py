@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("timing"):
             item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
     # Before pytest applies `-m`: `-m torture` also chooses the cases that are not in today's share.
-    rotated = set(rotation.left_out(items, rotation.today()))
+    rotated = set(rotation.left_out(items, rotation.today(), asked_for=config.args))
     for item in rotated:
         item.add_marker("torture")
     if os.environ.get("TORTURE") != "1":

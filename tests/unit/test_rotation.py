@@ -35,6 +35,13 @@ def test_a_test_without_the_mark_runs_every_day() -> None:
     assert all(items[0] not in rotation.left_out(items, day) for day in range(3))
 
 
+def test_a_case_that_is_asked_for_runs_every_day() -> None:
+    items = [case(f"a.py::long[{n}]", 3) for n in range(3)]
+    for day in range(3):
+        assert items[1] not in rotation.left_out(items, day, asked_for=["a.py::long[1]", "b.py"])
+        assert len(rotation.left_out(items, day, asked_for=["a.py"])) == 2
+
+
 def test_the_share_is_chosen_once_for_a_run_and_what_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(rotation.VARIABLE)
     chosen: Any = rotation.today()
