@@ -75,7 +75,7 @@ PARTS = (
     Part("soak", 30, ("tests/crash/test_soak.py",), {"SOAK_SECONDS": "1200"}),
     Part("histories", 30, ("tests/nodes/test_linearizability.py",), {"HISTORIES": "200"}),
     Part("outages", 30, (*OUTAGES, "-m", "promise"), {"REPETITIONS": "2"}),
-    Part("planted", 30, (MODULE,)),
+    Part("planted", 50, (MODULE,)),
     Part("programs", 30, (PROGRAMS, "-rs")),
     Part("system-calls", 40, ("tests/crash/test_system_call_kills.py",)),
     Part("batch-kills", 20, ("tests/crash/test_batch_kills.py",), {"BATCH_KILLS": "200"}),
