@@ -26,6 +26,8 @@ THREADS = 6
 LARGEST = 4 * 2**20
 LARGEST_TEXT = 2_000
 """Bytes, which are sent as twice as many digits."""
+ATTACH = 0.05
+"""The chance of a change of the vector store: a document that was not indexed before a kill takes the next start a second."""
 SUFFIX = ".txt"
 """Of the names of files that may be attached to the vector store."""
 
@@ -92,7 +94,7 @@ def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
                 told.deleted.add(file_id)
                 continue
             texts = [file_id for file_id in mine if told.stored[file_id].endswith(SUFFIX)]
-            if texts and dice.random() < 0.2:
+            if texts and dice.random() < ATTACH:
                 change_attachment(client, told, dice.choice(texts))
                 continue
             # As many small ones as large ones, on a scale of powers.
@@ -179,7 +181,7 @@ def kill_under_load(data_dir: Path, told: Told, dice: random.Random, cycle: int)
         ]
         for thread in threads:
             thread.start()
-        time.sleep(dice.uniform(0.05, 0.8))
+        time.sleep(dice.uniform(0.05, 0.6))
         server.kill()
     for thread in threads:
         thread.join(30)

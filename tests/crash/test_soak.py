@@ -3,7 +3,7 @@
 Clients upload (whole and in parts), read, list, delete, attach, search, and run batches. Some give up in the middle of
 an upload or a download. Each minute something fails: the process stands still, the model server is down, another
 process holds the database, or many clients connect and send nothing. `SOAK_SECONDS` is how long; `make torture` takes
-20 minutes, and looks at the memory of the last 10.
+15 minutes, and looks at the memory of the last 10.
 """
 
 import math

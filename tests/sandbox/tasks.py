@@ -7,6 +7,7 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ def prepare() -> None:
 
 def broken_prepare() -> None:
     raise RuntimeError("no model")
+
+
+def prepare_for_a_minute() -> None:
+    """Say the process, and take long."""
+    print(os.getpid(), file=sys.stderr, flush=True)
+    time.sleep(60)
 
 
 def prepare_with_threads() -> None:

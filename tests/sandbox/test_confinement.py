@@ -172,26 +172,35 @@ def test_the_numbers_are_those_of_the_header() -> None:
             assert str(number) in [defined.get(each) for each in names], name
 
 
-def test_tasks_end_with_their_parent() -> None:
-    """A parent that is killed leaves neither the fork server nor a task."""
-    program = """
-import asyncio, tempfile, psutil, sys
-sys.path.insert(0, sys.argv[1])
-from filestead.sandbox.pool import SandboxPool
-from tests.sandbox.conftest import pool_of
-async def main():
-    with tempfile.TemporaryFile() as file:
+RUNNING = """
         async with pool_of() as pool, pool.run(file.fileno(), {"do": "hang"}) as results:
             await anext(results)
             print(pool.server_pid, psutil.Process(pool.server_pid).children()[0].pid, flush=True)
             await anext(results)
+"""
+PREPARING = """
+        async with pool_of("prepare_for_a_minute"):
+            pass
+"""
+
+
+@pytest.mark.parametrize(("steps", "count"), [(RUNNING, 2), (PREPARING, 1)], ids=["a task runs", "it is prepared"])
+def test_processes_end_with_their_parent(steps: str, count: int) -> None:
+    """A parent that is killed leaves neither the fork server nor a task."""
+    program = f"""
+import asyncio, tempfile, psutil, sys
+sys.path.insert(0, sys.argv[1])
+from tests.sandbox.conftest import pool_of
+async def main():
+    with tempfile.TemporaryFile() as file:{steps}
 asyncio.run(main())
 """
     root = str(Path(__file__).parents[2])
-    with subprocess.Popen([sys.executable, "-c", program, root], stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-c", program, root]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
-        assert len(pids) == 2
+        assert len(pids) == count
         parent.kill()
     for pid in pids:
         wait_until_ended(pid)

@@ -23,6 +23,9 @@ The patterns of both vocabularies cut the text here wherever it begins or ends: 
 or digit to these characters, and none looks behind. So the two sides have the same tokens apart as together.
 """
 
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""What UTF-8 has for the second and later bytes of a character."""
+
 
 class Vocabulary(StrEnum):
     """The name of a vocabulary."""
@@ -38,9 +41,9 @@ class Tokenizer:
         encoding = quicktok.get_encoding(vocabulary.value)
         self._encode: Callable[[str], list[int]] = encoding.encode_ordinary
         tokens = [encoding.decode_single_token_bytes(token) for token in range(len(encoding.token_byte_values()))]
-        self.characters = bytes(sum(byte & 0xC0 != 0x80 for byte in token) for token in tokens)
+        self.characters = bytes([len(token.translate(None, _CONTINUATION)) for token in tokens])
         """Token -> number of the characters that begin in it, at most 255."""
-        self.inside = bytes(token[:1] > b"\x7f" and token[0] & 0xC0 == 0x80 for token in tokens)
+        self.inside = bytes([token[0] in _CONTINUATION for token in tokens])
         """Token -> 1 if it begins inside a character."""
 
     def encode(self, text: str) -> list[int]:

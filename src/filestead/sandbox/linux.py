@@ -25,7 +25,7 @@ def _prctl(option: int, *arguments: object) -> bool:
 
 
 def die_with_parent(signal: int) -> bool:
-    """Receive a signal when the parent ends. Credentials must not change afterwards: that would cancel it."""
+    """Receive a signal when the parent ends, or none with 0. A later change of credentials cancels it, too."""
     return _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal))
 
 
