@@ -27,7 +27,7 @@ LARGEST = 4 * 2**20
 LARGEST_TEXT = 2_000
 """Bytes, which are sent as twice as many digits."""
 ATTACH = 0.05
-"""The chance of a change of the vector store: a document that was not indexed before a kill takes the next start a second."""
+"""The chance of a change of the vector store: a document that a kill leaves without an index costs the next start a second."""
 SUFFIX = ".txt"
 """Of the names of files that may be attached to the vector store."""
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import quicktok  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,19 @@ def test_a_token_that_ends_inside_a_character_ends_no_chunk() -> None:
     assert {chunk.tokens for chunk in found[:-1]} == {99}
     assert {chunk.overlap for chunk in found[1:]} == {16}
     assert rebuilt(found) == text
+
+
+@pytest.mark.parametrize("vocabulary", Vocabulary)
+def test_each_character_begins_in_one_token(vocabulary: Vocabulary) -> None:
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x20000)]))
+    loaded, encoding = tokenizer(vocabulary), quicktok.get_encoding(vocabulary.value)
+    found = loaded.encode(text)
+    assert sum(loaded.characters[token] for token in found) == len(text)
+    encoded, start = text.encode(), 0
+    for token in found:
+        assert loaded.inside[token] == (encoded[start] & 0xC0 == 0x80)
+        start += len(encoding.decode_single_token_bytes(token))
+    assert start == len(encoded)
 
 
 def test_names_of_special_tokens_are_text() -> None:

@@ -25,7 +25,7 @@ def _prctl(option: int, *arguments: object) -> bool:
 
 
 def die_with_parent(signal: int) -> bool:
-    """Receive a signal when the parent ends, or none with 0. A later change of credentials cancels it, too."""
+    """Receive a signal when the thread that started this process ends; 0 for none. New credentials cancel it."""
     return _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal))
 
 

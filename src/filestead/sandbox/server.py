@@ -31,7 +31,7 @@ def main(descriptor: int) -> None:
     """Serve the parent at the other end of a socket."""
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
-    linux.die_with_parent(signal.SIGKILL)  # while it imports for a second, it does not see that the socket is closed
+    linux.die_with_parent(signal.SIGKILL)  # a closed socket is not noticed while modules are loaded
     received = control.recv(MESSAGE_BYTES)
     if not received:  # the parent has ended
         return
@@ -41,7 +41,7 @@ def main(descriptor: int) -> None:
     except BaseException as error:
         control.send(json.dumps({"error": "".join(traceback.format_exception(error))[-8_000:]}).encode())
         sys.exit(1)
-    linux.die_with_parent(0)  # from now on it first kills its children
+    linux.die_with_parent(0)  # from now on a closed socket ends it, after its children
     control.send(b'{"ready": true}')
     _Server(control, function).serve()
 
