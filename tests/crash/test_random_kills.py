@@ -27,7 +27,8 @@ LARGEST = 4 * 2**20
 LARGEST_TEXT = 2_000
 """Bytes, which are sent as twice as many digits."""
 ATTACH = 0.05
-"""The chance of a change of the vector store: a document that a kill leaves without an index costs the next start a second."""
+"""The chance that a text is attached: a document that a kill leaves without an index costs the next start a second."""
+DETACH = 0.5
 SUFFIX = ".txt"
 """Of the names of files that may be attached to the vector store."""
 
@@ -51,6 +52,12 @@ class Told:
 
     read: set[str] = field(default_factory=set)
     """Files whose bytes were read after a kill."""
+
+    def chance_of_change(self, file_id: str) -> float:
+        """How likely a text is to be attached next, or detached. The first is always attached, so that each run has one."""
+        if file_id in self.attached:
+            return DETACH
+        return ATTACH if self.attached else 1
 
     def check(self, server: Server, *, deep: bool = False) -> None:
         """Everything acknowledged holds; what else is there is whole. Read what is new since the last kill, or all."""
@@ -94,8 +101,9 @@ def work(server: Server, told: Told, dice: random.Random, name: str) -> None:
                 told.deleted.add(file_id)
                 continue
             texts = [file_id for file_id in mine if told.stored[file_id].endswith(SUFFIX)]
-            if texts and dice.random() < ATTACH:
-                change_attachment(client, told, dice.choice(texts))
+            text = dice.choice(texts) if texts else ""
+            if text and dice.random() < told.chance_of_change(text):
+                change_attachment(client, told, text)
                 continue
             # As many small ones as large ones, on a scale of powers.
             content = dice.randbytes(int(LARGEST ** dice.random()))
