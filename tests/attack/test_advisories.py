@@ -22,10 +22,10 @@ from filestead.api.http.ranges import evaluate_preconditions_and_range
 from filestead.api.http.routing import PUBLIC
 from filestead.api.routes import OPERATIONS
 from filestead.domain.files.model import File
-from tests.crash.harness import wait_until
 from tests.e2e.answers import FORM, ask, exchange, form, head
 from tests.support.keys import Wanted, make_keys
 from tests.support.servers import KEY, Server
+from tests.support.waiting import wait_until
 
 MIB = 2**20
 BEARER = f"Authorization: Bearer {KEY}"

@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.crash.harness import wait_until
 from tests.extraction.test_hostile_documents import HOSTILE
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 CHOSEN = [
     "zip bomb, 1000 to 1",

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from tests.attack.test_connection_memory import memory_of
-from tests.crash.harness import staged, wait_until
+from tests.crash.harness import staged
 from tests.support.servers import KEY, Server
+from tests.support.waiting import wait_until
 
 MIB = 2**20
 DOWNLOADS = 100

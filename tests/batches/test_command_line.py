@@ -17,9 +17,9 @@ from tests.batches.runs import CHAT, create, encode, get, ids, line, lines, wait
 from tests.cli.commandline import PROGRAM, SECONDS, CommandLine, Screen
 from tests.client.proxy import Fault as ProxyFault
 from tests.client.proxy import Proxy
-from tests.crash.harness import wait_until
 from tests.support.model_server import Fault
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

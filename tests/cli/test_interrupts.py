@@ -3,8 +3,6 @@
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from tests.cli.commandline import CommandLine, Screen, interrupt
 from tests.client.proxy import Fault, Proxy
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 NOISE = os.urandom(3_000_000)
 CUT = 2_500_000
@@ -20,13 +19,6 @@ CUT = 2_500_000
 @pytest.fixture(scope="module")
 def noise(server: Server) -> Any:
     return server.upload(NOISE, name="noise.bin")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def written(cli: CommandLine) -> int:

@@ -5,8 +5,7 @@ import hashlib
 import io
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from filestead.cli.admin.sweep import sweep
 from filestead.cli.admin.verify import verify
 from tests.support.installations import place_of
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 ANSWER_PARTS = ("answer head", "answer body")
@@ -96,15 +96,6 @@ def write_plan(data_dir: Path, act: str, step: str, nth: int | str) -> None:
     draft = data_dir.with_name("draft")
     draft.write_text(f"{act}|{step}|{nth}")
     draft.rename(data_dir.with_name("plan"))
-
-
-def wait_until(condition: Callable[[], object], what: object, seconds: float = 30) -> None:
-    """Look again and again, as nothing tells when another process is done."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(what() if callable(what) else what)
-        time.sleep(0.01)
 
 
 def sha256(content: bytes) -> str:

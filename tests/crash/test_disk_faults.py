@@ -23,12 +23,12 @@ from tests.crash.harness import (
     sql,
     staged,
     stored,
-    wait_until,
     wait_until_quiet,
 )
 from tests.crash.small_disk import DISK, MIB, fill
 from tests.support.model_server import Fault, ModelServer
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 RESERVE = 4 * MIB
 

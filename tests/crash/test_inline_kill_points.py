@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.crash.harness import findings, garbage, send_form, sha256, sql, wait_until
+from tests.crash.harness import findings, garbage, send_form, sha256, sql
 from tests.crash.steps import ANSWERED, SMALL, Installation, Installations, Step, durable, is_behind, passed, points
+from tests.support.waiting import wait_until
 
 UPLOAD: list[Step] = [durable("records.create_inline"), "answer head", "answer body"]
 REFUSED: list[Step] = [durable("records.count_upload"), "answer head", "answer body"]

@@ -12,7 +12,6 @@ from tests.crash.harness import (
     findings,
     send_form,
     sha256,
-    wait_until,
     wait_until_quiet,
     write_plan,
 )
@@ -33,6 +32,7 @@ from tests.crash.steps import (
 )
 from tests.support.attempts import attempt
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 UPLOAD: list[Step] = [durable("records.begin_upload"), PUT, durable("records.publish"), "answer head", "answer body"]
 DELETE: list[Step] = [

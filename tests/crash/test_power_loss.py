@@ -36,12 +36,13 @@ from filestead.settings import load as load_settings
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
 from tests.crash import disk_log
-from tests.crash.harness import garbage, sha256, sql, wait_until
+from tests.crash.harness import garbage, sha256, sql
 from tests.crash.power_load import LINES, Client, Progress, Told
 from tests.crash.power_loss import LOSSES, WORST, Loss, PowerLoss, build
 from tests.support.model_server import Fault, ModelServer, Received
 from tests.support.promises import Trials
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 STATES = int(os.environ.get("POWER_STATES", "100"))
 SEED = int(os.environ.get("POWER_SEED", "0")) or random.SystemRandom().getrandbits(32)

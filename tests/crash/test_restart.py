@@ -13,9 +13,10 @@ from filestead.domain.jobs import JobKind
 from filestead.installation import DATABASE
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import findings, sql, wait_until
+from tests.crash.harness import findings, sql
 from tests.support.model_server import Fault, ModelServer, Received
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 READY_SECONDS = 5.0
 """As in the catalogue, on a machine that does nothing else. Beside other tests a start alone takes a few seconds."""

@@ -19,10 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.crash.harness import findings, garbage, send_form, wait_until, wait_until_quiet
+from tests.crash.harness import findings, garbage, send_form, wait_until_quiet
 from tests.support.parts import add_part, create_upload, send_complete
 from tests.support.promises import Trials
 from tests.support.servers import KEY, Server
+from tests.support.waiting import wait_until
 
 MIB = 2**20
 IDLE_SECONDS = 1

@@ -24,11 +24,12 @@ import pytest
 from filestead.server.memory import MAX_ARENAS
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import end_claims, findings, garbage, sha256, sql, wait_until, wait_until_quiet
+from tests.crash.harness import end_claims, findings, garbage, sha256, sql, wait_until_quiet
 from tests.crash.soak_load import LINES, Load
 from tests.support.model_server import ModelServer
 from tests.support.promises import Trials
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.SystemRandom().getrandbits(32)

@@ -18,9 +18,10 @@ import psutil
 import pytest
 
 from tests.cli.commandline import Screen
-from tests.crash.harness import findings, sql, wait_until, wait_until_quiet
+from tests.crash.harness import findings, sql, wait_until_quiet
 from tests.support.installations import clean_environment
 from tests.support.servers import KEY, Server, run_command
+from tests.support.waiting import wait_until
 
 CONFIGURATION = 78
 

@@ -25,7 +25,6 @@ from tests.crash.harness import (
     garbage,
     sql,
     staged,
-    wait_until,
     wait_until_quiet,
 )
 from tests.crash.small_disk import MIB, fill
@@ -33,6 +32,7 @@ from tests.crash.system_calls import may_attach
 from tests.support.model_server import ModelServer
 from tests.support.parts import add_part, create_upload, send_complete, send_part
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 TEXT = b"harbour lights at night"
 PART = os.urandom(70_000)

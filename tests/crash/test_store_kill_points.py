@@ -8,10 +8,11 @@ import pytest
 
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import findings, sha256, sql, wait_until
+from tests.crash.harness import findings, sha256, sql
 from tests.crash.steps import Installation, Installations, Step, durable, is_behind, passed, points
 from tests.support.attempts import attempt
 from tests.support.model_server import Fault, ModelServer, Received
+from tests.support.waiting import wait_until
 
 ANSWER: list[Step] = ["answer head", "answer body"]
 ATTACH: list[Step] = [durable("stores.attach"), *ANSWER]

@@ -19,7 +19,7 @@ import pytest
 from tests.batches import runs
 from tests.batches.models import ThreadedModels
 from tests.crash import system_calls
-from tests.crash.harness import end_claims, expire, findings, send_form, sha256, wait_until
+from tests.crash.harness import end_claims, expire, findings, send_form, sha256
 from tests.crash.steps import KILLED, KilledInstallation
 from tests.support import rotation
 from tests.support.forked import ForkedProcess
@@ -28,6 +28,7 @@ from tests.support.model_server import ModelServer
 from tests.support.parts import add_part, create_upload, send_complete, send_part
 from tests.support.promises import Trials
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 TORTURE = os.environ.get("TORTURE") == "1"
 SAMPLE = 2

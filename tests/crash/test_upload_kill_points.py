@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from tests.crash.harness import sha256, sql, wait_until
+from tests.crash.harness import sha256, sql
 from tests.crash.steps import (
     LARGE,
     PUT,
@@ -20,6 +20,7 @@ from tests.crash.steps import (
     points,
 )
 from tests.support.parts import add_part, create_upload, send_complete, send_part, upload_in_parts
+from tests.support.waiting import wait_until
 
 CREATE: list[Step] = [durable("uploads.create"), "answer head", "answer body"]
 PART: list[Step] = [

@@ -5,8 +5,7 @@ import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
 
 import pytest
 
@@ -16,6 +15,7 @@ from filestead.inference import loads
 from filestead.inference.endpoints import EndpointConfig, Endpoints, Exchange, choose
 from tests.inference.endpoints import PATH, body, config, running, send
 from tests.support.model_server import Fault, Machine, ModelServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 KEY = "sk-canary-of-endpoints"
@@ -24,12 +24,6 @@ KEY = "sk-canary-of-endpoints"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_a_line_is_sent_as_it_is() -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import httpx2
 
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import wait_until
 from tests.nodes.fleet import Fleet
 from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import SeaweedServer
 from tests.support.servers import KEY, Server
+from tests.support.waiting import wait_until
 
 SOON_SECONDS = 6
 AGAIN_SECONDS = 30

@@ -21,11 +21,11 @@ import pytest
 from filestead import settings
 from filestead.domain.errors import CannotStart
 from filestead.installation import EmbeddedInstallation, backup, restore
-from tests.crash.harness import wait_until
 from tests.nodes.places import KEY, Place, Places, fill, searchable
 from tests.support.batch_worker import input_of
 from tests.support.parts import add_part, create_upload, upload_in_parts
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.embedded("chooses itself where its installations are")
 

@@ -16,7 +16,6 @@ import pytest
 
 from filestead.blobs.keys import KEY as KEY_FORM
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import wait_until
 from tests.nodes.chaos_clients import Client, list_all
 from tests.nodes.fleet import Fleet, contents, fleet, unused
 from tests.support.model_server import Fault, ModelServer
@@ -24,6 +23,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.promises import Trials
 from tests.support.seaweedfs import SeaweedServer, require
 from tests.support.servers import run_command
+from tests.support.waiting import wait_until
 
 CYCLES = int(os.environ.get("CHAOS_CYCLES", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().getrandbits(32)

@@ -9,7 +9,6 @@ import pytest
 from filestead.domain.files.sweep import CLAIM_SECONDS
 from filestead.domain.jobs import MAX_ATTEMPTS
 from tests.batches.models import ThreadedModels
-from tests.crash.harness import wait_until
 from tests.nodes.fleet import contents, fleet, unused
 from tests.nodes.outages import AGAIN_SECONDS, Node, SlowUpload, are_unavailable, is_unavailable, killed, silent
 from tests.nodes.work import PART, Work
@@ -17,6 +16,7 @@ from tests.support.model_server import ModelServer
 from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import SeaweedServer, require
 from tests.support.servers import run_command
+from tests.support.waiting import wait_until
 
 ATTEMPTS = MAX_ATTEMPTS + 1
 """More than a job has that fails for another reason."""

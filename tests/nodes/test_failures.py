@@ -25,11 +25,11 @@ from filestead.domain.files.service import Files
 from filestead.domain.files.validation import UploadPolicy
 from filestead.domain.quota import Quota
 from filestead.installation import new_id
-from tests.crash.harness import wait_until
 from tests.nodes.nodes import NO_QUOTA, Cluster, Node, cluster, completed
 from tests.support.databases import fresh_database
 from tests.support.postgres import PostgresServer, Proxy
 from tests.support.promises import Trials
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 

@@ -16,13 +16,13 @@ import pytest
 
 from filestead.blobs.keys import new_key
 from filestead.database.engines.postgres.database import OPERATION_TIMEOUT_SECONDS
-from tests.crash.harness import wait_until
 from tests.nodes.fleet import Fleet, fleet
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnServers, clean_environment
 from tests.support.promises import Trials
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import KEY, Server, run_command
+from tests.support.waiting import wait_until
 
 
 @contextlib.contextmanager

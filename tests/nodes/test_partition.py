@@ -10,7 +10,6 @@ import pytest
 
 from tests.batches.models import ThreadedModels
 from tests.batches.runs import get
-from tests.crash.harness import wait_until
 from tests.nodes.fleet import Fleet, fleet
 from tests.nodes.outages import AGAIN_SECONDS, SlowUpload, are_unavailable
 from tests.nodes.work import Work
@@ -20,6 +19,7 @@ from tests.support.namespaces import Namespace, NamespaceServer, Relay, namespac
 from tests.support.promises import Trials
 from tests.support.seaweedfs import require, shared_server
 from tests.support.servers import Server, run_command
+from tests.support.waiting import wait_until
 
 LARGE = b"large" * 100_000
 CUT_SECONDS = 3

@@ -13,12 +13,12 @@ from filestead.database.engines.postgres.database import PostgresDatabase
 from filestead.database.repositories.table_copier import TableCopier
 from filestead.domain.files.sweep import BATCH
 from filestead.installation import new_id
-from tests.crash.harness import wait_until
 from tests.nodes.fleet import fleet
 from tests.support.databases import shared_postgres
 from tests.support.installations import OnServers, clean_environment
 from tests.support.seaweedfs import shared_server
 from tests.support.servers import run_command
+from tests.support.waiting import wait_until
 
 FILES = BATCH + 100
 SLOW_DELETES = (

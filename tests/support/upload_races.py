@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx2
 
-from tests.crash.harness import wait_until
 from tests.support.installations import Place
 from tests.support.parts import add_part, create_upload, send_complete, send_part
+from tests.support.waiting import wait_until
 
 ROUNDS = 12
 CONTENTS = (b"first " * 5_000, b"and last")

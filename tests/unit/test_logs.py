@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from filestead.domain.access import Principal
 from filestead.logs import writer
 from filestead.logs.formats import JsonFormatter, LogFormat, RequestFormatter, Timestamps
 from filestead.logs.writer import MAX_LINES, LineWriter, piece_bytes
+from tests.support.waiting import wait_until
 
 
 async def receive() -> dict[str, object]:
@@ -29,13 +30,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield ends
     for end in ends:
         os.close(end)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_lines_come_in_order_and_the_last_ones_at_the_end(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from filestead.worker.worker import Worker
 from tests.conformance.attachments import make_store
 from tests.conformance.test_file_repository import add
 from tests.support.databases import Rows, on_sqlite
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -81,12 +82,6 @@ async def due(rows: Rows) -> int:
     """The end of the lease of the only job."""
     ((due_us,),) = await rows.run("SELECT due_us FROM jobs")
     return int(due_us)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_every_job_is_run_once_and_no_more_than_the_slots_at_a_time(rows: Rows) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from filestead.worker.batches import results
 from filestead.worker.batches.results import MAX_GROUP_BYTES, Result, Results
 from tests.conformance.batches import begin
 from tests.support.databases import Rows, on_sqlite
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,12 +80,6 @@ async def storing(journal: Journal) -> AsyncIterator[Results]:
 
 async def stored(rows: Rows, job: Job) -> list[int]:
     return sorted(array("I", await rows.batch_runs.done_lines(job.subject)))
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_results_are_stored_in_groups_with_counts_and_usage(rows: Rows) -> None:
