@@ -24,7 +24,7 @@ STORAGE_BUGS = (
     ),
     Bug(
         *("B-02", "R-02", "The directory of a new blob is not synced."),
-        (Edit(LOCAL, "            sync_directory(self._target.parent, self._observer)\n", ""),),
+        (Edit(LOCAL, "            sync_directory(self._folder, self._observer)\n", ""),),
         (f"{KILLS}::test_the_steps_of_an_upload[small]",),
     ),
     Bug(
@@ -32,8 +32,8 @@ STORAGE_BUGS = (
         (
             Edit(
                 LOCAL,
-                "            sync_directory(self._target.parent, self._observer)\n",
-                "            threading.Timer(0.2, sync_directory, [self._target.parent]).start()\n",
+                "            sync_directory(self._folder, self._observer)\n",
+                "            threading.Timer(0.2, sync_directory, [self._folder]).start()\n",
             ),
             Edit(LOCAL, "import stat\n", "import stat\nimport threading\n"),
         ),
@@ -163,7 +163,7 @@ STORAGE_BUGS = (
     ),
     Bug(
         *("B-33", "R-17", "An upload that breaks off leaves its staging file."),
-        (Edit(LOCAL, "                    self._path.unlink()\n", "                    pass\n"),),
+        (Edit(LOCAL, "                _unlink(self._path)\n", "                pass\n"),),
         ("tests/conformance/test_blob_store.py::test_a_cancelled_put_leaves_no_blob[local-3]",),
     ),
     Bug(
@@ -183,7 +183,7 @@ STORAGE_BUGS = (
     ),
     Bug(
         *("B-54", "R-02", "The directory of a new blob is not synced: what a power failure leaves of it."),
-        (Edit(LOCAL, "            sync_directory(self._target.parent, self._observer)\n", ""),),
+        (Edit(LOCAL, "            sync_directory(self._folder, self._observer)\n", ""),),
         (POWER,),
     ),
     Bug(
@@ -198,7 +198,7 @@ STORAGE_BUGS = (
     ),
     Bug(
         *("B-57", "R-02", "The deletion of a blob is not synced before its row is deleted."),
-        (Edit(LOCAL, "            sync_directory(path.parent, self._observer)\n", ""),),
+        (Edit(LOCAL, "            sync_directory(folder, self._observer)\n", ""),),
         (POWER,),
     ),
     Bug(

@@ -24,7 +24,7 @@ def translate_disk_errors(operation: str) -> Iterator[None]:
         raise StorageFailed(f"{operation}: {error.strerror}") from error
 
 
-def sync_directory(path: Path, observer: Observer = UNOBSERVED) -> None:
+def sync_directory(path: Path | str, observer: Observer = UNOBSERVED) -> None:
     """Make the directory's entries durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

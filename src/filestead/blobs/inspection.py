@@ -45,7 +45,7 @@ def require_entry_types(folder: Path, types: Mapping[str, str]) -> None:
             )
 
 
-def check_entry(path: Path, status: os.stat_result, expected: str, owner: int) -> list[Violation]:
+def check_entry(path: Path | str, status: os.stat_result, expected: str, owner: int) -> list[Violation]:
     """Findings about one entry that should have this type and owner."""
     mode = status.st_mode
     if expected == FOREIGN:
@@ -67,25 +67,24 @@ def check_entry(path: Path, status: os.stat_result, expected: str, owner: int) -
 
 def check_folder(folder: Path, owner: int, types: Mapping[str, str]) -> Iterator[Violation]:
     """Findings about the entries of a folder; names that are not in `types` are foreign. Does not recurse."""
-    for path, status in list_entries(folder):
-        if path.name not in FILE_SYSTEM_ENTRIES:
-            yield from check_entry(path, status, types.get(path.name, FOREIGN), owner)
+    for name, status in list_entries(folder):
+        if name not in FILE_SYSTEM_ENTRIES:
+            yield from check_entry(f"{folder}/{name}", status, types.get(name, FOREIGN), owner)
 
 
-def list_entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The entries of a folder, symbolic links not followed; none if the folder is missing or itself a link."""
+def list_entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Name and status of each entry, symbolic links not followed; none if the folder is missing or itself a link."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for name in sorted(os.listdir(folder)):
-        path = folder / name
         try:
-            status = path.lstat()
+            status = os.lstat(f"{folder}/{name}")
         except FileNotFoundError:
             continue  # deleted in the meantime, for example by a sweep
-        yield path, status
+        yield name, status
 
 
-def violation(path: Path, evidence: str, remedy: str) -> Violation:
+def violation(path: Path | str, evidence: str, remedy: str) -> Violation:
     """A finding about the layout of the data directory."""
     return Violation("I-06", "B", str(path), evidence, remedy)
 

@@ -142,13 +142,13 @@ class LocalBlobs:
         await self._run(self._delete, key)
 
     def _delete(self, key: str) -> None:
-        path = self._volume.blob_path(key)
+        folder = self._volume.blob_folder(key)
         with translate_disk_errors("deleting a blob"):
-            self._volume.require_no_links(self._volume.staging, path.parent)
-            for name in (self._volume.staging_path(key), path):
-                name.unlink(missing_ok=True)
+            self._volume.require_no_links(self._volume.staging, folder)
+            for path in (self._volume.staging_path(key), self._volume.blob_path(key)):
+                _unlink(path)
             # Even if nothing was there: an earlier removal of this name may not be durable yet.
-            sync_directory(path.parent, self._observer)
+            sync_directory(folder, self._observer)
 
     async def list_incomplete(self) -> AsyncGenerator[str]:
         for name in await self._run(list_names, self._volume.staging):
@@ -161,7 +161,7 @@ class LocalBlobs:
     def _delete_staged(self, key: str) -> None:
         with translate_disk_errors("deleting an incomplete blob"):
             self._volume.require_no_links(self._volume.staging)
-            self._volume.staging_path(key).unlink(missing_ok=True)
+            _unlink(self._volume.staging_path(key))
 
     async def stored_keys(self) -> AsyncGenerator[str]:
         for folder in (self._volume.staging, *self._volume.blob_folders()):
@@ -178,8 +178,7 @@ class LocalBlobs:
         return self._volume.inspect()
 
     def _upload(self, key: str) -> "_Upload":
-        paths = self._volume.staging_path(key), self._volume.blob_path(key)
-        return _Upload(*paths, self._volume.require_free_space, self._observer)
+        return _Upload(self._volume, key, self._observer)
 
     def _run(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(function, *args))
@@ -190,6 +189,11 @@ def _is_key(name: str) -> bool:
     return KEY.fullmatch(name) is not None and not name.startswith(PROBE_PREFIX)
 
 
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _read(file: OpenFile, size: int, offset: int) -> bytes:
     with translate_disk_errors("reading a blob"):
         return os.pread(file.descriptor, size, offset)
@@ -198,17 +202,16 @@ def _read(file: OpenFile, size: int, offset: int) -> bytes:
 class _Upload:
     """The file of one blob while it is written. Its methods block; they run on threads, never two at once."""
 
-    def __init__(
-        self, staging: Path, target: Path, require_free_space: Callable[[int], None], observer: Observer
-    ) -> None:
-        self._staging = staging
-        self._target = target
-        self._require_free_space = require_free_space
+    def __init__(self, volume: LocalVolume, key: str, observer: Observer) -> None:
+        self._staging = volume.staging_path(key)
+        self._folder = volume.blob_folder(key)
+        self._target = volume.blob_path(key)
+        self._require_free_space = volume.require_free_space
         self._observer = observer
         self._fd: int | None = None
         self._size = 0
         self._written_out = 0
-        self._path: Path | None = None
+        self._path: str | None = None
         """The present name of the file; None until it is created, as a file of that name may be another upload's."""
 
     def store(self, block: bytes) -> int:
@@ -264,7 +267,7 @@ class _Upload:
             os.close(fd)
             os.rename(self._staging, self._target)
             self._path = self._target
-            sync_directory(self._target.parent, self._observer)
+            sync_directory(self._folder, self._observer)
         return self._size
 
     def abort(self) -> None:
@@ -274,8 +277,7 @@ class _Upload:
                 fd, self._fd = self._fd, None
                 os.close(fd)
             if self._path is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    self._path.unlink()
+                _unlink(self._path)
 
 
 def _abort(upload: _Upload, job: "Future[Any] | None") -> None:

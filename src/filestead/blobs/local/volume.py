@@ -2,6 +2,9 @@
 
 Layout: `staging/<key>` while a blob is written, `blobs/<first two characters>/<key>` once it is complete; the file
 `VOLUME` holds the id of the installation. Permissions: folders 0700, files 0600. These functions block.
+
+Paths that have the key of a blob are strings: `pathlib` interns the parts of each path, and Python 3.12 never frees an
+interned string.
 """
 
 import logging
@@ -98,7 +101,7 @@ class LocalVolume:
         for folder in (self.staging, self._blobs / PROBE_PREFIX[:2]):
             for name in list_names(folder):
                 if name.startswith(PROBE_PREFIX):
-                    (folder / name).unlink()
+                    os.unlink(f"{folder}/{name}")
 
     def _log_findings(self) -> None:
         """Warn about what other users could read or change; foreign names are left to `filestead verify`."""
@@ -110,15 +113,21 @@ class LocalVolume:
 
     # --- paths --------------------------------------------------------------------------------------------------
 
-    def blob_path(self, key: str) -> Path:
-        """Where the complete blob is."""
+    def blob_folder(self, key: str) -> str:
+        """The folder of the complete blob."""
         if not KEY.fullmatch(key):  # a tampered row must not become a path
             raise StorageFailed("not a blob key")
-        return self._blobs / key[:2] / key
+        return f"{self._blobs}/{key[:2]}"
 
-    def staging_path(self, key: str) -> Path:
+    def blob_path(self, key: str) -> str:
+        """Where the complete blob is."""
+        return f"{self.blob_folder(key)}/{key}"
+
+    def staging_path(self, key: str) -> str:
         """Where the blob is while it is being written."""
-        return self.staging / self.blob_path(key).name
+        if not KEY.fullmatch(key):
+            raise StorageFailed("not a blob key")
+        return f"{self.staging}/{key}"
 
     def blob_folders(self) -> Iterator[Path]:
         """The folders of complete blobs; none if they could only be reached through a link."""
@@ -126,10 +135,10 @@ class LocalVolume:
 
     # --- checks -------------------------------------------------------------------------------------------------
 
-    def require_no_links(self, *folders: Path) -> None:
+    def require_no_links(self, *folders: Path | str) -> None:
         """Raise `StorageFailed` if a folder is a link. `open` checks it, too, but it may have changed since."""
         for folder in (self._blobs, *folders):
-            if folder.is_symlink():
+            if os.path.islink(folder):
                 raise StorageFailed(f"{folder} is a symbolic link")
 
     def require_free_space(self, size: int) -> None:
@@ -143,8 +152,8 @@ class LocalVolume:
         owner = self._root.stat().st_uid
         found = list(self._inspect_folders(owner))
         for folder in (self.staging, *self.blob_folders()):
-            for path, status in list_entries(folder):
-                found += check_entry(path, status, FILE if KEY.fullmatch(path.name) else FOREIGN, owner)
+            for name, status in list_entries(folder):
+                found += check_entry(f"{folder}/{name}", status, FILE if KEY.fullmatch(name) else FOREIGN, owner)
         return found
 
     def _inspect_folders(self, owner: int) -> Iterator[Violation]:
@@ -160,4 +169,4 @@ class LocalVolume:
 def list_names(folder: Path) -> list[str]:
     """The names in a folder, other than those of folders; none if the folder is missing or a link."""
     with translate_disk_errors("listing blobs"):
-        return [path.name for path, status in list_entries(folder) if not stat.S_ISDIR(status.st_mode)]
+        return [name for name, status in list_entries(folder) if not stat.S_ISDIR(status.st_mode)]

@@ -3,8 +3,6 @@
 Source: the supported files of file search, and recorded `last_error` texts of the hosted service.
 """
 
-from pathlib import PurePosixPath
-
 from filestead.domain.vector_stores.model import IndexingError
 
 _CODE = ("c", "cpp", "cs", "css", "go", "java", "js", "json", "php", "py", "rb", "sh", "tex", "ts")
@@ -26,7 +24,7 @@ SERVER_ERROR = IndexingError("server_error", "An internal error occurred.")
 
 def unsupported_extension(filename: str) -> str | None:
     """Return the extension if files with it cannot be indexed, "none" for a name without one; None if they can."""
-    extension = PurePosixPath(filename).suffix.lower()
+    extension = _extension(filename)
     if extension in EXTENSIONS:
         return None
     return extension or "none"
@@ -34,4 +32,11 @@ def unsupported_extension(filename: str) -> str | None:
 
 def is_plain_text(filename: str) -> bool:
     """Whether the content is the text itself, which no parser reads."""
-    return PurePosixPath(filename).suffix.lower() in _PLAIN
+    return _extension(filename) in _PLAIN
+
+
+def _extension(filename: str) -> str:
+    """The extension with its dot, in lower case. `pathlib` would intern the name, which Python 3.12 never frees."""
+    name = filename.rstrip("/").rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
