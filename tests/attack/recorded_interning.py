@@ -1,6 +1,6 @@
 """The real `filestead` command, which appends each string that its modules intern to the file INTERNED.
 
-`pathlib` interns the parts of a path. Python 3.12 never frees an interned string.
+`pathlib` interns the parts of a path. Early releases of Python 3.12 never free an interned string.
 """
 
 import os

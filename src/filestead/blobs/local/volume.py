@@ -3,8 +3,8 @@
 Layout: `staging/<key>` while a blob is written, `blobs/<first two characters>/<key>` once it is complete; the file
 `VOLUME` holds the id of the installation. Permissions: folders 0700, files 0600. These functions block.
 
-Paths that have the key of a blob are strings: `pathlib` interns the parts of each path, and Python 3.12 never frees an
-interned string.
+Paths that have the key of a blob are strings: `pathlib` interns the parts of each path, and early releases of Python
+3.12 never free an interned string (python/cpython#113993).
 """
 
 import logging

@@ -36,7 +36,7 @@ def is_plain_text(filename: str) -> bool:
 
 
 def _extension(filename: str) -> str:
-    """The extension with its dot, in lower case. `pathlib` would intern the name, which Python 3.12 never frees."""
+    """The extension with its dot, in lower case. `pathlib` would intern the name (see `blobs/local/volume.py`)."""
     name = filename.rstrip("/").rpartition("/")[2]
     dot = name.rfind(".")
     return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
