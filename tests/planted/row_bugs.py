@@ -280,4 +280,15 @@ ROW_BUGS = (
         ),
         ("tests/conformance/test_audit_events.py::test_each_type_of_event_occurs[sqlite]",),
     ),
+    Bug(
+        *("B-76", "R-18", "A job is given up after its first failure."),
+        (
+            Edit(
+                "worker/worker.py",
+                "    return _policy(job).is_last(job.attempts) and not isinstance(error, StoreUnavailable)\n",
+                "    return not isinstance(error, StoreUnavailable)\n",
+            ),
+        ),
+        ("tests/crash/test_store_disk_faults.py::test_a_job_whose_effect_cannot_be_stored_is_repeated[index-EIO]",),
+    ),
 )

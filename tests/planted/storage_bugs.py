@@ -218,4 +218,20 @@ STORAGE_BUGS = (
             "tests/migration/test_killed_upgrades.py::test_an_upgrade_that_is_killed_is_completed_by_the_next[sqlite-0001]",
         ),
     ),
+    Bug(
+        *("B-75", "R-10", "A full disk of the database is reported as one that fails."),
+        (Edit(SQLITE, "raise StorageFull(f\"the database's disk", "raise StorageFailed(f\"the database's disk"),),
+        ("tests/crash/test_store_disk_faults.py::test_a_part_that_cannot_be_stored[commit, disk full]",),
+    ),
+    Bug(
+        *("B-77", "R-26", "The paths of blobs are made by `pathlib`, which interns their keys."),
+        (
+            Edit(
+                "blobs/local/volume.py",
+                'return f"{self.blob_folder(key)}/{key}"',
+                "return str(Path(self.blob_folder(key), key))",
+            ),
+        ),
+        ("tests/attack/test_interned_strings.py::test_nothing_of_a_client_is_interned",),
+    ),
 )
