@@ -5,6 +5,7 @@ One task for each model with waiting lines decides what is sent next; each line 
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,17 @@ class Dispatch:
     queue: LineQueue
     model: str
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Place:
+    """The place of a line in a lane."""
+
+    lane: Lane
+    size: int
+    """Bytes of the line."""
+    is_used: bool = False
+    """Whether the lane has been called: it then returns the place itself."""
 
 
 class Dispatcher:
@@ -184,6 +196,7 @@ class _Model:
     def remove(self, dispatch: Dispatch) -> None:
         if self._dispatches.pop(dispatch.queue, None) is not None:
             self._queue.remove(dispatch.queue)
+            self.changed.set()  # it may be idle now
 
     async def _run(self) -> None:
         try:
@@ -247,38 +260,39 @@ class _Model:
         self._dispatcher.throttle.count_line()
         self._note_resumption()
         self._in_flight += 1
-        task = asyncio.create_task(self._exchange(dispatch, lane, position, size))
+        place = _Place(lane, size)
+        task = asyncio.create_task(self._exchange(dispatch.source, place, position))
         dispatch.tasks.add(task)
-        task.add_done_callback(dispatch.tasks.discard)
+        # Not in the task itself: nothing of it runs if it is cancelled before its first step.
+        task.add_done_callback(functools.partial(self._ended, dispatch, place))
         return True
 
-    async def _exchange(self, dispatch: Dispatch, lane: Lane, position: int, size: int) -> None:
+    def _ended(self, dispatch: Dispatch, place: _Place, task: asyncio.Task[None]) -> None:
+        dispatch.tasks.discard(task)
+        if not place.is_used:
+            place.lane.release(place.size)
+        self._in_flight -= 1
+        self._dispatcher.release(place.size)
+        self.changed.set()
+
+    async def _exchange(self, source: LineSource, place: _Place, position: int) -> None:
         """Send a line in the place that was taken for it. It is cancelled with its batch."""
-        source = dispatch.source
         try:
-            exchange = await self._read_and_send(source, lane, position, size)
-            source.responded(position, exchange, lane.endpoint_name)
+            exchange = await self._read_and_send(source, place, position)
+            source.responded(position, exchange, place.lane.endpoint_name)
         except Exception as error:
             source.failed(error)
-        finally:
-            self._in_flight -= 1
-            self._dispatcher.release(size)
-            self.changed.set()
 
-    async def _read_and_send(self, source: LineSource, lane: Lane, position: int, size: int) -> Exchange:
-        sent = False
+    async def _read_and_send(self, source: LineSource, place: _Place, position: int) -> Exchange:
         try:
             body = await source.read_body(position)
-            async with self._dispatcher.file_lines.resolved(source.project_id, body, lane.files) as resolved:
-                sent = True
+            async with self._dispatcher.file_lines.resolved(source.project_id, body, place.lane.files) as resolved:
+                place.is_used = True
                 key = source.idempotency_key(position)
-                return await lane.send(source.path, resolved, idempotency_key=key, model=self._name)
+                return await place.lane.send(source.path, resolved, idempotency_key=key, model=self._name)
         except FileReferenceRejected as rejected:
             response = Response(REJECTED, {}, rejection_body(rejected))
             return Exchange("final", response, rejected.message, None, 0.0)
-        finally:
-            if not sent:
-                lane.release(size)
 
     def _lanes(self) -> list[Lane]:
         """Looked up each time: an endpoint forgets lanes that are idle."""
