@@ -1,4 +1,4 @@
-"""No string of a client, no id and no key of a blob is interned: early releases of Python 3.12 would keep each for ever."""
+"""No string of a client, no id and no key of a blob is interned: early releases of Python 3.12 never free one."""
 
 import secrets
 import time

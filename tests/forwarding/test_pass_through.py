@@ -99,6 +99,17 @@ def test_the_head_of_a_stream_does_not_wait_for_its_first_event(server: Server, 
         assert response.read() == b""
 
 
+@pytest.mark.parametrize("status", [299, 420, 529, 599])
+def test_a_status_that_has_no_name_is_passed_on(server: Server, upstream: EventServer, status: int) -> None:
+    async def overloaded(request: Heard, answer: Answer) -> None:
+        await answer.whole(b'{"error": {"message": "Overloaded"}}', status)
+
+    upstream.behave = overloaded
+    response = server.client.post("/chat/completions", json={"model": "m", "messages": []})
+    assert response.status_code == status, response.text
+    assert response.json() == {"error": {"message": "Overloaded"}}
+
+
 @pytest.mark.parametrize("begins", [True, False], ids=["in the stream", "before the head"])
 def test_the_request_is_cancelled_when_the_client_goes(server: Server, upstream: EventServer, begins: bool) -> None:
     async def endless(request: Heard, answer: Answer) -> None:
@@ -232,6 +243,9 @@ def test_models(server: Server, upstream: EventServer) -> None:
     assert server.client.get("/models/m").json()["id"] == "m"
     assert server.client.get("/models/org/n").json()["id"] == "org/n"
     assert server.client.get("/models/org%2Fn").json()["id"] == "org/n"
+    long = server.client.post("/chat/completions", json={"model": "m" * 100_000, "messages": []})
+    assert (long.status_code, long.json()["error"]["code"]) == (404, "model_not_found")
+    assert len(long.content) < 1_000
     missing = server.client.get("/models/x")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 

@@ -63,7 +63,7 @@ async def test_what_fails_is_not_kept(pool: CountingPool) -> None:
 
 
 async def test_the_oldest_are_dropped(pool: CountingPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "CACHE_BYTES", 250)
+    monkeypatch.setattr(texts, "CACHE_BYTES", 1_300)
     found = Texts(pool, max_tokens=1000)
     contents = [f"{number} " * 50 for number in range(3)]
     files = [stored(content.encode(), f"{number}.txt") for number, content in enumerate(contents)]

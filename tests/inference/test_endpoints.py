@@ -12,7 +12,7 @@ import pytest
 from filestead.egress import Egress
 from filestead.inference import endpoint as module
 from filestead.inference import loads
-from filestead.inference.endpoints import EndpointConfig, Endpoints, Exchange, choose
+from filestead.inference.endpoints import MAX_MODEL_CHARACTERS, EndpointConfig, Endpoints, Exchange, choose
 from tests.inference.endpoints import PATH, body, config, running, send
 from tests.support.model_server import Fault, Machine, ModelServer
 from tests.support.waiting import until
@@ -315,3 +315,23 @@ async def test_a_release_is_returned_by_any_outcome_of_many() -> None:
         # A third of the requests fails by a response; a reset of a kept connection is not seen, and adds a request.
         assert min(found.values()) >= 66
         assert lane.in_flight == 0
+
+
+async def test_no_endpoint_has_a_model_with_a_name_of_any_length() -> None:
+    async with ModelServer() as server, running(config(server)) as endpoints:
+        assert endpoints.for_model("m" * MAX_MODEL_CHARACTERS)
+        assert endpoints.for_model("m" * (MAX_MODEL_CHARACTERS + 1)) == ()
+
+
+async def test_lanes_that_are_paused_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LANES", 5)
+    async with ModelServer(instant=True, key="another") as server, running(config(server, api_key=KEY)) as endpoints:
+        (endpoint,) = endpoints.for_model("m")
+        used = endpoint.lane("used")
+        assert used.try_acquire(1)
+        for number in range(20):
+            lane = endpoint.lane(f"m{number}")
+            assert [(await send(lane)).kind for _ in range(3)] == ["refused"] * 3
+            assert endpoint.lane(lane.model) is lane
+        assert [paused.model for paused in endpoints.paused()] == ["m16", "m17", "m18", "m19"]
+        assert endpoint.lane("used") is used, "a lane that is used stays"

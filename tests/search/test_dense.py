@@ -100,6 +100,17 @@ def test_other_stores_make_room() -> None:
     assert small.begin(1, 1, query).last == 0
 
 
+def test_stores_that_have_no_vectors_take_room_too() -> None:
+    cache = VectorCache(50 * dense.INDEX_BYTES)
+    query = Stored(1).vectors[0].tobytes()
+    scans = [cache.begin(store, 1, query) for store in range(1_000)]
+    assert cache.size == 50 * dense.INDEX_BYTES
+    scans[0].extend(Stored(1).blocks)
+    assert cache.size == 50 * dense.INDEX_BYTES, "it was forgotten meanwhile"
+    cache.begin(999, 1, query).extend(Stored(1).blocks)
+    assert cache.begin(999, 1, query).last == 1
+
+
 def test_what_was_deleted_is_left_out_and_old_codes_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     stored, cache = Stored(40), VectorCache(2**24)
     query = stored.vectors[0].tobytes()

@@ -1,5 +1,6 @@
 """Which name `filename` and `filename*` of a file part mean: the ways in which clients write them."""
 
+import encodings
 import time
 from urllib.parse import quote
 
@@ -76,6 +77,9 @@ def test_of_two_different_readable_names_the_plain_one_wins(plain: str, name: st
         ("=?UTF-8?Q?=E6=B5?= =?UTF-8?Q?=8B.txt?=", "测.txt"),
         ("=?UTF-8?B?w6k=?=\t=?ISO-8859-1?Q?=E9.txt?=", "éé.txt"),
         ("=?us-ascii?Q?a.txt?=", "a.txt"),
+        ("=?ANSI_X3.4-1968?Q?a.txt?=", "a.txt"),
+        ("=?KOI8-U?Q?=C1?=", "а"),
+        ("=?csISOLatin1?Q?=E9?=", "é"),
         ("=?windows-1252?Q?=93a=94?=", "“a”"),
         ("=?gb2312?B?suLK1A==?=", "测试"),
         ("=?ISO-2022-JP?B?GyRCRnxLXBsoQg==?=", "日本"),
@@ -150,3 +154,12 @@ def test_no_name_takes_long(plain: str, name: str) -> None:
     began = time.process_time()
     decode_part_filename(plain, extended(name))
     assert time.process_time() - began < 0.5
+
+
+def test_unknown_charsets_are_not_remembered() -> None:
+    """Python keeps each name of a codec that it has looked up."""
+    before = len(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(1_000):
+        name = f"=?x-{number}?Q?a?="
+        assert decode_part_filename(name, None) == name
+    assert len(encodings._cache) == before  # type: ignore[attr-defined]

@@ -119,9 +119,17 @@ class Endpoint:
         lane = self._lanes.get(model)
         if lane is None:
             if len(self._lanes) >= MAX_LANES:
-                self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.is_idle}
+                self._forget_lanes()
             lane = self._lanes[model] = self._new_lane(model)
         return lane
+
+    def _forget_lanes(self) -> None:
+        """Forget what is idle, or if all are paused, the oldest: clients may name any number of models."""
+        kept = {name: lane for name, lane in self._lanes.items() if not lane.is_idle}
+        if len(kept) >= MAX_LANES:
+            oldest = next((name for name, lane in kept.items() if not lane.is_used), None)
+            kept.pop(oldest or "", None)
+        self._lanes = kept
 
     def _new_lane(self, model: str) -> Lane:
         return Lane(

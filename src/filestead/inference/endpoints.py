@@ -21,6 +21,8 @@ __all__ = ["Endpoint", "EndpointConfig", "Endpoints", "Exchange", "Lane", "Pause
 
 KNOWN_MODELS = 1024
 """Names of models whose endpoints are remembered."""
+MAX_MODEL_CHARACTERS = 256
+"""A longer name is no model's: clients choose what is remembered."""
 LOAD_BOUND = 1.25
 """Times the mean load that one replica may have before a group of requests moves to its next one."""
 
@@ -86,7 +88,12 @@ class Endpoints:
         return tuple(endpoint for _, endpoint in self._all)
 
     def for_model(self, model: str) -> tuple[Endpoint, ...]:
-        """The endpoints whose patterns match a model, in the order of the configuration."""
+        """The endpoints whose patterns match a model, in the order of the configuration.
+
+        None has a model whose name is longer than `MAX_MODEL_CHARACTERS`.
+        """
+        if len(model) > MAX_MODEL_CHARACTERS:
+            return ()
         found = self._by_model.get(model)
         if found is None:
             found = tuple(

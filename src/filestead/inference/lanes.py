@@ -83,9 +83,14 @@ class Lane:
         return self._limiter.in_flight
 
     @property
+    def is_used(self) -> bool:
+        """Whether requests are in flight, or wait for a place."""
+        return bool(self.in_flight or self._waiters)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing would be lost with the lane but what it has learned."""
-        return not self.in_flight and not self._waiters and not self.refusals.is_paused
+        return not self.is_used and not self.refusals.is_paused
 
     def ready(self) -> bool:
         """Whether a request can be sent now."""

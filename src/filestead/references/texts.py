@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from filestead.sandbox.pool import SandboxPool
 log = logging.getLogger("filestead")
 
 CACHE_BYTES = 32 * 1024 * 1024
+ENTRY_BYTES = 400
+"""Of a text that is kept, beside its characters: the objects of its entry, with a key of 64 characters."""
 TOO_LARGE = "too large"
 
 
@@ -29,6 +32,11 @@ class Text:
 
     text: str
     tokens: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        return sys.getsizeof(self.text) + ENTRY_BYTES
 
 
 class Texts:
@@ -86,10 +94,10 @@ class Texts:
 
     def _keep(self, key: tuple[str, str], text: Text) -> Text:
         self._kept[key] = text
-        self._size += len(text.text)
+        self._size += text.size
         while self._size > CACHE_BYTES and self._kept:
             _, dropped = self._kept.popitem(last=False)
-            self._size -= len(dropped.text)
+            self._size -= dropped.size
         return text
 
     async def close(self) -> None:

@@ -27,6 +27,9 @@ LEAST_SCORED = 8_192
 MOST_SCORED = 32_768
 """How many vectors the signs let pass: among 10 % are 98 of the nearest 100, of those that come first nearly all."""
 
+INDEX_BYTES = 1_200
+"""Of a store that is remembered, beside its vectors: the objects that hold them."""
+
 MAX_AGE_SECONDS = 3_600.0
 """Then codes are read anew, without those of files that were detached."""
 
@@ -138,7 +141,7 @@ class _Index:
     def __init__(self) -> None:
         self.pages: list[_Page] = []
         self.last = 0
-        self.size = 0
+        self.size = INDEX_BYTES
         self.created = time.monotonic()
 
 
@@ -148,21 +151,29 @@ class VectorCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._indexes: OrderedDict[tuple[int, int], _Index] = OrderedDict()
+        self._size = 0
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
         """Bytes that are in use."""
-        return sum(index.size for index in self._indexes.values())
+        return self._size
 
     def begin(self, store: int, model: int, query: bytes) -> "Scan":
         """Score what is remembered; the caller extends the scan by the blocks after `scan.last`."""
         key = (store, model)
         with self._lock:
             index = self._indexes.get(key)
-            if index is None or time.monotonic() - index.created > MAX_AGE_SECONDS:
-                index = self._indexes[key] = _Index()
-            self._indexes.move_to_end(key)
+            if index is not None and time.monotonic() - index.created > MAX_AGE_SECONDS:
+                self._drop(key)
+                index = None
+            if index is None:
+                index = _Index()
+                if self._make_room(index.size, key):
+                    self._indexes[key] = index
+                    self._size += index.size
+            else:
+                self._indexes.move_to_end(key)
             pages, last = list(index.pages), index.last
         return Scan(self, key, np.frombuffer(query, "<f4"), pages, last)
 
@@ -170,22 +181,27 @@ class VectorCache:
         """Remember a page of blocks after the block `after`; False if another scan did, or if there is no room."""
         with self._lock:
             index = self._indexes.get(key)
-            if index is None or index.last != after:
+            if index is None or index.last != after or not self._make_room(page.size, key):
                 return False
-            used = self.size + page.size
-            for other in list(self._indexes):
-                if used <= self._max_bytes:
-                    break
-                if other != key:
-                    used -= self._indexes.pop(other).size
-            if used > self._max_bytes:
-                return False
+            index.size += page.size
+            self._size += page.size
             if index.pages and len(index.pages[-1].rows) + len(page.rows) <= PAGE_ROWS:
                 page = _joined(index.pages.pop(), page)
             index.pages.append(page)
             index.last = last
-            index.size = sum(each.size for each in index.pages)
             return True
+
+    def _make_room(self, size: int, key: tuple[int, int]) -> bool:
+        """Drop what was searched longest ago, other than `key`, until `size` more bytes fit; False if they cannot."""
+        for other in list(self._indexes) if self._size + size > self._max_bytes else ():
+            if self._size + size <= self._max_bytes:
+                break
+            if other != key:
+                self._drop(other)
+        return self._size + size <= self._max_bytes
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        self._size -= self._indexes.pop(key).size
 
 
 def _joined(one: _Page, other: _Page) -> _Page:

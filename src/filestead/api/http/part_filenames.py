@@ -4,11 +4,12 @@ RFC 7578 forbids `filename*` and browsers never send it, so `filename` takes pre
 extended one (RFC 6266); their `filename` is then often only a substitute: see `_is_substitute`.
 """
 
-import codecs
 import re
 import unicodedata
 from email.errors import HeaderParseError
 from email.header import decode_header
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 
 _ENCODED_WORD = r"=\?[^?\s]+\?[BbQq]\?[^?\s]*\?="
@@ -20,9 +21,11 @@ _REPLACEMENTS = "_?\ufffd "
 _IGNORED = str.maketrans("", "", _REPLACEMENTS + '-*.#"\\%/')
 """Ignored when names are compared: replacements, and characters that clients cannot quote."""
 
-# Charsets of text. Python's own codecs are excluded: slow, or not text encodings (`punycode`, `unicode_escape`).
-_CHARSETS = re.compile(
-    r"utf-8|ascii|iso8859-[0-9]+|cp125[0-8]|koi8-[rut]|gb2312|gbk|gb18030|big5|shift_jis|cp932|euc_jp|iso2022_jp|euc_kr"
+# Codecs of text, as Python's modules are called. Those written in Python are excluded: slow, or not text encodings
+# (`punycode`, `unicode_escape`).
+_CODECS = re.compile(
+    r"utf_8|ascii|latin_1|iso8859_[0-9]{1,2}|cp125[0-8]|koi8_[rut]|gb2312|gbk|gb18030|big5|shift_jis|cp932|euc_jp"
+    r"|iso2022_jp|euc_kr"
 )
 _MOJIBAKE_CHARSETS = ("utf-8", "gb18030", "shift_jis", "big5", "euc_kr", "cp1251")
 """Charsets whose bytes programs mistake for ISO-8859-1 or Windows-1252."""
@@ -113,7 +116,10 @@ def _decode_encoded_words(plain: str) -> str | None:
 def _decode_word(raw: bytes | str, charset: str | None) -> str:
     if isinstance(raw, str):
         return raw
-    name = codecs.lookup((charset or "ascii").partition("*")[0]).name  # `*` starts a language tag (RFC 2231)
-    if not _CHARSETS.fullmatch(name):
-        raise LookupError(name)
-    return raw.decode(name)
+    charset = (charset or "ascii").partition("*")[0]  # `*` starts a language tag (RFC 2231)
+    name = normalize_encoding(charset).lower()
+    codec = aliases.get(name) or aliases.get(name.replace(".", "_"), name)
+    # Before it is looked up: Python remembers each name that it has not found.
+    if not _CODECS.fullmatch(codec):
+        raise LookupError(charset)
+    return raw.decode(codec)

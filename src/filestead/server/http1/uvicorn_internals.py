@@ -5,6 +5,7 @@ decision and the way out are in docs/adr/0008-seam-to-uvicorn.md.
 """
 
 import asyncio
+import contextlib
 import functools
 import re
 from collections.abc import Awaitable, Callable
@@ -155,7 +156,10 @@ def _ignore() -> None:
 
 @functools.cache
 def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    phrase = ""
+    with contextlib.suppress(ValueError):  # model servers have statuses of their own, such as 529
+        phrase = HTTPStatus(status).phrase
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
 
 def _check_name(name: bytes) -> None:
