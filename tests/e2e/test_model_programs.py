@@ -43,6 +43,7 @@ def server(upstream: EventServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.timeout(INSTALL_SECONDS + DRIVE_SECONDS + 120)
+@pytest.mark.rotating(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.torture) if name in LONG else name for name in MODEL_PROGRAMS]
 )
