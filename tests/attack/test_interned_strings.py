@@ -56,21 +56,19 @@ def use_everything(server: Server, mark: str) -> list[str]:
     part = add_part(client, made, bytes(LARGE))
     whole = send_complete(client, made, [part]).json()["file"]["id"]
 
-    store = client.post("/vector_stores", json={"name": f"{mark} store", "metadata": {f"{mark}-key": mark}}).json()[
-        "id"
-    ]
+    metadata = {f"{mark}-key": mark}
+    store = client.post("/vector_stores", json={"name": f"{mark} store", "metadata": metadata}).json()["id"]
     attributes = {f"{mark}-attribute": mark}
     for file_id in (text, folder, given_up):
         body = {"file_id": file_id, "attributes": attributes}
         assert client.post(f"/vector_stores/{store}/files", json=body).status_code == 200
-    counts = lambda: client.get(f"/vector_stores/{store}").json()["file_counts"]  # noqa: E731
-    wait_until(lambda: counts()["in_progress"] == 0, counts)
+    wait_until(lambda: client.get(f"/vector_stores/{store}").json()["file_counts"]["in_progress"] == 0, "no index")
     filters = {"type": "eq", "key": f"{mark}-attribute", "value": mark}
     found = client.post(f"/vector_stores/{store}/search", json={"query": f"harbour {mark}", "filters": filters})
     assert {result["file_id"] for result in found.json()["data"]} == {text, folder}
 
     lines = [runs.line(f"{mark}-{number}", f"text {mark}") for number in range(3)]
-    batch = runs.wait(server, runs.create(server, lines, metadata={f"{mark}-key": mark}))
+    batch = runs.wait(server, runs.create(server, lines, metadata=metadata))
     assert batch["status"] == "completed"
     reference = {"type": "file", "file": {"file_id": text}}
     message = {"role": "user", "content": [{"type": "text", "text": mark}, reference]}
