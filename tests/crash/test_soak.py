@@ -37,9 +37,9 @@ CLIENTS = 4
 FILES = 5_000 if SECONDS >= 60 else 100
 """Stored and read before, so that the pages that each connection of SQLite caches (2 MB) are not taken for a leak."""
 SETTINGS = {"uploads_per_minute": 0, "attached_files_per_minute": 0, "batches_per_hour": 0, "sweep_seconds": 0.5}
-WARM_UP_SECONDS = min(600, SECONDS / 3)
-"""Caches and pools of memory fill for ten minutes and more, of which a run of 15 minutes leaves out five."""
-LONG_SECONDS = 500
+WARM_UP_SECONDS = min(600, SECONDS * (2 / 3 if SECONDS >= 60 else 1 / 3))
+"""Caches and pools of memory fill for ten minutes: between the fifth and the fifteenth, memory grew by 1 MiB."""
+LONG_SECONDS = 230
 """For so long memory must be observed before its slope means something."""
 TEN_MINUTES = 600
 MIB = 2**20
@@ -50,8 +50,8 @@ SLOPE_MIB = 1.0
 """In ten minutes. Memory varies by 10 MiB with the transfers of the moment, so more has to be shown with 95 % confidence."""
 BLOCK = 60
 """Looks, of which the median counts: those of half a minute."""
-STUDENT_T = 1.73
-"""The quantile of 95 % for twenty medians."""
+STUDENT_T = 1.94
+"""The quantile of 95 % for eight medians; that for more of them is smaller."""
 
 
 @dataclass
