@@ -47,11 +47,11 @@ HEAP_BYTES = 64 * MIB
 PAGE = 4_096
 GROWTH_MIB = 32
 SLOPE_MIB = 1.0
-"""In ten minutes. Memory varies by 10 MiB with the transfers of the moment, so more has to be shown with 95 % confidence."""
+"""In ten minutes. Memory varies by 10 MiB with the transfers of the moment, so more has to be shown with 99 % confidence."""
 BLOCK = 60
 """Looks, of which the median counts: those of half a minute."""
-STUDENT_T = 1.94
-"""The quantile of 95 % for eight medians; that for more of them is smaller."""
+STUDENT_T = 2.9
+"""The quantile of 99 % for ten medians, those of a run of 15 minutes; that for more of them is smaller."""
 
 
 @dataclass
