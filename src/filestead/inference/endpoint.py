@@ -128,7 +128,8 @@ class Endpoint:
         kept = {name: lane for name, lane in self._lanes.items() if not lane.is_idle}
         if len(kept) >= MAX_LANES:
             oldest = next((name for name, lane in kept.items() if not lane.is_used), None)
-            kept.pop(oldest or "", None)
+            if oldest is not None:
+                del kept[oldest]
         self._lanes = kept
 
     def _new_lane(self, model: str) -> Lane:

@@ -193,12 +193,12 @@ class VectorCache:
 
     def _make_room(self, size: int, key: tuple[int, int]) -> bool:
         """Drop what was searched longest ago, other than `key`, until `size` more bytes fit; False if they cannot."""
-        for other in list(self._indexes) if self._size + size > self._max_bytes else ():
-            if self._size + size <= self._max_bytes:
-                break
-            if other != key:
-                self._drop(other)
-        return self._size + size <= self._max_bytes
+        while self._size + size > self._max_bytes:
+            oldest = next((other for other in self._indexes if other != key), None)
+            if oldest is None:
+                return False
+            self._drop(oldest)
+        return True
 
     def _drop(self, key: tuple[int, int]) -> None:
         self._size -= self._indexes.pop(key).size

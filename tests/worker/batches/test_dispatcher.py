@@ -97,7 +97,6 @@ def lane_of(endpoints: Endpoints) -> Lane:
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_lines_that_are_cancelled_at_any_moment_return_their_places(turns: int) -> None:
-    """Also before the first step of their tasks, when nothing of these has run."""
     async with ModelServer() as server, running(config(server)) as endpoints, dispatching(endpoints) as dispatcher:
         lane = lane_of(endpoints)
         for _ in range(3):

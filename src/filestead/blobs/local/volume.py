@@ -115,9 +115,7 @@ class LocalVolume:
 
     def blob_folder(self, key: str) -> str:
         """The folder of the complete blob."""
-        if not KEY.fullmatch(key):  # a tampered row must not become a path
-            raise StorageFailed("not a blob key")
-        return f"{self._blobs}/{key[:2]}"
+        return f"{self._blobs}/{_checked(key)[:2]}"
 
     def blob_path(self, key: str) -> str:
         """Where the complete blob is."""
@@ -125,9 +123,7 @@ class LocalVolume:
 
     def staging_path(self, key: str) -> str:
         """Where the blob is while it is being written."""
-        if not KEY.fullmatch(key):
-            raise StorageFailed("not a blob key")
-        return f"{self.staging}/{key}"
+        return f"{self.staging}/{_checked(key)}"
 
     def blob_folders(self) -> Iterator[Path]:
         """The folders of complete blobs; none if they could only be reached through a link."""
@@ -164,6 +160,13 @@ class LocalVolume:
         for folder in self._folders:
             if not os.path.lexists(folder):
                 yield violation(folder, "the folder is missing", "restore it from the backup")
+
+
+def _checked(key: str) -> str:
+    """The key, unless a tampered row would become a path: `StorageFailed`."""
+    if not KEY.fullmatch(key):
+        raise StorageFailed("not a blob key")
+    return key
 
 
 def list_names(folder: Path) -> list[str]:
